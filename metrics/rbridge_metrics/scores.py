@@ -1,0 +1,158 @@
+"""From token NLLs and weights to the score of a trace, and from traces to the score of a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rbridge_metrics.alignment import FloatArray
+from rbridge_metrics.errors import ScoreError
+from rbridge_metrics.weights import EQUAL_WITHIN
+
+
+def trace_nll(nll: npt.ArrayLike) -> float:
+    """Mean NLL over the tokens of a trace, in nats per token (the paper's R^phi; every weight 1).
+
+    Args:
+        nll: shape (tokens,), nats.
+
+    Raises:
+        ScoreError: no tokens, or an NLL that is not finite.
+
+    >>> round(trace_nll([2.0, 1.0, 0.5]), 4)
+    1.1667
+    """
+    return float(_finite(nll, "NLL").mean())
+
+
+def rbridge_nll(nll: npt.ArrayLike, weights: npt.ArrayLike) -> float:
+    """Weighted NLL of a trace: the mean over its T tokens of nll * weight, in nats per token.
+
+    arXiv 2509.21013, Eq. 1. Divided by T, not by the sum of the weights.
+
+    Args:
+        nll: shape (tokens,), nats.
+        weights: shape (tokens,), see ``minmax_weights`` and ``span_weights``.
+
+    Raises:
+        ScoreError: no tokens, different shapes, or a value that is not finite.
+
+    >>> round(rbridge_nll([2.0, 1.0, 0.5], [0.7619, 0.0, 1.0]), 4)
+    0.6746
+    """
+    return weighted_nats(nll, weights) / np.size(nll)
+
+
+def weighted_nats(nll: npt.ArrayLike, weights: npt.ArrayLike) -> float:
+    """Sum over tokens of nll * weight, in nats: the numerator of rBridge NLL and of rBridge bits per byte.
+
+    Raises:
+        ScoreError: no tokens, different shapes, or a value that is not finite.
+    """
+    values, factors = _finite(nll, "NLL"), _finite(weights, "weight")
+    if values.shape != factors.shape:
+        raise ScoreError(f"{values.size} token NLLs but {factors.size} weights; one of each is needed")
+    return float(values @ factors)
+
+
+def bits_per_byte(nats: npt.ArrayLike, n_bytes: npt.ArrayLike) -> float:
+    """Corpus-level bits per byte: sum of nats / (ln 2 * sum of bytes). Compares across tokenizers.
+
+    Args:
+        nats: shape (traces,), summed NLL (weighted or not) of each trace.
+        n_bytes: shape (traces,), UTF-8 length of each trace.
+
+    Raises:
+        ScoreError: no bytes, or a value that is not finite.
+
+    >>> bits_per_byte([math.log(2) * 6, math.log(2) * 2], [3, 1])
+    2.0
+    """
+    numerator, denominator = _finite(nats, "NLL"), _finite(n_bytes, "byte count")
+    if denominator.sum() <= 0:
+        raise ScoreError("bits per byte of traces without bytes; each trace needs text")
+    return float(numerator.sum() / (math.log(2) * denominator.sum()))
+
+
+def bits_per_byte_stderr(nats: npt.ArrayLike, n_bytes: npt.ArrayLike) -> float:
+    """Standard error of ``bits_per_byte`` over traces, by the delta method for a ratio of means.
+
+    With r the ratio sum(nats) / sum(bytes) and n traces: sqrt(n / (n - 1) * sum((nats - r * bytes)^2)) / sum(bytes),
+    in bits. NaN for fewer than two traces.
+    """
+    numerator, denominator = _finite(nats, "NLL"), _finite(n_bytes, "byte count")
+    n = numerator.size
+    if n < 2:
+        return math.nan
+    residual = numerator - numerator.sum() / denominator.sum() * denominator
+    return float(math.sqrt(n / (n - 1) * (residual @ residual)) / denominator.sum() / math.log(2))
+
+
+class TraceMoments(NamedTuple):
+    """What a trace contributes to scores whose MinMax runs over the whole test set, which is known only at the end.
+
+    Attributes:
+        nats: sum of NLL over the trace's tokens.
+        confident_nats: sum of NLL * confidence.
+        tokens, n_bytes: size of the trace.
+        low, high: smallest and largest token confidence of the trace.
+    """
+
+    nats: float
+    confident_nats: float
+    tokens: int
+    n_bytes: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, nll: npt.ArrayLike, confidence: npt.ArrayLike, n_bytes: int) -> TraceMoments:
+        """Reduce one trace; arrays of shape (tokens,)."""
+        values = np.asarray(confidence, dtype=np.float64)
+        return cls(
+            nats=float(_finite(nll, "NLL").sum()),
+            confident_nats=weighted_nats(nll, values),
+            tokens=values.size,
+            n_bytes=n_bytes,
+            low=float(values.min()),
+            high=float(values.max()),
+        )
+
+
+def weighted_nats_over_test_set(moments: Sequence[TraceMoments]) -> FloatArray:
+    """Sum of nll * weight of each trace, with weights MinMax-normalised over all traces given.
+
+    Equal to weighting with ``minmax_weights_over_test_set`` and summing, without keeping the token arrays:
+    sum(nll * (c - low) / (high - low)) = (sum(nll * c) - low * sum(nll)) / (high - low).
+
+    Args:
+        moments: one per trace of the test set.
+
+    Returns:
+        Shape (traces,), nats.
+
+    Raises:
+        ScoreError: no traces.
+    """
+    if not moments:
+        raise ScoreError("no traces to score; at least one is needed")
+    table = np.asarray(moments, dtype=np.float64)
+    nats, confident = table[:, 0], table[:, 1]
+    low, high = float(table[:, 4].min()), float(table[:, 5].max())
+    if high - low <= EQUAL_WITHIN:
+        return nats
+    return (confident - low * nats) / (high - low)
+
+
+def _finite(values: npt.ArrayLike, what: str) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if not array.size:
+        raise ScoreError(f"no {what} to score; a trace needs at least one token")
+    if not np.isfinite(array).all():
+        at = int(np.argmax(~np.isfinite(array)))
+        raise ScoreError(f"{what} {array.flat[at]} at position {at}; a score needs finite numbers")
+    return array

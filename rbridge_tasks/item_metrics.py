@@ -1,0 +1,95 @@
+"""The metrics of one trace, from its token scores and the frontier model's confidences or spans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rbridge_metrics import (
+    RBridgeError,
+    TokenScores,
+    TraceMoments,
+    letter_confidence,
+    minmax_weights,
+    rbridge_nll,
+    span_weights,
+    token_confidence,
+    trace_nll,
+    weighted_nats,
+)
+from rbridge_traces import Trace
+
+#: What weights a token, by the value of the task option ``rbridge_weights``.
+WEIGHTINGS = {
+    "confidence": "the frontier model's confidence, MinMax-normalised within the trace (the paper's Algorithm 1)",
+    "confidence_test_set": "the frontier model's confidence, MinMax-normalised over the whole test set",
+    "spans": "1 inside marked spans, 0 outside (the authors' mask mode)",
+    "none": "nothing: trace_nll and trace_bits_per_byte only",
+}
+
+
+class MissingWeightsError(RBridgeError):
+    """The traces lack what the chosen weighting needs."""
+
+
+def require_weights(traces: list[Trace], weighting: str, where: str) -> None:
+    """Check before any model runs that every trace has what the weighting needs.
+
+    Raises:
+        MissingWeightsError: names the first trace without confidences or spans, and the remedy.
+    """
+    if weighting.startswith("confidence"):
+        lacking = [trace for trace in traces if not trace.has_confidence]
+        what, remedy = "token confidences", (
+            f'give them some with "rbridge traces score --benchmark {traces[0].benchmark} --model CKPT"'
+        )
+    elif weighting == "spans":
+        lacking = [trace for trace in traces if not trace.spans]
+        what, remedy = "spans", "import traces with <span> marks (--map spans=inline)"
+    else:
+        return
+    if lacking:
+        first = f"{lacking[0].benchmark}/{lacking[0].item_id}"
+        raise MissingWeightsError(
+            f"{len(lacking)} of {len(traces)} traces in {where} have no {what} (first: {first}) and rbridge_nll needs "
+            f"them; {remedy}, or report trace_nll alone with --metadata '{{\"rbridge_weights\": \"none\"}}'"
+        )
+
+
+def item_metrics(scores: TokenScores, trace: Trace, weighting: str) -> dict[str, Any]:
+    """Metrics of one trace; lower is better in all.
+
+    Sets ``scores.confidence``, so that a samples file holds all that any weighting needs.
+
+    Args:
+        scores: per-token arrays of the trace under the proxy model.
+        trace: the trace, with what the weighting needs (see ``require_weights``).
+        weighting: a key of ``WEIGHTINGS``.
+
+    Returns:
+        ``rbridge_nll`` and ``trace_nll`` in nats per token, ``rbridge_bits_per_byte`` and ``trace_bits_per_byte`` as
+        (nats, bytes) to be divided over the corpus. With ``confidence_test_set`` the weighted two are
+        ``TraceMoments``, because their MinMax is known only when every trace is scored.
+    """
+    nll = scores.nll
+    n_bytes = len(trace.trace.encode())
+    plain = {"trace_nll": trace_nll(nll), "trace_bits_per_byte": (float(nll.sum()), n_bytes)}
+    if trace.has_confidence:
+        letters = letter_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
+        confidence = token_confidence(letters, scores.token_start, scores.token_end)
+        scores.confidence = confidence.astype(np.float32)
+    if weighting == "none":
+        return plain
+    if weighting == "confidence_test_set":
+        moments = TraceMoments.of(nll, confidence, n_bytes)
+        return {"rbridge_nll": moments, "rbridge_bits_per_byte": moments, **plain}
+    if weighting == "spans":
+        weights = span_weights(scores.token_start, scores.token_end, trace.spans or ())
+    else:
+        weights = minmax_weights(confidence)
+    return {
+        "rbridge_nll": rbridge_nll(nll, weights),
+        "rbridge_bits_per_byte": (weighted_nats(nll, weights), n_bytes),
+        **plain,
+    }

@@ -1,0 +1,40 @@
+"""The text around a trace: how a question is asked, and how a worked example reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+#: Between the question and the trace. White space, so that lm-eval tokenises it with the trace.
+DELIMITER = " "
+
+
+def question_text(doc: Mapping[str, Any]) -> str:
+    """Everything before the trace, up to and including ``Answer:``.
+
+    Args:
+        doc: with ``benchmark``, ``question`` and, for multiple choice, ``choices`` of ``label`` and ``text``.
+
+    >>> print(question_text({"benchmark": "arc_challenge", "question": "What melts first?",
+    ...                      "choices": [{"label": "A", "text": "ice"}, {"label": "B", "text": "iron"}]}))
+    Question: What melts first?
+    A. ice
+    B. iron
+    Answer:
+    """
+    question = doc["question"]
+    if doc["benchmark"] == "humaneval":
+        question = f"Complete the Python function.\n{question.rstrip()}"
+    choices = [f"{choice['label']}. {choice['text']}" for choice in doc.get("choices") or ()]
+    return "\n".join([f"Question: {question}", *choices, "Answer:"])
+
+
+def worked_example(doc: Mapping[str, Any]) -> str:
+    """Trace and final answer of a few-shot example, as they follow ``question_text``.
+
+    >>> worked_example({"trace": "Ice melts at 0 °C.", "final_answer": "A"})
+    'Ice melts at 0 °C.\\nFinal answer: A'
+    """
+    answer = doc["final_answer"] or ""
+    separator = "\n" if "\n" in answer else " "
+    return f"{doc['trace']}\nFinal answer:{separator}{answer.rstrip()}"

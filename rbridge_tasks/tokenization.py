@@ -1,0 +1,191 @@
+"""Tokenise (context, trace) pairs once, and say which letters of the trace each scored token covers.
+
+The scored tokens are those that lm-eval's own ``loglikelihood`` scores for the same pair: white space at the end of the
+context is tokenised with the trace, so the first token may straddle the start of the trace or lie just before it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rbridge_metrics import RBridgeError
+
+_ENCODE_AT_ONCE = 256
+
+
+class TokenizationError(RBridgeError):
+    """The tokenizer cannot say which letters its tokens stand for, or there is nothing to score."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedPair:
+    """One pair as token ids.
+
+    Attributes:
+        ids: the whole input, context and trace, shape (tokens,).
+        first: index of the first scored token, at least 1; the scored ones are ``ids[first:]``.
+        token_start, token_end: letters of the trace that each scored token covers, shape (tokens - first,).
+    """
+
+    ids: npt.NDArray[np.int64]
+    first: int
+    token_start: npt.NDArray[np.int32]
+    token_end: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class PairEncoder:
+    """Encodes pairs as lm-eval's HF model does.
+
+    Attributes:
+        tokenizer: a transformers tokenizer. One without offsets is read through its decoder, which is slower.
+        add_special_tokens: None leaves it to the tokenizer.
+        prefix_token_id: put before the trace where the context is empty.
+    """
+
+    tokenizer: Any
+    add_special_tokens: bool | None = None
+    prefix_token_id: int | None = None
+
+    def encode(
+        self, pairs: Sequence[tuple[str, str]], *, on_progress: Callable[[int], None] = lambda _: None
+    ) -> list[TokenizedPair]:
+        """Tokenise each pair once.
+
+        Args:
+            pairs: (context, trace) texts.
+            on_progress: called with the number of pairs done since the last call.
+
+        Raises:
+            TokenizationError: the tokenizer gives no offsets and does not decode back to the text, or a trace
+                becomes no tokens.
+        """
+        prefix = "" if self.prefix_token_id is None else self.tokenizer.decode([self.prefix_token_id])
+
+        def special(pair: tuple[str, str]) -> bool | None:
+            if not pair[0] or (prefix and self.add_special_tokens is None and pair[0].startswith(prefix)):
+                return False
+            return self.add_special_tokens
+
+        done: list[TokenizedPair] = []
+        for add_special_tokens, run in itertools.groupby(pairs, key=special):
+            for batch in _batched(run, _ENCODE_AT_ONCE):
+                texts = [context + trace for context, trace in batch]
+                for (context, trace), (ids, starts, ends) in zip(
+                    batch, self._encode_texts(texts, add_special_tokens), strict=True
+                ):
+                    done.append(self._pair(context, trace, ids, starts, ends))
+                on_progress(len(batch))
+        return done
+
+    def _pair(
+        self, context: str, trace: str, ids: npt.NDArray[np.int64], starts: _Offsets, ends: _Offsets
+    ) -> TokenizedPair:
+        # A tokenizer may leave letters out of every token (trimmed spaces): they belong to the token after them.
+        reached = np.maximum.accumulate(ends) if ends.size else ends
+        starts = np.minimum(starts, np.concatenate(([0], reached[:-1])))
+        scored = np.flatnonzero(reached > len(context.rstrip()))
+        if not scored.size:
+            raise TokenizationError(f"the trace {trace[:40]!r} becomes no tokens; every trace needs text that does")
+        first = int(scored[0])
+        if first == 0 and self.prefix_token_id is not None and ids[0] != self.prefix_token_id:
+            ids = np.concatenate(([self.prefix_token_id], ids))
+            starts, ends = np.concatenate(([0], starts)), np.concatenate(([0], ends))
+            first = 1
+        first = max(first, 1)  # a first token without anything before it has no probability
+        if first >= ids.size:
+            raise TokenizationError(f"the trace {trace[:40]!r} becomes no token after the first; nothing can be scored")
+        origin = len(context)
+        return TokenizedPair(
+            ids=ids,
+            first=first,
+            token_start=np.clip(starts[first:] - origin, 0, len(trace)).astype(np.int32),
+            token_end=np.clip(ends[first:] - origin, 0, len(trace)).astype(np.int32),
+        )
+
+    def _encode_texts(
+        self, texts: list[str], add_special_tokens: bool | None
+    ) -> Iterator[tuple[npt.NDArray[np.int64], _Offsets, _Offsets]]:
+        options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        if not getattr(self.tokenizer, "is_fast", False):
+            for text in texts:
+                ids = np.asarray(self.tokenizer.encode(text, **options), dtype=np.int64)
+                yield ids, *_offsets_by_decoding(self.tokenizer, ids, text)
+            return
+        encoded = self.tokenizer(
+            texts,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+            **options,
+        )
+        for ids, offsets, special in zip(
+            encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True
+        ):
+            # A tokenizer that appends an end token would have it scored as text; lm-eval's split is off by one there.
+            keep = len(ids)
+            while keep > 1 and special[keep - 1]:
+                keep -= 1
+            spans = np.asarray(offsets[:keep], dtype=np.int64).reshape(-1, 2)
+            yield np.asarray(ids[:keep], dtype=np.int64), spans[:, 0], spans[:, 1]
+
+
+_Offsets = npt.NDArray[np.int64]
+
+
+def token_byte_ends(tokenizer: Any, text: str, pair: TokenizedPair) -> npt.NDArray[np.int64]:
+    """End of each scored token in UTF-8 bytes of the trace, shape (scored tokens,), non-decreasing, tiling the trace.
+
+    A byte-level tokenizer spells its tokens with one character per byte, which is exact. For any other, the bytes of
+    a letter that several tokens share are divided evenly among them, which is exact for byte fallback.
+
+    Args:
+        tokenizer: the transformers tokenizer that made the pair.
+        text: the trace.
+        pair: its tokenization.
+    """
+    letter_end = np.concatenate(([0], np.cumsum([len(letter.encode()) for letter in text])))
+    first_byte, end_byte = letter_end[pair.token_start], letter_end[pair.token_end]
+    pieces = tokenizer.convert_ids_to_tokens(pair.ids[pair.first :].tolist())
+    lengths = np.asarray([len(piece) for piece in pieces])
+    spelled = np.cumsum(lengths) + letter_end[-1] - lengths.sum()  # from the end: the first token may straddle
+    if bool(np.all(((first_byte < spelled) & (spelled <= end_byte)) | (end_byte == 0))):
+        return np.maximum(spelled, 0).astype(np.int64)
+    evenly = np.zeros(len(pieces), dtype=np.int64)
+    for _, run in itertools.groupby(range(len(pieces)), key=lambda i: (pair.token_start[i], pair.token_end[i])):
+        sharing = list(run)
+        for place, i in enumerate(sharing, start=1):
+            evenly[i] = first_byte[i] + round((end_byte[i] - first_byte[i]) * place / len(sharing))
+    return evenly
+
+
+def _offsets_by_decoding(tokenizer: Any, ids: npt.NDArray[np.int64], text: str) -> tuple[_Offsets, _Offsets]:
+    """Offsets from decoding ever longer prefixes: slow, but right wherever decoding gives the text back."""
+    ends = np.zeros(ids.size, dtype=np.int64)
+    reached = 0
+    for i in range(ids.size):
+        decoded = tokenizer.decode(ids[: i + 1].tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        whole = decoded.rstrip("\ufffd")  # bytes of a letter that later tokens complete
+        if not text.startswith(whole):
+            raise TokenizationError(
+                f"{type(tokenizer).__name__} gives no offsets and decodes {text[:30]!r}... to {whole[:30]!r}...; "
+                "use a fast tokenizer (tokenizer.json) for this model"
+            )
+        reached = max(reached, len(whole))
+        ends[i] = reached + (len(whole) < len(decoded) and reached < len(text))
+    starts = np.concatenate(([0], ends[:-1]))
+    shared = (ends == starts) & (ends > 0) & (starts > np.concatenate(([0], starts[:-1])))
+    return starts - shared, ends
+
+
+def _batched(items: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+    while batch := list(itertools.islice(items, size)):
+        yield batch

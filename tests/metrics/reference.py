@@ -1,0 +1,136 @@
+"""The slow, obvious twin of ``rbridge_metrics``: loops over letters and bytes, one number at a time, no NumPy.
+
+Written from the formulas, not from the package. Sums are ``math.fsum``, which rounds once, so that what separates
+the package from this file is the package's rounding alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+#: Confidences no further apart than this count as equal; part of the definition of MinMax in the package.
+EQUAL_WITHIN = 1e-9
+
+
+def letter_confidence(token_end: Sequence[int], token_logprob: Sequence[float]) -> list[float]:
+    """Confidence of each letter: the probability of the frontier token that holds it."""
+    confidence = []
+    start = 0
+    for end, logprob in zip(token_end, token_logprob, strict=True):
+        for _letter in range(start, end):
+            confidence.append(math.exp(logprob))
+        start = end
+    return confidence
+
+
+def letter_confidence_from_bytes(
+    text: str, token_byte_end: Sequence[int], token_logprob: Sequence[float]
+) -> list[float]:
+    """Confidence of each letter: the mean over its UTF-8 bytes of the probability of the token holding that byte."""
+    byte_confidence = []
+    start = 0
+    for end, logprob in zip(token_byte_end, token_logprob, strict=True):
+        for _byte in range(start, end):
+            byte_confidence.append(math.exp(logprob))
+        start = end
+    confidence = []
+    position = 0
+    for letter in text:
+        of_this_letter = []
+        for _byte in letter.encode():
+            of_this_letter.append(byte_confidence[position])
+            position += 1
+        confidence.append(math.fsum(of_this_letter) / len(of_this_letter))
+    return confidence
+
+
+def letters_of_byte_tokens(text: str, byte_start: Sequence[int], byte_end: Sequence[int]) -> list[tuple[int, int]]:
+    """Letters ``[start, end)`` that share a byte with each token; neighbours that cut a letter both cover it."""
+    extents = []
+    position = 0
+    for letter in text:
+        extents.append((position, position + len(letter.encode())))
+        position = extents[-1][1]
+    covered = []
+    for token_start, token_end in zip(byte_start, byte_end, strict=True):
+        letters = [
+            letter
+            for letter, (letter_start, letter_end) in enumerate(extents)
+            if max(letter_start, token_start) < min(letter_end, token_end)
+        ]
+        if letters:
+            covered.append((letters[0], letters[-1] + 1))
+        else:
+            before = sum(1 for _, letter_end in extents if letter_end <= token_start)
+            covered.append((before, before))
+    return covered
+
+
+def token_confidence(confidence: Sequence[float], token_start: Sequence[int], token_end: Sequence[int]) -> list[float]:
+    """Mean confidence of each token's letters; a token without letters takes its next neighbour's that has some."""
+    means: list[float | None] = []
+    for start, end in zip(token_start, token_end, strict=True):
+        letters = [confidence[letter] for letter in range(start, end)]
+        means.append(math.fsum(letters) / len(letters) if letters else None)
+    found = []
+    for token in range(len(means)):
+        following = [mean for mean in means[token:] if mean is not None]
+        preceding = [mean for mean in means[:token] if mean is not None]
+        found.append(following[0] if following else preceding[-1])
+    return found
+
+
+def span_overlap(token_start: Sequence[int], token_end: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[bool]:
+    """Whether a letter of each token lies in a span; a token without letters follows its next neighbour."""
+    letters = max(token_end)
+    marked = [1.0 if any(start <= letter < end for start, end in spans) else 0.0 for letter in range(letters)]
+    return [mean > 0 for mean in token_confidence(marked, token_start, token_end)]
+
+
+def minmax_weights_over_test_set(confidences: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Each confidence as a fraction of the way from the smallest to the largest of all traces."""
+    low = min(value for trace in confidences for value in trace)
+    high = max(value for trace in confidences for value in trace)
+    if high - low <= EQUAL_WITHIN:
+        return [[1.0 for _ in trace] for trace in confidences]
+    return [[(value - low) / (high - low) for value in trace] for trace in confidences]
+
+
+def minmax_weights(confidence: Sequence[float]) -> list[float]:
+    """The same within one trace."""
+    return minmax_weights_over_test_set([confidence])[0]
+
+
+def weighted_nats(nll: Sequence[float], weights: Sequence[float]) -> float:
+    """Sum over tokens of nll * weight."""
+    return math.fsum(value * weight for value, weight in zip(nll, weights, strict=True))
+
+
+def rbridge_nll(nll: Sequence[float], weights: Sequence[float]) -> float:
+    """Mean over tokens of nll * weight: divided by the number of tokens."""
+    return weighted_nats(nll, weights) / len(nll)
+
+
+def trace_nll(nll: Sequence[float]) -> float:
+    """Mean over tokens of nll."""
+    return math.fsum(nll) / len(nll)
+
+
+def bits_per_byte(nats: Sequence[float], n_bytes: Sequence[int]) -> float:
+    """All nats in bits, over all bytes."""
+    return math.fsum(nats) / math.log(2) / sum(n_bytes)
+
+
+def rbridge_nll_of_trace(
+    text: str,
+    frontier_byte_end: Sequence[int],
+    frontier_logprob: Sequence[float],
+    proxy_byte_end: Sequence[int],
+    nll: Sequence[float],
+) -> float:
+    """From two byte-level tokenizations of one trace to its score, by the formulas alone."""
+    confidence = letter_confidence_from_bytes(text, frontier_byte_end, frontier_logprob)
+    letters = letters_of_byte_tokens(text, [0, *proxy_byte_end[:-1]], proxy_byte_end)
+    tokens = token_confidence(confidence, [start for start, _ in letters], [end for _, end in letters])
+    return rbridge_nll(nll, minmax_weights(tokens))

@@ -1,0 +1,291 @@
+"""Frontier confidence reaches the right letters and proxy tokens, however the two tokenizations cut the text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rbridge_metrics import (
+    AlignmentError,
+    frontier_tokens,
+    letter_confidence,
+    span_overlap,
+    token_confidence,
+)
+
+from . import reference
+from .strategies import byte_tokens, cases, cuts, logprobs, texts, tilings
+
+# The package and the reference differ by rounding alone: a sum over a token's letters, at most a few hundred here.
+EXACT = {"rtol": 1e-12, "atol": 1e-300}
+
+
+def float32_tolerance(logprob: np.ndarray) -> np.ndarray:
+    """Relative error of exp(x) when x was rounded to float32, plus float64 rounding.
+
+    Rounding moves x by up to |x| * 2^-24 and exp turns that into a relative error: 7e-7 for the smallest probability
+    that is drawn and not zero by any account, exp(-12). Below -103 a probability is 0 in float32 anyway.
+    """
+    return np.abs(np.where(np.isfinite(logprob), logprob, 0.0)) * 2.0**-24 * 1.01 + 1e-12
+
+
+def letters_of(ends: list[int]) -> tuple[list[int], list[int]]:
+    """Start and end letters of tokens that tile the trace."""
+    return [0, *ends[:-1]], ends
+
+
+def test_worked_example_of_the_design() -> None:
+    """``Sum| mod|ulo`` at 0.9, 0.5, 1.0 read through ``Su|m mod|ulo``: 0.9, (0.9 + 4 * 0.5) / 5 = 0.58, 1.0."""
+    letters = letter_confidence([3, 7, 10], np.log([0.9, 0.5, 1.0]))
+    np.testing.assert_allclose(letters, [0.9] * 3 + [0.5] * 4 + [1.0] * 3, rtol=1e-15)
+    np.testing.assert_allclose(token_confidence(letters, [0, 2, 7], [2, 7, 10]), [0.9, 0.58, 1.0], rtol=1e-15)
+
+
+def test_letter_split_over_three_tokens_takes_the_mean_of_its_bytes() -> None:
+    """``x∑`` as bytes ``x|E2 88|91`` at 0.8, 0.6, 0.3: the sum sign gets (0.6 + 0.6 + 0.3) / 3 = 0.5."""
+    ends, logprob = frontier_tokens("x∑", [1, 3, 4], np.log([0.8, 0.6, 0.3]))
+    np.testing.assert_allclose(letter_confidence(ends, logprob), [0.8, 0.5], rtol=1e-7)
+
+
+def test_letter_split_between_its_neighbours_takes_from_both() -> None:
+    """``a😀b`` (1, 4 and 1 bytes) as 3 + 3 bytes at 0.9 and 0.1: letters 0.9, (2 * 0.9 + 2 * 0.1) / 4 = 0.5, 0.1."""
+    ends, logprob = frontier_tokens("a😀b", [3, 6], np.log([0.9, 0.1]))
+    assert ends.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(letter_confidence(ends, logprob), [0.9, 0.5, 0.1], rtol=1e-7)
+
+
+def test_proxy_tokens_that_share_a_letter_both_count_it() -> None:
+    """Letters 0.2, 0.4, 1.0 where two tokens each hold part of the second: (0.2 + 0.4) / 2 and (0.4 + 1.0) / 2."""
+    shared = token_confidence([0.2, 0.4, 1.0], [0, 1], [2, 3])
+    np.testing.assert_allclose(shared, [0.3, 0.7], rtol=1e-15)
+
+
+def test_tokens_without_letters_belong_to_the_next_token_that_has_some() -> None:
+    """Leading space, zero-width token in the middle, special token at the end: next, next, and last confidence."""
+    confidence = token_confidence([0.2, 0.6], [0, 0, 1, 1, 2], [0, 1, 1, 2, 2])
+    np.testing.assert_allclose(confidence, [0.2, 0.2, 0.6, 0.6, 0.6], rtol=1e-15)
+
+
+def test_token_overlaps_a_span_from_its_first_to_its_last_letter() -> None:
+    """Span [3, 6) over tokens of two letters: touched from letter 3 to letter 5, not by the tokens beside it."""
+    assert span_overlap([0, 2, 4, 6], [2, 4, 6, 8], [(3, 6)]).tolist() == [False, True, True, False]
+
+
+def test_empty_spans_mark_nothing() -> None:
+    """A span without letters, or no span at all, leaves every token out."""
+    assert not span_overlap([0, 2], [2, 4], [(1, 1)]).any()
+    assert not span_overlap([0, 2], [2, 4], []).any()
+
+
+def test_span_far_beyond_the_trace_costs_no_memory() -> None:
+    """A span end that stands for "to the end", however large, marks the rest of the trace."""
+    assert span_overlap([0, 2], [2, 4], [(3, 2**60)]).tolist() == [False, True]
+
+
+@cases(2000)
+@given(st.data(), texts())
+def test_frontier_tokens_equal_the_byte_loop(data: st.DataObject, text: str) -> None:
+    """Any Unicode, cut at any bytes: every letter keeps the mean probability of its bytes.
+
+    The tolerance is that of the float32 log-probabilities the function returns; no probability is lost to it.
+    """
+    byte_end, logprob = data.draw(byte_tokens(text))
+    ends, stored = frontier_tokens(text, byte_end, logprob)
+    assert ends[-1] == len(text)
+    assert (np.diff(ends, prepend=0) > 0).all()
+    found = letter_confidence(ends, stored)
+    expected = np.array(reference.letter_confidence_from_bytes(text, byte_end, logprob))
+    per_letter = np.repeat(stored.astype(np.float64), np.diff(ends, prepend=0))
+    assert (np.abs(found - expected) <= float32_tolerance(per_letter) * expected + 1e-300).all()
+
+
+@cases(500)
+@given(st.data(), texts())
+def test_frontier_tokens_between_letters_stay_as_they_are(data: st.DataObject, text: str) -> None:
+    """Tokens that do not cut a letter come back one for one, in letters, with their log-probabilities untouched."""
+    ends = data.draw(tilings(len(text)))
+    logprob = data.draw(st.lists(logprobs(), min_size=len(ends), max_size=len(ends)))
+    byte_end = [len(text[:end].encode()) for end in ends]
+    found_ends, found = frontier_tokens(text, byte_end, logprob)
+    assert found_ends.tolist() == ends
+    np.testing.assert_array_equal(found, np.array(logprob, dtype=np.float32))
+
+
+@cases(500)
+@given(st.data(), texts())
+def test_empty_frontier_tokens_change_nothing(data: st.DataObject, text: str) -> None:
+    """Tokens of no bytes, also before the first letter, leave ends and log-probabilities as without them."""
+    ends = data.draw(tilings(len(text.encode())))
+    logprob = data.draw(st.lists(logprobs(), min_size=len(ends), max_size=len(ends)))
+    expected = frontier_tokens(text, ends, logprob)
+    position = data.draw(st.integers(0, len(ends)))
+    ends.insert(position, ends[position - 1] if position else 0)
+    logprob.insert(position, data.draw(logprobs()))
+    for found, without in zip(frontier_tokens(text, ends, logprob), expected, strict=True):
+        np.testing.assert_array_equal(found, without)
+
+
+@cases(1000)
+@given(st.data(), texts())
+def test_frontier_tokens_cut_finer_change_nothing(data: st.DataObject, text: str) -> None:
+    """Each byte a token of its own, with the probability of the token it came from: the same letters' confidences."""
+    byte_end, logprob = data.draw(byte_tokens(text))
+    lengths = np.diff(byte_end, prepend=0)
+    byte_by_byte = frontier_tokens(text, np.arange(byte_end[-1]) + 1, np.repeat(logprob, lengths))
+    coarse = frontier_tokens(text, byte_end, logprob)
+    np.testing.assert_allclose(letter_confidence(*byte_by_byte), letter_confidence(*coarse), **EXACT)
+
+
+@cases(500)
+@given(st.data(), st.integers(1, 60))
+def test_frontier_tokens_rewritten_letter_by_letter_change_nothing(data: st.DataObject, letters: int) -> None:
+    """Each letter a frontier token of its own, with the probability of the token it came from: the same numbers."""
+    ends = data.draw(tilings(letters))
+    logprob = data.draw(st.lists(logprobs(), min_size=len(ends), max_size=len(ends)))
+    confidence = letter_confidence(ends, logprob)
+    np.testing.assert_allclose(confidence, reference.letter_confidence(ends, logprob), **EXACT)
+    rewritten = letter_confidence(np.arange(letters) + 1, np.repeat(logprob, np.diff(ends, prepend=0)))
+    np.testing.assert_array_equal(confidence, rewritten)
+
+
+@cases(1500)
+@given(st.data(), st.lists(logprobs().map(math.exp), min_size=1, max_size=60))
+def test_confidence_is_conserved_by_any_tiling(data: st.DataObject, letters: list[float]) -> None:
+    """Over tokens that tile the trace, confidence times letters sums to the confidence of all letters."""
+    starts, ends = letters_of(data.draw(tilings(len(letters))))
+    confidence = token_confidence(letters, starts, ends)
+    np.testing.assert_allclose(confidence @ (np.array(ends) - starts), math.fsum(letters), **EXACT)
+
+
+@cases(1500)
+@given(st.data(), st.lists(logprobs().map(math.exp), min_size=1, max_size=60))
+def test_confidence_letter_by_letter_averages_to_that_of_any_tiling(data: st.DataObject, letters: list[float]) -> None:
+    """Through a tokenization of single letters the confidences come back as they were, and average to any other."""
+    positions = np.arange(len(letters))
+    by_letter = token_confidence(letters, positions, positions + 1)
+    np.testing.assert_array_equal(by_letter, letters)
+    starts, ends = letters_of(data.draw(tilings(len(letters))))
+    averaged = [by_letter[start:end].mean() for start, end in zip(starts, ends, strict=True)]
+    np.testing.assert_allclose(token_confidence(letters, starts, ends), averaged, **EXACT)
+
+
+@cases(1000)
+@given(
+    st.lists(st.floats(1e-30, 1e-20), min_size=1, max_size=5),
+    st.lists(st.floats(0.0, 1.0), min_size=1, max_size=200),
+)
+def test_confidence_of_a_token_depends_on_its_own_letters_only(rare: list[float], before: list[float]) -> None:
+    """A token of confidence 1e-20 keeps its digits after hundreds of confident letters."""
+    letters = [*before, *rare]
+    confidence = token_confidence(letters, [0, len(before)], [len(before), len(letters)])
+    np.testing.assert_allclose(confidence[1], math.fsum(rare) / len(rare), **EXACT)
+
+
+@cases(2000)
+@given(st.data(), texts())
+def test_proxy_tokens_cut_at_any_byte_equal_the_letter_loop(data: st.DataObject, text: str) -> None:
+    """Tokens that share letters, cover none, or stand before the first: the mean over the letters each one touches."""
+    letters = data.draw(st.lists(logprobs().map(math.exp), min_size=len(text), max_size=len(text)))
+    byte_end = data.draw(cuts(len(text.encode())))
+    covered = reference.letters_of_byte_tokens(text, [0, *byte_end[:-1]], byte_end)
+    leading = data.draw(st.integers(0, 3))
+    starts = [0] * leading + [start for start, _ in covered]
+    ends = [0] * leading + [end for _, end in covered]
+    confidence = token_confidence(letters, starts, ends)
+    np.testing.assert_allclose(confidence, reference.token_confidence(letters, starts, ends), **EXACT)
+    assert confidence.min() >= min(letters)
+    assert confidence.max() <= max(letters)
+
+
+@cases(1000)
+@given(st.data(), texts())
+def test_span_overlap_equals_the_letter_loop(data: st.DataObject, text: str) -> None:
+    """Nested, touching, empty and overlapping spans: a token counts if one of its letters lies in one of them."""
+    byte_end = data.draw(cuts(len(text.encode())))
+    covered = reference.letters_of_byte_tokens(text, [0, *byte_end[:-1]], byte_end)
+    starts, ends = [start for start, _ in covered], [end for _, end in covered]
+    offset = st.integers(0, len(text) + 3)
+    spans = data.draw(st.lists(st.tuples(offset, offset).map(lambda pair: (min(pair), max(pair))), max_size=5))
+    assert span_overlap(starts, ends, spans).tolist() == reference.span_overlap(starts, ends, spans)
+
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda: letter_confidence([1, 3], [-0.5, NAN]), id="frontier log-probability is NaN"),
+        pytest.param(lambda: letter_confidence([1, 3], [-0.5, None]), id="frontier log-probability is missing"),
+        pytest.param(lambda: letter_confidence([1, 3], [INF, -0.5]), id="frontier log-probability is infinite"),
+        pytest.param(lambda: letter_confidence([1, 3], [-0.5, 0.1]), id="frontier log-probability above 0"),
+        pytest.param(lambda: letter_confidence([2, 2], [-0.5, -0.5]), id="frontier token without letters"),
+        pytest.param(lambda: letter_confidence([3, 1], [-0.5, -0.5]), id="frontier tokens out of order"),
+        pytest.param(lambda: letter_confidence([0, 2], [-0.5, -0.5]), id="first frontier token ends at 0"),
+        pytest.param(lambda: letter_confidence([-1, 2], [-0.5, -0.5]), id="frontier token ends before the trace"),
+        pytest.param(lambda: letter_confidence([1, 2.5], [-0.5, -0.5]), id="frontier token ends inside a letter"),
+        pytest.param(lambda: letter_confidence([1, NAN], [-0.5, -0.5]), id="frontier token end is NaN"),
+        pytest.param(lambda: letter_confidence([1, 2**70], [-0.5, -0.5]), id="frontier token end beyond 64 bits"),
+        pytest.param(lambda: letter_confidence([1, 2], [-0.5]), id="fewer log-probabilities than frontier tokens"),
+        pytest.param(lambda: letter_confidence([[1, 2]], [[-0.5, -0.5]]), id="frontier tokens of two traces"),
+        pytest.param(lambda: letter_confidence(3, -0.5), id="frontier token as a bare number"),
+        pytest.param(lambda: letter_confidence([], []), id="no frontier tokens"),
+        pytest.param(lambda: frontier_tokens("aé", [1, 2], [-0.5, -0.5]), id="frontier bytes stop short"),
+        pytest.param(lambda: frontier_tokens("aé", [1, 4], [-0.5, -0.5]), id="frontier bytes run over"),
+        pytest.param(lambda: frontier_tokens("aé", [2, 1, 3], [-0.5] * 3), id="frontier bytes out of order"),
+        pytest.param(lambda: frontier_tokens("aé", [-1, 3], [-0.5, -0.5]), id="frontier bytes start below 0"),
+        pytest.param(lambda: frontier_tokens("aé", [1.5, 3], [-0.5, -0.5]), id="frontier byte end not whole"),
+        pytest.param(lambda: frontier_tokens("aé", [3], [NAN]), id="byte-level log-probability is NaN"),
+        pytest.param(lambda: frontier_tokens("aé", [3], [INF]), id="byte-level log-probability is infinite"),
+        pytest.param(lambda: frontier_tokens("aé", [3], [0.1]), id="byte-level log-probability above 0"),
+        pytest.param(lambda: frontier_tokens("aé", [1, 3], [-0.5]), id="fewer log-probabilities than byte ends"),
+        pytest.param(lambda: frontier_tokens("aé", [], []), id="no byte-level tokens"),
+        pytest.param(lambda: frontier_tokens("", [], []), id="empty trace"),
+        pytest.param(lambda: frontier_tokens("", [0], [-0.5]), id="empty trace with an empty token"),
+        pytest.param(lambda: frontier_tokens("a\ud800", [1, 4], [-0.5, -0.5]), id="half a surrogate pair"),
+        pytest.param(lambda: token_confidence([0.5, NAN], [0], [1]), id="letter confidence is NaN"),
+        pytest.param(lambda: token_confidence([0.5, INF], [0], [1]), id="letter confidence is infinite"),
+        pytest.param(lambda: token_confidence([0.5, -0.7], [0], [1]), id="log-probabilities given as confidences"),
+        pytest.param(lambda: token_confidence([0.5, 1.1], [0], [1]), id="letter confidence above 1"),
+        pytest.param(lambda: token_confidence([0.5, 0.5], [1], [0]), id="proxy token reversed"),
+        pytest.param(lambda: token_confidence([0.5, 0.5], [0], [3]), id="proxy token runs over the end"),
+        pytest.param(lambda: token_confidence([0.5, 0.5], [-1], [1]), id="proxy token starts before the trace"),
+        pytest.param(lambda: token_confidence([0.5, 0.5], [0.5], [1]), id="proxy token starts inside a letter"),
+        pytest.param(lambda: token_confidence([0.5, 0.5], [0, 1], [1]), id="fewer ends than starts"),
+        pytest.param(lambda: token_confidence([0.5, 0.5], [[0, 1]], [[1, 2]]), id="proxy tokens of two traces"),
+        pytest.param(lambda: token_confidence([[0.5, 0.5]], [0], [1]), id="letters of two traces"),
+        pytest.param(lambda: token_confidence([0.5, 0.5], [0, 1], [0, 1]), id="no proxy token covers a letter"),
+        pytest.param(lambda: token_confidence([0.5, 0.5], [], []), id="no proxy tokens"),
+        pytest.param(lambda: token_confidence([], [0], [0]), id="no letters"),
+        pytest.param(lambda: token_confidence([], [], []), id="no letters and no proxy tokens"),
+        pytest.param(lambda: span_overlap([0, 2], [2, 4], [(3, 1)]), id="span reversed"),
+        pytest.param(lambda: span_overlap([0, 2], [2, 4], [(-1, 1)]), id="span starts before the trace"),
+        pytest.param(lambda: span_overlap([0, 2], [2, 4], [1, 2, 3, 4]), id="spans not in pairs"),
+        pytest.param(lambda: span_overlap([0, 2], [2, 4], [(0, 1, 2), (1, 2, 3)]), id="spans of three offsets"),
+        pytest.param(lambda: span_overlap([0, 2], [2, 4], [(0.5, 1.5)]), id="span inside a letter"),
+        pytest.param(lambda: span_overlap([0, 2], [2, 4], [(NAN, 1)]), id="span offset is NaN"),
+        pytest.param(lambda: span_overlap([2, 0], [0, 2], [(0, 1)]), id="token beside a span reversed"),
+        pytest.param(lambda: span_overlap([], [], [(0, 1)]), id="no tokens beside a span"),
+    ],
+)
+def test_input_that_does_not_align_is_refused_in_one_line(call: Callable[[], object]) -> None:
+    """Offsets, confidences and text that do not fit end in one readable line, never in a number."""
+    with pytest.raises(AlignmentError) as refusal:
+        call()
+    assert "\n" not in str(refusal.value)
+
+
+def test_refusal_names_the_first_token_that_fails() -> None:
+    """The message leads to the token to look at."""
+    with pytest.raises(AlignmentError, match="token 2 .* letter 5"):
+        letter_confidence([2, 5, 5, 3], [-0.5] * 4)
+
+
+def test_log_probability_a_rounding_error_above_0_is_certainty() -> None:
+    """Servers round; 1e-7 nats too many is a confidence of exactly 1, not more."""
+    assert letter_confidence([2], [1e-7]).tolist() == [1.0, 1.0]
+    assert frontier_tokens("é", [1, 2], [1e-7, 1e-7])[1].tolist() == [0.0]

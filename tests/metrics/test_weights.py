@@ -1,0 +1,127 @@
+"""Weights single out the tokens the frontier model was sure of, and nothing else about the confidences matters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from rbridge_metrics import RBridgeError, ScoreError, minmax_weights, minmax_weights_over_test_set, span_weights
+
+from . import reference
+from .strategies import cases, confidences
+
+# The range that divides is at least 1e-9, else all weights are 1; float64 rounds a confidence by 1e-16. So 1e-6 holds
+# at worst, and the second figure for ranges above 0.001.
+WORST, USUAL = 1e-6, 1e-12
+
+
+def test_worked_example_of_the_design() -> None:
+    """Confidences 0.9, 0.58, 1.0 become 0.32 / 0.42 = 0.7619, 0 and 1."""
+    np.testing.assert_allclose(minmax_weights([0.9, 0.58, 1.0]), [0.32 / 0.42, 0.0, 1.0], rtol=1e-12)
+
+
+def test_test_set_scope_uses_one_range_for_all_traces() -> None:
+    """Traces (0.2, 0.6) and (0.7, 1.0) share low 0.2 and range 0.8: 0, 0.5 and 0.625, 1."""
+    first, second = minmax_weights_over_test_set([[0.2, 0.6], [0.7, 1.0]])
+    np.testing.assert_allclose(first, [0.0, 0.5], rtol=1e-12)
+    np.testing.assert_allclose(second, [0.625, 1.0], rtol=1e-12)
+
+
+def test_trace_without_tokens_stays_empty_in_a_test_set() -> None:
+    """An empty trace gets no weights and does not disturb those of the others."""
+    empty, full = minmax_weights_over_test_set([[], [0.2, 0.6]])
+    assert empty.shape == (0,)
+    assert full.tolist() == [0.0, 1.0]
+
+
+def test_span_weights_are_one_inside_and_zero_outside() -> None:
+    """``[start, end)`` = [2, 5) over tokens [0, 2), [2, 3), [3, 6), [6, 7)."""
+    assert span_weights([0, 2, 3, 6], [2, 3, 6, 7], [(2, 5)]).tolist() == [0.0, 1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("confidence", [[0.7], [0.3] * 5, [0.0, 0.0], [1.0, 1.0], [0.1 + 0.2, 0.3, 0.6 / 2]])
+def test_equal_confidences_single_nothing_out(confidence: list[float]) -> None:
+    """All weights are 1 when the confidences agree, be it only up to rounding."""
+    assert minmax_weights(confidence).tolist() == [1.0] * len(confidence)
+
+
+@cases(1500)
+@given(confidences())
+def test_weights_span_zero_to_one_in_the_order_of_the_confidences(confidence: list[float]) -> None:
+    """An exact 0, an exact 1, all others between, a larger confidence never weighing less; or 1 for all."""
+    weights = minmax_weights(confidence)
+    if max(confidence) - min(confidence) <= reference.EQUAL_WITHIN:
+        assert (weights == 1).all()
+        return
+    assert weights.min() == 0
+    assert weights.max() == 1
+    assert (np.diff(weights[np.argsort(confidence)]) >= 0).all()
+    np.testing.assert_allclose(weights, reference.minmax_weights(confidence), rtol=0, atol=WORST)
+
+
+@cases(1000)
+@given(confidences(), st.floats(1e-3, 1e3), st.floats(-1.0, 1.0))
+def test_weights_ignore_scale_and_offset_of_the_confidences(
+    confidence: list[float], scale: float, offset: float
+) -> None:
+    """``scale * confidence + offset`` gives the same weights; what is left is the rounding of that expression."""
+    spread = max(confidence) - min(confidence)
+    assume(spread > 1e-3)
+    moved = minmax_weights(scale * np.array(confidence) + offset)
+    rounding = 8 * np.finfo(np.float64).eps * (scale + abs(offset)) / (scale * spread)
+    np.testing.assert_allclose(moved, minmax_weights(confidence), rtol=0, atol=rounding)
+
+
+@cases(1000)
+@given(st.lists(confidences(), min_size=1, max_size=6))
+def test_test_set_scope_equals_the_loop(traces: list[list[float]]) -> None:
+    """One minimum and one maximum over all tokens of all traces."""
+    found = minmax_weights_over_test_set(traces)
+    expected = reference.minmax_weights_over_test_set(traces)
+    values = [value for trace in traces for value in trace]
+    tolerance = USUAL if max(values) - min(values) > 1e-3 else WORST
+    for weights, loop in zip(found, expected, strict=True):
+        np.testing.assert_allclose(weights, loop, rtol=0, atol=tolerance)
+
+
+@cases(500)
+@given(confidences())
+def test_test_set_of_one_trace_is_that_trace(confidence: list[float]) -> None:
+    """With a single trace the two scopes agree exactly."""
+    np.testing.assert_array_equal(minmax_weights_over_test_set([confidence])[0], minmax_weights(confidence))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda: minmax_weights([]), id="no tokens"),
+        pytest.param(lambda: minmax_weights([0.5, math.nan]), id="confidence is NaN"),
+        pytest.param(lambda: minmax_weights([0.5, None]), id="confidence is missing"),
+        pytest.param(lambda: minmax_weights([0.5, math.inf]), id="confidence is infinite"),
+        pytest.param(lambda: minmax_weights([0.5, -math.inf]), id="log of a confidence of 0"),
+        pytest.param(lambda: minmax_weights([[0.5, 0.1], [0.2, 0.3]]), id="two traces at once"),
+        pytest.param(lambda: minmax_weights(0.5), id="a bare number"),
+        pytest.param(lambda: minmax_weights_over_test_set([]), id="no traces"),
+        pytest.param(lambda: minmax_weights_over_test_set([[], []]), id="only empty traces"),
+        pytest.param(lambda: minmax_weights_over_test_set([[math.nan, 0.2], [0.5]]), id="NaN in the first trace"),
+        pytest.param(lambda: minmax_weights_over_test_set([[0.1, 0.9], [math.nan]]), id="NaN in a later trace"),
+        pytest.param(lambda: minmax_weights_over_test_set([[0.1], [math.inf]]), id="infinite in a later trace"),
+        pytest.param(lambda: minmax_weights_over_test_set([0.1, 0.9]), id="one trace where several are meant"),
+    ],
+)
+def test_confidences_that_are_none_are_refused_in_one_line(call: Callable[[], object]) -> None:
+    """What is not a confidence, or of the wrong shape, ends in one readable line, never in weights."""
+    with pytest.raises(ScoreError) as refusal:
+        call()
+    assert "\n" not in str(refusal.value)
+
+
+def test_spans_that_are_none_are_refused_in_one_line() -> None:
+    """A reversed span is refused, not counted as empty."""
+    with pytest.raises(RBridgeError) as refusal:
+        span_weights([0, 2], [2, 4], [(3, 1)])
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,69 @@
+"""Reasoning traces of frontier models: what one is, how they are imported, and the cache that keeps them.
+
+The names below are imported when they are first used, so that ``import rbridge_traces`` itself costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rbridge_traces.confidence import with_confidence
+    from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, TraceImportError
+    from rbridge_traces.importer import ImportReport, import_traces
+    from rbridge_traces.manifest import Manifest, TraceSet, VerifiedSource
+    from rbridge_traces.rows import read_rows
+    from rbridge_traces.sample import SampleCache, few_shot_examples
+    from rbridge_traces.schema import BENCHMARKS, Choice, Trace, check_benchmark
+    from rbridge_traces.spans import parse_spans
+    from rbridge_traces.store import ResolvedCache, TraceCache, resolve_cache, user_cache_dir
+    from rbridge_traces.table import arrow_schema, from_table, to_table
+
+__all__ = [
+    "BENCHMARKS",
+    "CacheCorruptError",
+    "CacheNotFoundError",
+    "Choice",
+    "ImportReport",
+    "Manifest",
+    "ResolvedCache",
+    "SampleCache",
+    "Trace",
+    "TraceCache",
+    "TraceError",
+    "TraceImportError",
+    "TraceSet",
+    "VerifiedSource",
+    "arrow_schema",
+    "check_benchmark",
+    "few_shot_examples",
+    "from_table",
+    "import_traces",
+    "parse_spans",
+    "read_rows",
+    "resolve_cache",
+    "to_table",
+    "user_cache_dir",
+    "with_confidence",
+]
+
+_MODULES = {
+    "confidence": ("with_confidence",),
+    "errors": ("CacheCorruptError", "CacheNotFoundError", "TraceError", "TraceImportError"),
+    "importer": ("ImportReport", "import_traces"),
+    "manifest": ("Manifest", "TraceSet", "VerifiedSource"),
+    "rows": ("read_rows",),
+    "sample": ("SampleCache", "few_shot_examples"),
+    "schema": ("BENCHMARKS", "Choice", "Trace", "check_benchmark"),
+    "spans": ("parse_spans",),
+    "store": ("ResolvedCache", "TraceCache", "resolve_cache", "user_cache_dir"),
+    "table": ("arrow_schema", "from_table", "to_table"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

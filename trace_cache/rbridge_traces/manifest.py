@@ -1,0 +1,125 @@
+"""The manifest beside the traces of one source: who wrote them, how, and the checksum of every file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+
+from rbridge_traces.errors import CacheCorruptError
+from rbridge_traces.schema import Trace
+
+SCHEMA_VERSION = 1
+
+RESTORE = "restore the file, or import or score these traces again with --replace"
+"""What to do about a file of the cache that is not as it was written."""
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # a plain name: a manifest cannot point outside its folder
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "bool": (bool,),
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "dict[str, str]": (dict,),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What is known of the traces of one benchmark from one source.
+
+    Attributes:
+        schema_version: of the trace files and of this manifest.
+        benchmark: one of ``rbridge_traces.BENCHMARKS``.
+        source: slug under which the cache holds these traces.
+        frontier_model: who wrote the traces.
+        confidence_model: whose token probabilities the confidences are; the frontier model itself where it gave them.
+        prompt: the prompt the frontier model was given.
+        decoding: how it decoded, e.g. ``greedy``.
+        licence: of the traces.
+        note: anything a reader should know.
+        sample: whether these are the sample traces shipped to try the tool, never to report a score on.
+        created: ISO 8601, UTC.
+        rows: traces.
+        rows_with_confidence: traces that carry token confidences.
+        files: sha256 (hex) by file name, in the order of the rows.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    benchmark: str
+    source: str
+    frontier_model: str | None = None
+    confidence_model: str | None = None
+    prompt: str | None = None
+    decoding: str | None = None
+    licence: str | None = None
+    note: str | None = None
+    sample: bool = False
+    created: str
+    rows: int
+    rows_with_confidence: int
+    files: dict[str, str]
+
+    def to_json(self) -> str:
+        """The manifest as a JSON document, one key a line."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, document: str | bytes, *, where: str) -> Manifest:
+        """Read a manifest, ignoring keys a later version may have added.
+
+        Args:
+            document: the JSON text.
+            where: the file it comes from, for messages.
+
+        Raises:
+            CacheCorruptError: broken JSON, an unknown schema version, a missing key or a value of the wrong type.
+        """
+        try:
+            values = json.loads(document)
+        except (ValueError, RecursionError) as error:
+            raise CacheCorruptError(f"{where} is not JSON ({error}); {RESTORE}") from error
+        if not isinstance(values, dict):
+            raise CacheCorruptError(f"{where} holds a JSON {type(values).__name__}, not an object; {RESTORE}")
+        version = values.get("schema_version", SCHEMA_VERSION)
+        if version != SCHEMA_VERSION:
+            raise CacheCorruptError(
+                f"{where} has schema version {version!r}; this rbridge-tasks reads version {SCHEMA_VERSION}: "
+                "upgrade rbridge-tasks, or import or score these traces again with --replace"
+            )
+        for field in dataclasses.fields(cls):
+            if field.name not in values:
+                raise CacheCorruptError(f"{where} lacks the key {field.name}; {RESTORE}")
+            if type(values[field.name]) not in _JSON_TYPES[str(field.type)]:
+                raise CacheCorruptError(
+                    f"{where}: {field.name} is {values[field.name]!r}, expected {field.type}; {RESTORE}"
+                )
+        if not values["files"]:
+            raise CacheCorruptError(f"{where} names no files, expected at least one; {RESTORE}")
+        for name, digest in values["files"].items():
+            if not _FILE_NAME.fullmatch(name) or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+                raise CacheCorruptError(
+                    f"{where}: files has {name!r}: {digest!r}, expected a plain file name and its sha256; {RESTORE}"
+                )
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
+
+
+@dataclass(frozen=True)
+class TraceSet:
+    """The traces of one benchmark from one source, the manifest that describes them, and where they were read."""
+
+    manifest: Manifest
+    traces: list[Trace]
+    location: str
+
+
+@dataclass(frozen=True)
+class VerifiedSource:
+    """What a check of one source found. ``manifest`` is None if it cannot be read, ``problem`` None if all is well."""
+
+    benchmark: str
+    source: str
+    manifest: Manifest | None
+    problem: str | None

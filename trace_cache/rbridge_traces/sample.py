@@ -1,0 +1,92 @@
+"""The shipped sample: a few traces of each benchmark to try the tool on, and the few-shot examples of the prompts."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+
+from rbridge_traces.errors import CacheNotFoundError, TraceError
+from rbridge_traces.importer import import_traces
+from rbridge_traces.manifest import Manifest, TraceSet, VerifiedSource
+from rbridge_traces.schema import Trace, check_benchmark, one_or_all
+from rbridge_traces.spans import parse_spans
+
+__all__ = ["SAMPLE", "SampleCache", "few_shot_examples", "parse_spans"]
+
+SAMPLE = "sample"
+"""What the sample is called: as a cache location, as a source and as the folder that holds it."""
+
+_CREATED = "2025-11-21T00:00:00+00:00"
+
+
+class SampleCache:
+    """The shipped sample, read as a ``TraceCache`` is. It has spans, and no token confidences."""
+
+    root = SAMPLE
+
+    def __repr__(self) -> str:
+        return "SampleCache()"
+
+    def sources(self, benchmark: str) -> list[str]:
+        """The one source there is."""
+        check_benchmark(benchmark)
+        return [SAMPLE]
+
+    def manifests(self, benchmark: str | None = None) -> list[Manifest]:
+        """The manifests of all benchmarks, in the order of ``BENCHMARKS``, or of one."""
+        return [self.load(name).manifest for name in one_or_all(benchmark)]
+
+    def load(self, benchmark: str, source: str | None = None) -> TraceSet:
+        """Read the sample traces of a benchmark.
+
+        Raises:
+            CacheNotFoundError: a source other than ``sample``.
+            TraceError: unknown benchmark.
+        """
+        check_benchmark(benchmark)
+        if source not in (None, SAMPLE):
+            raise CacheNotFoundError(
+                f"no traces of {benchmark} from {source} in the sample that comes with rbridge-tasks, "
+                f"which has the source {SAMPLE} only; name the cache that holds {source} with RBRIDGE_CACHE"
+            )
+        name = f"{benchmark}.jsonl"
+        traces = _read(benchmark, name)
+        digest = hashlib.sha256((resources.files("rbridge_traces") / SAMPLE / name).read_bytes()).hexdigest()
+        manifest = Manifest(
+            benchmark=benchmark,
+            source=SAMPLE,
+            frontier_model="written for rbridge-tasks (not a model)",
+            licence="Apache-2.0",
+            note="A sample for trying the tool, not a benchmark: never report a score on it.",
+            sample=True,
+            created=_CREATED,
+            rows=len(traces),
+            rows_with_confidence=0,
+            files={name: digest},
+        )
+        return TraceSet(manifest, traces, SAMPLE)
+
+    def verify(self, benchmark: str | None = None) -> list[VerifiedSource]:
+        """Read every sample file and say of each what is wrong with it, if anything."""
+        found = []
+        for name in one_or_all(benchmark):
+            try:
+                found.append(VerifiedSource(name, SAMPLE, self.load(name).manifest, None))
+            except TraceError as error:
+                found.append(VerifiedSource(name, SAMPLE, None, str(error)))
+        return found
+
+
+def few_shot_examples(benchmark: str) -> list[Trace]:
+    """The worked examples that precede an item in the prompt of a benchmark, in order. No sample item is among them.
+
+    Raises:
+        TraceError: unknown benchmark.
+    """
+    check_benchmark(benchmark)
+    return _read(benchmark, f"{benchmark}.fewshot.jsonl")
+
+
+def _read(benchmark: str, name: str) -> list[Trace]:
+    with resources.as_file(resources.files("rbridge_traces") / SAMPLE / name) as path:
+        return import_traces(str(path), benchmark=benchmark, mapping={"spans": "inline"}).traces

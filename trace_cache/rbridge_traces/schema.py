@@ -1,0 +1,203 @@
+"""What a trace is, and what makes one valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rbridge_traces.errors import TraceError, did_you_mean
+
+BENCHMARKS = ("math500", "mmlu_pro_stem", "gsm8k", "arc_challenge", "csqa", "humaneval")
+
+LOGPROB_SLACK_NATS = 1e-6
+"""How far above 0 a log-probability may lie: rounding of the model that gave it, clipped to 0."""
+
+
+def check_benchmark(name: str) -> None:
+    """Refuse a benchmark this package does not know.
+
+    Raises:
+        TraceError: lists the known ids, and the closest of them.
+    """
+    if name not in BENCHMARKS:
+        raise TraceError(
+            f"unknown benchmark {name!r}{did_you_mean(name, BENCHMARKS)}; the known ones are {', '.join(BENCHMARKS)}"
+        )
+
+
+def one_or_all(benchmark: str | None) -> tuple[str, ...]:
+    """The benchmark that was asked for, which has to be a known one, or all of them for None."""
+    if benchmark is None:
+        return BENCHMARKS
+    check_benchmark(benchmark)
+    return (benchmark,)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One answer option of a multiple-choice item."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A frontier model's reasoning on one benchmark item, with its confidence in each letter where that is known.
+
+    Offsets count letters, that is Unicode code points of ``trace``, as ``len`` does. Sequences of any kind are accepted
+    for ``choices``, ``spans`` and the two arrays; they are stored as below, the arrays read-only. Empty ``choices`` or
+    ``spans`` become None.
+
+    Attributes:
+        benchmark: one of ``BENCHMARKS``.
+        item_id: the item's id, unique within the benchmark.
+        question: the item as put to the model, without the choices.
+        trace: the reasoning R^phi, without the final answer.
+        choices: answer options in order; None for an open question.
+        final_answer: the answer the frontier model came to.
+        gold: the benchmark's own answer; for a multiple-choice item the label of the right choice.
+        correct: whether the frontier model's answer is right.
+        token_end: int32, shape (frontier tokens,), end offset of each token in letters; the last equals ``len(trace)``.
+        token_logprob: float32, shape (frontier tokens,), log-probability of each token in nats.
+        spans: the marked regions of span mode, ``[start, end)`` in letters, in order.
+
+    Raises:
+        TraceError: a field breaks one of the rules above; names the benchmark, the item and the first place.
+    """
+
+    benchmark: str
+    item_id: str
+    question: str
+    trace: str
+    choices: tuple[Choice, ...] | None = None
+    final_answer: str | None = None
+    gold: str | None = None
+    correct: bool | None = None
+    token_end: npt.NDArray[np.int32] | None = None
+    token_logprob: npt.NDArray[np.float32] | None = None
+    spans: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """The trace as messages call it: benchmark and item."""
+        return f"{self.benchmark}/{self.item_id}"
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether the frontier model's token probabilities are known, as rBridge NLL needs them."""
+        return self.token_end is not None
+
+    def __post_init__(self) -> None:
+        try:
+            self._validate()
+        except TraceError as error:
+            raise TraceError(f"trace {self.name}: {error}") from None
+
+    def _validate(self) -> None:
+        object.__setattr__(self, "choices", tuple(self.choices or ()) or None)
+        self._check_texts()
+        if (self.token_end is None) != (self.token_logprob is None):
+            raise TraceError("it has only one of token_end and token_logprob; give both, or neither")
+        if self.token_end is not None:
+            object.__setattr__(self, "token_end", _token_ends(self.token_end, len(self.trace)))
+            object.__setattr__(self, "token_logprob", _token_logprobs(self.token_logprob, len(self.token_end)))
+        object.__setattr__(self, "spans", _spans(self.spans or (), len(self.trace)) or None)
+
+    def _check_texts(self) -> None:
+        for field in ("item_id", "question", "trace", "final_answer", "gold"):
+            text = getattr(self, field)
+            if text is not None or field in ("item_id", "question", "trace"):
+                _check_text(field, text)
+        for choice in self.choices or ():
+            _check_text("choice label", choice.label)
+            _check_text(f"choice {choice.label}", choice.text)
+        if not self.item_id.strip():
+            raise TraceError("its item_id is empty; every trace needs one of its own")
+        if not self.trace.strip():
+            raise TraceError("its trace is empty; leave out items without reasoning")
+        labels = [choice.label for choice in self.choices or ()]
+        if len(set(labels)) < len(labels):
+            raise TraceError(f"two choices share a label ({', '.join(labels)}); each needs its own")
+        if type(self.correct) not in (bool, type(None)):
+            raise TraceError(f"its correct is {self.correct!r}, not true, false or null")
+
+
+def _check_text(field: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise TraceError(f"its {field} is a {type(text).__name__}, not text")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise TraceError(
+            f"its {field} holds half a surrogate pair (U+{ord(text[error.start]):04X}) at letter {error.start}, "
+            "which is not text; export it again as valid UTF-8"
+        ) from None
+
+
+def _numbers(field: str, values: object, kinds: str) -> npt.NDArray[Any]:
+    """``values`` as a one-dimensional array whose dtype kind is one of ``kinds``."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, OverflowError):
+        raise TraceError(f"its {field} is not a plain list of numbers") from None
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in kinds:
+        what = "whole numbers" if kinds == "iu" else "numbers"
+        raise TraceError(f"its {field} is not a list of {what}, one for each token (found {_brief(values)})")
+    return array
+
+
+def _token_ends(values: object, letters: int) -> npt.NDArray[np.int32]:
+    ends = _numbers("token_end", values, "iu")
+    if ends[0] < 1 or not (ends[1:] > ends[:-1]).all():
+        at = 0 if ends[0] < 1 else 1 + int(np.argmax(ends[1:] <= ends[:-1]))
+        before = f"after {ends[at - 1]}, where the token before it ends" if at else "after 0"
+        raise TraceError(f"token {at} ends at letter {ends[at]}; token_end must increase, here to {before}")
+    if ends[-1] != letters:
+        raise TraceError(f"token_end reaches letter {ends[-1]} of a trace of {letters} letters (code points); tile it")
+    return _frozen(ends.astype(np.int32))
+
+
+def _token_logprobs(values: object, tokens: int) -> npt.NDArray[np.float32]:
+    logprobs = _numbers("token_logprob", values, "fiu")
+    if logprobs.size != tokens:
+        raise TraceError(f"{tokens} token_end but {logprobs.size} token_logprob; one of each for every token")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
+        clipped = np.minimum(logprobs, 0).astype(np.float32)
+    wrong = ~np.isfinite(clipped) | ~(logprobs <= LOGPROB_SLACK_NATS)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise TraceError(f"token_logprob is {logprobs[at]} at token {at}; a finite number of at most 0 is needed")
+    return _frozen(clipped)
+
+
+def _spans(values: Iterable[Iterable[int]], letters: int) -> tuple[tuple[int, int], ...]:
+    try:
+        spans = tuple((start, end) for start, end in values)
+    except (TypeError, ValueError):
+        raise TraceError(f"its spans are not [start, end) pairs (found {_brief(values)})") from None
+    reached = 0
+    for start, end in spans:
+        if type(start) is not int or type(end) is not int:
+            raise TraceError(f"span [{start}, {end}) is not a pair of whole numbers")
+        if not reached <= start < end <= letters:
+            raise TraceError(
+                f"span [{start}, {end}) is empty, out of order, overlapping or outside the trace: "
+                f"expected a start of at least {reached} and an end of at most {letters} letters"
+            )
+        reached = end
+    return spans
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    array.flags.writeable = False
+    return array
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,45 @@
+"""Regions of a trace, marked in its text as ``<span>..</span>``."""
+
+from __future__ import annotations
+
+import re
+
+from rbridge_traces.errors import TraceError
+
+_MARK = re.compile(r"(</?span>)")
+
+
+def parse_spans(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Cut the ``<span>`` marks out of a text, as the column ``reasoning`` of ``trillionlabs/rbridge-mask`` has them.
+
+    Returns:
+        The text without marks, and its regions ``[start, end)`` in letters of that text, in order.
+
+    Raises:
+        TraceError: marks that are nested, unbalanced or around nothing; names the letter.
+
+    >>> parse_spans("So <span>2 + 2</span> is 4")
+    ('So 2 + 2 is 4', ((3, 8),))
+    """
+    pieces: list[str] = []
+    spans: list[tuple[int, int]] = []
+    start: int | None = None
+    letters = 0
+    for piece in _MARK.split(marked):
+        if piece == "<span>":
+            if start is not None:
+                raise TraceError(f"a <span> at letter {letters} opens inside another; close the first with </span>")
+            start = letters
+        elif piece == "</span>":
+            if start is None:
+                raise TraceError(f"a </span> at letter {letters} closes nothing; open it with <span>")
+            if start == letters:
+                raise TraceError(f"the <span></span> at letter {letters} holds nothing; remove it")
+            spans.append((start, letters))
+            start = None
+        else:
+            pieces.append(piece)
+            letters += len(piece)
+    if start is not None:
+        raise TraceError(f"the <span> at letter {start} is never closed; close it with </span>")
+    return "".join(pieces), tuple(spans)
