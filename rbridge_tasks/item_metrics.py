@@ -41,8 +41,9 @@ def require_weights(traces: list[Trace], weighting: str, where: str) -> None:
     """
     if weighting.startswith("confidence"):
         lacking = [trace for trace in traces if not trace.has_confidence]
-        what, remedy = "token confidences", (
-            f'give them some with "rbridge traces score --benchmark {traces[0].benchmark} --model CKPT"'
+        what, remedy = (
+            "token confidences",
+            (f'give them some with "rbridge traces score --benchmark {traces[0].benchmark} --model CKPT"'),
         )
     elif weighting == "spans":
         lacking = [trace for trace in traces if not trace.spans]
@@ -53,7 +54,7 @@ def require_weights(traces: list[Trace], weighting: str, where: str) -> None:
         first = f"{lacking[0].benchmark}/{lacking[0].item_id}"
         raise MissingWeightsError(
             f"{len(lacking)} of {len(traces)} traces in {where} have no {what} (first: {first}) and rbridge_nll needs "
-            f"them; {remedy}, or report trace_nll alone with --metadata '{{\"rbridge_weights\": \"none\"}}'"
+            f'them; {remedy}, or report trace_nll alone with --metadata \'{{"rbridge_weights": "none"}}\''
         )
 
 

@@ -1,8 +1,8 @@
 """Carry a frontier model's confidence over to the tokens of another tokenizer, letter by letter.
 
 A *letter* is a Unicode code point of the trace. The frontier model's tokens give each letter a confidence; a proxy
-token's confidence is the mean over the letters it covers (Eq. 1 of arXiv 2509.21013). Everything here is a
-cumulative sum and two look-ups, so the cost does not depend on how the two tokenizations cut the text.
+token's confidence is the mean over the letters it covers (Eq. 1 of arXiv 2509.21013). Each token's letters are
+summed on their own: a running total over the trace would lose the digits of a small confidence behind large ones.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from rbridge_metrics.errors import AlignmentError
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+#: How far above certainty a probability or its logarithm may lie: what rounding in a model or a server explains.
+ROUNDING = 1e-6
+
 
 def letter_confidence(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> FloatArray:
     """Give every letter the probability of the frontier token that holds it.
@@ -29,21 +32,17 @@ def letter_confidence(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) ->
         Probabilities, shape (letters,), where letters is the last end offset.
 
     Raises:
-        AlignmentError: offsets not strictly increasing from above 0, lengths differ, or a log-probability is NaN
-            or above 0.
+        AlignmentError: no tokens, offsets not whole or not strictly increasing from above 0, lengths differ, or a
+            log-probability is NaN or above 0 (by more than rounding).
 
     >>> letter_confidence([1, 3], np.log([0.5, 0.25]))
     array([0.5 , 0.25, 0.25])
     """
-    ends = np.asarray(token_end, dtype=np.int64)
-    logprobs = np.asarray(token_logprob, dtype=np.float64)
-    if ends.shape != logprobs.shape or ends.ndim != 1:
-        raise AlignmentError(f"{ends.size} token ends but {logprobs.size} log-probabilities; one of each is needed")
+    ends, logprobs = _frontier(token_end, token_logprob)
     lengths = np.diff(ends, prepend=0)
-    if lengths.size and lengths.min() <= 0:
+    if lengths.min() <= 0:
         at = int(np.argmax(lengths <= 0))
         raise AlignmentError(f"token {at} ends at letter {ends[at]}, not after the token before it; ends must increase")
-    _require_logprobs(logprobs)
     return np.repeat(np.exp(logprobs), lengths)
 
 
@@ -65,35 +64,38 @@ def frontier_tokens(
         ``(token_end, token_logprob)`` as ``letter_confidence`` takes them; ends in letters, the last equals L.
 
     Raises:
-        AlignmentError: the tokens do not tile the bytes of the text, or a log-probability is NaN or above 0.
+        AlignmentError: the tokens do not tile the bytes of the text, the text is empty or holds half a surrogate
+            pair, or a log-probability is NaN or above 0 (by more than rounding).
 
     >>> ends, logprobs = frontier_tokens("aé", [2, 3], np.log([0.5, 0.1]))  # the second token holds half of é
     >>> ends, np.exp(logprobs).round(3)
     (array([1, 2], dtype=int32), array([0.5, 0.3], dtype=float32))
     """
-    byte_ends = np.asarray(token_byte_end, dtype=np.int64)
-    logprobs = np.asarray(token_logprob, dtype=np.float64)
-    if byte_ends.shape != logprobs.shape or byte_ends.ndim != 1:
-        raise AlignmentError(
-            f"{byte_ends.size} token ends but {logprobs.size} log-probabilities; one of each is needed"
-        )
+    byte_ends, logprobs = _frontier(token_byte_end, token_logprob)
     letter_bytes = _letter_bytes(text)
     letter_byte_end = np.cumsum(letter_bytes)
-    total = int(letter_byte_end[-1]) if letter_byte_end.size else 0
     lengths = np.diff(byte_ends, prepend=0)
-    if not byte_ends.size or lengths.min() < 0 or byte_ends[-1] != total:
-        last = int(byte_ends[-1]) if byte_ends.size else 0
-        raise AlignmentError(f"frontier tokens cover {last} bytes of a trace of {total}; they must tile it")
-    _require_logprobs(logprobs)
-    letter_starts = letter_byte_end - letter_bytes
-    confidence = np.add.reduceat(np.repeat(np.exp(logprobs), lengths), letter_starts) / letter_bytes
-    # A token end inside letter k cuts out the letter: boundaries on both of its sides.
-    cuts = byte_ends[byte_ends > 0]
-    after = np.searchsorted(letter_byte_end, cuts, side="left") + 1  # boundary right of the letter that is cut
-    inside = letter_byte_end[after - 1] != cuts
-    boundaries = np.unique(np.concatenate([after, after[inside] - 1]))
-    boundaries = boundaries[boundaries > 0]
-    return boundaries.astype(np.int32), np.log(confidence[boundaries - 1]).astype(np.float32)
+    if lengths.min() < 0:
+        at = int(np.argmax(lengths < 0))
+        raise AlignmentError(f"token {at} ends at byte {byte_ends[at]}, before the token before it; ends must not fall")
+    if byte_ends[-1] != letter_byte_end[-1]:
+        raise AlignmentError(
+            f"frontier tokens cover {byte_ends[-1]} bytes of a trace of {letter_byte_end[-1]}; they must tile it"
+        )
+    # The letter that each token ends in. A token end before the last byte of that letter cuts it, and an entry of its
+    # own begins and ends there; a token without bytes before the first letter cuts nothing.
+    ends = byte_ends[byte_ends > 0]
+    ends_in = np.searchsorted(letter_byte_end, ends, side="left")
+    cut, last = np.zeros((2, letter_bytes.size), dtype=np.bool_)
+    cut[ends_in[letter_byte_end[ends_in] != ends]] = True
+    last[ends_in] = True
+    last[:-1] |= cut[1:]
+    of_bytes = np.repeat(np.exp(logprobs), lengths)
+    mean = np.add.reduceat(of_bytes, letter_byte_end - letter_bytes) / letter_bytes
+    whole = logprobs[np.searchsorted(byte_ends, letter_byte_end[last], side="left")]
+    with np.errstate(divide="ignore"):  # servers report impossible tokens as -9999 or -inf; exp of either is 0
+        stored = np.where(cut[last], np.log(mean[last]), whole)
+    return (np.flatnonzero(last) + 1).astype(np.int32), stored.astype(np.float32)
 
 
 def token_confidence(confidence: npt.ArrayLike, token_start: npt.ArrayLike, token_end: npt.ArrayLike) -> FloatArray:
@@ -112,12 +114,15 @@ def token_confidence(confidence: npt.ArrayLike, token_start: npt.ArrayLike, toke
         Mean confidence, shape (tokens,), in [0, 1].
 
     Raises:
-        AlignmentError: a token reaches outside the trace or ends before it starts, or no token covers a letter.
+        AlignmentError: a confidence is not a probability, a token reaches outside the trace or ends before it
+            starts, or no token covers a letter.
 
     >>> token_confidence([0.2, 0.4, 1.0], [0, 0, 2], [0, 2, 3])  # the first token covers nothing
     array([0.3, 0.3, 1. ])
     """
     letters = np.asarray(confidence, dtype=np.float64)
+    if letters.ndim != 1:
+        raise AlignmentError(f"letter confidences of shape {letters.shape}; (letters,) of one trace is needed")
     starts, ends = _spans(token_start, token_end, letters.size)
     lengths = ends - starts
     covering = lengths > 0
@@ -125,13 +130,18 @@ def token_confidence(confidence: npt.ArrayLike, token_start: npt.ArrayLike, toke
         raise AlignmentError(
             f"none of {starts.size} proxy tokens covers a letter of the trace ({letters.size} letters)"
         )
-    mass = np.concatenate(([0.0], np.cumsum(letters)))
-    mean = (mass[ends] - mass[starts]) / np.maximum(lengths, 1)
+    low, high = letters.min(), letters.max()
+    if not (low >= 0 and high <= 1 + ROUNDING):
+        at = int(np.argmin((letters >= 0) & (letters <= 1 + ROUNDING)))
+        raise AlignmentError(f"confidence {letters[at]} of letter {at}; a probability in [0, 1] is needed")
+    # Sums over [start, end) at even places, what lies between two tokens at odd ones. The 0 lets an end be `letters`.
+    edges = np.stack([starts, ends], axis=1).ravel()
+    mean: FloatArray = np.add.reduceat(np.append(letters, 0.0), edges)[::2] / np.maximum(lengths, 1)
     if not covering.all():
         positions = np.flatnonzero(covering)
         following = np.searchsorted(positions, np.arange(lengths.size), side="left")
         mean = mean[positions[np.minimum(following, positions.size - 1)]]
-    return np.clip(mean, letters.min(), letters.max())  # cancellation in the sums must not leave the data's range
+    return mean.clip(low, high)  # rounding must not leave the data's range, or tell equal confidences apart
 
 
 def span_overlap(
@@ -142,21 +152,26 @@ def span_overlap(
     Args:
         token_start: shape (tokens,), first letter of each token.
         token_end: shape (tokens,), letter after the last one.
-        spans: shape (spans, 2), ``[start, end)`` in letters.
+        spans: shape (spans, 2), ``[start, end)`` in letters. What lies beyond the last token is ignored.
 
     Returns:
         Shape (tokens,). A token without letters belongs to a span if the next token that has letters does.
 
     Raises:
-        AlignmentError: a span ends before it starts, or a token does.
+        AlignmentError: a span ends before it starts, or a token does, or no token covers a letter.
 
     >>> span_overlap([0, 3, 5], [3, 5, 8], [(2, 4)])
     array([ True,  True, False])
     """
-    marks = np.asarray(spans, dtype=np.int64).reshape(-1, 2)
+    marks = _whole_numbers(spans, "span offsets")
+    if marks.size == 0:
+        marks = marks.reshape(0, 2)
+    if marks.ndim != 2 or marks.shape[1] != 2:
+        raise AlignmentError(f"spans of shape {marks.shape}; (spans, 2) is needed, a start and an end each")
     if (marks[:, 0] < 0).any() or (marks[:, 1] < marks[:, 0]).any():
         raise AlignmentError("a span ends before it starts; spans are [start, end) in letters of the trace")
-    letters = int(max(np.max(token_end, initial=0), marks.max(initial=0)))
+    letters = int(np.max(_whole_numbers(token_end, "token ends"), initial=0))
+    marks = np.minimum(marks, letters)
     marked = np.zeros(letters + 1)
     np.add.at(marked, marks[:, 0], 1.0)
     np.add.at(marked, marks[:, 1], -1.0)
@@ -165,10 +180,11 @@ def span_overlap(
 
 
 def _spans(token_start: npt.ArrayLike, token_end: npt.ArrayLike, letters: int) -> tuple[IntArray, IntArray]:
-    starts = np.asarray(token_start, dtype=np.int64)
-    ends = np.asarray(token_end, dtype=np.int64)
+    starts, ends = _whole_numbers(token_start, "token starts"), _whole_numbers(token_end, "token ends")
     if starts.shape != ends.shape or starts.ndim != 1:
-        raise AlignmentError(f"{starts.size} token starts but {ends.size} ends; one of each is needed")
+        raise AlignmentError(
+            f"token starts of shape {starts.shape}, ends of shape {ends.shape}; both must be (tokens,)"
+        )
     wrong = (starts < 0) | (ends < starts) | (ends > letters)
     if wrong.any():
         at = int(np.argmax(wrong))
@@ -178,11 +194,42 @@ def _spans(token_start: npt.ArrayLike, token_end: npt.ArrayLike, letters: int) -
 
 def _letter_bytes(text: str) -> IntArray:
     """UTF-8 length of each code point, shape (letters,)."""
-    points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    if not text:
+        raise AlignmentError("the trace is empty; a confidence needs at least one letter")
+    try:
+        points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    except UnicodeEncodeError as error:
+        raise AlignmentError(
+            f"letter {error.start} of the trace is half a surrogate pair; decode the text so that pairs are joined"
+        ) from error
     return (1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)).astype(np.int64)
 
 
-def _require_logprobs(logprobs: FloatArray) -> None:
-    if np.isnan(logprobs).any() or (logprobs > 1e-6).any():
-        at = int(np.argmax(~(logprobs <= 1e-6)))
+def _frontier(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> tuple[IntArray, FloatArray]:
+    """Frontier tokens as arrays; a log-probability that rounding left above 0 becomes 0."""
+    ends = _whole_numbers(token_end, "token ends")
+    logprobs = np.asarray(token_logprob, dtype=np.float64)
+    if ends.shape != logprobs.shape or ends.ndim != 1:
+        raise AlignmentError(
+            f"token ends of shape {ends.shape}, log-probabilities of shape {logprobs.shape}; both must be (tokens,)"
+        )
+    if not ends.size:
+        raise AlignmentError("no frontier tokens; a trace needs at least one")
+    right = logprobs <= ROUNDING
+    if not right.all():
+        at = int(np.argmin(right))
         raise AlignmentError(f"log-probability {logprobs[at]} at token {at}; a number of at most 0 is needed")
+    return ends, np.minimum(logprobs, 0.0)
+
+
+def _whole_numbers(values: npt.ArrayLike, what: str) -> IntArray:
+    """Offsets as int64. A fraction, NaN or number too large for 64 bits is refused, not cut off."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise AlignmentError(f"{what} of no one shape; each needs as many numbers as the others") from error
+    if array.dtype.kind == "f" and (np.abs(array) < 2**63).all() and (array == np.floor(array)).all():
+        return array.astype(np.int64)  # also no offsets at all: an empty list is an array of floats
+    if array.dtype.kind not in "iu":
+        raise AlignmentError(f"{what} that are not whole numbers; offsets count letters or bytes")
+    return array.astype(np.int64, copy=False)

@@ -21,12 +21,12 @@ def trace_nll(nll: npt.ArrayLike) -> float:
         nll: shape (tokens,), nats.
 
     Raises:
-        ScoreError: no tokens, or an NLL that is not finite.
+        ScoreError: no tokens, or an NLL that is not finite or below 0 (by more than rounding).
 
     >>> round(trace_nll([2.0, 1.0, 0.5]), 4)
     1.1667
     """
-    return float(_finite(nll, "NLL").mean())
+    return float(_nats(nll).mean())
 
 
 def rbridge_nll(nll: npt.ArrayLike, weights: npt.ArrayLike) -> float:
@@ -39,7 +39,7 @@ def rbridge_nll(nll: npt.ArrayLike, weights: npt.ArrayLike) -> float:
         weights: shape (tokens,), see ``minmax_weights`` and ``span_weights``.
 
     Raises:
-        ScoreError: no tokens, different shapes, or a value that is not finite.
+        ScoreError: no tokens, different shapes, a value that is not finite, or an NLL below 0.
 
     >>> round(rbridge_nll([2.0, 1.0, 0.5], [0.7619, 0.0, 1.0]), 4)
     0.6746
@@ -51,9 +51,9 @@ def weighted_nats(nll: npt.ArrayLike, weights: npt.ArrayLike) -> float:
     """Sum over tokens of nll * weight, in nats: the numerator of rBridge NLL and of rBridge bits per byte.
 
     Raises:
-        ScoreError: no tokens, different shapes, or a value that is not finite.
+        ScoreError: no tokens, different shapes, a value that is not finite, or an NLL below 0.
     """
-    values, factors = _finite(nll, "NLL"), _finite(weights, "weight")
+    values, factors = _nats(nll), _finite(weights, "weight")
     if values.shape != factors.shape:
         raise ScoreError(f"{values.size} token NLLs but {factors.size} weights; one of each is needed")
     return float(values @ factors)
@@ -67,14 +67,12 @@ def bits_per_byte(nats: npt.ArrayLike, n_bytes: npt.ArrayLike) -> float:
         n_bytes: shape (traces,), UTF-8 length of each trace.
 
     Raises:
-        ScoreError: no bytes, or a value that is not finite.
+        ScoreError: no traces, no bytes, different shapes, or a value that is not finite or below 0.
 
     >>> bits_per_byte([math.log(2) * 6, math.log(2) * 2], [3, 1])
     2.0
     """
-    numerator, denominator = _finite(nats, "NLL"), _finite(n_bytes, "byte count")
-    if denominator.sum() <= 0:
-        raise ScoreError("bits per byte of traces without bytes; each trace needs text")
+    numerator, denominator = _nats_and_bytes(nats, n_bytes)
     return float(numerator.sum() / (math.log(2) * denominator.sum()))
 
 
@@ -82,9 +80,9 @@ def bits_per_byte_stderr(nats: npt.ArrayLike, n_bytes: npt.ArrayLike) -> float:
     """Standard error of ``bits_per_byte`` over traces, by the delta method for a ratio of means.
 
     With r the ratio sum(nats) / sum(bytes) and n traces: sqrt(n / (n - 1) * sum((nats - r * bytes)^2)) / sum(bytes),
-    in bits. NaN for fewer than two traces.
+    in bits. NaN for a single trace. Arguments and errors are those of ``bits_per_byte``.
     """
-    numerator, denominator = _finite(nats, "NLL"), _finite(n_bytes, "byte count")
+    numerator, denominator = _nats_and_bytes(nats, n_bytes)
     n = numerator.size
     if n < 2:
         return math.nan
@@ -114,7 +112,7 @@ class TraceMoments(NamedTuple):
         """Reduce one trace; arrays of shape (tokens,)."""
         values = np.asarray(confidence, dtype=np.float64)
         return cls(
-            nats=float(_finite(nll, "NLL").sum()),
+            nats=float(_nats(nll).sum()),
             confident_nats=weighted_nats(nll, values),
             tokens=values.size,
             n_bytes=n_bytes,
@@ -136,11 +134,14 @@ def weighted_nats_over_test_set(moments: Sequence[TraceMoments]) -> FloatArray:
         Shape (traces,), nats.
 
     Raises:
-        ScoreError: no traces.
+        ScoreError: no traces, or a moment that is not finite.
     """
     if not moments:
         raise ScoreError("no traces to score; at least one is needed")
     table = np.asarray(moments, dtype=np.float64)
+    if not np.isfinite(table).all():
+        at = int(np.argmin(np.isfinite(table).all(axis=1)))
+        raise ScoreError(f"trace {at} of the test set contributes {moments[at]}; a score needs finite numbers")
     nats, confident = table[:, 0], table[:, 1]
     low, high = float(table[:, 4].min()), float(table[:, 5].max())
     if high - low <= EQUAL_WITHIN:
@@ -151,8 +152,28 @@ def weighted_nats_over_test_set(moments: Sequence[TraceMoments]) -> FloatArray:
 def _finite(values: npt.ArrayLike, what: str) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     if not array.size:
-        raise ScoreError(f"no {what} to score; a trace needs at least one token")
+        raise ScoreError(f"no {what} to score; at least one is needed")
+    if array.ndim != 1:
+        raise ScoreError(f"{what} of shape {array.shape}; one value per token, or per trace, is needed")
     if not np.isfinite(array).all():
         at = int(np.argmax(~np.isfinite(array)))
-        raise ScoreError(f"{what} {array.flat[at]} at position {at}; a score needs finite numbers")
+        raise ScoreError(f"{what} {array[at]} at position {at}; a score needs finite numbers")
     return array
+
+
+def _nats(values: npt.ArrayLike) -> FloatArray:
+    """Negative log-likelihoods, each or summed. Far below 0 they are log-probabilities whose sign was not changed."""
+    array = _finite(values, "NLL")
+    if array.min() < -0.001:  # further than the rounding of any back end puts a certain token
+        at = int(np.argmin(array))
+        raise ScoreError(f"NLL {array[at]} at position {at} is below 0; give the negative of the log-probability")
+    return array
+
+
+def _nats_and_bytes(nats: npt.ArrayLike, n_bytes: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    numerator, denominator = _nats(nats), _finite(n_bytes, "byte count")
+    if numerator.shape != denominator.shape:
+        raise ScoreError(f"NLL of {numerator.size} traces but {denominator.size} byte counts; one of each is needed")
+    if denominator.min() < 0 or denominator.sum() == 0:
+        raise ScoreError("bits per byte of traces without bytes; each trace needs text")
+    return numerator, denominator

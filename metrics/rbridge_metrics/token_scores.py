@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy.typing as npt
 from rbridge_metrics.errors import ScoreError
 
 _INTEGERS = ("token_id", "token_start", "token_end", "rank")
-_FLOATS = ("logprob", "entropy", "max_logprob", "confidence")
+_OPTIONAL_FLOATS = ("entropy", "max_logprob", "confidence")
+_FLOATS = ("logprob", *_OPTIONAL_FLOATS)
+_COUNTS = ("vocab_size", "context_tokens_cut", "windows")
 
 
 @dataclass(eq=False, slots=True)
@@ -51,7 +54,10 @@ class TokenScores:
         return -self.logprob.astype(np.float64)
 
     def to_json(self) -> str:
-        """One line of JSON; floats are written with the fewest digits that give the same float32 back."""
+        """One line of JSON; floats are written with the fewest digits that give the same float32 back.
+
+        Those that are not finite are written as Python's ``json`` writes them: ``-Infinity``, ``NaN``.
+        """
         parts: dict[str, str] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -60,7 +66,8 @@ class TokenScores:
             if isinstance(value, np.ndarray):
                 # str() of a NumPy float32 is its shortest exact form; json would print the float64 it widens to.
                 text = value.astype(np.float32).astype(str) if field.name in _FLOATS else value.astype(str)
-                parts[field.name] = "[" + ",".join(text.tolist()) + "]"
+                joined = ",".join(text.tolist()).replace("inf", "Infinity").replace("nan", "NaN")
+                parts[field.name] = f"[{joined}]"
             else:
                 parts[field.name] = str(value)
         return "{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}"
@@ -74,19 +81,35 @@ class TokenScores:
         """
         try:
             raw: dict[str, Any] = json.loads(text)
-            values = {name: np.asarray(raw[name], dtype=np.int32) for name in _INTEGERS}
-            floats = {name: np.asarray(raw[name], dtype=np.float32) if name in raw else None for name in _FLOATS}
-            return cls(
-                **values,
-                **floats,  # type: ignore[arg-type]  # logprob is always written
-                vocab_size=int(raw["vocab_size"]),
-                context_tokens_cut=int(raw["context_tokens_cut"]),
-                windows=int(raw["windows"]),
-            )
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            values: dict[str, Any] = {name: _column(raw[name], np.int32) for name in _INTEGERS}
+            values["logprob"] = _column(raw["logprob"], np.float32)
+            for name in _OPTIONAL_FLOATS:
+                values[name] = None if raw.get(name) is None else _column(raw[name], np.float32)
+            sizes = {name: column.size for name, column in values.items() if column is not None}
+            if len(set(sizes.values())) > 1:
+                raise ValueError(f"lengths {sizes}, not one number per token")  # noqa: TRY301  # as any malformed line
+            values |= {name: operator.index(raw[name]) for name in _COUNTS}
+            return cls(**values)
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            found = " ".join(str(error).split())
             raise ScoreError(
-                f"not the token scores of a trace ({error!r} in {text[:40]!r}...); "
+                f"not the token scores of a trace ({type(error).__name__}: {found[:200]} in {text[:40]!r}...); "
                 "expected a response of an rbridge task, as lm_eval --log_samples writes it"
             ) from error
 
     __str__ = to_json
+
+
+def _column(values: object, dtype: type[np.int32] | type[np.float32]) -> npt.NDArray[Any]:
+    """Numbers of a JSON array. One that ``dtype`` cannot hold is refused; a float32 is the nearest to its digits."""
+    column = np.asarray(values)
+    if column.ndim != 1:
+        raise TypeError(f"shape {column.shape} where (tokens,) is needed")
+    if column.dtype.kind not in "iuf":
+        raise TypeError(f"{column.dtype} where numbers are needed")
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = column.astype(dtype)
+    lost = cast != column if dtype is np.int32 else np.isinf(cast) & np.isfinite(column)
+    if lost.any():
+        raise ValueError(f"{column[lost][0]} does not fit {np.dtype(dtype)}")
+    return cast

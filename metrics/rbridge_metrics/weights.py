@@ -10,7 +10,8 @@ import numpy.typing as npt
 from rbridge_metrics.alignment import FloatArray, span_overlap
 from rbridge_metrics.errors import ScoreError
 
-#: Confidences closer than this are equal. They carry rounding errors of about 1e-13, which MinMax would blow up to 0..1.
+#: Confidences closer than this are equal. They carry rounding errors of about 1e-16, and those of whoever computed the
+#: probabilities, which MinMax would blow up to 0..1.
 EQUAL_WITHIN = 1e-9
 
 
@@ -21,11 +22,11 @@ def minmax_weights(confidence: npt.ArrayLike) -> FloatArray:
         confidence: shape (tokens,), confidence of each proxy token, see ``token_confidence``.
 
     Returns:
-        Weights, shape (tokens,). If every confidence is equal (to 1e-9), all weights are 1: nothing is singled out and the
-        score falls back to the plain NLL.
+        Weights, shape (tokens,). If every confidence is equal (to 1e-9), all weights are 1: nothing is singled out and
+        the score falls back to the plain NLL.
 
     Raises:
-        ScoreError: no tokens, or a confidence is NaN.
+        ScoreError: no tokens, a confidence that is not finite, or a wrong shape.
 
     >>> minmax_weights([0.9, 0.58, 1.0]).round(4)
     array([0.7619, 0.    , 1.    ])
@@ -44,7 +45,7 @@ def minmax_weights_over_test_set(confidences: Sequence[npt.ArrayLike]) -> list[F
         One array of weights per trace, shapes as given.
 
     Raises:
-        ScoreError: no tokens at all, or a confidence is NaN.
+        ScoreError: no tokens at all, a confidence that is not finite, or a wrong shape.
 
     >>> minmax_weights_over_test_set([[0.2, 0.4], [0.6]])
     [array([0. , 0.5]), array([1.])]
@@ -71,16 +72,18 @@ def confidence_range(confidences: Sequence[FloatArray]) -> tuple[float, float]:
     """Minimum and maximum confidence over traces; the two numbers of the MinMax step.
 
     Raises:
-        ScoreError: no tokens at all, or a confidence is NaN.
+        ScoreError: no tokens at all, a confidence that is not finite, or a wrong shape.
     """
+    for values in confidences:
+        if values.ndim != 1:
+            raise ScoreError(f"token confidences of shape {values.shape}; (tokens,) of each trace is needed")
     filled = [values for values in confidences if values.size]
     if not filled:
         raise ScoreError("no token confidences to rescale; a trace needs at least one token")
-    low = float(min(values.min() for values in filled))
-    high = float(max(values.max() for values in filled))
-    if np.isnan(low) or np.isnan(high):
-        raise ScoreError("a token confidence is NaN; confidences are probabilities in [0, 1]")
-    return low, high
+    extremes = np.array([(values.min(), values.max()) for values in filled])
+    if not np.isfinite(extremes).all():
+        raise ScoreError("a token confidence is NaN or infinite; confidences are probabilities in [0, 1]")
+    return float(extremes[:, 0].min()), float(extremes[:, 1].max())
 
 
 def _rescale(values: FloatArray, low: float, high: float) -> FloatArray:

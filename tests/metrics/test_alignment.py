@@ -266,6 +266,7 @@ NAN, INF = math.nan, math.inf
         pytest.param(lambda: span_overlap([0, 2], [2, 4], [(-1, 1)]), id="span starts before the trace"),
         pytest.param(lambda: span_overlap([0, 2], [2, 4], [1, 2, 3, 4]), id="spans not in pairs"),
         pytest.param(lambda: span_overlap([0, 2], [2, 4], [(0, 1, 2), (1, 2, 3)]), id="spans of three offsets"),
+        pytest.param(lambda: span_overlap([0, 2], [2, 4], [(0, 1), (2,)]), id="span without an end"),
         pytest.param(lambda: span_overlap([0, 2], [2, 4], [(0.5, 1.5)]), id="span inside a letter"),
         pytest.param(lambda: span_overlap([0, 2], [2, 4], [(NAN, 1)]), id="span offset is NaN"),
         pytest.param(lambda: span_overlap([2, 0], [0, 2], [(0, 1)]), id="token beside a span reversed"),
@@ -281,7 +282,7 @@ def test_input_that_does_not_align_is_refused_in_one_line(call: Callable[[], obj
 
 def test_refusal_names_the_first_token_that_fails() -> None:
     """The message leads to the token to look at."""
-    with pytest.raises(AlignmentError, match="token 2 .* letter 5"):
+    with pytest.raises(AlignmentError, match=r"token 2 .* letter 5"):
         letter_confidence([2, 5, 5, 3], [-0.5] * 4)
 
 

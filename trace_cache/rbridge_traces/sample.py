@@ -16,7 +16,7 @@ __all__ = ["SAMPLE", "SampleCache", "few_shot_examples", "parse_spans"]
 SAMPLE = "sample"
 """What the sample is called: as a cache location, as a source and as the folder that holds it."""
 
-_CREATED = "2025-11-21T00:00:00+00:00"
+_CREATED = "2026-11-21T00:00:00+00:00"
 
 
 class SampleCache:

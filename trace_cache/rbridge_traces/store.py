@@ -102,6 +102,7 @@ class TraceCache:
         decoding: str | None = None,
         licence: str | None = None,
         note: str | None = None,
+        sample: bool = False,
         replace: bool = False,
     ) -> Manifest:
         """Store the traces of a benchmark under a source of their own. The arguments not named here are the manifest's.
@@ -132,6 +133,7 @@ class TraceCache:
             decoding=decoding,
             licence=licence,
             note=note,
+            sample=sample,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             rows=len(traces),
             rows_with_confidence=sum(trace.has_confidence for trace in traces),

@@ -1,0 +1,72 @@
+"""The ``rbridge`` command. Heavy imports happen inside the commands that need them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks import __version__
+from rbridge_tasks.cli.traces import traces
+
+app = typer.Typer(
+    name="rbridge",
+    help="Predict a large model's reasoning accuracy from small proxy models. Scores come from lm_eval --tasks rbridge.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(traces, name="traces")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature of a typer callback
+    if wanted:
+        typer.echo(f"rbridge-tasks {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("rbridge_tasks").setLevel(logging.INFO)
+
+
+@app.command()
+def tasks_path() -> None:
+    """Print the folder of our task files, for lm_eval --include_path where the automatic hook is turned off."""
+    from pathlib import Path
+
+    import rbridge_tasks
+
+    typer.echo(Path(rbridge_tasks.__file__).parent / "tasks")
+
+
+@app.command()
+def doctor() -> None:
+    """Check versions, the lm-eval hook, trace caches and the device; one line each, with the remedy for what is wrong."""
+    from rbridge_tasks.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        mark = typer.style("ok   ", fg="green") if finding.ok else typer.style("WRONG", fg="red")
+        typer.echo(f"{mark} {finding.what}: {finding.found}" + (f"; {finding.remedy}" if finding.remedy else ""))
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: errors meant for the user are one line on stderr and exit code 2."""
+    try:
+        app()
+    except RBridgeError as error:
+        if os.environ.get("RBRIDGE_TRACEBACK"):
+            raise
+        print(f"rbridge: error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,93 @@
+"""A manifest survives its file, and a damaged file is told from a newer one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbridge_traces import CacheCorruptError, Manifest
+
+from ..metrics.strategies import cases, texts
+from .support import complaint
+
+WHERE = "/cache/gsm8k/gpt-4o/manifest.json"
+MANIFEST = Manifest(
+    benchmark="gsm8k",
+    source="gpt-4o",
+    frontier_model="gpt-4o-2024-08-06",
+    created="2025-11-21T10:00:00+00:00",
+    rows=3,
+    rows_with_confidence=2,
+    files={"traces-0123456789ab.parquet": "0123456789ab" + 52 * "0"},
+)
+
+
+@cases(50)
+@given(st.dictionaries(st.sampled_from(["prompt", "decoding", "licence", "note", "frontier_model"]), texts()))
+def test_a_manifest_comes_back_from_its_file(values: dict[str, Any]) -> None:
+    """Every key survives JSON, whatever text it holds."""
+    manifest = dataclasses.replace(MANIFEST, **values)
+    assert Manifest.from_json(manifest.to_json().encode(), where=WHERE) == manifest
+
+
+def test_keys_of_a_later_version_are_ignored() -> None:
+    """A key this version does not know is no error."""
+    values = {**json.loads(MANIFEST.to_json()), "reviewed_by": "somebody"}
+    assert Manifest.from_json(json.dumps(values), where=WHERE) == MANIFEST
+
+
+@pytest.mark.parametrize(
+    "key", [field.name for field in dataclasses.fields(Manifest) if field.name != "schema_version"]
+)
+def test_a_missing_key_is_named(key: str) -> None:
+    """A manifest without one of its keys is refused, with the name of the key and of the file."""
+    values = json.loads(MANIFEST.to_json())
+    del values[key]
+    message = complaint(Manifest.from_json, json.dumps(values), where=WHERE, error=CacheCorruptError)
+    assert message.startswith(f"{WHERE} lacks the key {key};")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("rows", "3", "rows is '3', expected int"),
+        ("rows", True, "rows is True, expected int"),
+        ("sample", 0, "sample is 0, expected bool"),
+        ("source", None, "source is None, expected str"),
+        ("prompt", ["a"], "prompt is ['a'], expected str | None"),
+        ("files", ["a"], "files is ['a'], expected dict[str, str]"),
+        ("files", {}, "names no files"),
+        ("files", {"traces.parquet": "beef"}, "files has 'traces.parquet': 'beef'"),
+        ("files", {"traces.parquet": 7}, "files has 'traces.parquet': 7"),
+        ("files", {"../../etc/passwd": 64 * "0"}, "files has '../../etc/passwd'"),
+        ("schema_version", 2, "has schema version 2; this rbridge-tasks reads version 1"),
+        ("schema_version", "new", "has schema version 'new'"),
+    ],
+)
+def test_a_wrong_value_is_named(key: str, value: object, expected: str) -> None:
+    """A value of another type, a path out of the folder and an unknown version are refused in one line."""
+    document = json.dumps({**json.loads(MANIFEST.to_json()), key: value})
+    message = complaint(Manifest.from_json, document, where=WHERE, error=CacheCorruptError)
+    assert message.startswith(WHERE)
+    assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (b"", "is not JSON"),
+        (b'{"rows": 3', "is not JSON"),
+        (b"\xff\xfe\xfa", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"[]", "holds a JSON list, not an object"),
+    ],
+)
+def test_a_file_that_is_no_manifest_is_named(document: bytes, expected: str) -> None:
+    """Broken JSON ends in one line that names the file."""
+    message = complaint(Manifest.from_json, document, where=WHERE, error=CacheCorruptError)
+    assert message.startswith(f"{WHERE} {expected}")

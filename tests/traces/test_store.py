@@ -1,0 +1,368 @@
+"""What is written to a cache is what is read from it, and anything else is said in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from rbridge_traces import (
+    BENCHMARKS,
+    CacheCorruptError,
+    CacheNotFoundError,
+    SampleCache,
+    Trace,
+    TraceCache,
+    TraceError,
+    resolve_cache,
+    user_cache_dir,
+)
+
+from ..metrics.strategies import cases
+from .support import complaint, make_trace, same, some_traces, version, words, write
+
+
+@pytest.fixture(params=["local", "memory"])
+def cache(request: pytest.FixtureRequest, tmp_path: Path) -> TraceCache:
+    """An empty cache on the local disk, or on a remote file system."""
+    return TraceCache(str(tmp_path / "cache") if request.param == "local" else f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> tuple[TraceCache, Path]:
+    """A local cache with one source, and the folder of that source."""
+    cache = TraceCache(str(tmp_path))
+    write(cache, version("old"))
+    return cache, tmp_path / "gsm8k" / "gpt-4o"
+
+
+def trace_file(folder: Path) -> Path:
+    """The one trace file of a source."""
+    (path,) = folder.glob("traces-*.parquet")
+    return path
+
+
+def forge(folder: Path, data: bytes) -> None:
+    """Replace the trace file of a source and make its manifest agree."""
+    trace_file(folder).write_bytes(data)
+    change_manifest(folder, files={trace_file(folder).name: hashlib.sha256(data).hexdigest()})
+
+
+def change_manifest(folder: Path, **values: Any) -> None:
+    """Set keys of a manifest."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@cases(40)
+@given(some_traces())
+def test_a_cache_gives_back_what_was_written(traces: list[Trace]) -> None:
+    """Any Unicode, any field there or not: write and load are inverse, in order and bit for bit."""
+    with tempfile.TemporaryDirectory() as root:
+        cache = TraceCache(root)
+        manifest = cache.write(traces, benchmark="csqa", source="s")
+        loaded = cache.load("csqa")
+    assert loaded.manifest == manifest
+    assert len(loaded.traces) == len(traces)
+    assert all(same(one, other) for one, other in zip(traces, loaded.traces, strict=True))
+
+
+def test_the_manifest_says_who_wrote_the_traces_and_how(cache: TraceCache) -> None:
+    """What is known of the traces is read back with them, with counts and checksums of the file system's own bytes."""
+    about = {
+        "frontier_model": "gpt-4o",
+        "confidence_model": "some-7b",
+        "prompt": "Solve\nthis",
+        "decoding": "greedy",
+        "licence": "MIT",
+        "note": "ü",
+    }
+    traces = [make_trace("1"), make_trace("2", token_end=[9], token_logprob=[-1.0])]
+    write(cache, traces, **about)
+    (manifest,) = cache.manifests()
+    assert {name: getattr(manifest, name) for name in about} == about
+    assert (manifest.benchmark, manifest.source, manifest.sample) == ("gsm8k", "gpt-4o", False)
+    assert (manifest.rows, manifest.rows_with_confidence) == (2, 1)
+    assert manifest.created.endswith("+00:00")
+    ((name, digest),) = manifest.files.items()
+    assert name == f"traces-{digest[:12]}.parquet"
+
+
+def test_manifests_come_by_benchmark_and_then_by_source(cache: TraceCache) -> None:
+    """The listing has the order of the benchmarks, and of the sources' names within one."""
+    for benchmark, source in [("humaneval", "a"), ("gsm8k", "b"), ("math500", "z"), ("gsm8k", "a")]:
+        cache.write([make_trace(benchmark=benchmark)], benchmark=benchmark, source=source)
+    listed = [(manifest.benchmark, manifest.source) for manifest in cache.manifests()]
+    assert listed == [("math500", "z"), ("gsm8k", "a"), ("gsm8k", "b"), ("humaneval", "a")]
+    assert [manifest.source for manifest in cache.manifests("gsm8k")] == ["a", "b"]
+    assert cache.manifests("csqa") == []
+
+
+def test_a_source_is_chosen_by_name(cache: TraceCache) -> None:
+    """Two sources of one benchmark live beside each other."""
+    write(cache, version("one"), source="a")
+    write(cache, version("two"), source="b")
+    assert words(cache.load("gsm8k", "a").traces) == {"one"}
+    assert words(cache.load("gsm8k", source="b").traces) == {"two"}
+
+
+def test_several_sources_have_to_be_chosen_from(cache: TraceCache) -> None:
+    """Without a name the message lists the sources and both ways to name one."""
+    write(cache, version("one"), source="a")
+    write(cache, version("two"), source="b")
+    message = complaint(cache.load, "gsm8k")
+    assert "holds gsm8k from 2 sources: a, b; choose one with --source NAME" in message
+    assert """--metadata '{"rbridge_source": "NAME"}' under lm_eval""" in message
+
+
+def test_a_missing_benchmark_is_answered_with_what_is_there(cache: TraceCache) -> None:
+    """The message names the cache, its benchmarks and their sources."""
+    write(cache, version("one"), source="a")
+    message = complaint(cache.load, "csqa", error=CacheNotFoundError)
+    assert f"no traces of csqa in {cache.root}, which holds gsm8k from a;" in message
+
+
+def test_a_missing_source_is_answered_with_the_close_one(written: tuple[TraceCache, Path]) -> None:
+    """A misspelt source is recognised."""
+    message = complaint(written[0].load, "gsm8k", "gpt4o", error=CacheNotFoundError)
+    assert "no traces of gsm8k from gpt4o (did you mean gpt-4o?)" in message
+
+
+def test_an_empty_place_is_said_to_be_empty(cache: TraceCache) -> None:
+    """A cache that is not there lists as empty and loads as not found."""
+    assert cache.manifests() == []
+    assert cache.verify() == []
+    assert "which holds no traces at all" in complaint(cache.load, "gsm8k", error=CacheNotFoundError)
+
+
+@pytest.mark.parametrize("benchmark", ["gsm8", "", "../gsm8k"])
+def test_an_unknown_benchmark_is_refused_everywhere(cache: TraceCache, benchmark: str) -> None:
+    """Every way into the cache checks the benchmark."""
+    for call in (cache.load, cache.manifests, cache.verify):
+        assert "unknown benchmark" in complaint(call, benchmark)
+    assert "unknown benchmark" in complaint(cache.write, version("new"), benchmark=benchmark, source="a")
+
+
+@pytest.mark.parametrize("source", ["", ".", "..", "../x", "a/b", "GPT", "a b", ".hidden", "ü", "a\n"])
+def test_a_source_is_a_slug(cache: TraceCache, source: str) -> None:
+    """A name that is no plain folder name is refused, for writing and for reading."""
+    assert "cannot name a source" in complaint(write, cache, version("new"), source=source)
+    assert "cannot name a source" in complaint(cache.load, "gsm8k", source)
+
+
+def test_an_existing_source_is_not_overwritten_by_accident(cache: TraceCache) -> None:
+    """Writing twice needs ``replace``; without it the first stays."""
+    write(cache, version("old"))
+    message = complaint(write, cache, version("new"))
+    assert "already holds gsm8k from gpt-4o; write under another --source, or over it with --replace" in message
+    assert words(cache.load("gsm8k").traces) == {"old"}
+
+
+def test_replacing_leaves_one_trace_file(cache: TraceCache) -> None:
+    """The replaced traces are gone from the disk too, and replacing by the same traces keeps them."""
+    for word in ("old", "new", "new"):
+        write(cache, version(word), replace=True)
+        assert words(cache.load("gsm8k").traces) == {word}
+        kept = cache._fs.ls(f"{cache._path}/gsm8k/gpt-4o", detail=False)
+        assert sum(path.endswith(".parquet") for path in kept) == 1
+
+
+def test_a_broken_source_can_be_replaced(written: tuple[TraceCache, Path]) -> None:
+    """The remedy that the messages name works, whatever the manifest looks like."""
+    cache, folder = written
+    (folder / "manifest.json").write_text("{")
+    write(cache, version("new"), replace=True)
+    assert words(cache.load("gsm8k").traces) == {"new"}
+
+
+def test_files_of_others_are_left_alone(written: tuple[TraceCache, Path]) -> None:
+    """Cleaning up removes trace files and unfinished files only."""
+    cache, folder = written
+    (folder / "README.md").write_text("mine")
+    (folder / "traces-old.parquet").write_text("mine")
+    write(cache, version("new"), replace=True)
+    assert (folder / "README.md").read_text() == (folder / "traces-old.parquet").read_text() == "mine"
+
+
+def test_what_cannot_be_a_source_is_not_written(tmp_path: Path) -> None:
+    """No traces, an item twice and traces of two benchmarks are refused before anything is touched."""
+    cache = TraceCache(str(tmp_path / "cache"))
+    assert "at least one is needed" in complaint(write, cache, [])
+    assert "2 traces of gsm8k have the item_id 17" in complaint(
+        write, cache, [make_trace(), make_trace("x"), make_trace()]
+    )
+    mixed = [make_trace(), make_trace("9", benchmark="csqa")]
+    assert "trace csqa/9 is not of gsm8k" in complaint(write, cache, mixed)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_changed_file_is_refused(written: tuple[TraceCache, Path]) -> None:
+    """One flipped bit is found; the message has both checksums and the remedy."""
+    cache, folder = written
+    path = trace_file(folder)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    message = complaint(cache.load, "gsm8k", error=CacheCorruptError)
+    expected = path.name.removeprefix("traces-").removesuffix(".parquet")
+    assert f"its sha256 begins {hashlib.sha256(data).hexdigest()[:12]}, its manifest says {expected}" in message
+    assert "restore the file, or import or score these traces again" in message
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"not a Parquet file at all", b"PAR1" + bytes(64) + b"PAR1"])
+def test_a_file_that_is_no_parquet_is_refused(written: tuple[TraceCache, Path], data: bytes) -> None:
+    """Bytes that fit their checksum and yet are no Parquet file end in one line, not in a trace of pyarrow's."""
+    cache, folder = written
+    forge(folder, data)
+    message = complaint(cache.load, "gsm8k", error=CacheCorruptError)
+    assert f"{trace_file(folder)}: not a complete Parquet file" in message
+
+
+def test_a_truncated_parquet_file_is_refused(written: tuple[TraceCache, Path]) -> None:
+    """A file cut at any eighth of its length is recognised, even if somebody adjusted the checksum."""
+    cache, folder = written
+    data = trace_file(folder).read_bytes()
+    for eighth in range(8):
+        forge(folder, data[: len(data) * eighth // 8])
+        assert "not a complete Parquet file" in complaint(cache.load, "gsm8k", error=CacheCorruptError)
+
+
+def test_a_lost_trace_file_is_named(written: tuple[TraceCache, Path]) -> None:
+    """A manifest whose file is gone ends in one line."""
+    cache, folder = written
+    name = trace_file(folder).name
+    trace_file(folder).unlink()
+    assert f"{folder} lacks {name}" in complaint(cache.load, "gsm8k", error=CacheCorruptError)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"rows": 4}, "holds 3 traces, its manifest says 4"),
+        ({"benchmark": "csqa"}, "describes csqa from gpt-4o"),
+        ({"source": "other"}, "describes gsm8k from other"),
+        ({"schema_version": 99}, "has schema version 99"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(
+    written: tuple[TraceCache, Path], values: dict[str, Any], expected: str
+) -> None:
+    """A manifest that was copied from elsewhere or edited is noticed."""
+    cache, folder = written
+    change_manifest(folder, **values)
+    assert expected in complaint(cache.load, "gsm8k", error=CacheCorruptError)
+
+
+def test_traces_of_another_benchmark_in_a_file_are_refused(written: tuple[TraceCache, Path]) -> None:
+    """The rows are checked against the place they lie in, not only the manifest."""
+    cache, folder = written
+    cache.write([make_trace(benchmark="csqa")], benchmark="csqa", source="x")
+    forge(folder, trace_file(folder.parent.parent / "csqa" / "x").read_bytes())
+    assert "trace csqa/17 is not of gsm8k" in complaint(cache.load, "gsm8k", error=CacheCorruptError)
+
+
+def test_verify_reports_every_source_and_stops_at_none(tmp_path: Path) -> None:
+    """Sound, changed, lost and unreadable sources each get their line."""
+    cache = TraceCache(str(tmp_path))
+    for source in ("a-sound", "b-changed", "c-lost", "d-manifest"):
+        write(cache, version("old"), source=source)
+    gsm8k = tmp_path / "gsm8k"
+    trace_file(gsm8k / "b-changed").write_bytes(b"x")
+    trace_file(gsm8k / "c-lost").unlink()
+    (gsm8k / "d-manifest" / "manifest.json").write_bytes(b"\x00")
+    cache.write([make_trace(benchmark="humaneval")], benchmark="humaneval", source="e")
+    found = cache.verify()
+    assert [(one.benchmark, one.source) for one in found[:4]] == [
+        ("gsm8k", "a-sound"), ("gsm8k", "b-changed"), ("gsm8k", "c-lost"), ("gsm8k", "d-manifest")
+    ]  # fmt: skip
+    problems = [one.problem for one in found]
+    assert problems[0] is problems[4] is None
+    for one, expected in zip(found[1:4], ("has changed", "lacks traces-", "is not JSON"), strict=True):
+        assert one.problem is not None
+        assert expected in one.problem
+        assert "\n" not in one.problem
+    assert found[3].manifest is None
+    assert [one.source for one in cache.verify("humaneval")] == ["e"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A file where a folder should be ends in one line with the system's reason."""
+    (tmp_path / "file").write_text("x")
+    message = complaint(write, TraceCache(str(tmp_path / "file")), version("new"))
+    assert message.startswith(f"cannot write {tmp_path}/file/gsm8k/gpt-4o: ")
+
+
+def test_a_cache_that_is_a_file_holds_nothing(tmp_path: Path) -> None:
+    """Pointing at a file instead of a folder is answered like an empty place."""
+    (tmp_path / "file").write_text("x")
+    complaint(TraceCache(str(tmp_path / "file")).load, "gsm8k", error=CacheNotFoundError)
+
+
+@pytest.mark.parametrize("root", ["", " ", "nosuchprotocol://bucket/cache"])
+def test_a_location_that_is_none_is_refused(root: str) -> None:
+    """An empty location or an unknown protocol is answered when it is named, not when it is read."""
+    assert "fsspec knows" in complaint(TraceCache, root)
+
+
+def test_a_relative_or_home_path_is_shown_in_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Messages name a place that can be found from anywhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert TraceCache("cache").root == TraceCache("~/cache").root == TraceCache("cache/").root == f"{tmp_path}/cache"
+
+
+@pytest.fixture
+def no_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No cache named and none of the user's; returns where the user's would be."""
+    monkeypatch.delenv("RBRIDGE_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return Path(user_cache_dir())
+
+
+def test_the_argument_wins_over_the_environment_and_that_over_the_users_cache(
+    no_caches: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The place named nearest to the command is taken."""
+    write(TraceCache(str(no_caches)), version("users"))
+    assert resolve_cache().origin == "user cache"
+    assert resolve_cache().cache.root == str(no_caches)
+    monkeypatch.setenv("RBRIDGE_CACHE", str(tmp_path / "env"))
+    assert (resolve_cache().origin, resolve_cache().cache.root) == ("RBRIDGE_CACHE", f"{tmp_path}/env")
+    named = resolve_cache(str(tmp_path / "named"))
+    assert (named.origin, named.cache.root) == ("explicit", f"{tmp_path}/named")
+
+
+def test_without_any_cache_there_is_the_sample(no_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first run works; a user's cache folder without traces, and an empty variable, count as none."""
+    no_caches.mkdir(parents=True)
+    monkeypatch.setenv("RBRIDGE_CACHE", "")
+    resolved = resolve_cache()
+    assert resolved.origin == "sample"
+    assert isinstance(resolved.cache, SampleCache)
+
+
+def test_the_sample_can_be_asked_for(no_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word sample means the sample, also beside a cache of the user's."""
+    write(TraceCache(str(no_caches)), version("users"))
+    assert (resolve_cache("sample").origin, resolve_cache("sample").cache.root) == ("explicit", "sample")
+    monkeypatch.setenv("RBRIDGE_CACHE", "sample")
+    assert (resolve_cache().origin, resolve_cache().cache.root) == ("RBRIDGE_CACHE", "sample")
+
+
+def test_a_named_cache_is_never_mixed_with_the_sample(no_caches: Path, tmp_path: Path) -> None:
+    """A named place that holds nothing fails, and can be written to."""
+    cache = resolve_cache(str(tmp_path / "new")).cache
+    for benchmark in BENCHMARKS:
+        complaint(cache.load, benchmark, error=CacheNotFoundError)
+    assert isinstance(cache, TraceCache)
+    write(cache, version("new"))
+    assert words(cache.load("gsm8k").traces) == {"new"}
+    with pytest.raises(TraceError):
+        resolve_cache("")
