@@ -2,10 +2,15 @@
 
 The scored tokens are those that lm-eval's own ``loglikelihood`` scores for the same pair: white space at the end of the
 context is tokenised with the trace, so the first token may straddle the start of the trace or lie just before it.
+There is one difference. lm-eval splits a pair by counting the tokens of the context alone, which miscounts where the
+trace follows without white space and its first letters merge with the context's last; here every token that holds a
+letter of the trace is scored.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -66,31 +71,29 @@ class PairEncoder:
             TokenizationError: the tokenizer gives no offsets and does not decode back to the text, or a trace
                 becomes no tokens.
         """
-        prefix = "" if self.prefix_token_id is None else self.tokenizer.decode([self.prefix_token_id])
+        prefix = None if self.prefix_token_id is None else self.tokenizer.decode([self.prefix_token_id])
 
         def special(pair: tuple[str, str]) -> bool | None:
-            if not pair[0] or (prefix and self.add_special_tokens is None and pair[0].startswith(prefix)):
-                return False
-            return self.add_special_tokens
+            context = pair[0]
+            starts_with_prefix = prefix is not None and context.startswith(prefix)
+            return False if not context or starts_with_prefix else self.add_special_tokens
 
         done: list[TokenizedPair] = []
         for add_special_tokens, run in itertools.groupby(pairs, key=special):
             for batch in _batched(run, _ENCODE_AT_ONCE):
                 texts = [context + trace for context, trace in batch]
-                for (context, trace), (ids, starts, ends) in zip(
-                    batch, self._encode_texts(texts, add_special_tokens), strict=True
-                ):
-                    done.append(self._pair(context, trace, ids, starts, ends))
+                for (context, trace), encoded in zip(batch, self._encode_texts(texts, add_special_tokens), strict=True):
+                    done.append(self._pair(context, trace, encoded))
                 on_progress(len(batch))
         return done
 
-    def _pair(
-        self, context: str, trace: str, ids: npt.NDArray[np.int64], starts: _Offsets, ends: _Offsets
-    ) -> TokenizedPair:
-        # A tokenizer may leave letters out of every token (trimmed spaces): they belong to the token after them.
+    def _pair(self, context: str, trace: str, encoded: _Encoded) -> TokenizedPair:
+        ids, starts, ends = encoded.ids, encoded.starts, encoded.ends
+        # A tokenizer may leave letters out of every token (spaces between words): they belong to the token after them.
         reached = np.maximum.accumulate(ends) if ends.size else ends
         starts = np.minimum(starts, np.concatenate(([0], reached[:-1])))
-        scored = np.flatnonzero(reached > len(context.rstrip()))
+        of_the_trace = (starts >= len(context.rstrip())) | (reached > len(context))
+        scored = encoded.lead + np.flatnonzero(of_the_trace[encoded.lead :])
         if not scored.size:
             raise TokenizationError(f"the trace {trace[:40]!r} becomes no tokens; every trace needs text that does")
         first = int(scored[0])
@@ -109,36 +112,63 @@ class PairEncoder:
             token_end=np.clip(ends[first:] - origin, 0, len(trace)).astype(np.int32),
         )
 
-    def _encode_texts(
-        self, texts: list[str], add_special_tokens: bool | None
-    ) -> Iterator[tuple[npt.NDArray[np.int64], _Offsets, _Offsets]]:
+    def _encode_texts(self, texts: list[str], add_special_tokens: bool | None) -> Iterator[_Encoded]:
         options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
         if not getattr(self.tokenizer, "is_fast", False):
             for text in texts:
-                ids = np.asarray(self.tokenizer.encode(text, **options), dtype=np.int64)
-                yield ids, *_offsets_by_decoding(self.tokenizer, ids, text)
+                yield _encode_by_decoding(self.tokenizer, text, options)
             return
-        encoded = self.tokenizer(
-            texts,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-            **options,
-        )
+        with _untrimmed_offsets(self.tokenizer.backend_tokenizer):
+            encoded = self.tokenizer(
+                texts,
+                return_offsets_mapping=True,
+                return_special_tokens_mask=True,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+                **options,
+            )
         for ids, offsets, special in zip(
             encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True
         ):
             # A tokenizer that appends an end token would have it scored as text; lm-eval's split is off by one there.
-            keep = len(ids)
-            while keep > 1 and special[keep - 1]:
-                keep -= 1
+            text_tokens = np.flatnonzero(np.asarray(special) == 0)
+            lead, keep = (int(text_tokens[0]), int(text_tokens[-1]) + 1) if text_tokens.size else (len(ids), len(ids))
             spans = np.asarray(offsets[:keep], dtype=np.int64).reshape(-1, 2)
-            yield np.asarray(ids[:keep], dtype=np.int64), spans[:, 0], spans[:, 1]
+            yield _Encoded(np.asarray(ids[:keep], dtype=np.int64), lead, spans[:, 0], spans[:, 1])
 
 
 _Offsets = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """One text as token ids, of which the tokenizer put the first ``lead`` before it, and the letters of each."""
+
+    ids: npt.NDArray[np.int64]
+    lead: int
+    starts: _Offsets
+    ends: _Offsets
+
+
+@contextlib.contextmanager
+def _untrimmed_offsets(backend: Any) -> Iterator[None]:
+    """Have a ``tokenizers.Tokenizer`` count the spaces around a word among the letters of its token.
+
+    GPT-2's family leaves them out by default, and which of two tokens a space was cut from is then lost.
+    """
+    processor = backend.post_processor
+    state = b"" if processor is None else processor.__getstate__()
+    if b'"trim_offsets":true' not in state:
+        yield
+        return
+    untrimmed = copy.deepcopy(processor)
+    untrimmed.__setstate__(state.replace(b'"trim_offsets":true', b'"trim_offsets":false'))
+    backend.post_processor = untrimmed
+    try:
+        yield
+    finally:
+        backend.post_processor = processor
 
 
 def token_byte_ends(tokenizer: Any, text: str, pair: TokenizedPair) -> npt.NDArray[np.int64]:
@@ -157,7 +187,9 @@ def token_byte_ends(tokenizer: Any, text: str, pair: TokenizedPair) -> npt.NDArr
     pieces = tokenizer.convert_ids_to_tokens(pair.ids[pair.first :].tolist())
     lengths = np.asarray([len(piece) for piece in pieces])
     spelled = np.cumsum(lengths) + letter_end[-1] - lengths.sum()  # from the end: the first token may straddle
-    if bool(np.all(((first_byte < spelled) & (spelled <= end_byte)) | (end_byte == 0))):
+    shares_with_next = np.append(pair.token_start[1:] < pair.token_end[:-1], False)
+    possible = np.where(shares_with_next, (first_byte < spelled) & (spelled < end_byte), spelled == end_byte)
+    if bool(np.all(possible | (end_byte == 0))):
         return np.maximum(spelled, 0).astype(np.int64)
     evenly = np.zeros(len(pieces), dtype=np.int64)
     for _, run in itertools.groupby(range(len(pieces)), key=lambda i: (pair.token_start[i], pair.token_end[i])):
@@ -167,23 +199,26 @@ def token_byte_ends(tokenizer: Any, text: str, pair: TokenizedPair) -> npt.NDArr
     return evenly
 
 
-def _offsets_by_decoding(tokenizer: Any, ids: npt.NDArray[np.int64], text: str) -> tuple[_Offsets, _Offsets]:
+def _encode_by_decoding(tokenizer: Any, text: str, options: dict[str, bool]) -> _Encoded:
     """Offsets from decoding ever longer prefixes: slow, but right wherever decoding gives the text back."""
-    ends = np.zeros(ids.size, dtype=np.int64)
-    reached = 0
-    for i in range(ids.size):
-        decoded = tokenizer.decode(ids[: i + 1].tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        whole = decoded.rstrip("\ufffd")  # bytes of a letter that later tokens complete
+    plain = tokenizer.encode(text, add_special_tokens=False)
+    ids = tokenizer.encode(text, **options)
+    lead = next((i for i in range(len(ids) - len(plain) + 1) if ids[i : i + len(plain)] == plain), 0)
+    starts, ends = np.zeros((2, lead + len(plain)), dtype=np.int64)
+    complete = 0
+    for i in range(len(plain)):
+        decoded = tokenizer.decode(plain[: i + 1], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        # Replacement characters stand for the bytes of a letter that later tokens complete, unless the text has them.
+        whole = decoded if text.startswith(decoded) else decoded.rstrip("\ufffd")
         if not text.startswith(whole):
             raise TokenizationError(
                 f"{type(tokenizer).__name__} gives no offsets and decodes {text[:30]!r}... to {whole[:30]!r}...; "
                 "use a fast tokenizer (tokenizer.json) for this model"
             )
-        reached = max(reached, len(whole))
-        ends[i] = reached + (len(whole) < len(decoded) and reached < len(text))
-    starts = np.concatenate(([0], ends[:-1]))
-    shared = (ends == starts) & (ends > 0) & (starts > np.concatenate(([0], starts[:-1])))
-    return starts - shared, ends
+        starts[lead + i] = complete
+        complete = max(complete, len(whole))
+        ends[lead + i] = complete + (len(whole) < len(decoded) and complete < len(text))
+    return _Encoded(np.asarray(ids[: lead + len(plain)], dtype=np.int64), lead, starts, ends)
 
 
 def _batched(items: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:

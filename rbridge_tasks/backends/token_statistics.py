@@ -53,8 +53,12 @@ def _reduce(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     above_plus_below = sign.abs_().sum(-1)
     rank = 1 + (above_plus_below + above_minus_below) / 2
     ties = logits.shape[-1] - above_plus_below
-    for row in torch.nonzero(ties > 1).flatten().tolist():  # rare: equal logits are ordered by id
-        rank[row] += (logits[row, : int(targets[row])] == target[row]).sum()
+    # Equal logits (common in bfloat16) are ordered by id; a target of -inf has no difference to others of -inf.
+    exactly = torch.nonzero((ties > 1) | torch.isneginf(target.squeeze(-1))).flatten()
+    if exactly.numel():
+        rows, value = logits[exactly], target[exactly]
+        lower_id = torch.arange(rows.shape[-1], device=rows.device) < column[exactly]
+        rank[exactly] = 1 + ((rows > value) | ((rows == value) & lower_id)).sum(-1).float()
     logits.sub_(logits.amax(-1, keepdim=True))
     shifted_target = logits.gather(-1, column).squeeze(-1)
     probability = torch.exp(logits, out=sign)

@@ -74,10 +74,12 @@ def token_confidence(confidence: Sequence[float], token_start: Sequence[int], to
         letters = [confidence[letter] for letter in range(start, end)]
         means.append(math.fsum(letters) / len(letters) if letters else None)
     found = []
-    for token in range(len(means)):
-        following = [mean for mean in means[token:] if mean is not None]
-        preceding = [mean for mean in means[:token] if mean is not None]
-        found.append(following[0] if following else preceding[-1])
+    for token, mean in enumerate(means):
+        if mean is None:
+            following = [other for other in means[token:] if other is not None]
+            preceding = [other for other in means[:token] if other is not None]
+            mean = following[0] if following else preceding[-1]
+        found.append(mean)
     return found
 
 

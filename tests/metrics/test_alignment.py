@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,11 +22,13 @@ from rbridge_metrics import (
 from . import reference
 from .strategies import byte_tokens, cases, cuts, logprobs, texts, tilings
 
-# The package and the reference differ by rounding alone: a sum over a token's letters, at most a few hundred here.
-EXACT = {"rtol": 1e-12, "atol": 1e-300}
+
+def assert_same(found: npt.ArrayLike, expected: npt.ArrayLike) -> None:
+    """Equal but for rounding: at most a few hundred float64 additions, 1e-16 each. Below 1e-300 digits run out."""
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-12, atol=1e-300)
 
 
-def float32_tolerance(logprob: np.ndarray) -> np.ndarray:
+def float32_tolerance(logprob: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Relative error of exp(x) when x was rounded to float32, plus float64 rounding.
 
     Rounding moves x by up to |x| * 2^-24 and exp turns that into a relative error: 7e-7 for the smallest probability
@@ -86,7 +90,7 @@ def test_span_far_beyond_the_trace_costs_no_memory() -> None:
     assert span_overlap([0, 2], [2, 4], [(3, 2**60)]).tolist() == [False, True]
 
 
-@cases(2000)
+@cases(1200)
 @given(st.data(), texts())
 def test_frontier_tokens_equal_the_byte_loop(data: st.DataObject, text: str) -> None:
     """Any Unicode, cut at any bytes: every letter keeps the mean probability of its bytes.
@@ -129,7 +133,7 @@ def test_empty_frontier_tokens_change_nothing(data: st.DataObject, text: str) ->
         np.testing.assert_array_equal(found, without)
 
 
-@cases(1000)
+@cases(700)
 @given(st.data(), texts())
 def test_frontier_tokens_cut_finer_change_nothing(data: st.DataObject, text: str) -> None:
     """Each byte a token of its own, with the probability of the token it came from: the same letters' confidences."""
@@ -137,7 +141,7 @@ def test_frontier_tokens_cut_finer_change_nothing(data: st.DataObject, text: str
     lengths = np.diff(byte_end, prepend=0)
     byte_by_byte = frontier_tokens(text, np.arange(byte_end[-1]) + 1, np.repeat(logprob, lengths))
     coarse = frontier_tokens(text, byte_end, logprob)
-    np.testing.assert_allclose(letter_confidence(*byte_by_byte), letter_confidence(*coarse), **EXACT)
+    assert_same(letter_confidence(*byte_by_byte), letter_confidence(*coarse))
 
 
 @cases(500)
@@ -147,21 +151,21 @@ def test_frontier_tokens_rewritten_letter_by_letter_change_nothing(data: st.Data
     ends = data.draw(tilings(letters))
     logprob = data.draw(st.lists(logprobs(), min_size=len(ends), max_size=len(ends)))
     confidence = letter_confidence(ends, logprob)
-    np.testing.assert_allclose(confidence, reference.letter_confidence(ends, logprob), **EXACT)
+    assert_same(confidence, reference.letter_confidence(ends, logprob))
     rewritten = letter_confidence(np.arange(letters) + 1, np.repeat(logprob, np.diff(ends, prepend=0)))
     np.testing.assert_array_equal(confidence, rewritten)
 
 
-@cases(1500)
+@cases(1000)
 @given(st.data(), st.lists(logprobs().map(math.exp), min_size=1, max_size=60))
 def test_confidence_is_conserved_by_any_tiling(data: st.DataObject, letters: list[float]) -> None:
     """Over tokens that tile the trace, confidence times letters sums to the confidence of all letters."""
     starts, ends = letters_of(data.draw(tilings(len(letters))))
     confidence = token_confidence(letters, starts, ends)
-    np.testing.assert_allclose(confidence @ (np.array(ends) - starts), math.fsum(letters), **EXACT)
+    assert_same(confidence @ (np.array(ends) - starts), math.fsum(letters))
 
 
-@cases(1500)
+@cases(700)
 @given(st.data(), st.lists(logprobs().map(math.exp), min_size=1, max_size=60))
 def test_confidence_letter_by_letter_averages_to_that_of_any_tiling(data: st.DataObject, letters: list[float]) -> None:
     """Through a tokenization of single letters the confidences come back as they were, and average to any other."""
@@ -170,10 +174,10 @@ def test_confidence_letter_by_letter_averages_to_that_of_any_tiling(data: st.Dat
     np.testing.assert_array_equal(by_letter, letters)
     starts, ends = letters_of(data.draw(tilings(len(letters))))
     averaged = [by_letter[start:end].mean() for start, end in zip(starts, ends, strict=True)]
-    np.testing.assert_allclose(token_confidence(letters, starts, ends), averaged, **EXACT)
+    assert_same(token_confidence(letters, starts, ends), averaged)
 
 
-@cases(1000)
+@cases(500)
 @given(
     st.lists(st.floats(1e-30, 1e-20), min_size=1, max_size=5),
     st.lists(st.floats(0.0, 1.0), min_size=1, max_size=200),
@@ -182,10 +186,10 @@ def test_confidence_of_a_token_depends_on_its_own_letters_only(rare: list[float]
     """A token of confidence 1e-20 keeps its digits after hundreds of confident letters."""
     letters = [*before, *rare]
     confidence = token_confidence(letters, [0, len(before)], [len(before), len(letters)])
-    np.testing.assert_allclose(confidence[1], math.fsum(rare) / len(rare), **EXACT)
+    assert_same(confidence[1], math.fsum(rare) / len(rare))
 
 
-@cases(2000)
+@cases(1000)
 @given(st.data(), texts())
 def test_proxy_tokens_cut_at_any_byte_equal_the_letter_loop(data: st.DataObject, text: str) -> None:
     """Tokens that share letters, cover none, or stand before the first: the mean over the letters each one touches."""
@@ -196,12 +200,12 @@ def test_proxy_tokens_cut_at_any_byte_equal_the_letter_loop(data: st.DataObject,
     starts = [0] * leading + [start for start, _ in covered]
     ends = [0] * leading + [end for _, end in covered]
     confidence = token_confidence(letters, starts, ends)
-    np.testing.assert_allclose(confidence, reference.token_confidence(letters, starts, ends), **EXACT)
+    assert_same(confidence, reference.token_confidence(letters, starts, ends))
     assert confidence.min() >= min(letters)
     assert confidence.max() <= max(letters)
 
 
-@cases(1000)
+@cases(700)
 @given(st.data(), texts())
 def test_span_overlap_equals_the_letter_loop(data: st.DataObject, text: str) -> None:
     """Nested, touching, empty and overlapping spans: a token counts if one of its letters lies in one of them."""
@@ -214,13 +218,14 @@ def test_span_overlap_equals_the_letter_loop(data: st.DataObject, text: str) -> 
 
 
 NAN, INF = math.nan, math.inf
+MISSING: Any = None  # what a null in JSON becomes
 
 
 @pytest.mark.parametrize(
     "call",
     [
         pytest.param(lambda: letter_confidence([1, 3], [-0.5, NAN]), id="frontier log-probability is NaN"),
-        pytest.param(lambda: letter_confidence([1, 3], [-0.5, None]), id="frontier log-probability is missing"),
+        pytest.param(lambda: letter_confidence([1, 3], [-0.5, MISSING]), id="frontier log-probability is missing"),
         pytest.param(lambda: letter_confidence([1, 3], [INF, -0.5]), id="frontier log-probability is infinite"),
         pytest.param(lambda: letter_confidence([1, 3], [-0.5, 0.1]), id="frontier log-probability above 0"),
         pytest.param(lambda: letter_confidence([2, 2], [-0.5, -0.5]), id="frontier token without letters"),

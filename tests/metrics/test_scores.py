@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,13 @@ from rbridge_metrics import (
 from . import reference
 from .strategies import byte_tokens, cases, confidences, cuts, nlls, texts
 
-ROUNDING = 1e-12  # sums of at most a few hundred float64 numbers, relative
+ROUNDING = 1e-12
+MISSING: Any = None  # what a null in JSON becomes
+
+
+def nearly(expected: float, *, within: float = 0.0) -> object:
+    """Equal but for rounding: at most a few hundred float64 additions, 1e-16 each. Below 1e-300 digits run out."""
+    return pytest.approx(expected, rel=ROUNDING, abs=within + 1e-300)
 
 
 @st.composite
@@ -42,7 +49,7 @@ def test_worked_example_of_the_design() -> None:
     """NLL 2, 1, 0.5 at weights 0.32 / 0.42, 0, 1: (2 * 0.7619 + 0 + 0.5) / 3 = 0.6746; unweighted 3.5 / 3 = 1.1667."""
     letters = letter_confidence([3, 7, 10], np.log([0.9, 0.5, 1.0]))
     weights = minmax_weights(token_confidence(letters, [0, 2, 7], [2, 7, 10]))
-    assert rbridge_nll([2.0, 1.0, 0.5], weights) == pytest.approx((2 * 0.32 / 0.42 + 0.5) / 3, rel=ROUNDING)
+    assert rbridge_nll([2.0, 1.0, 0.5], weights) == nearly((2 * 0.32 / 0.42 + 0.5) / 3)
     assert round(rbridge_nll([2.0, 1.0, 0.5], weights), 4) == 0.6746
     assert round(trace_nll([2.0, 1.0, 0.5]), 4) == 1.1667
 
@@ -54,12 +61,12 @@ def test_score_divides_by_tokens_not_by_weights() -> None:
 
 def test_bits_per_byte_weighs_traces_by_their_bytes() -> None:
     """8 bits over 2 bytes and 4 bits over 10: 12 / 12 = 1, where a mean of ratios would give (4 + 0.4) / 2 = 2.2."""
-    assert bits_per_byte(np.log(2) * np.array([8.0, 4.0]), [2, 10]) == pytest.approx(1.0, rel=ROUNDING)
+    assert bits_per_byte(np.log(2) * np.array([8.0, 4.0]), [2, 10]) == nearly(1.0)
 
 
 def test_bits_per_byte_stderr_worked_by_hand() -> None:
     """3 and 1 bits over 1 byte each: r = 2, residuals 1 and -1, sqrt(2 / 1 * 2) / 2 = 1."""
-    assert bits_per_byte_stderr(np.log(2) * np.array([3.0, 1.0]), [1, 1]) == pytest.approx(1.0, rel=ROUNDING)
+    assert bits_per_byte_stderr(np.log(2) * np.array([3.0, 1.0]), [1, 1]) == nearly(1.0)
 
 
 def test_test_set_scope_worked_by_hand() -> None:
@@ -80,41 +87,41 @@ def test_moments_equal_weights_and_sums(traces: list[tuple[list[float], list[flo
     direct = [weighted_nats(nll, weight) for (nll, _), weight in zip(traces, weights, strict=True)]
     values = [value for _, confidence in traces for value in confidence]
     spread = max(values) - min(values)
-    rounding = 16 * np.finfo(np.float64).eps / (spread if spread > reference.EQUAL_WITHIN else 1.0)
+    rounding = 64 * np.finfo(np.float64).eps / (spread if spread > reference.EQUAL_WITHIN else 1.0)
     for found, expected, (nll, _) in zip(weighted_nats_over_test_set(moments), direct, traces, strict=True):
-        assert found == pytest.approx(expected, rel=ROUNDING, abs=rounding * sum(nll))
+        assert found == nearly(expected, within=rounding * sum(nll))
 
 
-@cases(500)
+@cases(300)
 @given(scored_traces())
 def test_moments_hold_what_a_trace_contributes(traces: list[tuple[list[float], list[float]]]) -> None:
     """Sums, counts and range of each trace, as the loop finds them."""
     for nll, confidence in traces:
         moments = TraceMoments.of(nll, confidence, 7)
-        assert moments.nats == pytest.approx(math.fsum(nll), rel=ROUNDING)
-        assert moments.confident_nats == pytest.approx(reference.weighted_nats(nll, confidence), rel=ROUNDING)
+        assert moments.nats == nearly(math.fsum(nll))
+        assert moments.confident_nats == nearly(reference.weighted_nats(nll, confidence))
         assert moments[2:] == (len(nll), 7, min(confidence), max(confidence))
 
 
-@cases(1000)
+@cases(300)
 @given(scored_traces())
 def test_scores_equal_the_loops(traces: list[tuple[list[float], list[float]]]) -> None:
     """rBridge NLL, trace NLL, weighted sums and bits per byte, against one addition at a time."""
     for nll, weights in traces:
-        assert rbridge_nll(nll, weights) == pytest.approx(reference.rbridge_nll(nll, weights), rel=ROUNDING)
-        assert trace_nll(nll) == pytest.approx(reference.trace_nll(nll), rel=ROUNDING)
+        assert rbridge_nll(nll, weights) == nearly(reference.rbridge_nll(nll, weights))
+        assert trace_nll(nll) == nearly(reference.trace_nll(nll))
     nats = [math.fsum(nll) for nll, _ in traces]
     n_bytes = [3 * len(nll) for nll, _ in traces]
-    assert bits_per_byte(nats, n_bytes) == pytest.approx(reference.bits_per_byte(nats, n_bytes), rel=ROUNDING)
+    assert bits_per_byte(nats, n_bytes) == nearly(reference.bits_per_byte(nats, n_bytes))
 
 
-@cases(500)
+@cases(300)
 @given(scored_traces())
 def test_weighted_score_never_exceeds_the_plain_one(traces: list[tuple[list[float], list[float]]]) -> None:
     """Weights of at most 1 leave at most the plain NLL, up to rounding."""
     for nll, confidence in traces:
         score = rbridge_nll(nll, minmax_weights(confidence))
-        assert 0 <= score <= trace_nll(nll) * (1 + ROUNDING)
+        assert 0 <= score <= trace_nll(nll) * (1 + ROUNDING) + 1e-300
 
 
 @cases(500)
@@ -125,9 +132,9 @@ def test_score_of_equal_confidences_is_the_plain_one(data: st.DataObject, tokens
     noise = np.array(data.draw(st.lists(st.integers(-8, 8), min_size=tokens, max_size=tokens)))
     noisy = np.minimum(confidence * (1 + noise * np.finfo(np.float64).eps), 1.0)
     plain = trace_nll(nll)
-    assert rbridge_nll(nll, minmax_weights(noisy)) == pytest.approx(plain, rel=ROUNDING)
+    assert rbridge_nll(nll, minmax_weights(noisy)) == nearly(plain)
     moments = [TraceMoments.of(nll, noisy, 1)]
-    assert weighted_nats_over_test_set(moments)[0] == pytest.approx(plain * tokens, rel=ROUNDING)
+    assert weighted_nats_over_test_set(moments)[0] == nearly(plain * tokens)
 
 
 @cases(500)
@@ -139,10 +146,10 @@ def test_letters_in_another_order_are_equal_confidences(data: st.DataObject, tok
     ends = 3 * np.arange(tokens) + 3
     nll = data.draw(nlls(tokens))
     weights = minmax_weights(token_confidence(letters, ends - 3, ends))
-    assert rbridge_nll(nll, weights) == pytest.approx(trace_nll(nll), rel=ROUNDING)
+    assert rbridge_nll(nll, weights) == nearly(trace_nll(nll))
 
 
-@cases(1500)
+@cases(500)
 @given(st.data(), texts())
 def test_text_to_score_equals_the_loops(data: st.DataObject, text: str) -> None:
     """Two tokenizations of any text cut at any bytes, through the whole package and through loops over bytes.
@@ -163,10 +170,10 @@ def test_text_to_score_equals_the_loops(data: st.DataObject, text: str) -> None:
     assert found == pytest.approx(expected, rel=0, abs=trace_nll(nll) * 1e-7 / spread + 1e-300)
 
 
-@cases(1000)
+@cases(500)
 @given(st.data(), texts())
 def test_letters_to_score_equal_the_loops(data: st.DataObject, text: str) -> None:
-    """From float64 letter confidences on, nothing but float64 rounding over the spread is left: 1e-14 over it."""
+    """From float64 letter confidences on, nothing but float64 rounding over the spread is left: 1e-13 over it."""
     byte_end, logprob = data.draw(byte_tokens(text))
     proxy_end = data.draw(cuts(len(text.encode())))
     nll = data.draw(nlls(len(proxy_end)))
@@ -177,7 +184,7 @@ def test_letters_to_score_equal_the_loops(data: st.DataObject, text: str) -> Non
     assume(not 0.99e-9 < spread < 1.01e-9)  # there rounding alone decides whether the confidences count as equal
     expected = reference.rbridge_nll_of_trace(text, byte_end, logprob, proxy_end, nll)
     found = rbridge_nll(nll, minmax_weights(confidence))
-    rounding = 1e-14 / (spread if spread > reference.EQUAL_WITHIN else 1.0) + ROUNDING
+    rounding = 1e-13 / (spread if spread > reference.EQUAL_WITHIN else 1.0) + ROUNDING
     assert found == pytest.approx(expected, rel=0, abs=trace_nll(nll) * rounding + 1e-300)
 
 
@@ -188,7 +195,7 @@ def test_stderr_of_equal_sizes_is_the_ordinary_one(traces: list[tuple[float, int
     nats = np.array([nats for nats, _ in traces])
     ordinary = np.std(nats / n_bytes / math.log(2), ddof=1) / math.sqrt(len(nats))
     found = bits_per_byte_stderr(nats, [n_bytes] * len(nats))
-    assert found == pytest.approx(ordinary, rel=1e-9, abs=1e-12 * nats.max() / n_bytes)
+    assert found == pytest.approx(ordinary, rel=1e-9, abs=1e-12 * nats.max() / n_bytes + 1e-300)
 
 
 def test_stderr_agrees_with_the_bootstrap() -> None:
@@ -214,7 +221,7 @@ GOOD = TraceMoments.of([1.0, 2.0], [0.2, 0.9], 5)
     [
         pytest.param(lambda: trace_nll([]), id="no tokens"),
         pytest.param(lambda: trace_nll([1.0, math.nan]), id="NLL is NaN"),
-        pytest.param(lambda: trace_nll([1.0, None]), id="NLL is missing"),
+        pytest.param(lambda: trace_nll([1.0, MISSING]), id="NLL is missing"),
         pytest.param(lambda: trace_nll([1.0, math.inf]), id="NLL is infinite"),
         pytest.param(lambda: trace_nll([1.0, -0.5]), id="log-probability above 0"),
         pytest.param(lambda: trace_nll([[1.0, 2.0], [3.0, 4.0]]), id="two traces at once"),

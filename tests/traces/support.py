@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-
 from rbridge_traces import Choice, Trace, TraceCache, TraceError
 
 from ..metrics.strategies import texts, tilings

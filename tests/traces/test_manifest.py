@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from rbridge_traces import CacheCorruptError, Manifest
 
 from ..metrics.strategies import cases, texts

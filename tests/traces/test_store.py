@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import http.server
 import json
 import tempfile
+import threading
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
-
 from rbridge_traces import (
     BENCHMARKS,
     CacheCorruptError,
@@ -315,6 +318,34 @@ def test_a_relative_or_home_path_is_shown_in_full(monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert TraceCache("cache").root == TraceCache("~/cache").root == TraceCache("cache/").root == f"{tmp_path}/cache"
+
+
+@pytest.fixture
+def website(written: tuple[TraceCache, Path]) -> Iterator[str]:
+    """The address of a web server that serves the folder of a cache with one source, and accepts nothing."""
+    handler = functools.partial(SilentHandler, directory=written[0].root)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class SilentHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files, lists folders, and does not talk."""
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+def test_a_cache_can_be_published_as_plain_files(website: str) -> None:
+    """Traces are listed and loaded over the web, checksums and all; writing there is refused in one line."""
+    cache = TraceCache(website)
+    assert [manifest.source for manifest in cache.manifests()] == ["gpt-4o"]
+    assert words(cache.load("gsm8k").traces) == {"old"}
+    complaint(cache.load, "csqa", error=CacheNotFoundError)
+    assert f"cannot write {website}/gsm8k/mine: " in complaint(write, cache, version("new"), source="mine")
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from rbridge_metrics.errors import AlignmentError
 from rbridge_traces.errors import TraceError
 from rbridge_traces.schema import Trace
 
-_LOWEST_LOGPROB_NATS = float(np.log(np.finfo(np.float64).tiny))
-"""Of a probability that a float64 still holds. APIs write -9999 for what they did not compute: it counts as 0 too."""
+_IMPOSSIBLE_NATS = -9999.0
+"""Stored for a probability of 0, whose logarithm is not finite. API servers write the same number."""
 
 
 def with_confidence(trace: Trace, token_byte_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> Trace:
@@ -25,7 +25,7 @@ def with_confidence(trace: Trace, token_byte_end: npt.ArrayLike, token_logprob: 
         trace: the text that the model scored or wrote.
         token_byte_end: shape (tokens,), non-decreasing end offset of each token in UTF-8 bytes; the last is the number
             of bytes of the trace.
-        token_logprob: shape (tokens,), log-probability of each token in nats.
+        token_logprob: shape (tokens,), log-probability of each token in nats; minus infinity is allowed.
 
     Raises:
         TraceError: the tokens do not tile the trace, or a log-probability is NaN or above 0; names the trace.
@@ -35,9 +35,8 @@ def with_confidence(trace: Trace, token_byte_end: npt.ArrayLike, token_logprob: 
     >>> scored.token_end, np.exp(scored.token_logprob).round(3)
     (array([1, 2], dtype=int32), array([0.5, 0.3], dtype=float32))
     """
-    logprobs = np.maximum(np.asarray(token_logprob, dtype=np.float64), _LOWEST_LOGPROB_NATS)
     try:
-        ends, merged = frontier_tokens(trace.trace, token_byte_end, logprobs)
+        ends, logprobs = frontier_tokens(trace.trace, token_byte_end, token_logprob)
     except AlignmentError as error:
         raise TraceError(f"trace {trace.name}: {error}") from error
-    return dataclasses.replace(trace, token_end=ends, token_logprob=merged)
+    return dataclasses.replace(trace, token_end=ends, token_logprob=np.maximum(logprobs, _IMPOSSIBLE_NATS))

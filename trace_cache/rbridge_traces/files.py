@@ -21,8 +21,18 @@ if TYPE_CHECKING:
 PART = ".part-"
 """Start of the name of a file that is still being written. Readers ignore such files."""
 
-REFUSALS = (OSError, NotImplementedError)
-"""What a file system raises for a place that is full, protected, read-only or out of reach."""
+_CLIENT_ERRORS = {
+    "aiohttp": "ClientError",
+    "botocore.exceptions": "BotoCoreError",
+    "google.auth.exceptions": "GoogleAuthError",
+}
+"""What the clients behind ``https://``, ``s3://`` and ``gs://`` raise that is no ``OSError``."""
+
+
+def refusals() -> tuple[type[BaseException], ...]:
+    """What a file system raises for a place that is full, protected, read-only or out of reach."""
+    loaded = {module: sys.modules[module] for module in _CLIENT_ERRORS if module in sys.modules}
+    return (OSError, NotImplementedError, *(getattr(loaded[module], _CLIENT_ERRORS[module]) for module in loaded))
 
 
 def open_root(url: str) -> tuple[AbstractFileSystem, str]:
@@ -48,7 +58,9 @@ def shown(fs: AbstractFileSystem, path: str) -> str:
 def refusal(action: str, error: BaseException) -> TraceError:
     """One line for what a file system refused: ``cannot <action>: <reason>``."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return TraceError(f"cannot {action}: {reason}; check that the place exists, has room and is open to you")
+    return TraceError(
+        f"cannot {action}: {reason.rstrip('.')}; check that the place exists, has room and is open to you"
+    )
 
 
 def names(fs: AbstractFileSystem, folder: str) -> list[str]:
@@ -62,7 +74,7 @@ def names(fs: AbstractFileSystem, folder: str) -> list[str]:
         return sorted(str(path).rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except REFUSALS as error:
+    except refusals() as error:
         raise refusal(f"list {shown(fs, folder)}", error) from error
 
 
@@ -77,7 +89,7 @@ def read(fs: AbstractFileSystem, path: str) -> bytes:
         data: bytes = fs.cat_file(path)
     except FileNotFoundError:
         raise
-    except REFUSALS as error:
+    except refusals() as error:
         raise refusal(f"read {shown(fs, path)}", error) from error
     return data
 
@@ -101,7 +113,7 @@ def put(fs: AbstractFileSystem, path: str, data: bytes) -> None:
             fs.pipe_file(temporary, data)
             fs.mv(temporary, path)
     except BaseException:
-        with suppress(*REFUSALS):  # most often there is none; if there is, the next write removes it
+        with suppress(*refusals()):  # most often there is none; if there is, the next write removes it
             fs.rm_file(temporary)
         raise
 

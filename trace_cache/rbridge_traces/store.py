@@ -141,7 +141,7 @@ class TraceCache:
         )
         try:
             self._commit(manifest, data, replace=replace)
-        except files.REFUSALS as error:
+        except files.refusals() as error:
             raise files.refusal(f"write {self._shown(benchmark, source)}", error) from error
         return manifest
 
@@ -174,7 +174,7 @@ class TraceCache:
             files.put(self._fs, f"{folder}/{MANIFEST}", manifest.to_json().encode())
             for entry in files.names(self._fs, folder):
                 if _OURS.fullmatch(entry) and entry != name:
-                    with suppress(*files.REFUSALS):  # the new state is complete; the next write tries again
+                    with suppress(*files.refusals()):  # the new state is complete; the next write tries again
                         self._fs.rm_file(f"{folder}/{entry}")
 
     def _holds(self, benchmark: str, source: str) -> bool:

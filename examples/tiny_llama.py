@@ -1,0 +1,140 @@
+"""Train tiny Llama checkpoints from text that every Python installation carries. For the demonstration, tests and benchmarks.
+
+They read prose from ``pydoc_data`` and code from the standard library, and learn enough in a minute on two CPU cores
+for the probability of ordinary English to rise. They can do nothing else, and stand in for real checkpoints only where
+no real one can be had.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+END = "<|endoftext|>"
+
+
+def corpus(megabytes: float) -> list[str]:
+    """Documents: the language reference and doc strings as prose, then library source, shuffled, up to a size."""
+    from pydoc_data.topics import topics
+
+    texts = list(topics.values())
+    sources = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    sources += sorted(Path(sysconfig.get_path("stdlib")).glob("[a-su-z]*/*.py"))  # leaves out the test suite
+    size = sum(map(len, texts))
+    for source in sources:
+        if size >= megabytes * 1e6:
+            break
+        text = source.read_text(encoding="utf-8", errors="ignore")
+        if "site-packages" not in source.parts and text.strip():
+            texts.append(text)
+            size += len(text)
+    random.Random(0).shuffle(texts)
+    return texts
+
+
+def train_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer: any text can be written in it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+
+
+def random_llama(
+    vocab_size: int, *, hidden_size: int, layers: int, heads: int, window: int, seed: int = 0
+) -> LlamaForCausalLM:
+    """A Llama of the given shape with random weights."""
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocab_size,
+            hidden_size=hidden_size,
+            intermediate_size=3 * hidden_size,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            max_position_embeddings=window,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=0,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A saved model and the number of tokens it has seen."""
+
+    path: Path
+    tokens: int
+
+
+def train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    steps: int,
+    save_at: Sequence[int],
+    batch: int = 4,
+    window: int = 1024,
+    learning_rate: float = 3e-3,
+    on_step: Callable[[float], None] = lambda _loss: None,
+) -> list[Checkpoint]:
+    """Train with AdamW, warm-up and cosine decay; save at the given steps under ``folder/step<N>-tokens<T>``."""
+    stream = _windows(tokenizer, texts, batch, window)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.05)
+    saved = []
+    model.train()
+    for step in range(steps + 1):
+        if step in save_at:
+            saved.append(_save(model, tokenizer, folder, step, step * batch * window))
+        if step == steps:
+            break
+        rate = min(1.0, (step + 1) / 20) * 0.5 * (1.1 + 0.9 * math.cos(math.pi * step / steps))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * rate
+        ids = next(stream)
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        on_step(float(loss.detach()))
+    return saved
+
+
+def _save(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, step: int, tokens: int
+) -> Checkpoint:
+    path = folder / f"step{step}-tokens{tokens // 1000}K"
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return Checkpoint(path, tokens)
+
+
+def _windows(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], batch: int, window: int
+) -> Iterator[torch.Tensor]:
+    encoded = tokenizer(list(texts), return_attention_mask=False, verbose=False)["input_ids"]
+    ids = torch.as_tensor(np.concatenate([[*document, tokenizer.eos_token_id] for document in encoded]))
+    generator = torch.Generator().manual_seed(0)
+    while True:
+        starts = torch.randint(0, ids.numel() - window, (batch,), generator=generator)
+        yield torch.stack([ids[start : start + window] for start in starts.tolist()])

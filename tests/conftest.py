@@ -1,0 +1,35 @@
+"""Fixtures shared by the tests: tiny tokenizers and models, made once per session; nothing is fetched from a hub."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+@pytest.fixture(scope="session")
+def tokenizers() -> dict[str, PreTrainedTokenizerFast]:
+    """Fast tokenizers of every kind that matters here, by name; see ``tasks.support.TOKENIZERS``."""
+    from .tasks.support import TOKENIZERS
+
+    return {name: build() for name, build in TOKENIZERS.items()}
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tokenizers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random Llama of 60k parameters with a tokenizer that puts ``<s>`` first: what --model hf loads."""
+    from .tasks.support import tiny_model
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tokenizer = tokenizers["bos"]
+    tiny_model("llama", len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

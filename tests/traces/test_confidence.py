@@ -1,0 +1,64 @@
+"""Tokens known by their bytes give every letter of a trace its confidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rbridge_traces import TraceCache, with_confidence
+
+from ..metrics.reference import letter_confidence_from_bytes
+from ..metrics.strategies import byte_tokens, cases, texts
+from .support import complaint, make_trace, same, write
+
+
+@cases(150)
+@given(st.data())
+def test_a_letter_has_the_mean_confidence_over_its_bytes(data: st.DataObject) -> None:
+    """However a tokenization cuts the bytes, even inside letters, and whatever it found impossible."""
+    text = data.draw(texts().filter(str.strip))
+    ends, logprobs = data.draw(byte_tokens(text))
+    trace = with_confidence(make_trace(trace=text), ends, logprobs)
+    assert trace.token_end is not None
+    assert trace.token_logprob is not None
+    letters = np.repeat(np.exp(trace.token_logprob.astype(float)), np.diff(trace.token_end, prepend=0))
+    np.testing.assert_allclose(letters, letter_confidence_from_bytes(text, ends, logprobs), rtol=2e-6, atol=1e-7)
+
+
+def test_the_rest_of_the_trace_stays() -> None:
+    """Confidences are added, or replaced, and nothing else changes."""
+    trace = make_trace(gold="4", correct=True, spans=((0, 1),))
+    scored = with_confidence(with_confidence(trace, [9], [-3.0]), np.array([5, 9]), np.array([-0.5, -0.25]))
+    assert same(
+        scored, make_trace(gold="4", correct=True, spans=((0, 1),), token_end=[5, 9], token_logprob=[-0.5, -0.25])
+    )
+
+
+def test_impossible_tokens_can_be_stored(tmp_path: Any) -> None:
+    """-9999, as servers write it, and minus infinity count as no confidence and survive the cache."""
+    scored = with_confidence(make_trace(), [4, 6, 9], [-9999.0, float("-inf"), -1.0])
+    write(TraceCache(str(tmp_path)), [scored])
+    (loaded,) = TraceCache(str(tmp_path)).load("gsm8k").traces
+    assert same(loaded, scored)
+    assert loaded.token_logprob is not None
+    assert np.exp(loaded.token_logprob).round(3).tolist() == pytest.approx([0.0, 0.0, 0.368])
+
+
+@pytest.mark.parametrize(
+    ("ends", "logprobs"),
+    [
+        ([5, 8], [-1.0, -1.0]),
+        ([5, 10], [-1.0, -1.0]),
+        ([5, 4, 9], [-1.0, -1.0, -1.0]),
+        ([], []),
+        ([5, 9], [-1.0]),
+        ([9], [float("nan")]),
+        ([9], [0.5]),
+    ],
+)
+def test_tokens_that_do_not_fit_the_trace_are_refused_by_name(ends: list[int], logprobs: list[float]) -> None:
+    """Tokens of another text, or numbers that are no probabilities, name the trace in one line."""
+    assert complaint(with_confidence, make_trace(), ends, logprobs).startswith("trace gsm8k/17: ")

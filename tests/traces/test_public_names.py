@@ -1,0 +1,47 @@
+"""What ``import rbridge_traces`` offers, and what it costs."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+import rbridge_traces
+from rbridge_metrics.errors import RBridgeError
+
+
+def test_every_public_name_is_there() -> None:
+    """The names the package lists can all be imported, and no other lazily."""
+    for name in rbridge_traces.__all__:
+        assert getattr(rbridge_traces, name).__doc__
+    assert sorted(rbridge_traces._HOME) == sorted(rbridge_traces.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'NoSuchName'"):
+        _ = rbridge_traces.NoSuchName
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    """Start-up time is the command line's: pyarrow, fsspec, platformdirs and numpy wait for their first use."""
+    heavy = ("numpy", "pyarrow", "fsspec", "platformdirs", "rbridge_metrics")
+    code = f"import sys, rbridge_traces; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_traces_and_errors_are_made_without_pyarrow() -> None:
+    """Whoever only handles traces pays for numpy alone."""
+    code = (
+        "import sys; from rbridge_traces import Trace, TraceError, SampleCache; Trace('gsm8k', '1', 'q', 't');"
+        "print([name for name in ('pyarrow', 'fsspec', 'platformdirs') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["TraceError", "CacheNotFoundError", "CacheCorruptError", "TraceImportError"])
+def test_every_error_is_one_line_and_crosses_processes(name: str) -> None:
+    """An error is a line for the user, also out of a worker process."""
+    error = getattr(rbridge_traces, name)("found\nexpected\r\ndo")
+    assert isinstance(error, RBridgeError)
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (type(copy), str(copy)) == (type(error), "found expected do")
