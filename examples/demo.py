@@ -25,17 +25,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tiny_llama import Checkpoint, corpus, random_llama, train, train_tokenizer
 
-FEWSHOT = 2
-WINDOW = 1536
-BATCH = 4
+FEWSHOT = 1  # so that a prompt fits into the window that the tiny models are trained on
+WINDOW = 1024
+BATCH = 2
 BENCHMARKS = ("math500", "mmlu_pro_stem", "gsm8k", "arc_challenge", "csqa", "humaneval")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for checkpoints and results")
-    parser.add_argument("--proxy-steps", type=int, default=80, help="training steps of the proxy model")
-    parser.add_argument("--frontier-steps", type=int, default=100, help="training steps of the stand-in frontier model")
+    parser.add_argument("--proxy-steps", type=int, default=200, help="training steps of the proxy model")
+    parser.add_argument("--frontier-steps", type=int, default=200, help="training steps of the stand-in frontier model")
     args = parser.parse_args()
     console = Console()
     began = time.monotonic()

@@ -174,8 +174,8 @@ def _untrimmed_offsets(backend: Any) -> Iterator[None]:
 def token_byte_ends(tokenizer: Any, text: str, pair: TokenizedPair) -> npt.NDArray[np.int64]:
     """End of each scored token in UTF-8 bytes of the trace, shape (scored tokens,), non-decreasing, tiling the trace.
 
-    A byte-level tokenizer spells its tokens with one character per byte, which is exact. For any other, the bytes of
-    a letter that several tokens share are divided evenly among them, which is exact for byte fallback.
+    Where two tokens share a letter, the second one's spelling says how many of its bytes it holds: a byte-level
+    tokenizer spells its tokens with one character per byte, byte fallback spells a byte ``<0xE2>``.
 
     Args:
         tokenizer: the transformers tokenizer that made the pair.
@@ -183,20 +183,12 @@ def token_byte_ends(tokenizer: Any, text: str, pair: TokenizedPair) -> npt.NDArr
         pair: its tokenization.
     """
     letter_end = np.concatenate(([0], np.cumsum([len(letter.encode()) for letter in text])))
-    first_byte, end_byte = letter_end[pair.token_start], letter_end[pair.token_end]
+    first_byte, ends = letter_end[pair.token_start], letter_end[pair.token_end].astype(np.int64)
     pieces = tokenizer.convert_ids_to_tokens(pair.ids[pair.first :].tolist())
-    lengths = np.asarray([len(piece) for piece in pieces])
-    spelled = np.cumsum(lengths) + letter_end[-1] - lengths.sum()  # from the end: the first token may straddle
-    shares_with_next = np.append(pair.token_start[1:] < pair.token_end[:-1], False)
-    possible = np.where(shares_with_next, (first_byte < spelled) & (spelled < end_byte), spelled == end_byte)
-    if bool(np.all(possible | (end_byte == 0))):
-        return np.maximum(spelled, 0).astype(np.int64)
-    evenly = np.zeros(len(pieces), dtype=np.int64)
-    for _, run in itertools.groupby(range(len(pieces)), key=lambda i: (pair.token_start[i], pair.token_end[i])):
-        sharing = list(run)
-        for place, i in enumerate(sharing, start=1):
-            evenly[i] = first_byte[i] + round((end_byte[i] - first_byte[i]) * place / len(sharing))
-    return evenly
+    for i in np.flatnonzero(pair.token_start[1:] < pair.token_end[:-1])[::-1].tolist():
+        held = 1 if str(pieces[i + 1]).startswith("<0x") else len(pieces[i + 1])
+        ends[i] = np.clip(ends[i + 1] - held, first_byte[i], ends[i])
+    return ends
 
 
 def _encode_by_decoding(tokenizer: Any, text: str, options: dict[str, bool]) -> _Encoded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tensors as small as these a second thread costs more than it saves
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

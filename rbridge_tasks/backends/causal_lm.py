@@ -4,8 +4,9 @@ What a naive pass wastes: it re-reads the few-shot prompt for every item, and it
 vocabulary's size. Here the shared prefix is read once and its keys and values are reused; the output projection is
 applied to the positions that predict trace tokens, a few rows at a time.
 
-Both short cuts are tried on one real request before they are used, against the model's own full forward pass. A model
-for which either gives other numbers (recurrent state, sliding windows, an unusual head) is scored the plain way.
+Both short cuts are tried on the longest request before they are used, against the model's own full forward pass. A
+model for which either gives other numbers (recurrent state, sliding windows, positions that depend on the length of the
+text, an unusual head) is scored the plain way.
 """
 
 from __future__ import annotations
@@ -90,15 +91,19 @@ class CausalScorer:
         if not windows:
             return []
         self._report_cuts(plans)
-        self._try_short_cuts(pairs, windows)
         tables: list[Table] = [np.full((pair.ids.size - pair.first, 4), np.nan) for pair in pairs]
-        with tqdm(total=len(windows), desc="Scoring traces", unit="trace", disable=not self.show_progress) as bar:
-            for shared, group in self._groups(pairs, windows):
-                for window, table in self._score_group(pairs, group, shared):
-                    _require_finite(table, labels[window.pair])
-                    offset = pairs[window.pair].first
-                    tables[window.pair][window.first - offset : window.stop - offset] = table
-                    bar.update()
+        try:
+            for window, table in self._score_windows(pairs, windows):
+                _require_finite(table, labels[window.pair])
+                offset = pairs[window.pair].first
+                tables[window.pair][window.first - offset : window.stop - offset] = table
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise ScoringError(
+                f"one input of up to {max(window.inputs for window in windows)} tokens does not fit into memory on "
+                f"{self.device}; use a device with more memory, a smaller dtype or a smaller max_length"
+            ) from error
         return [
             TokenScores(
                 token_id=pair.ids[pair.first :].astype(np.int32),
@@ -115,6 +120,16 @@ class CausalScorer:
             for pair, plan, table in zip(pairs, plans, tables, strict=True)
         ]
 
+    def _score_windows(
+        self, pairs: Sequence[TokenizedPair], windows: Sequence[Window]
+    ) -> Iterator[tuple[Window, Table]]:
+        self._try_short_cuts(pairs, windows)
+        with tqdm(total=len(windows), desc="Scoring traces", unit="trace", disable=not self.show_progress) as bar:
+            for shared, group in self._groups(pairs, windows):
+                for scored in self._score_group(pairs, group, shared):
+                    yield scored
+                    bar.update()
+
     def _report_cuts(self, plans: Sequence[Sequence[Window]]) -> None:
         cut = sum(plan[0].start > 0 for plan in plans)
         spread = sum(len(plan) > 1 for plan in plans)
@@ -129,8 +144,11 @@ class CausalScorer:
     # ---------------------------------------------------------------- which short cuts this model allows
 
     def _try_short_cuts(self, pairs: Sequence[TokenizedPair], windows: Sequence[Window]) -> None:
-        """Compare each short cut with the model's own forward pass on one request, and keep those that agree."""
-        probe = min((w for w in windows if w.start == 0), key=lambda w: w.inputs, default=windows[0])
+        """Compare each short cut with the model's own forward pass on one request, and keep those that agree.
+
+        The longest one: what sets in with length only (sliding windows, stretched positions) shows there or nowhere.
+        """
+        probe = max((w for w in windows if w.start == 0), key=lambda w: w.inputs, default=windows[0])
         logits = self._logits(pairs, [probe])[0]
         self._vocab_size = logits.shape[-1]
         targets = torch.as_tensor(pairs[probe.pair].ids[probe.first : probe.stop], device=logits.device)
@@ -208,10 +226,7 @@ class CausalScorer:
                 if not _is_out_of_memory(error):
                     raise
                 if len(batch) == 1:
-                    raise ScoringError(
-                        f"one input of {batch[0].inputs} tokens does not fit into memory on {self.device}; "
-                        "use a device with more memory, a smaller dtype or a smaller max_length"
-                    ) from error
+                    raise
                 size = len(batch) // 2
                 logger.warning("out of memory with a batch of %d; going on with %d", len(batch), size)
                 if self.device.type == "cuda":
@@ -317,7 +332,8 @@ class CausalScorer:
         with self._autocast():
             cache = getattr(self.model(input_ids=inputs, use_cache=True, **options), "past_key_values", None)
         layers = getattr(cache, "layers", [])
-        if type(cache) is not DynamicCache or not layers or any(type(layer) is not DynamicLayer for layer in layers):
+        whole = [type(layer) is DynamicLayer for layer in layers]
+        if cache is None or type(cache) is not DynamicCache or not whole or not all(whole):
             logger.info("%s keeps %s; the shared prompt is read again", type(self.model).__name__, type(cache).__name__)
             return None
         cache.layers = [_ReadOnlyLayer(layer) for layer in layers]

@@ -62,6 +62,23 @@ def test_letter_split_between_its_neighbours_takes_from_both() -> None:
     np.testing.assert_allclose(letter_confidence(ends, logprob), [0.9, 0.5, 0.1], rtol=1e-7)
 
 
+def test_letters_at_the_edges_of_utf8_lengths_get_their_own_bytes() -> None:
+    """The first and last letters of 1, 2, 3 and 4 bytes, each byte a token of its own with its own probability."""
+    text = "\x00\x7f\x80\u07ff\u0800\uffff\U00010000\U0010ffff"
+    probability = np.linspace(0.05, 1.0, len(text.encode()))
+    ends, logprob = frontier_tokens(text, np.arange(probability.size) + 1, np.log(probability))
+    by_hand = [probability[start:end].mean() for start, end in [(0, 1), (1, 2), (2, 4), (4, 6), (6, 9), (9, 12)]]
+    by_hand += [probability[12:16].mean(), probability[16:20].mean()]
+    np.testing.assert_allclose(letter_confidence(ends, logprob), by_hand, rtol=1e-6)
+
+
+def test_equal_letters_give_exactly_equal_tokens() -> None:
+    """0.1 + 0.1 + 0.1 is not 3 * 0.1 in floats; tokens of one to nine such letters all get 0.1 nevertheless."""
+    ends = np.cumsum(np.arange(1, 10))
+    confidence = token_confidence([0.1] * int(ends[-1]), np.append(0, ends[:-1]), ends)
+    assert set(confidence.tolist()) == {0.1}
+
+
 def test_proxy_tokens_that_share_a_letter_both_count_it() -> None:
     """Letters 0.2, 0.4, 1.0 where two tokens each hold part of the second: (0.2 + 0.4) / 2 and (0.4 + 1.0) / 2."""
     shared = token_confidence([0.2, 0.4, 1.0], [0, 1], [2, 3])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import pydoc_data.topics
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ Pair = tuple[str, str]
 # ---------------------------------------------------------------- tokenizers
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<|user|>"]
+SPECIAL_NAMES = dict(zip(("unk_token", "bos_token", "eos_token"), SPECIAL, strict=False))
 #: GPT-4's way to cut text into words: up to three digits, and line ends stay with the punctuation before them.
 GPT4_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -33,10 +33,13 @@ GPT4_WORDS = (
 @functools.cache
 def corpus() -> list[str]:
     """Text to train tokenizers on: Python's own manual, sums, code, and a little of everything else."""
-    numbers = random.Random(0)
-    sums = [f"{a} + {b} = {a + b}, so x = {a + b}/2." for a, b in (numbers.choices(range(99), k=2) for _ in range(200))]
-    others = ["Über die Größe: ½ · ∑ x² ≤ ∞", "한국어 문장", "👍🏽 😀 x", r"\frac{1}{2} \times", "f(x):\n    return\n"] * 20
-    return [*list(pydoc_data.topics.topics.values())[:12], *sums, *others]
+    sums = [f"{a} + {b} = {a + b}, so x = {a + b}/2." for a, b in _numbers(200)]
+    others = ["Über die Größe: ½ · ∑ x² ≤ ∞", "한국어 문장", "👍🏽 😀 x", "\\frac{1}{2} \\times", "f(x):\n    return\n"]
+    return [*list(pydoc_data.topics.topics.values())[:12], *sums, *others * 20]
+
+
+def _numbers(count: int, start: int = 0) -> Iterator[tuple[int, int]]:
+    return ((i * 37 % 97, i * 53 % 89) for i in range(start, start + count))
 
 
 def byte_level(*, template: str = "$A", trim_offsets: bool = False, words: str = "gpt2") -> PreTrainedTokenizerFast:
@@ -108,8 +111,7 @@ def _template(tokenizer: Tokenizer, single: str) -> processors.TemplateProcessin
 
 
 def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    special = dict(zip(("unk_token", "bos_token", "eos_token"), SPECIAL, strict=False))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_NAMES)
 
 
 class PythonTwin(PreTrainedTokenizer):
@@ -117,7 +119,7 @@ class PythonTwin(PreTrainedTokenizer):
 
     def __init__(self, fast: PreTrainedTokenizerFast) -> None:
         self.fast = fast
-        super().__init__(bos_token="<s>", eos_token="</s>", unk_token="<unk>")  # noqa: S106  # names of tokens
+        super().__init__(**SPECIAL_NAMES)
 
     @property
     def vocab_size(self) -> int:
@@ -138,7 +140,7 @@ class PythonTwin(PreTrainedTokenizer):
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         return str(self.fast.backend_tokenizer.decoder.decode(tokens))
 
-    def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: Any = None) -> list[int]:
+    def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: None = None) -> list[int]:  # noqa: ARG002
         ids = self.fast.backend_tokenizer.encode("").ids  # what the template adds: nothing, <s>, or <s> and </s>
         return [*ids[:1], *token_ids_0, *ids[1:]]
 
@@ -218,8 +220,7 @@ def _request(pair: Pair) -> Instance:
 
 def shots(task: str, count: int = 5) -> str:
     """Worked examples that every item of a task begins with."""
-    numbers = random.Random(task)
-    asked = ((numbers.randrange(99), numbers.randrange(99)) for _ in range(count))
+    asked = _numbers(count, len(task))
     return "".join(f"Question: {task}, {a} and {b}?\nAnswer: {a} + {b} = {a + b}.\n\n" for a, b in asked)
 
 
@@ -237,4 +238,5 @@ def mixed_pairs() -> list[Pair]:
         "9 of them, and 1 more is 10.",
     ]
     contexts = [first, second, "", first, second, "", first, second]
-    return [(f"{shot}Question: what is {i} + {i}?\nAnswer: ", t) for i, (shot, t) in enumerate(zip(contexts, traces))]
+    numbered = enumerate(zip(contexts, traces, strict=True))
+    return [(f"{shot}Question: what is {i} + {i}?\nAnswer: ", trace) for i, (shot, trace) in numbered]

@@ -1,0 +1,112 @@
+"""Log-probability, rank, entropy and maximum from hidden states equal their definitions in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rbridge_tasks.backends import token_statistics as module
+from rbridge_tasks.backends.token_statistics import ENTROPY, LOGPROB, MAX_LOGPROB, RANK, token_statistics
+
+from ..metrics.strategies import cases
+
+
+def by_definition(logits: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
+    """The four columns, row by row, from a float64 softmax over the whole vocabulary."""
+    rows = []
+    for row, target in zip(logits.double(), targets.tolist(), strict=True):
+        logprob = torch.log_softmax(row, dim=-1)
+        rank = 1 + int((row > row[target]).sum()) + int((row[:target] == row[target]).sum())
+        possible = logprob[logprob > -torch.inf]
+        rows.append([float(logprob[target]), rank, float(-(possible.exp() * possible).sum()), float(logprob.max())])
+    return np.array(rows)
+
+
+def scored(logits: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
+    """The same from the package, with nothing between hidden states and logits."""
+    return token_statistics(logits, targets, torch.clone).numpy()
+
+
+def agree(found: np.ndarray, expected: np.ndarray) -> None:
+    """Ranks exactly, the rest to 1e-5 nats or its float32 rounding."""
+    np.testing.assert_array_equal(found[:, RANK], expected[:, RANK])
+    for column in (LOGPROB, ENTROPY, MAX_LOGPROB):
+        np.testing.assert_allclose(found[:, column], expected[:, column], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [0.0, 0.1, 3.0, 40.0])
+def test_equals_the_definition(dtype: torch.dtype, scale: float) -> None:
+    """From uniform to near-certain predictions, over a vocabulary of 5,000, in each dtype that models come in."""
+    torch.manual_seed(0)
+    logits = (torch.randn(60, 5000) * scale).to(dtype)
+    targets = torch.randint(0, 5000, (60,))
+    targets[:20] = logits[:20].argmax(-1)
+    agree(scored(logits, targets), by_definition(logits, targets))
+
+
+def few_values(infinite: st.SearchStrategy[float]) -> st.SearchStrategy[list[float]]:
+    """Logits of a small vocabulary in which ties are everywhere."""
+    return st.lists(st.one_of(st.sampled_from([-2.0, 0.0, 0.5, 1.0]), infinite), min_size=1, max_size=12)
+
+
+@cases(300)
+@given(few_values(st.floats(-30, 30, width=32, allow_subnormal=False)), st.data())
+def test_equal_logits_are_ranked_by_id(values: list[float], data: st.DataObject) -> None:
+    """Rank is 1 + strictly larger logits + equal ones of lower id, whichever token is asked for."""
+    logits = torch.tensor([values])
+    targets = torch.tensor([data.draw(st.integers(0, len(values) - 1))])
+    agree(scored(logits, targets), by_definition(logits, targets))
+
+
+@cases(300)
+@given(few_values(st.just(-np.inf)), st.data())
+def test_impossible_tokens_count_as_probability_zero(values: list[float], data: st.DataObject) -> None:
+    """A logit of -inf gives log-probability -inf, the last ranks, and nothing to the entropy; never NaN."""
+    if not np.isfinite(values).any():
+        return
+    logits = torch.tensor([values])
+    targets = torch.tensor([data.draw(st.integers(0, len(values) - 1))])
+    found = scored(logits, targets)
+    assert not np.isnan(found).any()
+    agree(found, by_definition(logits, targets))
+
+
+def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits are made a few rows at a time; how many at a time changes no number."""
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(133, 8), torch.randn(700, 8)
+    targets = torch.randint(0, 700, (133,))
+    calls: list[int] = []
+
+    def head(rows: torch.Tensor) -> torch.Tensor:
+        calls.append(rows.shape[0])
+        return rows @ weight.T
+
+    expected = by_definition(hidden @ weight.T, targets)
+    for chunk_bytes in (1, 4 * 700 * 7, 1 << 30):
+        monkeypatch.setattr(module, "_CHUNK_BYTES", {"cpu": chunk_bytes})
+        calls.clear()
+        agree(token_statistics(hidden, targets, head).numpy(), expected)
+        assert sum(calls) == 133
+        assert max(calls[1:]) <= max(1, chunk_bytes // (4 * 700))
+
+
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_nan_comes_out_as_nan(place: int) -> None:
+    """A NaN logit anywhere in a row makes the row NaN, and only that row."""
+    logits = torch.arange(21.0).reshape(3, 7)
+    logits[1, place] = torch.nan
+    found = scored(logits, torch.tensor([3, 3, 3]))
+    assert np.isnan(found[1]).all()
+    assert np.isfinite(found[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("head", [torch.clone, lambda rows: rows.double()])
+def test_nothing_to_score_gives_no_rows(head: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """No tokens, no rows."""
+    assert token_statistics(torch.zeros(0, 5), torch.zeros(0, dtype=torch.long), head).shape == (0, 4)
