@@ -222,7 +222,7 @@ class CausalScorer:
             batch = waiting[:size]
             try:
                 tables = score(pairs, batch, shared)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
                 if len(batch) == 1:
@@ -332,9 +332,10 @@ class CausalScorer:
         with self._autocast():
             cache = getattr(self.model(input_ids=inputs, use_cache=True, **options), "past_key_values", None)
         layers = getattr(cache, "layers", [])
-        whole = [type(layer) is DynamicLayer for layer in layers]
-        if cache is None or type(cache) is not DynamicCache or not whole or not all(whole):
-            logger.info("%s keeps %s; the shared prompt is read again", type(self.model).__name__, type(cache).__name__)
+        kinds = {type(layer) for layer in layers}
+        if cache is None or type(cache) is not DynamicCache or kinds != {DynamicLayer}:
+            kept = sorted(kind.__name__ for kind in kinds) or [type(cache).__name__]
+            logger.info("%s keeps %s; the shared prompt is read again", type(self.model).__name__, ", ".join(kept))
             return None
         cache.layers = [_ReadOnlyLayer(layer) for layer in layers]
         return SharedPrefix(cache, int(ids.size))

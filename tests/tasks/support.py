@@ -179,6 +179,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "granite": ("GraniteConfig", {"logits_scaling": 4.0, "residual_multiplier": 0.5, "attention_multiplier": 0.2}),
     "cohere": ("CohereConfig", {"logit_scale": 0.25}),
     "phi": ("PhiConfig", {}),
+    "phi3": ("Phi3Config", {}),
 }
 
 

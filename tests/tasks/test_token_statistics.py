@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rbridge_tasks.backends import token_statistics as module
 from rbridge_tasks.backends.token_statistics import ENTROPY, LOGPROB, MAX_LOGPROB, RANK, token_statistics
 

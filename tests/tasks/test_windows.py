@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rbridge_tasks.backends.windows import plan_windows
 
 from ..metrics.strategies import cases

@@ -1,0 +1,79 @@
+"""Evaluates a checkpoint as one rank of several; ``test_distributed.py`` starts one such program per rank.
+
+``accelerate launch`` gives lm-eval several ranks only where it sees several GPUs, so rank, world size and what lm-eval
+asks of an accelerator are set on the model here.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+
+
+class GlooAccelerator:
+    """The three things that lm-eval's HF model asks of an ``accelerate.Accelerator``."""
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """One after the other, of all ranks."""
+        parts = [torch.zeros_like(tensor) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(parts, tensor)
+        return torch.cat([part.reshape(-1) for part in parts])
+
+    def wait_for_everyone(self) -> None:
+        """Until all ranks are here."""
+        torch.distributed.barrier()
+
+    def unwrap_model(self, model: Any) -> Any:
+        """Nothing is wrapped."""
+        return model
+
+
+def main(checkpoint: str, rank: int, world_size: int, limit: int, meeting_point: str, output: str) -> None:
+    """Score the first items of the shipped sample with span weights; rank 0 writes results and samples."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    from rbridge_tasks.backends import hf
+    from rbridge_tasks.harness import TASKS_PATH
+
+    requests: list[str] = []
+    score = hf.score
+
+    def counted(lm: Any, pairs: Any, labels: Any) -> Any:
+        requests.extend(labels)
+        return score(lm, pairs, labels)
+
+    hf.score = counted
+
+    lm = HFLM(pretrained=checkpoint, device="cpu", batch_size=2)
+    if world_size > 1:
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=world_size
+        )
+        lm._rank, lm._world_size, lm.accelerator = rank, world_size, GlooAccelerator()
+    options = {"rbridge_weights": "spans", "rbridge_cache": "sample"}
+    results = simple_evaluate(
+        model=lm,
+        tasks=["rbridge_gsm8k"],
+        task_manager=TaskManager(include_path=str(TASKS_PATH), metadata=options),
+        limit=limit,
+        metadata=options,
+        log_samples=True,
+    )
+    if results is not None:
+        written = {"results": results["results"], "samples": results["samples"], "requests": requests}
+        Path(output).write_text(json.dumps(written, default=str))
+    if world_size > 1:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    checkpoint, rank, world_size, limit, meeting_point, output = sys.argv[1:]
+    main(checkpoint, int(rank), int(world_size), int(limit), meeting_point, output)

@@ -1,0 +1,90 @@
+"""Items spread over two processes come back as from one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rbridge_metrics import TokenScores
+
+pytestmark = pytest.mark.slow
+
+LIMITS = [7, 8]  # the ranks get 4 and 3 items, so that lm-eval fills up the second with a copy; and 4 each
+
+
+def evaluate(checkpoint: Path, folder: Path, *, ranks: int, limit: int) -> dict[str, Any]:
+    """Results and samples of ``rbridge_gsm8k`` on the shipped sample, as rank 0 has them."""
+    output, meeting_point = folder / f"{ranks}_{limit}.json", folder / f"meeting_{ranks}_{limit}"
+    program = Path(__file__).with_name("one_rank.py")
+    started = [
+        subprocess.Popen(
+            [sys.executable, program, *map(str, (checkpoint, rank, ranks, limit, meeting_point, output))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(ranks)
+    ]
+    try:
+        for process in started:
+            printed, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, printed[-3000:]
+    finally:
+        for process in started:
+            process.kill()
+    return json.loads(output.read_text())
+
+
+@pytest.fixture(scope="module", params=LIMITS)
+def one_and_two(
+    request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same evaluation on one rank and on two."""
+    folder = tmp_path_factory.mktemp("ranks")
+    one, two = (evaluate(checkpoint, folder, ranks=ranks, limit=request.param) for ranks in (1, 2))
+    assert len(one["requests"]) == len(one["samples"]["rbridge_gsm8k"]) == request.param
+    assert len(two["requests"]) == 4
+    return one, two
+
+
+def samples(run: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Samples of a run by the number of their item; each item once."""
+    found = {sample["doc_id"]: sample for sample in run["samples"]["rbridge_gsm8k"]}
+    assert len(found) == len(run["samples"]["rbridge_gsm8k"])
+    return found
+
+
+def test_metrics_are_those_of_one_rank(one_and_two: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Every metric and every standard error, to 1e-6."""
+    one, two = (run["results"]["rbridge_gsm8k"] for run in one_and_two)
+    numbers = {name: value for name, value in one.items() if isinstance(value, float)}
+    assert {"rbridge_nll,none", "trace_nll,none", "rbridge_bits_per_byte,none", "trace_bits_per_byte,none"} <= set(
+        numbers
+    )
+    assert {name: two[name] for name in numbers} == pytest.approx(numbers, rel=1e-6)
+    assert two["rbridge_nll,none"] > 0
+
+
+def test_samples_are_those_of_one_rank(one_and_two: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Each item has the scores it has on one rank, whichever rank it was on."""
+    one, two = map(samples, one_and_two)
+    assert set(one) == set(two)
+    for item, expected in one.items():
+        found = two[item]
+        assert found["doc"]["item_id"] == expected["doc"]["item_id"]
+        for metric in ("rbridge_nll", "trace_nll"):
+            assert found[metric] == pytest.approx(expected[metric], rel=1e-6)
+        tokens, expected_tokens = (TokenScores.from_json(sample["resps"][0][0]) for sample in (found, expected))
+        assert tokens.token_id.tolist() == expected_tokens.token_id.tolist()
+        assert tokens.logprob.tolist() == pytest.approx(expected_tokens.logprob.tolist(), abs=1e-4)
+
+
+def test_arrays_appear_once_per_sample(one_and_two: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Copies that even out the ranks are dropped, and the arrays stand under ``resps`` only."""
+    for run in one_and_two:
+        for sample in run["samples"]["rbridge_gsm8k"]:
+            assert json.dumps(sample).count("max_logprob") == 1
