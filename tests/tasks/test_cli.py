@@ -1,0 +1,226 @@
+"""The ``rbridge`` command, run in this process; what it prints and how it ends."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rbridge_tasks.cli import main
+from rbridge_traces import SampleCache, TraceCache, few_shot_examples
+
+Rbridge = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def rbridge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Rbridge:
+    """Run ``rbridge ARGUMENTS`` with a cache of the test's own; gives exit code, output and error output."""
+    monkeypatch.setenv("RBRIDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rbridge", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+            sys.exit(0)
+        captured = capsys.readouterr()
+        code = end.value.code
+        return (code if isinstance(code, int) else 0 if code is None else 1), captured.out, captured.err
+
+    return run
+
+
+ROWS = [
+    {"qid": 7, "question": {"stem": "1 + 1?"}, "response": "One and one make two.", "target": 2},
+    {"qid": 8, "question": {"stem": "2 + 2?"}, "response": "Two and two make four.", "target": 4},
+]
+MAPS = ["--map", "trace=response", "--map", "question=question.stem", "--map", "gold=target", "--map", "item_id=qid"]
+
+
+def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> str:
+    if path.name.endswith(".jsonl.gz"):
+        path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl", "t.jsonl.gz", "t.parquet"])
+def test_import_takes_any_format_and_show_prints_it(rbridge: Rbridge, tmp_path: Path, name: str) -> None:
+    """The same rows come in from JSON, JSON Lines, gzip and Parquet, and ls, show and verify see them."""
+    code, out, err = rbridge("traces", "import", write(tmp_path / name), "--benchmark", "gsm8k", *MAPS)
+    assert (code, err) == (0, "")
+    assert "2 traces of gsm8k" in out
+    assert "rbridge traces score" in out
+    traces = TraceCache(str(tmp_path / "cache")).load("gsm8k").traces
+    assert [(t.item_id, t.question, t.gold) for t in traces] == [("7", "1 + 1?", "2"), ("8", "2 + 2?", "4")]
+    assert "gsm8k" in rbridge("traces", "ls")[1]
+    assert "Two and two make four." in rbridge("traces", "show", "gsm8k", "8")[1]
+    assert rbridge("traces", "verify")[:2] == (0, "gsm8k/t: ok, 2 traces\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["traces", "import", "{file}", "-b", "gsm8k", "--map", "trace=respons"], "response"),
+        (["traces", "import", "{file}", "-b", "gsm8k", "--map", "trace"], "FIELD=THEIRS"),
+        (["traces", "import", "{file}", "-b", "gsm8k", "--map", "tracee=response"], "tracee"),
+        (["traces", "import", "{text}", "-b", "gsm8k"], "not JSON"),
+        (["traces", "import", "{missing}", "-b", "gsm8k"], "missing.json"),
+        (["traces", "import", "{empty}", "-b", "gsm8k", *MAPS], "--skip-empty"),
+        (["traces", "import", "{file}", "-b", "gsm9k"], "gsm8k"),
+        (["traces", "show", "gsm8k"], "no traces"),
+        (["traces", "verify"], "no traces"),
+        (["traces", "score", "-b", "gsm8k", "--model", "nowhere"], "no traces"),
+        (["traces", "score", "-b", "gsm8k", "--from", "sample", "--model", "{missing}"], "cannot load"),
+        (["traces", "score", "-b", "gsm8k", "--from", "sample", "--model", "x", "--batch-size", "0"], "--batch-size"),
+        (["traces", "score", "-b", "gsm8k", "--from", "sample", "--model", "x", "--dtype", "int3"], "int3"),
+        (["traces", "score", "-b", "gsm8k", "--model", "x", "--cache", "sample"], "cannot be written"),
+        (["traces", "import", "{file}", "-b", "gsm8k", *MAPS, "--cache", "sample"], "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line_and_changes_nothing(
+    rbridge: Rbridge, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    """Each wrong thing gets one line that names it, exit code 2, and nothing half-written."""
+    (tmp_path / "text.md").write_text("# a heading\n")
+    files = {
+        "{file}": write(tmp_path / "file.json"),
+        "{text}": str(tmp_path / "text.md"),
+        "{missing}": str(tmp_path / "missing.json"),
+        "{empty}": write(tmp_path / "empty.json", [*ROWS, ROWS[0] | {"qid": 9, "response": " "}]),
+    }
+    code, out, err = rbridge(*(files.get(argument, argument) for argument in arguments))
+    assert (code, out) == (2, "")
+    assert err.startswith("rbridge: error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert not list((tmp_path / "cache").rglob("*"))
+
+
+def test_import_does_not_write_over_what_is_there(rbridge: Rbridge, tmp_path: Path) -> None:
+    """A second import under the same name needs --replace."""
+    file = write(tmp_path / "t.json")
+    assert rbridge("traces", "import", file, "-b", "gsm8k", *MAPS)[0] == 0
+    code, _, err = rbridge("traces", "import", file, "-b", "gsm8k", *MAPS)
+    assert code == 2
+    assert "--replace" in err
+    assert rbridge("traces", "import", file, "-b", "gsm8k", *MAPS, "--replace")[0] == 0
+
+
+def test_score_gives_confidences_and_names_the_model(rbridge: Rbridge, tmp_path: Path, checkpoint: Path) -> None:
+    """``score`` writes the probability of every token of every trace, in place, with the model's name."""
+    rbridge("traces", "import", write(tmp_path / "t.json"), "-b", "gsm8k", *MAPS, "--frontier-model", "writer")
+    code, out, _ = rbridge("traces", "score", "-b", "gsm8k", "--model", str(checkpoint), "--num-fewshot", "1")
+    assert code == 0
+    assert str(checkpoint) in out
+    found = TraceCache(str(tmp_path / "cache")).load("gsm8k")
+    assert (found.manifest.frontier_model, found.manifest.confidence_model) == ("writer", str(checkpoint))
+    assert found.manifest.rows_with_confidence == 2
+    for trace in found.traces:
+        assert trace.token_end is not None
+        assert trace.token_end[-1] == len(trace.trace)
+        assert np.all(trace.token_logprob < 0)
+    code, _, err = rbridge("traces", "score", "-b", "gsm8k", "--model", str(checkpoint))
+    assert code == 2
+    assert "--replace" in err
+    assert rbridge("traces", "score", "-b", "gsm8k", "--model", str(checkpoint), "--as", "again")[0] == 0
+    code, _, err = rbridge("traces", "show", "gsm8k")
+    assert code == 2
+    assert "--source" in err
+
+
+def test_confidences_equal_the_models_own_probabilities(rbridge: Rbridge, tmp_path: Path, checkpoint: Path) -> None:
+    """The stored log-probabilities are what one plain forward pass over prompt and trace gives."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    rbridge("traces", "import", write(tmp_path / "t.json"), "-b", "gsm8k", *MAPS)
+    rbridge("traces", "score", "-b", "gsm8k", "--model", str(checkpoint), "--num-fewshot", "0")
+    (trace, _) = TraceCache(str(tmp_path / "cache")).load("gsm8k").traces
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    encoded = tokenizer(f"Question: {trace.question}\nAnswer: {trace.trace}", return_offsets_mapping=True)
+    with torch.no_grad():
+        logits = model(torch.tensor([encoded["input_ids"]])).logits[0].log_softmax(-1)
+    start = len(f"Question: {trace.question}\nAnswer: ")
+    expected = [
+        (end - start, float(logits[i - 1, token]))
+        for i, (token, (_, end)) in enumerate(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
+        if end > start
+    ]
+    assert trace.token_end is not None
+    assert trace.token_end.tolist() == [end for end, _ in expected]
+    np.testing.assert_allclose(trace.token_logprob, [logprob for _, logprob in expected], rtol=1e-4)
+
+
+def test_scoring_the_sample_keeps_it_a_sample(rbridge: Rbridge, tmp_path: Path, checkpoint: Path) -> None:
+    """Sample traces with confidences are still labelled as sample wherever they are listed."""
+    options = ["--from", "sample", "--model", str(checkpoint), "--num-fewshot", "0"]
+    assert rbridge("traces", "score", "-b", "gsm8k", *options)[0] == 0
+    manifest = TraceCache(str(tmp_path / "cache")).load("gsm8k").manifest
+    assert manifest.sample
+    assert manifest.frontier_model == SampleCache().load("gsm8k").manifest.frontier_model
+    assert "sample traces" in rbridge("traces", "ls")[1]
+    assert "SAMPLE" in rbridge("traces", "show", "gsm8k")[1]
+
+
+def test_verify_reports_a_damaged_file_and_fails(rbridge: Rbridge, tmp_path: Path) -> None:
+    """verify names the source that is damaged, checks the others, and ends with 1."""
+    for name in ("good", "bad"):
+        rbridge("traces", "import", write(tmp_path / "t.json"), "-b", "gsm8k", *MAPS, "--source", name)
+    (file,) = (tmp_path / "cache" / "gsm8k" / "bad").glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:-1])
+    code, out, _ = rbridge("traces", "verify")
+    assert code == 1
+    assert "gsm8k/good: ok" in out
+    assert "gsm8k/bad: WRONG" in out
+
+
+@pytest.mark.slow
+def test_doctor_finds_a_healthy_installation_and_a_damaged_cache(rbridge: Rbridge, tmp_path: Path) -> None:
+    """doctor has a line a matter, and ends with 1 when one is wrong."""
+    rbridge("traces", "import", write(tmp_path / "t.json"), "-b", "gsm8k", *MAPS)
+    code, out, _ = rbridge("doctor")
+    assert code == 0, out
+    for matter in ("python", "lm-eval", "torch", "lm-eval hook: active", "2 traces", "device"):
+        assert matter in out
+    (file,) = (tmp_path / "cache").rglob("*.parquet")
+    file.write_bytes(b"PAR1")
+    code, out, _ = rbridge("doctor")
+    assert code == 1
+    assert "WRONG" in out
+
+
+def test_doctor_says_when_the_hook_is_off(rbridge: Rbridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With RBRIDGE_AUTOLOAD=0 the remedy is --include_path."""
+    monkeypatch.setenv("RBRIDGE_AUTOLOAD", "0")
+    assert "--include_path" in rbridge("doctor")[1]
+
+
+def test_tasks_path_is_the_folder_of_task_files(rbridge: Rbridge) -> None:
+    """What tasks-path prints holds one YAML file a task."""
+    folder = Path(rbridge("tasks-path")[1].strip())
+    assert {file.stem for file in folder.glob("*.yaml")} >= {"rbridge", "rbridge_gsm8k", "rbridge_humaneval"}
+
+
+def test_few_shot_examples_are_not_among_the_items() -> None:
+    """No worked example of the prompt is also asked."""
+    for benchmark in ("math500", "mmlu_pro_stem", "gsm8k", "arc_challenge", "csqa", "humaneval"):
+        shots = {trace.question for trace in few_shot_examples(benchmark)}
+        assert len(shots) == 5
+        items = SampleCache().load(benchmark).traces
+        assert len(items) >= 8
+        assert not shots & {trace.question for trace in items}
