@@ -59,11 +59,12 @@ def by_definition(model: PreTrainedModel, ids: list[int], first: int) -> Column:
 
 @contextmanager
 def work(model: PreTrainedModel) -> Iterator[dict[str, int]]:
-    """Count the tokens that the model reads and the positions that its output projection is applied to."""
-    done = {"read": 0, "projected": 0}
+    """Count the tokens that the model reads, in what batches, and the positions that its projection is applied to."""
+    done = {"read": 0, "projected": 0, "largest_batch": 0}
 
     def reads(_module: Any, _args: Any, named: dict[str, Any]) -> None:
         done["read"] += named["input_ids"].numel()
+        done["largest_batch"] = max(done["largest_batch"], named["input_ids"].shape[0])
 
     def projects(_module: Any, args: Any, _result: Any) -> None:
         done["projected"] += args[0].numel() // args[0].shape[-1]
@@ -241,6 +242,22 @@ def test_without_a_shared_prompt_each_text_is_read_once(tokenizers: Tokenizers) 
     assert done["read"] <= inputs * 1.5
 
 
+def test_traces_of_one_question_share_all_of_its_context(tokenizers: Tokenizers) -> None:
+    """Pairs that differ in the trace alone keep the token that predicts its first one."""
+    model, (context, _) = tiny_model("llama", 700), ten_items(shots("the sum"))[0]
+    lm, pairs = harness_model(model, tokenizers["bos"]), [(context, f"{i} + 1, so it is.") for i in range(10)]
+    agree(scores(lm, pairs), stock_loglikelihoods(lm, pairs))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batches_are_as_large_as_asked_for(tokenizers: Tokenizers, batch_size: int) -> None:
+    """Neither larger, which may not fit into memory, nor always smaller."""
+    model = tiny_model("llama", 700)
+    with work(model) as done:
+        scores(harness_model(model, tokenizers["bos"], batch_size=batch_size), ten_items(shots("the sum")))
+    assert done["largest_batch"] == batch_size
+
+
 class HeadIsNoModule(transformers.LlamaForCausalLM):
     """A model that does not say what its output projection is."""
 
@@ -295,7 +312,7 @@ def test_scored_model_can_go_on_training(tokenizers: Tokenizers) -> None:
 @pytest.mark.parametrize("how", ["weights", "autocast"])
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_bfloat16_is_no_worse_than_a_plain_pass(tokenizers: Tokenizers, family: str, how: str) -> None:
-    """The error against float32 is at most twice that of a plain bfloat16 pass with an exact softmax."""
+    """The error against float32 is about that of a plain bfloat16 pass with an exact softmax, at most twice it."""
     exact, pairs = tiny_model(family, 700), mixed_pairs()
     model = tiny_model(family, 700)
     options = {"mixed_precision_dtype": "bfloat16"} if how == "autocast" else {}
@@ -310,7 +327,7 @@ def test_bfloat16_is_no_worse_than_a_plain_pass(tokenizers: Tokenizers, family: 
             naive = by_definition(model, pair.ids.tolist(), pair.first)["logprob"]
         errors.append(np.abs(score.logprob - expected).mean())
         naive_errors.append(np.abs(naive - expected).mean())
-    assert np.mean(errors) <= 2 * np.mean(naive_errors)
+    assert 0.5 * np.mean(naive_errors) <= np.mean(errors) <= 2 * np.mean(naive_errors)
     assert max(errors) <= 2 * max(naive_errors)
 
 
@@ -319,13 +336,14 @@ def test_bfloat16_is_no_worse_than_a_plain_pass(tokenizers: Tokenizers, family: 
 
 def test_running_out_of_memory_halves_the_batch(tokenizers: Tokenizers, caplog: pytest.LogCaptureFixture) -> None:
     """The numbers are those of a run with enough memory, and the user is told."""
-    model, pairs = tiny_model("llama", 700), mixed_pairs()
+    model = tiny_model("llama", 700)
     lm = harness_model(model, tokenizers["bos"], batch_size=8)
+    pairs = [(f"{i}: {context}", trace) for i, (context, trace) in enumerate(ten_items())]
     expected = totals(scores(lm, pairs))
     assert "out of memory" not in caplog.text
-    with memory_for(model, 300):
+    with memory_for(model, 200):
         agree(scores(lm, pairs), expected)
-    assert "out of memory with a batch of" in caplog.text
+    assert "out of memory with a batch of 8; going on with 4" in caplog.text
 
 
 @pytest.mark.parametrize("tokens", [5, 150])

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rbridge_traces import SampleCache, TraceCache, few_shot_examples
 
 from rbridge_tasks.cli import main
-from rbridge_traces import SampleCache, TraceCache, few_shot_examples
 
 Rbridge = Callable[..., tuple[int, str, str]]
 
