@@ -30,8 +30,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--traces", help="JSON, JSON Lines or Parquet file of traces; default: the shipped sample")
-    parser.add_argument("--map", action="append", default=[], metavar="FIELD=THEIRS", help="as in rbridge traces import")
-    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json, also .gz; default: 50k byte-level BPE made here")
+    parser.add_argument(
+        "--map", action="append", default=[], metavar="FIELD=THEIRS", help="as in rbridge traces import"
+    )
+    parser.add_argument(
+        "--tokenizer", type=Path, help="tokenizer.json, also .gz; default: 50k byte-level BPE made here"
+    )
     parser.add_argument("--items", type=int, default=96, help="requests to score")
     parser.add_argument("--num-fewshot", type=int, default=5)
     parser.add_argument("--trace-tokens", type=int, help="cut traces to about this many tokens (4 letters each)")
@@ -60,12 +64,12 @@ def main() -> None:
 
 def prepare(args: argparse.Namespace, work: Path) -> None:
     """Make the checkpoint and the requests that both sides use."""
-    from tiny_llama import corpus, random_llama, train_tokenizer
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     from rbridge_tasks.prompts import DELIMITER, question_text, worked_example
     from rbridge_traces import SampleCache, few_shot_examples, import_traces
+    from tiny_llama import corpus, random_llama, train_tokenizer
 
     if args.tokenizer:
         raw = args.tokenizer.read_bytes()
@@ -130,8 +134,10 @@ def peak_mib() -> float:
 
 def report(args: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> None:
     """Print the table, and write it as JSON if asked."""
-    stock, ours = ({key: statistics.median(run[key] for run in runs[side]) for key in ("seconds", "peak_mib", "loaded_mib")}
-                   for side in ("stock", "ours"))  # fmt: skip
+    keys = ("seconds", "peak_mib", "loaded_mib")
+    stock, ours = (
+        {key: statistics.median(run[key] for run in runs[side]) for key in keys} for side in ("stock", "ours")
+    )
     sums = zip(runs["stock"][0]["sums"], runs["ours"][0]["sums"], strict=True)
     difference = max(abs(theirs - mine) / abs(theirs) for theirs, mine in sums)
     tokens = runs["ours"][0]["trace_tokens"]

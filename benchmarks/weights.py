@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
 from rbridge_metrics import letter_confidence, minmax_weights, rbridge_nll, token_confidence
 
 TRACES, PROXY_TOKENS, FRONTIER_TOKENS, LETTERS_PER_TOKEN = 10_000, 230, 260, 1000 / 230

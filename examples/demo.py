@@ -1,4 +1,4 @@
-"""The main job on what ships, offline, in a few minutes: train tiny checkpoints, score them with lm_eval --tasks rbridge.
+"""The main job on what ships, offline: train tiny checkpoints and score them with lm_eval --tasks rbridge.
 
     python examples/demo.py --out demo_out
 
@@ -23,6 +23,7 @@ import transformers
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
 from tiny_llama import Checkpoint, corpus, random_llama, train, train_tokenizer
 
 FEWSHOT = 1  # so that a prompt fits into the window that the tiny models are trained on
@@ -74,7 +75,12 @@ def train_models(
     """Train a proxy, keeping checkpoints along the way, and a larger model that stands in for the frontier model."""
     texts = corpus(megabytes=6)
     tokenizer = train_tokenizer(texts, vocab_size=4096)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("loss {task.fields[loss]:.2f}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.2f}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
 
         def run_training(name: str, steps: int, save_at: list[int], hidden_size: int, layers: int) -> list[Checkpoint]:

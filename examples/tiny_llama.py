@@ -1,4 +1,4 @@
-"""Train tiny Llama checkpoints from text that every Python installation carries. For the demonstration, tests and benchmarks.
+"""Train tiny Llama checkpoints from text that every Python installation carries, for the demonstration and tests.
 
 They read prose from ``pydoc_data`` and code from the standard library, and learn enough in a minute on two CPU cores
 for the probability of ordinary English to rise. They can do nothing else, and stand in for real checkpoints only where

@@ -1,3 +1,3 @@
-"""rBridge tasks for EleutherAI's lm-evaluation-harness. Imported at every start of Python by the hook: keep it empty."""
+"""rBridge tasks for lm-evaluation-harness. The hook imports this at every start of Python: keep it empty."""
 
 __version__ = "0.1.0"

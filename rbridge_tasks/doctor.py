@@ -79,7 +79,8 @@ def _caches() -> list[Finding]:
                 findings.append(Finding(name, result.problem or "unreadable", ok=False))
                 continue
             held = result.manifest
-            found = f"{held.rows} traces, {held.rows_with_confidence} with confidences of {held.confidence_model or 'no model'}"
+            whose = held.confidence_model or "no model"
+            found = f"{held.rows} traces, {held.rows_with_confidence} with confidences of {whose}"
             lacking = held.rows_with_confidence < held.rows
             remedy = f"rbridge traces score -b {held.benchmark} --source {held.source} --model CKPT" if lacking else ""
             findings.append(Finding(name, found, remedy=remedy))

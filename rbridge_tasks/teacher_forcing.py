@@ -51,7 +51,9 @@ def load_scorer(
     if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size) > 0):
         raise ModelLoadError(f"--batch-size {batch_size!r} is neither auto nor a whole number of at least 1")
     if dtype != "auto" and not getattr(getattr(torch, dtype, None), "is_floating_point", False):
-        raise ModelLoadError(f"--dtype {dtype!r} is not a floating-point dtype of torch; use float32, bfloat16 or float16")
+        raise ModelLoadError(
+            f"--dtype {dtype!r} is not a floating-point dtype of torch; use float32, bfloat16 or float16"
+        )
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)

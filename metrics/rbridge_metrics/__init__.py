@@ -1,6 +1,6 @@
 """The arithmetic of rBridge: arrays in, arrays out. No torch, no lm-eval, no files.
 
-The names below are imported when they are first used: a program that only wants the error class does not wait for NumPy.
+The names below are imported when they are first used: whoever only wants the error class does not wait for NumPy.
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ from rbridge_tasks.cli.traces import traces
 
 app = typer.Typer(
     name="rbridge",
-    help="Predict a large model's reasoning accuracy from small proxy models. Scores come from lm_eval --tasks rbridge.",
+    help="Predict a large model's reasoning accuracy from small proxy models; score with lm_eval --tasks rbridge.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.add_typer(traces, name="traces")
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature of a typer callback
+def _print_version(wanted: bool) -> None:  # the signature of a typer callback
     if wanted:
         typer.echo(f"rbridge-tasks {__version__}")
         raise typer.Exit
@@ -30,7 +30,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature of a 
 
 @app.callback()
 def _options(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  # its callback does the work
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
@@ -50,7 +50,7 @@ def tasks_path() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Check versions, the lm-eval hook, trace caches and the device; one line each, with the remedy for what is wrong."""
+    """Check versions, the lm-eval hook, trace caches and the device: a line each, with the remedy if one is needed."""
     from rbridge_tasks.doctor import examine
 
     findings = examine()

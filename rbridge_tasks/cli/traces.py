@@ -191,7 +191,7 @@ def score(
         if held.rows_with_confidence and not replace and save_as in (None, held.source):
             raise UsageError(
                 f"{held.benchmark} from {held.source} already has the confidences of "
-                f"{held.confidence_model or 'an unnamed model'}; keep them with --as NAME, or write over them with --replace"
+                f"{held.confidence_model or 'an unnamed model'}; keep them with --as NAME, or use --replace"
             )
     scorer = load_scorer(model, revision=revision, device=device, dtype=dtype, batch_size=batch_size)
     for found in sets:

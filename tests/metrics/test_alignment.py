@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rbridge_metrics import (
     AlignmentError,
     frontier_tokens,

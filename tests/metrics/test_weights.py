@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from rbridge_metrics import RBridgeError, ScoreError, minmax_weights, minmax_weights_over_test_set, span_weights
 
 from . import reference

@@ -75,7 +75,16 @@ def installed(request: pytest.FixtureRequest) -> Path:
 
 def test_lm_eval_scores_a_checkpoint_from_another_directory(installed: Path, checkpoint: Path, tmp_path: Path) -> None:
     """``lm_eval --tasks rbridge_gsm8k`` needs no --include_path, wherever it is started."""
-    arguments = ["--model", "hf", "--model_args", f"pretrained={checkpoint}", "--tasks", "rbridge_gsm8k", "--limit", "2"]
+    arguments = [
+        "--model",
+        "hf",
+        "--model_args",
+        f"pretrained={checkpoint}",
+        "--tasks",
+        "rbridge_gsm8k",
+        "--limit",
+        "2",
+    ]
     options = ["--metadata", '{"rbridge_weights": "spans", "rbridge_cache": "sample"}']
     result = run(installed, "-m", "lm_eval", *arguments, *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from tiny_llama import corpus, random_llama, train, train_tokenizer
 
 from rbridge_metrics import TokenScores, frontier_tokens, letter_confidence, token_confidence
 from rbridge_tasks.backends import hf
 from rbridge_tasks.prompts import DELIMITER, question_text, worked_example
 from rbridge_tasks.tokenization import PairEncoder, token_byte_ends
 from rbridge_traces import Trace, few_shot_examples, import_traces
+from tiny_llama import corpus, random_llama, train, train_tokenizer
 
 from ..metrics import reference
 
@@ -104,9 +104,7 @@ def test_confidences_carry_over_between_real_tokenizers(
                 assert c == pytest.approx(sum(letters[start:end]) / (end - start), rel=1e-9)
 
 
-def test_sums_equal_stock_lm_eval(
-    real_tokenizer: Any, traces: list[Trace], shots: str, tmp_path: Path
-) -> None:
+def test_sums_equal_stock_lm_eval(real_tokenizer: Any, traces: list[Trace], shots: str, tmp_path: Path) -> None:
     """Summed log-probabilities equal lm-eval's own loglikelihood to 1e-4 relative, for batches of 1, 3 and 8."""
     model = random_llama(len(real_tokenizer), hidden_size=64, layers=2, heads=4, window=4096)
     pairs = [pair(trace, shots) for trace in traces[:8]] + [pair(trace, "") for trace in traces[8:11]]
@@ -149,7 +147,9 @@ def test_the_whole_chain_on_real_traces(data: Path, tmp_path: Path) -> None:
     for proxy in proxies:
         out = tmp_path / "out" / proxy.path.name
         options = ["--num_fewshot", "0", "--batch_size", "8", "--output_path", str(out), "--log_samples"]
-        run("lm_eval", "--model", "hf", "--model_args", f"pretrained={proxy.path}", "--tasks", "rbridge_gsm8k", *options)
+        run(
+            "lm_eval", "--model", "hf", "--model_args", f"pretrained={proxy.path}", "--tasks", "rbridge_gsm8k", *options
+        )
         (file,) = out.rglob("results_*.json")
         found.append(json.loads(file.read_text())["results"]["rbridge_gsm8k"])
         (samples,) = out.rglob("samples_*.jsonl")

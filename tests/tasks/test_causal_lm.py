@@ -14,9 +14,9 @@ import pytest
 import torch
 import transformers
 from lm_eval.models.huggingface import HFLM
-from rbridge_metrics import TokenScores
 from transformers import PreTrainedModel
 
+from rbridge_metrics import TokenScores
 from rbridge_tasks.backends import hf
 from rbridge_tasks.backends.causal_lm import ScoringError
 from rbridge_tasks.backends.windows import plan_windows

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rbridge_traces import SampleCache, TraceCache, few_shot_examples
 
 from rbridge_tasks.cli import main
+from rbridge_traces import SampleCache, TraceCache, few_shot_examples
 
 Rbridge = Callable[..., tuple[int, str, str]]
 
@@ -30,10 +30,8 @@ def rbridge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         monkeypatch.setattr(sys, "argv", ["rbridge", *arguments])
         with pytest.raises(SystemExit) as end:
             main()
-            sys.exit(0)
         captured = capsys.readouterr()
-        code = end.value.code
-        return (code if isinstance(code, int) else 0 if code is None else 1), captured.out, captured.err
+        return int(end.value.code or 0), captured.out, captured.err
 
     return run
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from rbridge_metrics import TokenScores
 
 pytestmark = pytest.mark.slow

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
+
 from rbridge_metrics import TokenScores, minmax_weights, minmax_weights_over_test_set, rbridge_nll, span_weights
 from rbridge_traces import BENCHMARKS, TraceCache
-from transformers import AutoModelForCausalLM
 
 pytestmark = pytest.mark.slow
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+
 from rbridge_traces import Choice, Trace, TraceCache, TraceError
 
 from ..metrics.strategies import texts, tilings

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rbridge_traces import TraceCache, with_confidence
 
 from ..metrics.reference import letter_confidence_from_bytes

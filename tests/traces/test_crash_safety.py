@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+
 from rbridge_traces import CacheNotFoundError, TraceCache, TraceError
 
 from .support import complaint, make_trace, version, words, write

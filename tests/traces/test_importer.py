@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rbridge_traces import Choice, ImportReport, Trace, TraceImportError, import_traces
 
 from ..metrics.strategies import cases

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rbridge_traces import CacheCorruptError, Manifest
 
 from ..metrics.strategies import cases, texts

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 import rbridge_traces
 from rbridge_metrics.errors import RBridgeError
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rbridge_traces import TraceImportError, read_rows
 
 from ..metrics.strategies import cases, texts

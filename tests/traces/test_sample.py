@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rbridge_traces import BENCHMARKS, CacheNotFoundError, SampleCache, few_shot_examples, parse_spans
 
 from ..metrics.strategies import cases, texts

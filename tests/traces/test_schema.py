@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rbridge_traces import BENCHMARKS, Choice, TraceError, arrow_schema, check_benchmark, from_table, to_table
 
 from ..metrics.strategies import cases, texts

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+
 from rbridge_traces import (
     BENCHMARKS,
     CacheCorruptError,

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
+
 from rbridge_metrics.alignment import frontier_tokens
 from rbridge_metrics.errors import AlignmentError
-
 from rbridge_traces.errors import TraceError
 from rbridge_traces.schema import Trace
 
