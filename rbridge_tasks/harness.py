@@ -56,6 +56,8 @@ class TaskOptionError(RBridgeError):
 def add_tasks_to(tasks_module: ModuleType) -> None:
     """Make ``lm_eval.tasks.TaskManager`` index our folder after the built-in tasks and before ``--include_path``."""
     manager = tasks_module.TaskManager
+    if hasattr(manager, "rbridge_tasks_path"):
+        return
     original_init, original_load = manager.__init__, manager.load
 
     @functools.wraps(original_init)
