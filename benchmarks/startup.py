@@ -1,6 +1,6 @@
 """What the lm-eval hook adds to the start of Python: the .pth line, executed many times in fresh namespaces.
 
-    python benchmarks/startup.py
+python benchmarks/startup.py
 """
 
 from __future__ import annotations
