@@ -217,7 +217,8 @@ class CausalScorer:
     ) -> Iterator[tuple[Window, Table]]:
         waiting = sorted(group, key=lambda window: window.inputs, reverse=True)
         score = self._score_projected if self._projects else self._score_full
-        size = self.batch_size if isinstance(self.batch_size, int) else self._auto_size(waiting[0].inputs)
+        longest = waiting[0].inputs - (shared.length if shared else 0)
+        size = self.batch_size if isinstance(self.batch_size, int) else self._auto_size(longest)
         while waiting:
             batch = waiting[:size]
             try:
@@ -256,7 +257,8 @@ class CausalScorer:
 
         handle = head.register_forward_pre_hook(catch)
         try:
-            self._call(self._pad(pairs, batch, skip), shared)
+            reuse = {"use_cache": False} if shared is None else {"use_cache": True, "past_key_values": shared.cache}
+            self._call(self._pad(pairs, batch, skip), **reuse)
         finally:
             handle.remove()
         hidden = caught[0]
@@ -285,10 +287,7 @@ class CausalScorer:
         inputs = self._pad(pairs, batch, 0)
         width = inputs.shape[1]
         keep = width - min(w.first - 1 - w.start for w in batch)
-        options = {}
-        if "logits_to_keep" in inspect.signature(self.model.forward).parameters:
-            options["logits_to_keep"] = keep
-        logits = self._call(inputs, None, **options).logits
+        logits = self._call(inputs, use_cache=False, logits_to_keep=keep).logits
         first_kept = width - logits.shape[1]
         return [
             logits[i, w.first - 1 - w.start - first_kept : w.stop - 1 - w.start - first_kept]
@@ -303,11 +302,15 @@ class CausalScorer:
             inputs[i, : row.size] = row
         return torch.as_tensor(inputs, device=self.device)
 
-    def _call(self, inputs: torch.Tensor, shared: SharedPrefix | None, **options: Any) -> Any:
+    def _call(self, inputs: torch.Tensor, **options: Any) -> Any:
+        """The model's forward pass, with those options that it knows."""
+        known = inspect.signature(self.model.forward).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            options = {name: value for name, value in options.items() if name in known}
+        elif "logits_to_keep" not in known:  # a wrapper passes it on to a model that may not know it
+            options.pop("logits_to_keep", None)
         with self._autocast():
-            if shared is None:
-                return self.model(input_ids=inputs, use_cache=False, **options)
-            return self.model(input_ids=inputs, past_key_values=shared.cache, use_cache=True, **options)
+            return self.model(input_ids=inputs, **options)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.autocast_dtype is None:
@@ -328,9 +331,7 @@ class CausalScorer:
     def _read_prefix(self, ids: Ids) -> SharedPrefix | None:
         """Keys and values of text that many inputs begin with; None if the model keeps any other kind of state."""
         inputs = torch.as_tensor(ids, device=self.device).unsqueeze(0)
-        options = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
-        with self._autocast():
-            cache = getattr(self.model(input_ids=inputs, use_cache=True, **options), "past_key_values", None)
+        cache = getattr(self._call(inputs, use_cache=True, logits_to_keep=1), "past_key_values", None)
         layers = getattr(cache, "layers", [])
         kinds = {type(layer) for layer in layers}
         if cache is None or type(cache) is not DynamicCache or kinds != {DynamicLayer}:
