@@ -67,7 +67,7 @@ def prepare(args: argparse.Namespace, work: Path) -> None:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    from rbridge_tasks.prompts import DELIMITER, question_text, worked_example
+    from rbridge_tasks.prompts import context_of
     from rbridge_traces import SampleCache, few_shot_examples, import_traces
     from tiny_llama import corpus, random_llama, train_tokenizer
 
@@ -87,15 +87,9 @@ def prepare(args: argparse.Namespace, work: Path) -> None:
     else:
         traces = SampleCache().load("gsm8k").traces
 
-    def fields(trace: Any) -> dict[str, Any]:
-        return {name: getattr(trace, name) for name in ("benchmark", "question", "trace", "final_answer")}
-
-    shots = "".join(
-        question_text(fields(shot)) + DELIMITER + worked_example(fields(shot)) + "\n\n"
-        for shot in few_shot_examples("gsm8k")[: args.num_fewshot]
-    )
+    examples = few_shot_examples("gsm8k")[: args.num_fewshot]
     length = args.trace_tokens * 4 if args.trace_tokens else None
-    pairs = [(shots + question_text(fields(t)) + DELIMITER, t.trace[:length]) for t in traces]
+    pairs = [(context_of(trace, examples), trace.trace[:length]) for trace in traces]
     pairs = [pairs[i % len(pairs)] for i in range(args.items)]
     (work / "pairs.json").write_text(json.dumps(pairs))
 

@@ -32,7 +32,7 @@ from rbridge_metrics import (
     weighted_nats_over_test_set,
 )
 from rbridge_tasks.item_metrics import WEIGHTINGS, item_metrics, require_weights
-from rbridge_tasks.prompts import DELIMITER
+from rbridge_tasks.prompts import DELIMITER, document
 from rbridge_traces import Trace
 
 logger = logging.getLogger(__name__)
@@ -141,13 +141,13 @@ class TraceTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not typed
         """Lay the traces out as a data set. Confidences stay here: samples carry them per proxy token."""
         import datasets
 
-        self.dataset = {"test": datasets.Dataset.from_list([_document(trace) for trace in self._traces.values()])}
+        self.dataset = {"test": datasets.Dataset.from_list([document(trace) for trace in self._traces.values()])}
 
     def fewshot_docs(self) -> list[dict[str, Any]]:
         """The worked examples that come with the package."""
         from rbridge_traces import few_shot_examples
 
-        return [_document(trace) for trace in few_shot_examples(self.benchmark)]
+        return [document(trace) for trace in few_shot_examples(self.benchmark)]
 
     def fewshot_context(self, doc: dict[str, Any], num_fewshot: int, **kwargs: Any) -> str:
         available = len(self.sampler.df)
@@ -193,20 +193,6 @@ class _Response:
 
     def __str__(self) -> str:
         return f"{self.scores.logprob.size} tokens, see resps"
-
-
-def _document(trace: Trace) -> dict[str, Any]:
-    return {
-        "benchmark": trace.benchmark,
-        "item_id": trace.item_id,
-        "question": trace.question,
-        "choices": [{"label": c.label, "text": c.text} for c in trace.choices] if trace.choices else None,
-        "trace": trace.trace,
-        "final_answer": trace.final_answer,
-        "gold": trace.gold,
-        "correct": trace.correct,
-        "spans": [list(span) for span in trace.spans] if trace.spans is not None else None,
-    }
 
 
 # ---------------------------------------------------------------- metrics, aggregations and their standard errors

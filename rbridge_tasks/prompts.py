@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rbridge_traces import Trace
 
 #: Between the question and the trace. White space, so that lm-eval tokenises it with the trace.
 DELIMITER = " "
@@ -38,3 +41,27 @@ def worked_example(doc: Mapping[str, Any]) -> str:
     answer = doc["final_answer"] or ""
     separator = "\n" if "\n" in answer else " "
     return f"{doc['trace']}\nFinal answer:{separator}{answer.rstrip()}"
+
+
+def document(trace: Trace) -> dict[str, Any]:
+    """A trace as the plain dictionary that lm-eval calls a document: all but its confidences."""
+    return {
+        "benchmark": trace.benchmark,
+        "item_id": trace.item_id,
+        "question": trace.question,
+        "choices": [{"label": c.label, "text": c.text} for c in trace.choices] if trace.choices else None,
+        "trace": trace.trace,
+        "final_answer": trace.final_answer,
+        "gold": trace.gold,
+        "correct": trace.correct,
+        "spans": [list(span) for span in trace.spans] if trace.spans is not None else None,
+    }
+
+
+def context_of(trace: Trace, examples: Sequence[Trace]) -> str:
+    """Everything that is read before a trace: worked examples, the question, and the delimiter.
+
+    The same text that lm-eval builds for our tasks where no chat template is applied.
+    """
+    shots = [question_text(d) + DELIMITER + worked_example(d) for d in map(document, examples)]
+    return "\n\n".join([*shots, question_text(document(trace))]) + DELIMITER

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rbridge_metrics import RBridgeError
-from rbridge_tasks.prompts import DELIMITER, question_text, worked_example
+from rbridge_tasks.prompts import context_of
 from rbridge_traces import Trace, few_shot_examples, with_confidence
 
 if TYPE_CHECKING:
@@ -99,26 +99,12 @@ def add_confidence(traces: Sequence[Trace], loaded: LoadedScorer, *, num_fewshot
     examples = few_shot_examples(traces[0].benchmark)
     if num_fewshot > len(examples):
         raise ModelLoadError(f"--num-fewshot {num_fewshot}: only {len(examples)} worked examples are there")
-    shots = "".join(
-        question_text(_fields(shot)) + DELIMITER + worked_example(_fields(shot)) + "\n\n"
-        for shot in examples[:num_fewshot]
-    )
     tokenizer = loaded.tokenizer
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    pairs = [(shots + question_text(_fields(trace)) + DELIMITER, trace.trace) for trace in traces]
+    pairs = [(context_of(trace, examples[:num_fewshot]), trace.trace) for trace in traces]
     encoded = PairEncoder(tokenizer, prefix_token_id=prefix).encode(pairs)
     scored = loaded.scorer.score(encoded, [trace.name for trace in traces])
     return [
         with_confidence(trace, token_byte_ends(tokenizer, trace.trace, pair), scores.logprob.astype(np.float64))
         for trace, pair, scores in zip(traces, encoded, scored, strict=True)
     ]
-
-
-def _fields(trace: Trace) -> dict[str, Any]:
-    return {
-        "benchmark": trace.benchmark,
-        "question": trace.question,
-        "choices": [{"label": choice.label, "text": choice.text} for choice in trace.choices or ()],
-        "trace": trace.trace,
-        "final_answer": trace.final_answer,
-    }

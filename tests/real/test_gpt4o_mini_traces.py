@@ -16,7 +16,7 @@ from lm_eval.models.huggingface import HFLM
 
 from rbridge_metrics import TokenScores, frontier_tokens, letter_confidence, token_confidence
 from rbridge_tasks.backends import hf
-from rbridge_tasks.prompts import DELIMITER, question_text, worked_example
+from rbridge_tasks.prompts import context_of
 from rbridge_tasks.tokenization import PairEncoder, token_byte_ends
 from rbridge_traces import Trace, few_shot_examples, import_traces
 from tiny_llama import corpus, random_llama, train, train_tokenizer
@@ -24,10 +24,6 @@ from tiny_llama import corpus, random_llama, train, train_tokenizer
 from ..metrics import reference
 
 BIN = Path(sys.executable).parent
-
-
-def fields(trace: Trace) -> dict[str, Any]:
-    return {name: getattr(trace, name) for name in ("benchmark", "question", "trace", "final_answer")}
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +34,8 @@ def traces(data: Path) -> list[Trace]:
     return import_traces(str(file), benchmark="gsm8k", mapping=mapping).traces
 
 
-@pytest.fixture(scope="module")
-def shots(data: Path) -> str:
-    """The 5-shot prompt."""
-    return "".join(
-        question_text(fields(shot)) + DELIMITER + worked_example(fields(shot)) + "\n\n"
-        for shot in few_shot_examples("gsm8k")
-    )
-
-
-def pair(trace: Trace, shots: str) -> tuple[str, str]:
-    return shots + question_text(fields(trace)) + DELIMITER, trace.trace
+def pair(trace: Trace, shots: int) -> tuple[str, str]:
+    return context_of(trace, few_shot_examples("gsm8k")[:shots]), trace.trace
 
 
 def test_every_trace_comes_in_whole(traces: list[Trace]) -> None:
@@ -70,11 +57,11 @@ def test_the_other_benchmarks_traces_come_in_too(data: Path) -> None:
     assert len(import_traces(file, benchmark="mmlu_pro_stem", mapping=stem, skip_empty=True).traces) > 5800
 
 
-def test_tokens_cover_every_letter_of_every_trace(real_tokenizer: Any, traces: list[Trace], shots: str) -> None:
+def test_tokens_cover_every_letter_of_every_trace(real_tokenizer: Any, traces: list[Trace]) -> None:
     """Under each tokenizer the scored tokens tile all 1319 traces, and their bytes add up."""
     prefix = real_tokenizer.bos_token_id if real_tokenizer.bos_token_id is not None else real_tokenizer.eos_token_id
     encoder = PairEncoder(real_tokenizer, prefix_token_id=prefix)
-    for trace, encoded in zip(traces, encoder.encode([pair(trace, "") for trace in traces]), strict=True):
+    for trace, encoded in zip(traces, encoder.encode([pair(trace, 0) for trace in traces]), strict=True):
         covered = np.zeros(len(trace.trace), dtype=bool)
         for start, end in zip(encoded.token_start, encoded.token_end, strict=True):
             covered[start:end] = True
@@ -104,10 +91,10 @@ def test_confidences_carry_over_between_real_tokenizers(
                 assert c == pytest.approx(sum(letters[start:end]) / (end - start), rel=1e-9)
 
 
-def test_sums_equal_stock_lm_eval(real_tokenizer: Any, traces: list[Trace], shots: str, tmp_path: Path) -> None:
+def test_sums_equal_stock_lm_eval(real_tokenizer: Any, traces: list[Trace]) -> None:
     """Summed log-probabilities equal lm-eval's own loglikelihood to 1e-4 relative, for batches of 1, 3 and 8."""
     model = random_llama(len(real_tokenizer), hidden_size=64, layers=2, heads=4, window=4096)
-    pairs = [pair(trace, shots) for trace in traces[:8]] + [pair(trace, "") for trace in traces[8:11]]
+    pairs = [pair(trace, 5) for trace in traces[:8]] + [pair(trace, 0) for trace in traces[8:11]]
     requests = [Instance("loglikelihood", {}, texts, i) for i, texts in enumerate(pairs)]
     stock = None
     for batch_size in (1, 3, 8):
