@@ -28,6 +28,8 @@ WEIGHTINGS = {
     "none": "nothing: trace_nll and trace_bits_per_byte only",
 }
 
+_OPTION = """--metadata '{"rbridge_weights": "%s"}'"""
+
 
 class MissingWeightsError(RBridgeError):
     """The traces lack what the chosen weighting needs."""
@@ -41,20 +43,19 @@ def require_weights(traces: list[Trace], weighting: str, where: str) -> None:
     """
     if weighting.startswith("confidence"):
         lacking = [trace for trace in traces if not trace.has_confidence]
-        what, remedy = (
-            "token confidences",
-            (f'give them some with "rbridge traces score --benchmark {traces[0].benchmark} --model CKPT"'),
-        )
+        what = "token confidences"
+        remedy = f'give them some with "rbridge traces score --benchmark {traces[0].benchmark} --model CKPT"'
+        if all(trace.spans for trace in traces):
+            remedy += f", weight their marked key steps instead with {_OPTION % 'spans'}"
     elif weighting == "spans":
         lacking = [trace for trace in traces if not trace.spans]
         what, remedy = "spans", "import traces with <span> marks (--map spans=inline)"
     else:
         return
     if lacking:
-        first = f"{lacking[0].benchmark}/{lacking[0].item_id}"
         raise MissingWeightsError(
-            f"{len(lacking)} of {len(traces)} traces in {where} have no {what} (first: {first}) and rbridge_nll needs "
-            f'them; {remedy}, or report trace_nll alone with --metadata \'{{"rbridge_weights": "none"}}\''
+            f"{len(lacking)} of {len(traces)} traces in {where} have no {what} (first: {lacking[0].name}) and "
+            f"rbridge_nll needs them; {remedy}, or report trace_nll alone with {_OPTION % 'none'}"
         )
 
 
