@@ -43,7 +43,7 @@ REQUEST_TYPE = "rbridge_token_scores"
 #: Back end module by the lm-eval model class it serves; subclasses are served too.
 BACKENDS = {"lm_eval.models.huggingface.HFLM": "rbridge_tasks.backends.hf"}
 
-_OPTIONS = ("rbridge_benchmark", "rbridge_cache", "rbridge_source", "rbridge_weights")
+_OPTIONS = ("rbridge_cache", "rbridge_source", "rbridge_weights")
 
 
 class TaskOptionError(RBridgeError):
@@ -96,8 +96,8 @@ class TraceTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not typed
         config = {key: value for key, value in config.items() if key != "class"}
         options = dict(config.get("metadata") or {})
         if unknown := [key for key in options if key.startswith("rbridge_") and key not in _OPTIONS]:
-            raise TaskOptionError(f"unknown option {unknown[0]!r} in --metadata; known are {', '.join(_OPTIONS[1:])}")
-        self.benchmark: str = options["rbridge_benchmark"]
+            raise TaskOptionError(f"unknown option {unknown[0]!r} in --metadata; known are {', '.join(_OPTIONS)}")
+        self.benchmark: str = config["dataset_name"]
         self.weighting: str = options.get("rbridge_weights", "confidence")
         if self.weighting not in WEIGHTINGS:
             raise TaskOptionError(f"rbridge_weights is {self.weighting!r}; choose one of {', '.join(WEIGHTINGS)}")

@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tqdm import tqdm
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from rbridge_metrics import RBridgeError, TokenScores
+from rbridge_tasks.backends.shared_prefix import SharedPrefix, share
 from rbridge_tasks.backends.token_statistics import ENTROPY, LOGPROB, MAX_LOGPROB, RANK, token_statistics
 from rbridge_tasks.backends.windows import Window, plan_windows
 from rbridge_tasks.tokenization import TokenizedPair
@@ -331,42 +331,12 @@ class CausalScorer:
     def _read_prefix(self, ids: Ids) -> SharedPrefix | None:
         """Keys and values of text that many inputs begin with; None if the model keeps any other kind of state."""
         inputs = torch.as_tensor(ids, device=self.device).unsqueeze(0)
-        cache = getattr(self._call(inputs, use_cache=True, logits_to_keep=1), "past_key_values", None)
-        layers = getattr(cache, "layers", [])
-        kinds = {type(layer) for layer in layers}
-        if cache is None or type(cache) is not DynamicCache or kinds != {DynamicLayer}:
-            kept = sorted(kind.__name__ for kind in kinds) or [type(cache).__name__]
-            logger.info("%s keeps %s; the shared prompt is read again", type(self.model).__name__, ", ".join(kept))
-            return None
-        cache.layers = [_ReadOnlyLayer(layer) for layer in layers]
-        return SharedPrefix(cache, int(ids.size))
-
-
-@dataclass(frozen=True)
-class SharedPrefix:
-    """Keys and values of a shared prompt of ``length`` tokens, in a cache that no forward pass changes."""
-
-    cache: Any
-    length: int
-
-
-class _ReadOnlyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
-    """Serves one sequence's keys and values to a batch of any size, and forgets what the batch adds."""
-
-    def __init__(self, layer: DynamicLayer) -> None:
-        super().__init__()
-        self.dtype, self.device = layer.keys.dtype, layer.keys.device
-        self.keys, self.values = layer.keys, layer.values
-        self.is_initialized = True
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        batch = key_states.shape[0]
-        return (
-            torch.cat([self.keys.expand(batch, -1, -1, -1), key_states], dim=-2),
-            torch.cat([self.values.expand(batch, -1, -1, -1), value_states], dim=-2),
-        )
+        state = getattr(self._call(inputs, use_cache=True, logits_to_keep=1), "past_key_values", None)
+        shared = share(state, length=int(ids.size))
+        if shared is None:
+            layers = sorted({type(layer).__name__ for layer in getattr(state, "layers", [])}) or [type(state).__name__]
+            logger.info("%s keeps %s; the shared prompt is read again", type(self.model).__name__, ", ".join(layers))
+        return shared
 
 
 def _shared_length(pairs: Sequence[TokenizedPair], windows: Sequence[Window]) -> int:
