@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
@@ -97,7 +98,7 @@ def train_models(
     return proxies, frontier[-1]
 
 
-def evaluate(checkpoint: Checkpoint, cache: Path, out: Path) -> dict:  # type: ignore[type-arg]  # lm-eval's own layout
+def evaluate(checkpoint: Checkpoint, cache: Path, out: Path) -> dict[str, Any]:
     """Run the lm_eval command on one checkpoint, and read the results file that it writes."""
     folder = out / "results" / checkpoint.path.name
     command = [
@@ -108,7 +109,7 @@ def evaluate(checkpoint: Checkpoint, cache: Path, out: Path) -> dict:  # type: i
     before = set(folder.rglob("results_*.json"))
     run(command, out / f"{checkpoint.path.name}.log")
     (written,) = set(folder.rglob("results_*.json")) - before
-    result: dict = json.loads(written.read_text(encoding="utf-8"))  # type: ignore[type-arg]
+    result: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
     return result
 
 
@@ -121,7 +122,7 @@ def run(command: list[str], log: Path) -> None:
         sys.exit(f"{tail}\nrbridge: error: `{' '.join(command[:4])} ...` ended with code {status}; see {log}")
 
 
-def score_table(proxies: list[Checkpoint], results: list[dict]) -> Table:  # type: ignore[type-arg]
+def score_table(proxies: list[Checkpoint], results: list[dict[str, Any]]) -> Table:
     """rBridge NLL by benchmark and checkpoint."""
     table = Table("rbridge_nll (sample)", title="Scores along the training (lower is better)")
     for checkpoint in proxies:

@@ -104,6 +104,4 @@ def _device() -> Finding:
     if torch.cuda.is_available():
         names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
         return Finding("device", f"{torch.cuda.device_count()} x {', '.join(sorted(names))}")
-    return Finding(
-        "device", f"CPU, {torch.get_num_threads()} threads", remedy="a GPU scores models above 100M parameters sooner"
-    )
+    return Finding("device", f"CPU, {torch.get_num_threads()} threads")

@@ -44,6 +44,7 @@ def load_scorer(
         ModelLoadError: no such model, no such device or dtype, not a causal LM, or a bad batch size.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from rbridge_tasks.backends.causal_lm import CausalScorer
@@ -58,25 +59,19 @@ def load_scorer(
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
         loaded = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype=dtype).to(place).eval()
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+    except (OSError, ValueError, RuntimeError, AssertionError, ImportError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise ModelLoadError(
             f"cannot load {model} as a causal LM on {place} ({reason}); give a folder with config.json, weights and "
             "tokenizer, or a Hub name, and a --device that exists"
         ) from error
     config = loaded.config.get_text_config()
-    window = next(
-        (
-            getattr(config, name)
-            for name in ("max_position_embeddings", "n_positions", "n_ctx")
-            if hasattr(config, name)
-        ),
-        2048,
-    )
+    named = (getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "n_ctx"))
+    window = next((length for length in named if isinstance(length, int)), 2048)
     scorer = CausalScorer(
         model=loaded,
         device=loaded.device,
-        max_length=int(window),
+        max_length=window,
         batch_size="auto" if batch_size == "auto" else int(batch_size),
     )
     return LoadedScorer(scorer, tokenizer)

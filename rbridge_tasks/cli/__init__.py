@@ -63,10 +63,20 @@ def doctor() -> None:
 
 def main() -> None:
     """Entry point: errors meant for the user are one line on stderr and exit code 2."""
+    if len(sys.argv) == 1 or sys.argv[1:] == ["traces"]:
+        sys.argv.append("--help")
+    usage_error = typer.BadParameter.__base__  # of click or of typer's own copy, whichever this version uses
     try:
-        app()
+        code = app(standalone_mode=False, prog_name="rbridge")
+    except typer.Abort:
+        sys.exit(130)
     except RBridgeError as error:
         if os.environ.get("RBRIDGE_TRACEBACK"):
             raise
         print(f"rbridge: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except usage_error as error:  # type: ignore[misc]  # a class, found at run time
+        command = error.ctx.command_path if error.ctx else "rbridge"
+        print(f"rbridge: error: {error.format_message().rstrip('.')}; see {command} --help", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(code)

@@ -187,21 +187,23 @@ def score(
     if not sets:
         raise UsageError(f"nothing to score: {_where(reading)} holds no traces")
     for found in sets:
-        held = found.manifest
-        if held.rows_with_confidence and not replace and save_as in (None, held.source):
+        held, name = found.manifest, save_as or found.manifest.source
+        in_place = target is reading and name == held.source
+        taken = held.rows_with_confidence if in_place else name in target.sources(held.benchmark)
+        if taken and not replace:
             raise UsageError(
-                f"{held.benchmark} from {held.source} already has the confidences of "
-                f"{held.confidence_model or 'an unnamed model'}; keep them with --as NAME, or use --replace"
+                f"{target.root} already holds {held.benchmark} from {name}{' with confidences' * in_place}; "
+                "keep it and write under another name with --as NAME, or write over it with --replace"
             )
     scorer = load_scorer(model, revision=revision, device=device, dtype=dtype, batch_size=batch_size)
     for found in sets:
         held = found.manifest
         scored = add_confidence(found.traces, scorer, num_fewshot=num_fewshot)
-        same_place = target is reading and save_as in (None, held.source)
+        name = save_as or held.source
         manifest = target.write(
             scored,
             benchmark=held.benchmark,
-            source=save_as or held.source,
+            source=name,
             frontier_model=held.frontier_model,
             confidence_model=model if revision is None else f"{model}@{revision}",
             prompt=held.prompt,
@@ -209,7 +211,7 @@ def score(
             licence=held.licence,
             note=_note(held, num_fewshot),
             sample=held.sample,
-            replace=replace or same_place,
+            replace=replace or (target is reading and name == held.source),
         )
         typer.echo(
             f"{manifest.rows} traces of {manifest.benchmark} in {target.root} as {manifest.source}, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,10 @@ def test_import_takes_any_format_and_show_prints_it(rbridge: Rbridge, tmp_path: 
         (["traces", "score", "-b", "gsm8k", "--from", "sample", "--model", "x", "--dtype", "int3"], "int3"),
         (["traces", "score", "-b", "gsm8k", "--model", "x", "--cache", "sample"], "cannot be written"),
         (["traces", "import", "{file}", "-b", "gsm8k", *MAPS, "--cache", "sample"], "cannot be written"),
+        (["trace", "ls"], "traces"),
+        (["traces", "score", "-b", "gsm8k"], "--model"),
+        (["traces", "score", "-b", "gsm8k", "--model", "x", "--num-fewshot", "many"], "--num-fewshot"),
+        (["traces", "ls", "--cash", "x"], "--cash"),
     ],
 )
 def test_bad_input_is_one_line_and_changes_nothing(
@@ -138,6 +143,36 @@ def test_score_gives_confidences_and_names_the_model(rbridge: Rbridge, tmp_path:
     code, _, err = rbridge("traces", "show", "gsm8k")
     assert code == 2
     assert "--source" in err
+
+
+def test_a_name_that_is_taken_is_refused_before_any_model_is_loaded(rbridge: Rbridge, tmp_path: Path) -> None:
+    """Nobody scores for hours to learn that the result cannot be written."""
+    for name in ("one", "two"):
+        rbridge("traces", "import", write(tmp_path / "t.json"), "-b", "gsm8k", *MAPS, "--source", name)
+    for options in (["--source", "one", "--as", "two"], ["--source", "one", "--from", str(tmp_path / "cache")]):
+        code, _, err = rbridge("traces", "score", "-b", "gsm8k", "--model", "there-is-none", *options)
+        assert code == 2
+        assert "--as NAME" in err
+        assert "cannot load" not in err
+
+
+def test_a_truncated_checkpoint_is_one_line(rbridge: Rbridge, tmp_path: Path, checkpoint: Path) -> None:
+    """Weights that end too early are named; nothing is written."""
+    shutil.copytree(checkpoint, tmp_path / "half")
+    weights = tmp_path / "half" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    code, _, err = rbridge("traces", "score", "-b", "gsm8k", "--from", "sample", "--model", str(tmp_path / "half"))
+    assert code == 2
+    assert "cannot load" in err.splitlines()[-1]
+    assert not list((tmp_path / "cache").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["traces"], ["--help"], ["traces", "score", "--help"]])
+def test_help_is_printed_where_asked_for_or_nothing_else_is(rbridge: Rbridge, arguments: list[str]) -> None:
+    """Help goes to standard output and is no failure."""
+    code, out, err = rbridge(*arguments)
+    assert (code, err) == (0, "")
+    assert "Usage" in out
 
 
 def test_confidences_equal_the_models_own_probabilities(rbridge: Rbridge, tmp_path: Path, checkpoint: Path) -> None:

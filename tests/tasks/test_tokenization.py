@@ -186,6 +186,14 @@ def test_order_of_pairs_is_kept(tokenizers: Tokenizers) -> None:
 # ---------------------------------------------------------------- letters
 
 
+def assert_letters_are_held(tokenizer: Any, context: str, trace: str) -> None:
+    """Letters and byte ends of each scored token are those of the bytes it holds."""
+    pair = encode(tokenizer, context, trace)
+    held, byte_ends = naive(tokenizer, context, trace, pair)
+    assert letters(pair) == held
+    assert token_byte_ends(tokenizer, trace, pair).tolist() == byte_ends
+
+
 @pytest.mark.parametrize("name", BYTE_LEVEL)
 def test_letters_are_those_whose_bytes_the_token_holds(tokenizers: Tokenizers, name: str) -> None:
     """For any Unicode, by comparison with the tokens' bytes laid end to end."""
@@ -196,10 +204,7 @@ def test_letters_are_those_whose_bytes_the_token_holds(tokenizers: Tokenizers, n
     @example("", "👩\u200d👩\u200d👧 \U0010ffff")
     @given(st.sampled_from(CONTEXTS), texts())
     def check(context: str, trace: str) -> None:
-        pair = encode(tokenizer, context, trace)
-        held, byte_ends = naive(tokenizer, context, trace, pair)
-        assert letters(pair) == held
-        assert token_byte_ends(tokenizer, trace, pair).tolist() == byte_ends
+        assert_letters_are_held(tokenizer, context, trace)
 
     check()
 
@@ -244,10 +249,7 @@ def test_letters_and_bytes_under_byte_fallback(tokenizers: Tokenizers) -> None:
     @example("Answer: ", "wonderful\nx🦊")  # <0x0A> is spelled with six characters, as many as "wonder"
     @given(st.sampled_from([context for context in CONTEXTS if context]), texts().filter(lambda t: "▁" not in t))
     def check(context: str, trace: str) -> None:
-        pair = encode(tokenizer, context, trace)
-        held, byte_ends = naive(tokenizer, context, trace, pair)
-        assert letters(pair) == held
-        assert token_byte_ends(tokenizer, trace, pair).tolist() == byte_ends
+        assert_letters_are_held(tokenizer, context, trace)
 
     check()
 

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rbridge_metrics.alignment import ROUNDING
 from rbridge_traces.errors import TraceError, did_you_mean
 
 BENCHMARKS = ("math500", "mmlu_pro_stem", "gsm8k", "arc_challenge", "csqa", "humaneval")
-
-LOGPROB_SLACK_NATS = 1e-6
-"""How far above 0 a log-probability may lie: rounding of the model that gave it, clipped to 0."""
 
 
 def check_benchmark(name: str) -> None:
@@ -168,7 +166,7 @@ def _token_logprobs(values: object, tokens: int) -> npt.NDArray[np.float32]:
         raise TraceError(f"{tokens} token_end but {logprobs.size} token_logprob; one of each for every token")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
         clipped = np.minimum(logprobs, 0).astype(np.float32)
-    wrong = ~np.isfinite(clipped) | ~(logprobs <= LOGPROB_SLACK_NATS)
+    wrong = ~np.isfinite(clipped) | ~(logprobs <= ROUNDING)
     if wrong.any():
         at = int(np.argmax(wrong))
         raise TraceError(f"token_logprob is {logprobs[at]} at token {at}; a finite number of at most 0 is needed")
