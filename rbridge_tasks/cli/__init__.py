@@ -77,6 +77,6 @@ def main() -> None:
         sys.exit(2)
     except usage_error as error:  # type: ignore[misc]  # a class, found at run time
         command = error.ctx.command_path if error.ctx else "rbridge"
-        print(f"rbridge: error: {error.format_message().rstrip('.')}; see {command} --help", file=sys.stderr)
+        print(f"rbridge: error: {error.format_message().rstrip('.')} (see {command} --help)", file=sys.stderr)
         sys.exit(2)
     sys.exit(code)
