@@ -31,7 +31,7 @@ from rbridge_metrics import (
     bits_per_byte_stderr,
     weighted_nats_over_test_set,
 )
-from rbridge_tasks.item_metrics import WEIGHTINGS, item_metrics, require_weights
+from rbridge_tasks.item_metrics import WEIGHTINGS, item_metrics, needs_of, require_weights
 from rbridge_tasks.prompts import DELIMITER, document
 from rbridge_traces import Trace
 
@@ -43,7 +43,7 @@ REQUEST_TYPE = "rbridge_token_scores"
 #: Back end module by the lm-eval model class it serves; subclasses are served too.
 BACKENDS = {"lm_eval.models.huggingface.HFLM": "rbridge_tasks.backends.hf"}
 
-_OPTIONS = ("rbridge_cache", "rbridge_source", "rbridge_weights")
+_OPTIONS = ("rbridge_cache", "rbridge_source", "rbridge_weights", "rbridge_only_correct")
 
 
 class TaskOptionError(RBridgeError):
@@ -88,7 +88,8 @@ class TraceTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not typed
     """Scores the traces of one benchmark. Named by the YAML files beside this module.
 
     Options come from ``--metadata``: ``rbridge_cache`` (folder or URL of a trace cache, or "sample"),
-    ``rbridge_source`` (which of several sources in it), ``rbridge_weights`` (see ``WEIGHTINGS``).
+    ``rbridge_source`` (which of several sources in it), ``rbridge_weights`` (see ``WEIGHTINGS``),
+    ``rbridge_only_correct`` (true: only traces that came to the right answer).
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -101,7 +102,10 @@ class TraceTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not typed
         self.weighting: str = options.get("rbridge_weights", "confidence")
         if self.weighting not in WEIGHTINGS:
             raise TaskOptionError(f"rbridge_weights is {self.weighting!r}; choose one of {', '.join(WEIGHTINGS)}")
-        self._read_traces(options.get("rbridge_cache"), options.get("rbridge_source"))
+        only_correct = options.get("rbridge_only_correct", False)
+        if not isinstance(only_correct, bool):
+            raise TaskOptionError(f"rbridge_only_correct is {only_correct!r}; write true or false")
+        self._read_traces(options.get("rbridge_cache"), options.get("rbridge_source"), only_correct=only_correct)
         config["metadata"] = options | {"rbridge_traces": self.provenance}
         if self.is_sample:
             config["task_alias"] = f"{config.get('task_alias') or config['task']} (sample)"
@@ -111,14 +115,17 @@ class TraceTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not typed
             self._aggregation_list["rbridge_nll"] = test_set_rbridge_nll
             self._aggregation_list["rbridge_bits_per_byte"] = test_set_rbridge_bits_per_byte
 
-    def _read_traces(self, cache: str | None, source: str | None) -> None:
+    def _read_traces(self, cache: str | None, source: str | None, *, only_correct: bool) -> None:
         from rbridge_traces import resolve_cache
 
         resolved = resolve_cache(cache)
-        traces = resolved.cache.load(self.benchmark, source)
+        traces = resolved.cache.load(self.benchmark, source, needs=needs_of(self.weighting))
+        if only_correct:
+            traces = traces.only_correct()
         require_weights(traces.traces, self.weighting, traces.location)
         manifest = traces.manifest
         self.is_sample: bool = manifest.sample
+        self.has_spans = all(trace.spans for trace in traces.traces)
         self._traces: dict[str, Trace] = {trace.item_id: trace for trace in traces.traces}
         self.provenance = {
             "location": traces.location,
@@ -126,6 +133,7 @@ class TraceTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not typed
             "source": manifest.source,
             "sample": manifest.sample,
             "traces": len(traces.traces),
+            "only_correct": only_correct,
             "frontier_model": manifest.frontier_model,
             "confidence_model": manifest.confidence_model,
             "files": manifest.files,
@@ -181,7 +189,7 @@ class TraceTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not typed
             instance.filtered_resps["none"] = _Response(instance.resps[0])
 
     def process_results(self, doc: dict[str, Any], results: Sequence[_Response]) -> dict[str, Any]:
-        metrics = item_metrics(results[0].scores, self._traces[doc["item_id"]], self.weighting)
+        metrics = item_metrics(results[0].scores, self._traces[doc["item_id"]], self.weighting, spans=self.has_spans)
         return {} if "bypass" in self._metric_fn_list else metrics  # bypass: lm_eval --predict_only
 
 
@@ -254,6 +262,12 @@ def rbridge_nll(items: Any) -> Any:
 @register_metric(metric="trace_nll", higher_is_better=False, output_type=REQUEST_TYPE, aggregation="mean")
 def trace_nll(items: Any) -> Any:
     """Plain NLL of a trace, in nats per token; computed by ``TraceTask``."""
+    return items
+
+
+@register_metric(metric="rbridge_span_nll", higher_is_better=False, output_type=REQUEST_TYPE, aggregation="mean")
+def rbridge_span_nll(items: Any) -> Any:
+    """NLL of the tokens in marked spans, over all tokens of the trace; computed by ``TraceTask``."""
     return items
 
 

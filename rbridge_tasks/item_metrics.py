@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,21 +35,28 @@ class MissingWeightsError(RBridgeError):
     """The traces lack what the chosen weighting needs."""
 
 
+def needs_of(weighting: str) -> Literal["confidence", "spans"] | None:
+    """What a source of traces has to have for a weighting, a key of ``WEIGHTINGS``."""
+    return "confidence" if weighting.startswith("confidence") else "spans" if weighting == "spans" else None
+
+
 def require_weights(traces: list[Trace], weighting: str, where: str) -> None:
     """Check before any model runs that every trace has what the weighting needs.
 
     Raises:
         MissingWeightsError: names the first trace without confidences or spans, and the remedy.
     """
-    if weighting.startswith("confidence"):
+    needs = needs_of(weighting)
+    if needs == "confidence":
         lacking = [trace for trace in traces if not trace.has_confidence]
         what = "token confidences"
         remedy = f'give them some with "rbridge traces score --benchmark {traces[0].benchmark} --model CKPT"'
         if all(trace.spans for trace in traces):
             remedy += f", weight their marked key steps instead with {_OPTION % 'spans'}"
-    elif weighting == "spans":
+    elif needs == "spans":
         lacking = [trace for trace in traces if not trace.spans]
-        what, remedy = "spans", "import traces with <span> marks (--map spans=inline)"
+        what = "spans"
+        remedy = 'get some with "rbridge traces pull --spans", import traces with <span> marks (--map spans=inline)'
     else:
         return
     if lacking:
@@ -59,7 +66,7 @@ def require_weights(traces: list[Trace], weighting: str, where: str) -> None:
         )
 
 
-def item_metrics(scores: TokenScores, trace: Trace, weighting: str) -> dict[str, Any]:
+def item_metrics(scores: TokenScores, trace: Trace, weighting: str, *, spans: bool) -> dict[str, Any]:
     """Metrics of one trace; lower is better in all.
 
     Sets ``scores.confidence``, so that a samples file holds all that any weighting needs.
@@ -68,9 +75,10 @@ def item_metrics(scores: TokenScores, trace: Trace, weighting: str) -> dict[str,
         scores: per-token arrays of the trace under the proxy model.
         trace: the trace, with what the weighting needs (see ``require_weights``).
         weighting: a key of ``WEIGHTINGS``.
+        spans: every trace of the task has marked spans. Decided over all of them, so that no mean is over a part.
 
     Returns:
-        ``rbridge_nll`` and ``trace_nll`` in nats per token, ``rbridge_bits_per_byte`` and ``trace_bits_per_byte`` as
+        ``rbridge_span_nll`` where there are spans: the NLL of the tokens in them, over all tokens. ``rbridge_nll`` and ``trace_nll`` in nats per token, ``rbridge_bits_per_byte`` and ``trace_bits_per_byte`` as
         (nats, bytes) to be divided over the corpus. With ``confidence_test_set`` the weighted two are
         ``TraceMoments``, because their MinMax is known only when every trace is scored.
     """
@@ -81,13 +89,16 @@ def item_metrics(scores: TokenScores, trace: Trace, weighting: str) -> dict[str,
         letters = letter_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
         confidence = token_confidence(letters, scores.token_start, scores.token_end)
         scores.confidence = confidence.astype(np.float32)
+    if spans:
+        marked = span_weights(scores.token_start, scores.token_end, trace.spans or ())
+        plain["rbridge_span_nll"] = rbridge_nll(nll, marked)
     if weighting == "none":
         return plain
     if weighting == "confidence_test_set":
         moments = TraceMoments.of(nll, confidence, n_bytes)
         return {"rbridge_nll": moments, "rbridge_bits_per_byte": moments, **plain}
     if weighting == "spans":
-        weights = span_weights(scores.token_start, scores.token_end, trace.spans or ())
+        weights = marked
     else:
         weights = minmax_weights(confidence)
     return {

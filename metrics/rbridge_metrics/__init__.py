@@ -9,7 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rbridge_metrics.alignment import frontier_tokens, letter_confidence, span_overlap, token_confidence
+    from rbridge_metrics.alignment import (
+        frontier_tokens,
+        letter_bytes,
+        letter_confidence,
+        letter_tokens,
+        span_overlap,
+        token_confidence,
+    )
     from rbridge_metrics.errors import AlignmentError, RBridgeError, ScoreError
     from rbridge_metrics.scores import (
         TraceMoments,
@@ -32,7 +39,9 @@ __all__ = [
     "bits_per_byte",
     "bits_per_byte_stderr",
     "frontier_tokens",
+    "letter_bytes",
     "letter_confidence",
+    "letter_tokens",
     "minmax_weights",
     "minmax_weights_over_test_set",
     "rbridge_nll",
@@ -47,7 +56,9 @@ __all__ = [
 _MODULES = {
     "alignment": (
         "frontier_tokens",
+        "letter_bytes",
         "letter_confidence",
+        "letter_tokens",
         "span_overlap",
         "token_confidence",
     ),

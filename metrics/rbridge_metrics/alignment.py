@@ -71,9 +71,35 @@ def frontier_tokens(
     >>> ends, np.exp(logprobs).round(3)
     (array([1, 2], dtype=int32), array([0.5, 0.3], dtype=float32))
     """
+    return letter_tokens(letter_bytes(text), token_byte_end, token_logprob)
+
+
+def letter_tokens(
+    bytes_of_letter: npt.ArrayLike, token_byte_end: npt.ArrayLike, token_logprob: npt.ArrayLike
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Do what ``frontier_tokens`` does where letters are spelled in other bytes than their own, as in a JSON string.
+
+    Args:
+        bytes_of_letter: shape (letters,), bytes that spell each letter where the frontier model wrote it, at least 1:
+            6 for an ``é`` written ``\\u00e9``.
+        token_byte_end: shape (tokens,), non-decreasing end offset of each token in those bytes; the last is their sum.
+        token_logprob: shape (tokens,), natural log of each token's probability.
+
+    Returns:
+        As ``frontier_tokens``.
+
+    Raises:
+        AlignmentError: as ``frontier_tokens``, or a letter of no bytes.
+
+    >>> ends, logprobs = letter_tokens([1, 2], [2, 3], np.log([0.5, 0.1]))  # a newline, written as backslash and n
+    >>> ends, np.exp(logprobs).round(3)
+    (array([1, 2], dtype=int32), array([0.5, 0.3], dtype=float32))
+    """
     byte_ends, logprobs = _frontier(token_byte_end, token_logprob)
-    letter_bytes = _letter_bytes(text)
-    letter_byte_end = np.cumsum(letter_bytes)
+    spelled = _whole_numbers(bytes_of_letter, "bytes of letters")
+    if spelled.ndim != 1 or not spelled.size or spelled.min() < 1:
+        raise AlignmentError("a letter is spelled by no bytes, or there are no letters; each needs at least one byte")
+    letter_byte_end = np.cumsum(spelled)
     lengths = np.diff(byte_ends, prepend=0)
     if lengths.min() < 0:
         at = int(np.argmax(lengths < 0))
@@ -86,16 +112,36 @@ def frontier_tokens(
     # own begins and ends there; a token without bytes before the first letter cuts nothing.
     ends = byte_ends[byte_ends > 0]
     ends_in = np.searchsorted(letter_byte_end, ends, side="left")
-    cut, last = np.zeros((2, letter_bytes.size), dtype=np.bool_)
+    cut, last = np.zeros((2, spelled.size), dtype=np.bool_)
     cut[ends_in[letter_byte_end[ends_in] != ends]] = True
     last[ends_in] = True
     last[:-1] |= cut[1:]
     of_bytes = np.repeat(np.exp(logprobs), lengths)
-    mean = np.add.reduceat(of_bytes, letter_byte_end - letter_bytes) / letter_bytes
+    mean = np.add.reduceat(of_bytes, letter_byte_end - spelled) / spelled
     whole = logprobs[np.searchsorted(byte_ends, letter_byte_end[last], side="left")]
     with np.errstate(divide="ignore"):  # servers report impossible tokens as -9999 or -inf; exp of either is 0
         stored = np.where(cut[last], np.log(mean[last]), whole)
     return (np.flatnonzero(last) + 1).astype(np.int32), stored.astype(np.float32)
+
+
+def letter_bytes(text: str) -> IntArray:
+    """UTF-8 length of each letter of a text, shape (letters,).
+
+    Raises:
+        AlignmentError: the text is empty, or holds half a surrogate pair.
+
+    >>> letter_bytes("aé😀")
+    array([1, 2, 4])
+    """
+    if not text:
+        raise AlignmentError("the trace is empty; a confidence needs at least one letter")
+    try:
+        points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    except UnicodeEncodeError as error:
+        raise AlignmentError(
+            f"letter {error.start} of the trace is half a surrogate pair; decode the text so that pairs are joined"
+        ) from error
+    return (1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)).astype(np.int64)
 
 
 def token_confidence(confidence: npt.ArrayLike, token_start: npt.ArrayLike, token_end: npt.ArrayLike) -> FloatArray:
@@ -190,19 +236,6 @@ def _spans(token_start: npt.ArrayLike, token_end: npt.ArrayLike, letters: int) -
         at = int(np.argmax(wrong))
         raise AlignmentError(f"token {at} covers letters [{starts[at]}, {ends[at]}) of a trace of {letters} letters")
     return starts, ends
-
-
-def _letter_bytes(text: str) -> IntArray:
-    """UTF-8 length of each code point, shape (letters,)."""
-    if not text:
-        raise AlignmentError("the trace is empty; a confidence needs at least one letter")
-    try:
-        points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-    except UnicodeEncodeError as error:
-        raise AlignmentError(
-            f"letter {error.start} of the trace is half a surrogate pair; decode the text so that pairs are joined"
-        ) from error
-    return (1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)).astype(np.int64)
 
 
 def _frontier(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> tuple[IntArray, FloatArray]:

@@ -48,7 +48,7 @@ def scores() -> TokenScores:
 
 def test_the_example_of_the_method_page() -> None:
     """0.6746 and 1.1667 nats per token, as worked by hand in docs/method.md."""
-    metrics = item_metrics(scores(), trace(), "confidence")
+    metrics = item_metrics(scores(), trace(), "confidence", spans=False)
     assert metrics["rbridge_nll"] == pytest.approx((2 * 0.32 / 0.42 + 0.5) / 3, abs=1e-6)
     assert metrics["trace_nll"] == pytest.approx(3.5 / 3)
     assert metrics["trace_bits_per_byte"] == (3.5, len(TEXT))
@@ -57,18 +57,26 @@ def test_the_example_of_the_method_page() -> None:
 
 def test_spans_select_the_tokens_they_touch() -> None:
     """Spans on the first letter and inside ``ulo`` count the first and the last token, divided by all three."""
-    assert item_metrics(scores(), trace(), "spans")["rbridge_nll"] == pytest.approx(2.5 / 3)
+    metrics = item_metrics(scores(), trace(), "spans", spans=True)
+    assert metrics["rbridge_nll"] == metrics["rbridge_span_nll"] == pytest.approx(2.5 / 3)
+
+
+def test_the_span_nll_stands_beside_the_weighted_one() -> None:
+    """A trace with both confidences and spans gives both metrics in one run."""
+    metrics = item_metrics(scores(), trace(), "confidence", spans=True)
+    assert metrics["rbridge_span_nll"] == pytest.approx(2.5 / 3)
+    assert metrics["rbridge_nll"] == pytest.approx((2 * 0.32 / 0.42 + 0.5) / 3, abs=1e-6)
 
 
 def test_without_weights_only_the_plain_metrics_are_there() -> None:
     """A trace without confidences still has trace_nll and bits per byte."""
-    plain = item_metrics(scores(), trace(token_end=None, token_logprob=None), "none")
+    plain = item_metrics(scores(), trace(token_end=None, token_logprob=None), "none", spans=False)
     assert set(plain) == {"trace_nll", "trace_bits_per_byte"}
 
 
 def test_over_the_test_set_the_trace_is_kept_as_moments() -> None:
     """What the MinMax over all traces needs: sums, size and range of confidence."""
-    moments = item_metrics(scores(), trace(), "confidence_test_set")["rbridge_nll"]
+    moments = item_metrics(scores(), trace(), "confidence_test_set", spans=False)["rbridge_nll"]
     assert isinstance(moments, TraceMoments)
     assert (moments.nats, moments.tokens, moments.n_bytes) == (3.5, 3, len(TEXT))
     assert (moments.low, moments.high) == (pytest.approx(0.58), pytest.approx(1.0))
@@ -78,7 +86,7 @@ def test_over_the_test_set_the_trace_is_kept_as_moments() -> None:
 def test_confidences_go_into_the_samples_whatever_the_weighting(weighting: str) -> None:
     """Any weighting can be recomputed later, whichever was reported."""
     token_scores = scores()
-    item_metrics(token_scores, trace(), weighting)
+    item_metrics(token_scores, trace(), weighting, spans=True)
     np.testing.assert_allclose(token_scores.confidence, [0.9, 0.58, 1.0], rtol=1e-6)
 
 

@@ -9,8 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rbridge_traces.completions import (
+        Completion,
+        CompletionError,
+        NoLogprobsError,
+        completion_of_choice,
+        completion_of_tokens,
+    )
     from rbridge_traces.confidence import with_confidence
     from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, TraceImportError
+    from rbridge_traces.extraction import MalformedCompletionError, Reasoning, extract_reasoning, parse_completion
     from rbridge_traces.importer import ImportReport, import_traces
     from rbridge_traces.manifest import Manifest, TraceSet, VerifiedSource
     from rbridge_traces.rows import read_rows
@@ -25,8 +33,13 @@ __all__ = [
     "CacheCorruptError",
     "CacheNotFoundError",
     "Choice",
+    "Completion",
+    "CompletionError",
     "ImportReport",
+    "MalformedCompletionError",
     "Manifest",
+    "NoLogprobsError",
+    "Reasoning",
     "ResolvedCache",
     "SampleCache",
     "Trace",
@@ -37,9 +50,13 @@ __all__ = [
     "VerifiedSource",
     "arrow_schema",
     "check_benchmark",
+    "completion_of_choice",
+    "completion_of_tokens",
+    "extract_reasoning",
     "few_shot_examples",
     "from_table",
     "import_traces",
+    "parse_completion",
     "parse_spans",
     "read_rows",
     "resolve_cache",
@@ -49,8 +66,16 @@ __all__ = [
 ]
 
 _MODULES = {
+    "completions": (
+        "Completion",
+        "CompletionError",
+        "NoLogprobsError",
+        "completion_of_choice",
+        "completion_of_tokens",
+    ),
     "confidence": ("with_confidence",),
     "errors": ("CacheCorruptError", "CacheNotFoundError", "TraceError", "TraceImportError"),
+    "extraction": ("MalformedCompletionError", "Reasoning", "extract_reasoning", "parse_completion"),
     "importer": ("ImportReport", "import_traces"),
     "manifest": ("Manifest", "TraceSet", "VerifiedSource"),
     "rows": ("read_rows",),

@@ -39,4 +39,9 @@ def with_confidence(trace: Trace, token_byte_end: npt.ArrayLike, token_logprob: 
         ends, logprobs = frontier_tokens(trace.trace, token_byte_end, token_logprob)
     except AlignmentError as error:
         raise TraceError(f"trace {trace.name}: {error}") from error
-    return dataclasses.replace(trace, token_end=ends, token_logprob=np.maximum(logprobs, _IMPOSSIBLE_NATS))
+    return dataclasses.replace(trace, token_end=ends, token_logprob=stored_logprob(logprobs))
+
+
+def stored_logprob(logprobs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Log-probabilities as a cache stores them, shape (tokens,), nats: those of a probability of 0 are finite."""
+    return np.maximum(logprobs, np.float32(_IMPOSSIBLE_NATS))

@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from rbridge_traces.errors import CacheCorruptError
+from rbridge_traces.errors import CacheCorruptError, TraceError
 from rbridge_traces.schema import Trace
 
 SCHEMA_VERSION = 1
@@ -17,8 +17,10 @@ RESTORE = "restore the file, or import or score these traces again with --replac
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # a plain name: a manifest cannot point outside its folder
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ADDED = ("rows_with_spans", "rows_correct", "origin")  # keys that the first manifests of this version did not have
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
+    "int | None": (int, type(None)),
     "bool": (bool,),
     "str": (str,),
     "str | None": (str, type(None)),
@@ -44,6 +46,9 @@ class Manifest:
         created: ISO 8601, UTC.
         rows: traces.
         rows_with_confidence: traces that carry token confidences.
+        rows_with_spans: traces with marked regions.
+        rows_correct: traces whose final answer is right; None where that is not known of any.
+        origin: where the traces were fetched, with the revision: ``hf://datasets/NAME@SHA``.
         files: sha256 (hex) by file name, in the order of the rows.
     """
 
@@ -60,6 +65,9 @@ class Manifest:
     created: str
     rows: int
     rows_with_confidence: int
+    rows_with_spans: int = 0
+    rows_correct: int | None = None
+    origin: str | None = None
     files: dict[str, str]
 
     def to_json(self) -> str:
@@ -90,6 +98,8 @@ class Manifest:
                 "upgrade rbridge-tasks, or import or score these traces again with --replace"
             )
         for field in dataclasses.fields(cls):
+            if field.name in _ADDED and field.name not in values:
+                continue
             if field.name not in values:
                 raise CacheCorruptError(f"{where} lacks the key {field.name}; {RESTORE}")
             if type(values[field.name]) not in _JSON_TYPES[str(field.type)]:
@@ -103,7 +113,7 @@ class Manifest:
                 raise CacheCorruptError(
                     f"{where}: files has {name!r}: {digest!r}, expected a plain file name and its sha256; {RESTORE}"
                 )
-        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,21 @@ class TraceSet:
     manifest: Manifest
     traces: list[Trace]
     location: str
+
+    def only_correct(self) -> TraceSet:
+        """The traces whose final answer is right, under the same manifest.
+
+        Raises:
+            TraceError: of none of them it is known, or none is right.
+        """
+        kept = [trace for trace in self.traces if trace.correct]
+        if not kept:
+            known = any(trace.correct is not None for trace in self.traces)
+            why = "has the right answer" if known else "says whether its answer is correct"
+            raise TraceError(
+                f"no trace in {self.location} {why}; use all of them, or import traces with a field mapped to correct"
+            )
+        return TraceSet(self.manifest, kept, self.location)
 
 
 @dataclass(frozen=True)

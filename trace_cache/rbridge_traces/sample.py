@@ -36,8 +36,8 @@ class SampleCache:
         """The manifests of all benchmarks, in the order of ``BENCHMARKS``, or of one."""
         return [self.load(name).manifest for name in one_or_all(benchmark)]
 
-    def load(self, benchmark: str, source: str | None = None) -> TraceSet:
-        """Read the sample traces of a benchmark.
+    def load(self, benchmark: str, source: str | None = None, *, needs: str | None = None) -> TraceSet:  # noqa: ARG002
+        """Read the sample traces of a benchmark. There is one source, whatever is needed.
 
         Raises:
             CacheNotFoundError: a source other than ``sample``.
@@ -62,6 +62,7 @@ class SampleCache:
             created=_CREATED,
             rows=len(traces),
             rows_with_confidence=0,
+            rows_with_spans=sum(trace.spans is not None for trace in traces),
             files={name: digest},
         )
         return TraceSet(manifest, traces, SAMPLE)

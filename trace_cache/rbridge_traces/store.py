@@ -21,6 +21,9 @@ from rbridge_traces.table import from_parquet, to_parquet
 
 MANIFEST = "manifest.json"
 
+Needs = Literal["confidence", "spans"]
+"""What every trace of a source has to have for a purpose."""
+
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _OURS = re.compile(r"traces-[0-9a-f]{12}\.parquet|" + re.escape(files.PART) + ".*")
 
@@ -57,12 +60,14 @@ class TraceCache:
         """
         return [self._manifest(name, source) for name in one_or_all(benchmark) for source in self.sources(name)]
 
-    def load(self, benchmark: str, source: str | None = None) -> TraceSet:
+    def load(self, benchmark: str, source: str | None = None, *, needs: Needs | None = None) -> TraceSet:
         """Read the traces of a benchmark, checking every file against its checksum.
 
         Args:
             benchmark: one of ``BENCHMARKS``.
-            source: may be left out where the cache holds the benchmark from one source only.
+            source: may be left out where there is one to read: the sample does not count beside real traces, nor, where
+                others have it, a source without what is needed.
+            needs: what the traces are read for.
 
         Raises:
             CacheNotFoundError: no such benchmark or source here; lists what there is.
@@ -70,7 +75,7 @@ class TraceCache:
             TraceError: unknown benchmark, or several sources to choose from.
         """
         check_benchmark(benchmark)
-        source = self._only_source(benchmark) if source is None else _slug(source)
+        source = self._only_source(benchmark, needs) if source is None else _slug(source)
         folder = self._shown(benchmark, source)
         previous = None
         while True:
@@ -102,6 +107,7 @@ class TraceCache:
         decoding: str | None = None,
         licence: str | None = None,
         note: str | None = None,
+        origin: str | None = None,
         sample: bool = False,
         replace: bool = False,
     ) -> Manifest:
@@ -122,6 +128,7 @@ class TraceCache:
         check_benchmark(benchmark)
         _slug(source)
         _check_set(traces, benchmark)
+        graded = [trace.correct for trace in traces if trace.correct is not None]
         data = to_parquet(traces)
         digest = hashlib.sha256(data).hexdigest()
         manifest = Manifest(
@@ -137,6 +144,9 @@ class TraceCache:
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             rows=len(traces),
             rows_with_confidence=sum(trace.has_confidence for trace in traces),
+            rows_with_spans=sum(trace.spans is not None for trace in traces),
+            rows_correct=sum(graded) if graded else None,
+            origin=origin,
             files={f"traces-{digest[:12]}.parquet": digest},
         )
         try:
@@ -206,16 +216,20 @@ class TraceCache:
             raise CacheCorruptError(f"{where}: {error}; {RESTORE}") from error
         return traces
 
-    def _only_source(self, benchmark: str) -> str:
+    def _only_source(self, benchmark: str, needs: Needs | None) -> str:
         found = self.sources(benchmark)
         if not found:
             raise self._not_found(benchmark, None)
-        if len(found) > 1:
+        left = [self._manifest(benchmark, source) for source in found] if len(found) > 1 else []
+        left = [manifest for manifest in left if not manifest.sample] or left
+        left = [manifest for manifest in left if _serves(manifest, needs)] or left
+        if len(left) > 1:
+            names = [manifest.source for manifest in left]
             raise TraceError(
-                f"{self.root} holds {benchmark} from {len(found)} sources: {', '.join(found)}; choose one "
+                f"{self.root} holds {benchmark} from {len(names)} sources: {', '.join(names)}; choose one "
                 """with --source NAME, or --metadata '{"rbridge_source": "NAME"}' under lm_eval"""
             )
-        return found[0]
+        return left[0].source if left else found[0]
 
     def _not_found(self, benchmark: str, source: str | None) -> CacheNotFoundError:
         there = {name: found for name in BENCHMARKS if (found := self.sources(name))}
@@ -271,6 +285,11 @@ def _slug(source: str) -> str:
             f"{source!r} cannot name a source; use lower-case letters, digits, '.', '_' and '-', as in gpt-4o"
         )
     return source
+
+
+def _serves(manifest: Manifest, needs: Needs | None) -> bool:
+    having = {"confidence": manifest.rows_with_confidence, "spans": manifest.rows_with_spans, None: manifest.rows}
+    return having[needs] == manifest.rows
 
 
 def _check_set(traces: Sequence[Trace], benchmark: str) -> None:
