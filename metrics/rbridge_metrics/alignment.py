@@ -118,9 +118,9 @@ def letter_tokens(
     last[:-1] |= cut[1:]
     of_bytes = np.repeat(np.exp(logprobs), lengths)
     mean = np.add.reduceat(of_bytes, letter_byte_end - spelled) / spelled
-    whole = logprobs[np.searchsorted(byte_ends, letter_byte_end[last], side="left")]
+    stored = logprobs[np.searchsorted(byte_ends, letter_byte_end[last], side="left")]
     with np.errstate(divide="ignore"):  # servers report impossible tokens as -9999 or -inf; exp of either is 0
-        stored = np.where(cut[last], np.log(mean[last]), whole)
+        stored[cut[last]] = np.log(mean[cut])
     return (np.flatnonzero(last) + 1).astype(np.int32), stored.astype(np.float32)
 
 

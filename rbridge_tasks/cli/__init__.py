@@ -11,6 +11,7 @@ import typer
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks import __version__
+from rbridge_tasks.cli import build, publish, pull, score, show  # noqa: F401  # each adds its commands to "traces"
 from rbridge_tasks.cli.traces import traces
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""``rbridge traces``: look at, import, check and score the traces in a cache."""
+"""``rbridge traces``: list, import, check and remove the traces in a cache. Other commands have their own modules."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import typer
 from rbridge_metrics.errors import RBridgeError
 
 if TYPE_CHECKING:
-    from rbridge_traces import Manifest, TraceCache
+    from rbridge_traces import TraceCache
 
-traces = typer.Typer(
-    help="Reasoning traces of frontier models: list, show, import, verify, score.", no_args_is_help=True
-)
+traces = typer.Typer(help="Reasoning traces of frontier models: get, list, show, score, publish.", no_args_is_help=True)
 
 _Cache = Annotated[
     str | None,
@@ -23,6 +21,9 @@ _Cache = Annotated[
 ]
 _Benchmark = Annotated[str, typer.Option("--benchmark", "-b", help="math500, mmlu_pro_stem, gsm8k, arc_challenge, ...")]
 _Replace = Annotated[bool, typer.Option("--replace", help="Write over what the cache holds under that name.")]
+_OnlyCorrect = Annotated[
+    bool, typer.Option("--only-correct", help="Leave out traces whose final answer is not known to be right.")
+]
 
 
 class UsageError(RBridgeError):
@@ -33,66 +34,34 @@ class UsageError(RBridgeError):
 def list_sources(cache: _Cache = None) -> None:
     """List what the cache holds."""
     from rich.table import Table
+    from rich.text import Text
 
+    from rbridge_tasks.cli.shades import visible
     from rbridge_traces import resolve_cache
 
     resolved = resolve_cache(cache)
     manifests = resolved.cache.manifests()
-    table = Table("benchmark", "source", "traces", "with confidence", "written by", "confidence of", "created")
+    columns = ("benchmark", "source", "traces", "with confidence", "correct", "spans", "written by", "confidence of")
+    table = Table(*columns, "origin", "created")
     for found in manifests:
-        table.add_row(
+        cells = (
             found.benchmark,
             found.source + (" (SAMPLE)" if found.sample and found.source != "sample" else ""),
             str(found.rows),
             str(found.rows_with_confidence),
+            "?" if found.rows_correct is None else str(found.rows_correct),
+            str(found.rows_with_spans or "-"),
             found.frontier_model or "?",
             found.confidence_model or "-",
+            _short(found.origin or "-"),
             found.created,
         )
+        table.add_row(*(Text(visible(cell)) for cell in cells))
     console = _console()
     console.print(f"{_where(resolved.cache)} ({resolved.origin})", soft_wrap=True)
     if any(found.sample for found in manifests):
         console.print("These are sample traces, for trying the tool. They are not a benchmark.")
     console.print(table if manifests else "no traces")
-
-
-@traces.command()
-def show(
-    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. gsm8k.")],
-    item_id: Annotated[str | None, typer.Argument(help="Item; default: the first.")] = None,
-    source: Annotated[str | None, typer.Option(help="Which source, where the cache holds several.")] = None,
-    cache: _Cache = None,
-) -> None:
-    """Print one trace: its question, its text with marked spans underlined, its answer."""
-    from rich.text import Text
-
-    from rbridge_traces import resolve_cache
-
-    found = resolve_cache(cache).cache.load(benchmark, source)
-    by_id = {trace.item_id: trace for trace in found.traces}
-    if item_id is not None and item_id not in by_id:
-        raise UsageError(
-            f"{found.location} has no item {item_id!r}; it has {len(by_id)}, such as {', '.join([*by_id][:3])}"
-        )
-    trace = by_id[item_id] if item_id is not None else found.traces[0]
-    console = _console()
-    sample = "  [SAMPLE, not a benchmark]" if found.manifest.sample else ""
-    console.print(Text(f"{trace.benchmark}/{trace.item_id} from {found.manifest.source}{sample}", style="bold"))
-    console.print(Text(trace.question))
-    for choice in trace.choices or ():
-        console.print(Text(f"  {choice.label}. {choice.text}"))
-    text = Text("\n" + trace.trace + "\n")
-    for start, end in trace.spans or ():
-        text.stylize("underline", start + 1, end + 1)
-    console.print(text)
-    console.print(Text(f"final answer: {trace.final_answer}   gold: {trace.gold}"))
-    if trace.token_logprob is None:
-        console.print("no token confidences; give it some with: rbridge traces score")
-    else:
-        import numpy as np
-
-        mean = float(np.exp(trace.token_logprob).mean())
-        console.print(f"{trace.token_logprob.size} frontier tokens, mean confidence {mean:.3f}")
 
 
 @traces.command("import")
@@ -140,6 +109,25 @@ def import_file(
         )
 
 
+@traces.command("rm")
+def remove_source(
+    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. gsm8k.")],
+    source: Annotated[str, typer.Argument(help="Source, as ls lists it.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    cache: _Cache = None,
+) -> None:
+    """Remove a source from the cache, e.g. scored sample traces once real ones are there."""
+    from rbridge_traces import check_benchmark
+
+    check_benchmark(benchmark)
+    target = _writable(cache)
+    what = f"{benchmark} from {source} in {target.root}"
+    if not yes and source in target.sources(benchmark):
+        typer.confirm(f"remove {what}?", abort=True)
+    target.remove(benchmark, source)
+    typer.echo(f"removed {what}")
+
+
 @traces.command()
 def verify(
     benchmark: Annotated[str | None, typer.Argument(help="Only this benchmark.")] = None, cache: _Cache = None
@@ -157,78 +145,6 @@ def verify(
         typer.echo(f"{name}: ok, {rows} traces" if result.problem is None else f"{name}: WRONG, {result.problem}")
     if any(result.problem for result in results):
         raise typer.Exit(1)
-
-
-@traces.command()
-def score(
-    benchmark: Annotated[str, typer.Option("--benchmark", "-b", help="One benchmark, or all that are there.")],
-    model: Annotated[str, typer.Option(help="Local folder or Hub name of the causal LM whose confidences to take.")],
-    revision: Annotated[str | None, typer.Option(help="Revision on the Hub.")] = None,
-    num_fewshot: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 5,
-    batch_size: Annotated[str, typer.Option(help="Traces in a batch, or auto.")] = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: a GPU if there is one.")] = None,
-    dtype: Annotated[str, typer.Option(help="Weights as float32, bfloat16, ... Default: as saved.")] = "auto",
-    source: Annotated[str | None, typer.Option(help="Which source to read, where there are several.")] = None,
-    read_from: Annotated[
-        str | None, typer.Option("--from", help="Read traces from here instead: a cache, or sample.")
-    ] = None,
-    save_as: Annotated[str | None, typer.Option("--as", help="Name to write under. Default: the source's own.")] = None,
-    replace: _Replace = False,
-    cache: _Cache = None,
-) -> None:
-    """Give traces the confidences of a local causal LM, by teacher forcing, and note its name in the manifest."""
-    from rbridge_tasks.teacher_forcing import add_confidence, load_scorer
-    from rbridge_traces import TraceCache, resolve_cache
-
-    reading = resolve_cache(read_from or cache).cache
-    target = reading if isinstance(reading, TraceCache) and read_from is None else _writable(cache)
-    names = [found.benchmark for found in reading.manifests()] if benchmark == "all" else [benchmark]
-    sets = [reading.load(name, source) for name in dict.fromkeys(names)]
-    if not sets:
-        raise UsageError(f"nothing to score: {_where(reading)} holds no traces")
-    for found in sets:
-        held, name = found.manifest, save_as or found.manifest.source
-        in_place = target is reading and name == held.source
-        taken = held.rows_with_confidence if in_place else name in target.sources(held.benchmark)
-        if taken and not replace:
-            raise UsageError(
-                f"{target.root} already holds {held.benchmark} from {name}{' with confidences' * in_place}; "
-                "keep it and write under another name with --as NAME, or write over it with --replace"
-            )
-    scorer = load_scorer(model, revision=revision, device=device, dtype=dtype, batch_size=batch_size)
-    for found in sets:
-        held = found.manifest
-        scored = add_confidence(found.traces, scorer, num_fewshot=num_fewshot)
-        name = save_as or held.source
-        manifest = target.write(
-            scored,
-            benchmark=held.benchmark,
-            source=name,
-            frontier_model=held.frontier_model,
-            confidence_model=model if revision is None else f"{model}@{revision}",
-            prompt=held.prompt,
-            decoding=held.decoding,
-            licence=held.licence,
-            note=_note(held, num_fewshot),
-            sample=held.sample,
-            replace=replace or (target is reading and name == held.source),
-        )
-        typer.echo(
-            f"{manifest.rows} traces of {manifest.benchmark} in {target.root} as {manifest.source}, "
-            f"confidences of {manifest.confidence_model}, mean {_mean_confidence(scored):.3f}"
-        )
-
-
-def _note(held: Manifest, num_fewshot: int) -> str:
-    how = f"confidences by teacher forcing, {num_fewshot}-shot"
-    kept = [part for part in (held.note or "").split("; ") if part and not part.startswith("confidences by")]
-    return "; ".join([*kept, how])
-
-
-def _mean_confidence(scored: list[Any]) -> float:
-    import numpy as np
-
-    return float(np.exp(np.concatenate([trace.token_logprob for trace in scored])).mean())
 
 
 def _writable(cache: str | None) -> TraceCache:
@@ -256,6 +172,11 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
 def _slug(file: str) -> str:
     stem = re.sub(r"(\.(gz|json|jsonl|parquet))+$", "", Path(file).name.lower())
     return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("-._") or "imported"
+
+
+def _short(origin: str) -> str:
+    """An origin with the commit cut to what tells it from others: ``trillionlabs/rBridge@1a2b3c4``."""
+    return re.sub(r"^hf://datasets/(.+@[0-9a-f]{7})[0-9a-f]*$", r"\1", origin)
 
 
 def _where(cache: Any) -> str:

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from rbridge_metrics import (
     AlignmentError,
     frontier_tokens,
+    letter_bytes,
     letter_confidence,
+    letter_tokens,
     span_overlap,
     token_confidence,
 )
@@ -73,6 +75,13 @@ def test_letters_at_the_edges_of_utf8_lengths_get_their_own_bytes() -> None:
     np.testing.assert_allclose(letter_confidence(ends, logprob), by_hand, rtol=1e-6)
 
 
+def test_escaped_letter_takes_the_mean_of_the_bytes_that_spell_it() -> None:
+    """``x\\u00e9y`` as ``x|\\u0|0e9y`` at 0.9, 0.6, 0.2: letters 0.9, (3 * 0.6 + 3 * 0.2) / 6 = 0.4, 0.2."""
+    ends, logprob = letter_tokens([1, 6, 1], [1, 4, 8], np.log([0.9, 0.6, 0.2]))
+    assert ends.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(letter_confidence(ends, logprob), [0.9, 0.4, 0.2], rtol=1e-7)
+
+
 def test_equal_letters_give_exactly_equal_tokens() -> None:
     """0.1 + 0.1 + 0.1 is not 3 * 0.1 in floats; tokens of one to nine such letters all get 0.1 nevertheless."""
     ends = np.cumsum(np.arange(1, 10))
@@ -123,6 +132,35 @@ def test_frontier_tokens_equal_the_byte_loop(data: st.DataObject, text: str) -> 
     expected = np.array(reference.letter_confidence_from_bytes(text, byte_end, logprob))
     per_letter = np.repeat(stored.astype(np.float64), np.diff(ends, prepend=0))
     assert (np.abs(found - expected) <= float32_tolerance(per_letter) * expected + 1e-300).all()
+
+
+@cases(200)
+@given(st.data(), st.lists(st.integers(1, 12), min_size=1, max_size=30))
+def test_letters_of_any_spelling_equal_the_byte_loop(data: st.DataObject, spelled: list[int]) -> None:
+    """Letters spelled in any number of bytes, cut at any of them: each keeps the mean probability of its bytes.
+
+    An entry ends where a token does, or around a letter that a token end cuts, and nowhere else.
+    """
+    byte_end = data.draw(cuts(sum(spelled)))
+    logprob = data.draw(st.lists(logprobs(), min_size=len(byte_end), max_size=len(byte_end)))
+    ends, stored = letter_tokens(spelled, byte_end, logprob)
+    of_bytes = reference.letter_confidence(byte_end, logprob)
+    letter_end = np.cumsum(spelled).tolist()
+    letters = list(zip([0, *letter_end], letter_end, strict=False))
+    expected = np.array([math.fsum(of_bytes[start:end]) / (end - start) for start, end in letters])
+    per_letter = np.repeat(stored.astype(np.float64), np.diff(ends, prepend=0))
+    found = letter_confidence(ends, stored)
+    assert (np.abs(found - expected) <= float32_tolerance(per_letter) * expected + 1e-300).all()
+    cut = [any(start < end < stop for end in byte_end) for start, stop in letters]
+    needed = [stop in byte_end or cut[at] or cut[at + 1] for at, (_, stop) in enumerate(letters[:-1])]
+    assert ends.tolist() == [at + 1 for at, ends_here in enumerate([*needed, True]) if ends_here]
+
+
+@cases(100)
+@given(texts())
+def test_letter_bytes_are_those_of_utf8(text: str) -> None:
+    """Each letter counts as many bytes as encoding it alone gives."""
+    assert letter_bytes(text).tolist() == [len(letter.encode()) for letter in text]
 
 
 @cases(500)
@@ -270,6 +308,17 @@ MISSING: Any = None  # what a null in JSON becomes
         pytest.param(lambda: frontier_tokens("", [], []), id="empty trace"),
         pytest.param(lambda: frontier_tokens("", [0], [-0.5]), id="empty trace with an empty token"),
         pytest.param(lambda: frontier_tokens("a\ud800", [1, 4], [-0.5, -0.5]), id="half a surrogate pair"),
+        pytest.param(lambda: letter_bytes(""), id="bytes of no letters"),
+        pytest.param(lambda: letter_bytes("a\udc00"), id="bytes of half a surrogate pair"),
+        pytest.param(lambda: letter_tokens([], [], []), id="no spelled letters and no tokens"),
+        pytest.param(lambda: letter_tokens([], [0], [-0.5]), id="no spelled letters"),
+        pytest.param(lambda: letter_tokens([1, 0, 1], [2], [-0.5]), id="letter spelled by no bytes"),
+        pytest.param(lambda: letter_tokens([3, -1], [2], [-0.5]), id="letter spelled by fewer than no bytes"),
+        pytest.param(lambda: letter_tokens([1.5, 0.5], [2], [-0.5]), id="letter spelled by half a byte"),
+        pytest.param(lambda: letter_tokens([[1, 1]], [2], [-0.5]), id="letters of two traces spelled"),
+        pytest.param(lambda: letter_tokens([6, 1], [6], [-0.5]), id="tokens stop before the last spelled letter"),
+        pytest.param(lambda: letter_tokens([6, 1], [6, 8], [-0.5, -0.5]), id="tokens run over the spelled letters"),
+        pytest.param(lambda: letter_tokens([6, 1], [7], [NAN]), id="log-probability of a spelled letter is NaN"),
         pytest.param(lambda: token_confidence([0.5, NAN], [0], [1]), id="letter confidence is NaN"),
         pytest.param(lambda: token_confidence([0.5, INF], [0], [1]), id="letter confidence is infinite"),
         pytest.param(lambda: token_confidence([0.5, -0.7], [0], [1]), id="log-probabilities given as confidences"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -91,7 +92,7 @@ def test_the_table_shows_every_benchmark_and_a_mean(group_run: tuple[str, Path])
         assert f"rbridge_{benchmark} (sample)" in table
     assert "rbridge (sample)" in table
     results = results_of(out)
-    metrics = ("rbridge_nll", "rbridge_bits_per_byte", "trace_nll", "trace_bits_per_byte")
+    metrics = ("rbridge_nll", "rbridge_bits_per_byte", "rbridge_span_nll", "trace_nll", "trace_bits_per_byte")
     for metric in metrics:
         values = [results["results"][f"rbridge_{benchmark}"][f"{metric},none"] for benchmark in BENCHMARKS]
         assert results["groups"]["rbridge"][f"{metric},none"] == pytest.approx(np.mean(values))
@@ -152,6 +153,22 @@ def test_any_weighting_can_be_recomputed_from_the_samples_alone(group_run: tuple
     assert all(0 < weights.mean() < 1 for weights in spans)
 
 
+def test_the_span_metric_comes_beside_the_others(group_run: tuple[str, Path]) -> None:
+    """Where all traces have spans: the NLL of the tokens in them, over all tokens; in every sample and every row."""
+    assert "rbridge_span_nll" in group_run[0]
+    for benchmark in BENCHMARKS:
+        expected = []
+        for sample in samples_of(group_run[1], f"rbridge_{benchmark}"):
+            scores, spans = scores_of(sample), sample["doc"]["spans"]
+            tokens = zip(scores.token_start, scores.token_end, scores.nll, strict=True)
+            marked = [nll for start, end, nll in tokens if any(start < last and first < end for first, last in spans)]
+            assert 0 < len(marked) < scores.nll.size
+            expected.append(sum(marked) / scores.nll.size)
+            assert sample["rbridge_span_nll"] == pytest.approx(expected[-1], rel=1e-6)
+        row = results_of(group_run[1])["results"][f"rbridge_{benchmark}"]
+        assert row["rbridge_span_nll,none"] == pytest.approx(np.mean(expected), rel=1e-6)
+
+
 def test_samples_hold_the_arrays_once_and_compactly(group_run: tuple[str, Path]) -> None:
     """One line a sample, the arrays in it a single time, under resps."""
     (file,) = group_run[1].rglob("samples_rbridge_gsm8k_*.jsonl")
@@ -204,6 +221,57 @@ def test_weights_over_the_test_set_and_from_spans(
         assert found["rbridge_nll_stderr,none"] == pytest.approx(
             np.std(expected, ddof=1) / len(expected) ** 0.5, rel=1e-3
         )
+
+
+@pytest.fixture(scope="module")
+def graded(cache: Path, home: Path) -> Path:
+    """A cache of which every other trace is right; one of the wrong ones has no spans."""
+    held = TraceCache(str(cache)).load("gsm8k")
+    traces = [dataclasses.replace(trace, correct=i % 2 == 0) for i, trace in enumerate(held.traces)]
+    traces[1] = dataclasses.replace(traces[1], spans=None)
+    folder = home / "graded"
+    TraceCache(str(folder)).write(traces, benchmark="gsm8k", source="graded", confidence_model="tiny")
+    TraceCache(str(folder)).write(
+        TraceCache(str(cache)).load("csqa").traces, benchmark="csqa", source="graded", confidence_model="tiny"
+    )
+    return folder
+
+
+def test_only_correct_traces_are_scored_where_asked_for(
+    checkpoint: Path, graded: Path, home: Path, tmp_path: Path
+) -> None:
+    """The option filters before any model runs, says so in the results, and the scores are those of the rest."""
+    options = {"rbridge_cache": str(graded), "rbridge_only_correct": True}
+    result = lm_eval(
+        checkpoint, "rbridge_gsm8k", "--num_fewshot", "0", "--metadata", json.dumps(options),
+        "--output_path", str(tmp_path), "--log_samples", cwd=home,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    kept = [trace.item_id for trace in TraceCache(str(graded)).load("gsm8k").only_correct().traces]
+    samples = samples_of(tmp_path, "rbridge_gsm8k")
+    assert [sample["doc"]["item_id"] for sample in samples] == kept
+    results = results_of(tmp_path)
+    provenance = results["configs"]["rbridge_gsm8k"]["metadata"]["rbridge_traces"]
+    assert (provenance["only_correct"], provenance["traces"]) == (True, len(kept))
+    row = results["results"]["rbridge_gsm8k"]
+    assert row["rbridge_nll,none"] == pytest.approx(np.mean([sample["rbridge_nll"] for sample in samples]))
+    assert row["rbridge_span_nll,none"] > 0  # the trace without spans is not among them
+
+
+def test_the_span_metric_is_absent_where_a_trace_has_no_spans(
+    checkpoint: Path, graded: Path, home: Path, tmp_path: Path
+) -> None:
+    """No mean over a part of the traces: the row is missing for that benchmark, and stays for the other."""
+    result = lm_eval(
+        checkpoint, "rbridge_gsm8k,rbridge_csqa", "--num_fewshot", "0", "--output_path", str(tmp_path),
+        "--log_samples", cwd=home, RBRIDGE_CACHE=str(graded),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    results = results_of(tmp_path)["results"]
+    assert not any(metric.startswith("rbridge_span_nll") for metric in results["rbridge_gsm8k"])
+    assert results["rbridge_gsm8k"]["rbridge_nll,none"] > 0
+    assert results["rbridge_csqa"]["rbridge_span_nll,none"] > 0
+    assert not any("rbridge_span_nll" in sample for sample in samples_of(tmp_path, "rbridge_gsm8k"))
 
 
 def the_error(result: subprocess.CompletedProcess[str]) -> str:
@@ -260,6 +328,8 @@ def test_nan_logits_are_one_line_and_no_number(checkpoint: Path, cache: Path, ho
     [
         (["--metadata", '{"rbridge_wieghts": "none"}'], "rbridge_wieghts"),
         (["--metadata", '{"rbridge_weights": "magic"}'], "magic"),
+        (["--metadata", '{"rbridge_only_correct": "yes"}'], "rbridge_only_correct is 'yes'; write true or false"),
+        (["--metadata", '{"rbridge_only_correct": true}'], "says whether its answer is correct"),
         (["--metadata", '{"rbridge_cache": "/nowhere/at/all"}'], "/nowhere/at/all"),
         (["--metadata", '{"rbridge_weights": "none"}', "--num_fewshot", "9"], "--num_fewshot 9"),
     ],

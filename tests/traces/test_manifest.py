@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbridge_traces import CacheCorruptError, Manifest
+from rbridge_traces import CacheCorruptError, Manifest, TraceCache
 
 from ..metrics.strategies import cases, texts
-from .support import complaint
+from .support import complaint, version, words, write
 
 WHERE = "/cache/gsm8k/gpt-4o/manifest.json"
 MANIFEST = Manifest(
@@ -41,9 +42,10 @@ def test_keys_of_a_later_version_are_ignored() -> None:
     assert Manifest.from_json(json.dumps(values), where=WHERE) == MANIFEST
 
 
-@pytest.mark.parametrize(
-    "key", [field.name for field in dataclasses.fields(Manifest) if field.name != "schema_version"]
-)
+MAY_BE_ABSENT = {"rows_with_spans", "rows_correct", "origin"}
+
+
+@pytest.mark.parametrize("key", [f.name for f in dataclasses.fields(Manifest) if f.name not in MAY_BE_ABSENT])
 def test_a_missing_key_is_named(key: str) -> None:
     """A manifest without one of its keys is refused, with the name of the key and of the file."""
     values = json.loads(MANIFEST.to_json())
@@ -52,9 +54,24 @@ def test_a_missing_key_is_named(key: str) -> None:
     assert message.startswith(f"{WHERE} lacks the key {key};")
 
 
+def test_a_manifest_from_before_a_key_was_added_is_read(tmp_path: Path) -> None:
+    """A cache written by the first version loads: what its manifest does not say counts as not known."""
+    cache = TraceCache(str(tmp_path))
+    write(cache, version("old"))
+    file = tmp_path / "gsm8k" / "gpt-4o" / "manifest.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in values.items() if key not in MAY_BE_ABSENT}))
+    found = cache.load("gsm8k", needs="spans")
+    assert words(found.traces) == {"old"}
+    held = found.manifest
+    assert (held.rows_with_spans, held.rows_correct, held.origin, held.schema_version) == (0, None, None, 1)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
+        ("rows_correct", 1.5, "rows_correct is 1.5, expected int | None"),
+        ("origin", 7, "origin is 7, expected str | None"),
         ("rows", "3", "rows is '3', expected int"),
         ("rows", True, "rows is True, expected int"),
         ("sample", 0, "sample is 0, expected bool"),

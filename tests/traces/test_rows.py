@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_traces import TraceImportError, read_rows
+from rbridge_traces.rows import numbered_rows
 
 from ..metrics.strategies import cases, texts
 from .support import complaint
@@ -149,3 +151,38 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     """A folder is one line with the system's reason."""
     assert complaint(lambda: list(read_rows(str(tmp_path)))).startswith(f"cannot read {tmp_path}: ")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_lines_are_read_as_they_are_asked_for(tmp_path: Path, zipped: bool) -> None:
+    """The first rows of a file come before its end is read, which here is damaged; then the damage is named."""
+    data = b"".join(b'{"a": %d}\n' % number for number in range(200_000))
+    path = tmp_path / "long.jsonl"
+    path.write_bytes(gzip.compress(data)[:-50_000] if zipped else data + b"\xff\n")
+    rows = read_rows(str(path))
+    assert [next(rows) for _ in range(3)] == [{"a": 0}, {"a": 1}, {"a": 2}]
+    message = complaint(lambda: list(rows), error=TraceImportError)
+    assert message.startswith(f"{path} is a damaged gzip file" if zipped else f"{path} is not UTF-8 text (byte ")
+
+
+def test_reading_a_long_file_takes_little_memory(tmp_path: Path) -> None:
+    """A file of 40 MB goes through less than 4 MB of memory, one line at a time."""
+    path = tmp_path / "long.jsonl"
+    path.write_bytes((b'{"a": "' + b"x" * 4000 + b'"}\n') * 10_000)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_rows(str(path))) == 10_000
+        assert tracemalloc.get_traced_memory()[1] < 4e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_rows_are_numbered_by_line_or_entry(tmp_path: Path) -> None:
+    """Blank lines count as lines; entries of an array and rows of a Parquet file count from 1."""
+    for form, numbers in (
+        ("JSON Lines with blank lines and CRLF", [2, 4]),
+        ("JSON array", [1, 2]),
+        ("Parquet", [1, 2]),
+    ):
+        (tmp_path / "rows").write_bytes(FORMS[form](ROWS))
+        assert [number for number, _ in numbered_rows(str(tmp_path / "rows"))] == numbers

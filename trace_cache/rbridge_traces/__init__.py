@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from rbridge_traces.confidence import with_confidence
     from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, TraceImportError
     from rbridge_traces.extraction import MalformedCompletionError, Reasoning, extract_reasoning, parse_completion
+    from rbridge_traces.hub_push import Pushed, push
     from rbridge_traces.importer import ImportReport, import_traces
     from rbridge_traces.manifest import Manifest, TraceSet, VerifiedSource
+    from rbridge_traces.publish import Publication, export, import_export, publication
+    from rbridge_traces.questions import Question, load_questions
+    from rbridge_traces.resolve import ResolvedCache, resolve_cache, user_cache_dir
     from rbridge_traces.rows import read_rows
     from rbridge_traces.sample import SampleCache, few_shot_examples
     from rbridge_traces.schema import BENCHMARKS, Choice, Trace, check_benchmark
     from rbridge_traces.spans import parse_spans
-    from rbridge_traces.store import ResolvedCache, TraceCache, resolve_cache, user_cache_dir
+    from rbridge_traces.store import TraceCache
     from rbridge_traces.table import arrow_schema, from_table, to_table
 
 __all__ = [
@@ -39,6 +43,9 @@ __all__ = [
     "MalformedCompletionError",
     "Manifest",
     "NoLogprobsError",
+    "Publication",
+    "Pushed",
+    "Question",
     "Reasoning",
     "ResolvedCache",
     "SampleCache",
@@ -52,12 +59,17 @@ __all__ = [
     "check_benchmark",
     "completion_of_choice",
     "completion_of_tokens",
+    "export",
     "extract_reasoning",
     "few_shot_examples",
     "from_table",
+    "import_export",
     "import_traces",
+    "load_questions",
     "parse_completion",
     "parse_spans",
+    "publication",
+    "push",
     "read_rows",
     "resolve_cache",
     "to_table",
@@ -76,13 +88,17 @@ _MODULES = {
     "confidence": ("with_confidence",),
     "errors": ("CacheCorruptError", "CacheNotFoundError", "TraceError", "TraceImportError"),
     "extraction": ("MalformedCompletionError", "Reasoning", "extract_reasoning", "parse_completion"),
+    "hub_push": ("Pushed", "push"),
     "importer": ("ImportReport", "import_traces"),
     "manifest": ("Manifest", "TraceSet", "VerifiedSource"),
+    "publish": ("Publication", "export", "import_export", "publication"),
+    "questions": ("Question", "load_questions"),
+    "resolve": ("ResolvedCache", "resolve_cache", "user_cache_dir"),
     "rows": ("read_rows",),
     "sample": ("SampleCache", "few_shot_examples"),
     "schema": ("BENCHMARKS", "Choice", "Trace", "check_benchmark"),
     "spans": ("parse_spans",),
-    "store": ("ResolvedCache", "TraceCache", "resolve_cache", "user_cache_dir"),
+    "store": ("TraceCache",),
     "table": ("arrow_schema", "from_table", "to_table"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -2,25 +2,26 @@
 
 The Chat Completions layout has ``{token, logprob, bytes}`` for each token, the legacy completions layout three lists. A
 token is known by its bytes: a character may be spread over several. Servers that send text only write such parts as
-U+FFFD; then the tokens of that stretch are taken to share its bytes evenly.
+U+FFFD, and ``rbridge_traces.replaced`` finds their place.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rbridge_traces.errors import TraceError
+from rbridge_traces.replaced import PART, PartedError, parted, replaced_ends
 
-_PART = "\ufffd"  # what a server shows for a token that holds only part of a character
-_BYTES_NOTATION = re.compile(r"bytes:((?:\\x[0-9a-fA-F]{2})+)")  # legacy completions write such a token b"\xe2" like so
-_AFTER_TEXT = re.compile(r"\s*(<[^<>]+>|\[[A-Z_]+\])*\s*", re.ASCII)  # end-of-text tokens, which the text leaves out
+_HALF = re.compile("[\ud800-\udfff]")
+# Legacy completions write a token that is not UTF-8 as Python writes its bytes: ``bytes: \xe2\x80``.
+_BYTES_NOTATION = re.compile(r"bytes:(?=.*\\x)((?:[ -\[\]-~]|\\[\\'ntr]|\\x[0-9a-fA-F]{2})+)")
+_AFTER_TEXT = re.compile(r"(\s|<[^<>]+>|\[[A-Z_]+\])*")  # end-of-text tokens, which the text leaves out
 
 
 class CompletionError(TraceError):
@@ -65,10 +66,13 @@ def completion_of_choice(choice: Mapping[str, Any]) -> Completion:
     if not isinstance(logprobs, Mapping) or not (logprobs.get("content") or logprobs.get("tokens")):
         raise NoLogprobsError("the answer has no log-probabilities")
     if entries := logprobs.get("content"):
-        pieces = [_token_bytes(entry.get("token"), entry.get("bytes")) for entry in entries]
-        values = [entry.get("logprob") for entry in entries]
+        try:
+            pieces = [token_bytes(entry.get("token"), entry.get("bytes")) for entry in entries]
+            values = [entry.get("logprob") for entry in entries]
+        except AttributeError:
+            raise CompletionError("its log-probabilities are not a list of objects {token, logprob, bytes}") from None
     else:
-        pieces = [_token_bytes(token, None) for token in logprobs["tokens"]]
+        pieces = [token_bytes(token, None) for token in logprobs["tokens"]]
         values = logprobs.get("token_logprobs") or []
     return completion_of_tokens(pieces, values, text=text)
 
@@ -91,92 +95,115 @@ def completion_of_tokens(
     if not len(pieces) or len(pieces) != len(logprobs):
         raise CompletionError(f"{len(pieces)} tokens but {len(logprobs)} log-probabilities; one of each is needed")
     try:
-        values = np.array([np.nan if value is None else value for value in logprobs], dtype=np.float64)
-    except (TypeError, ValueError):
-        raise CompletionError("a log-probability is not a number; export them as numbers in nats") from None
+        values = np.array(logprobs, dtype=np.float64)  # None becomes NaN
+    except (TypeError, ValueError, OverflowError):
+        values = np.empty(0)
+    if values.shape != (len(pieces),):
+        raise CompletionError("a log-probability is not a number; export them as numbers in nats")
     spelled = b"".join(pieces)
-    ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+    shared = pieces if PART.encode() in spelled else _held_back(pieces)
+    ends = np.cumsum([len(piece) for piece in shared], dtype=np.int64)
     if text is None:
         try:
             return Completion(spelled.decode("utf-8"), ends, values)
         except UnicodeDecodeError as error:
             raise CompletionError(f"the tokens do not spell UTF-8 text (byte {error.start}); is one missing?") from None
     try:
-        wanted = text.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise CompletionError(f"the answer holds half a surrogate pair at letter {error.start}") from None
+    return _fitted(pieces, Completion(text, ends, values))
+
+
+def _fitted(pieces: Sequence[bytes], whole: Completion) -> Completion:
+    """Count the token ends of a completion from the beginning of its text, which the tokens have to spell."""
+    spelled, wanted = b"".join(pieces), whole.text.encode()
     before = spelled.find(wanted)
-    if before >= 0 and not spelled[:before].strip():
+    if before >= 0 and not spelled[:before].decode("utf-8", errors="replace").strip():
         behind = spelled[before + len(wanted) :].decode("utf-8", errors="replace")
         if _AFTER_TEXT.fullmatch(behind):
-            return _cut(Completion(text, ends - before, values), len(wanted))
-    if _PART.encode() in spelled:
-        shared = _shared_ends([piece.decode("utf-8", errors="replace") for piece in pieces], text)
-        if shared is not None:
-            return _cut(Completion(text, shared, values), len(wanted))
-    raise CompletionError(_parting(spelled, wanted))
+            return _cut(Completion(whole.text, whole.token_byte_end - before, whole.token_logprob), len(wanted))
+    tokens = [piece.decode("utf-8", errors="replace") for piece in pieces]
+    leading, trailing = _around(tokens, whole.text)
+    around = leading + whole.text + trailing
+    text_only = "".join(tokens).encode() == spelled  # of a server that sends bytes, those of a part are not UTF-8
+    try:
+        if not text_only or PART.encode() not in spelled + wanted:
+            raise parted(spelled.decode("utf-8", errors="backslashreplace"), around)
+        ends = replaced_ends(tokens, around)
+    except PartedError as error:
+        raise CompletionError(str(error)) from None
+    return _cut(Completion(whole.text, ends - len(leading.encode()), whole.token_logprob), len(wanted))
+
+
+def _held_back(pieces: Sequence[bytes]) -> Sequence[bytes]:
+    """Give tokens without bytes their share of the character that they begin.
+
+    vLLM shows a token that ends within a character as nothing, and its bytes with the token that completes it. Which
+    bytes are whose is lost: all up to the end of that character are shared evenly.
+    """
+    if all(pieces):
+        return pieces
+    shared, empty = list(pieces), 0
+    for number, piece in enumerate(pieces):
+        if not piece:
+            empty += 1
+            continue
+        if empty and (begun := _first_long_letter(piece)):
+            edges = [begun * share // (empty + 1) for share in range(empty + 1)]
+            parts = [piece[start:end] for start, end in zip(edges, [*edges[1:], len(piece)], strict=True)]
+            shared[number - empty : number + 1] = parts
+        empty = 0
+    return shared
+
+
+def _first_long_letter(piece: bytes) -> int:
+    """Bytes up to the end of the first letter of several bytes; 0 where there is none, or the piece is no text."""
+    try:
+        text = piece.decode("utf-8")
+    except UnicodeDecodeError:
+        return 0
+    first = next((number for number, letter in enumerate(text) if not letter.isascii()), None)
+    return 0 if first is None else len(text[: first + 1].encode())
+
+
+def _around(tokens: Sequence[str], text: str) -> tuple[str, str]:
+    """White space before the text, and white space and end-of-text tokens behind it, that only the tokens have."""
+    spelled = "".join(tokens)
+    leading = spelled[: len(spelled) - len(spelled.lstrip())].removesuffix(text[: len(text) - len(text.lstrip())])
+    first = len(tokens)
+    while first and _AFTER_TEXT.fullmatch(tokens[first - 1]):
+        first -= 1
+    behind = "".join(tokens[first:])
+    return leading, next(
+        behind[own:]
+        for own in range(len(behind), -1, -1)
+        if text.endswith(behind[:own]) and _AFTER_TEXT.fullmatch(behind[own:])
+    )
 
 
 def _cut(whole: Completion, n_bytes: int) -> Completion:
     """Leave out the tokens that lie wholly before or behind the text."""
     ends = whole.token_byte_end
-    first = int(np.searchsorted(ends, 0, side="right"))
-    last = int(np.searchsorted(ends, n_bytes, side="left")) + 1
-    return Completion(whole.text, ends[first:last].clip(0, n_bytes), whole.token_logprob[first:last])
+    first, last = np.searchsorted(ends, (1, n_bytes))
+    return Completion(whole.text, np.minimum(ends[first : last + 1], n_bytes), whole.token_logprob[first : last + 1])
 
 
-def _token_bytes(token: object, raw: object) -> bytes:
-    """The bytes of a token: as sent, else those of its text."""
-    if isinstance(raw, Iterable) and not isinstance(raw, str):
+def token_bytes(token: object, raw: object) -> bytes:
+    """The bytes of a token: as sent, else those of its text.
+
+    Raises:
+        CompletionError: neither is usable.
+    """
+    if raw is not None and not isinstance(raw, str):
         try:
-            return bytes(raw)
+            sent = bytes(raw if isinstance(raw, list) else list(raw))  # type: ignore[call-overload]
         except (TypeError, ValueError):
             raise CompletionError("the bytes of a token are not numbers from 0 to 255") from None
+        if sent or not token:
+            return sent
     if not isinstance(token, str):
         raise CompletionError(f"a token is a {type(token).__name__}, not text, and its bytes are not given")
     if noted := _BYTES_NOTATION.fullmatch(token):
-        return bytes.fromhex(noted[1].replace("\\x", ""))
-    return token.encode("utf-8", errors="replace")
-
-
-def _shared_ends(tokens: Sequence[str], text: str) -> npt.NDArray[np.int64] | None:
-    """Byte ends of tokens of which some show only that they hold part of a character; None if they do not fit."""
-    shown = len(tokens)
-    while shown and not text.endswith(tokens[shown - 1]) and _AFTER_TEXT.fullmatch(tokens[shown - 1]):
-        shown -= 1
-    runs = [
-        (unknown, list(run)) for unknown, run in groupby(tokens[:shown], key=lambda token: not token or _PART in token)
-    ]
-    # Letters at which each run can end, and where it began then. A run of parts holds no more letters than it shows.
-    came_from: list[dict[int, int]] = [{0: 0}]
-    for unknown, run in runs:
-        known = "".join(run)
-        reached: dict[int, int] = {}
-        for start in came_from[-1]:
-            if unknown:
-                reached |= dict.fromkeys(range(start, min(start + len(known), len(text)) + 1), start)
-            elif text.startswith(known, start):
-                reached[start + len(known)] = start
-        came_from.append(reached)
-    if len(text) not in came_from[-1]:
-        return None
-    edges = [len(text)]
-    for reached in reversed(came_from[1:]):
-        edges.append(reached[edges[-1]])
-    edges.reverse()
-    ends: list[int] = []
-    for (unknown, run), start, end in zip(runs, edges, edges[1:], strict=False):
-        before, n_bytes = ends[-1] if ends else 0, len(text[start:end].encode())
-        if unknown:
-            ends.extend(before + n_bytes * (number + 1) // len(run) for number in range(len(run)))
-        else:
-            ends.extend((before + np.cumsum([len(token.encode()) for token in run])).tolist())
-    return np.array(ends + [ends[-1] if ends else 0] * (len(tokens) - shown), dtype=np.int64)
-
-
-def _parting(spelled: bytes, wanted: bytes) -> str:
-    """Where two texts part, for a message."""
-    shorter = min(len(spelled), len(wanted))
-    at = next((place for place in range(shorter) if spelled[place] != wanted[place]), shorter)
-    found, expected = (text[at : at + 30].decode("utf-8", errors="replace") for text in (spelled, wanted))
-    return f"the tokens do not spell the text: at byte {at} they go on {found!r}, the text {expected!r}"
+        return noted[1].encode().decode("unicode_escape").encode("latin-1")
+    return _HALF.sub(PART, token).encode()

@@ -24,7 +24,9 @@ from rbridge_traces.errors import TraceError
 REASONING = "reasoning"
 FINAL_ANSWER = "final_answer"
 
-_DECODER = json.JSONDecoder(strict=False)  # line breaks inside strings are common, and not ambiguous
+# Line breaks inside strings are common, and not ambiguous. Python refuses to read long numbers as whole ones.
+_DECODER = json.JSONDecoder(strict=False, parse_int=float)
+_JSON_TYPES = {dict: "an object", list: "a list", float: "a number", bool: "true or false", type(None): "null"}
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 
@@ -39,7 +41,7 @@ class Reasoning:
 
     Attributes:
         text: the value of ``reasoning``, decoded.
-        final_answer: the value of ``final_answer`` as text; None if there is none.
+        final_answer: the value of ``final_answer``, of other types than text as it was written; None if there is none.
         token_end: int32, shape (frontier tokens,), end offset of each token in letters of ``text``. A letter that
             several tokens spell together is an entry of its own.
         token_logprob: float32, same shape, nats.
@@ -112,14 +114,13 @@ def letters_between(
         TraceError: a token of the stretch has no log-probability, or one above 0.
     """
     low = len(completion.text[:start].encode())
-    spelled = letter_bytes(completion.text[start:end]) if bytes_of_letter is None else bytes_of_letter
-    high = low + int(spelled.sum())
-    first = int(np.searchsorted(completion.token_byte_end, low, side="right"))
-    last = int(np.searchsorted(completion.token_byte_end, high, side="left")) + 1
     try:
-        ends, logprobs = letter_tokens(
-            spelled, completion.token_byte_end[first:last].clip(low, high) - low, completion.token_logprob[first:last]
-        )
+        spelled = letter_bytes(completion.text[start:end]) if bytes_of_letter is None else bytes_of_letter
+        high = low + int(spelled.sum())
+        first, last = np.searchsorted(completion.token_byte_end, (low, high))
+        inside = np.minimum(completion.token_byte_end[first : last + 1], high) - low
+        holds = inside > np.append(0, inside[:-1])  # whatever a token without bytes has, no letter takes it
+        ends, logprobs = letter_tokens(spelled, inside[holds], completion.token_logprob[first : last + 1][holds])
     except AlignmentError as error:
         raise TraceError(f"the tokens of the reasoning: {error}") from error
     return ends, stored_logprob(logprobs)
@@ -133,11 +134,12 @@ def _locate(text: str) -> _Located:
     while at >= 0:
         try:
             value, _ = _DECODER.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
-            broken = broken or error
-        else:
             if REASONING in value:
                 return _value_of(text, at)
+        except ValueError as error:
+            broken = broken or error
+        except RecursionError:
+            raise MalformedCompletionError(f"its JSON is nested too deeply, from letter {at} on") from None
         at = text.find("{", at + 1)
     why = f"no JSON object with the key {REASONING!r}"
     raise MalformedCompletionError(f"broken JSON, {broken}" if broken and REASONING in text else why)
@@ -145,22 +147,21 @@ def _locate(text: str) -> _Located:
 
 def _value_of(text: str, at: int) -> _Located:
     """The reasoning of the valid JSON object that begins at a letter."""
-    answer: Any = None
+    answer: str | None = None
     for key, value, start, end in _members(text, at):
         if key == REASONING:
             reasoning, inside = value, (start + 1, end - 1)
         elif key == FINAL_ANSWER:
-            answer = value
+            answer = value if value is None or isinstance(value, str) else text[start:end]
     if not isinstance(reasoning, str):
-        raise MalformedCompletionError(f"its {REASONING} is a JSON {type(reasoning).__name__}, not text")
+        raise MalformedCompletionError(f"its {REASONING} is {_JSON_TYPES[type(reasoning)]}, not text")
     if not reasoning.strip():
         raise MalformedCompletionError(f"its {REASONING} is empty")
-    try:
-        reasoning.encode("utf-8")
-    except UnicodeEncodeError:
-        raise MalformedCompletionError(f"its {REASONING} holds half a surrogate pair") from None
-    if not (answer is None or isinstance(answer, str)):
-        answer = json.dumps(answer, ensure_ascii=False)
+    for key, decoded in ((REASONING, reasoning), (FINAL_ANSWER, answer or "")):
+        try:
+            decoded.encode("utf-8")
+        except UnicodeEncodeError:
+            raise MalformedCompletionError(f"its {key} holds half a surrogate pair, which is not text") from None
     return _Located(reasoning, *inside, answer)
 
 
@@ -185,8 +186,10 @@ def _skip_space(text: str, at: int) -> int:
 def _spelling(text: str, located: _Located) -> npt.NDArray[np.int64]:
     """Bytes that spell each letter of a JSON string, shape (letters,)."""
     raw = text[located.start : located.end]
-    begins = np.ones(len(raw), dtype=np.bool_)
-    for escape in _ESCAPE.finditer(raw):
-        begins[escape.start() + 1 : escape.end()] = False
-    spelled: npt.NDArray[np.int64] = np.add.reduceat(letter_bytes(raw), np.flatnonzero(begins))
+    spelled: npt.NDArray[np.int64] = letter_bytes(raw)
+    if escapes := list(_ESCAPE.finditer(raw)):
+        inside = np.zeros(len(raw) + 1, dtype=np.int64)  # an escape beyond its first letter
+        inside[[escape.start() + 1 for escape in escapes]] = 1
+        inside[[escape.end() for escape in escapes]] = -1
+        spelled = np.add.reduceat(spelled, np.flatnonzero(np.cumsum(inside[:-1]) == 0))
     return spelled

@@ -22,7 +22,8 @@ INLINE = "inline"
 """What ``spans`` is mapped to where the trace itself holds ``<span>..</span>`` marks."""
 
 _ID_FIELDS = ("item_id", "id", "task_id", "question_id", "unique_id")
-_ABSENT = object()
+ABSENT = object()
+"""What ``lookup`` gives where there is no such field."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,12 @@ def import_traces(
 def _trace(row: Row, number: int, benchmark: str, mapping: Mapping[str, str]) -> Trace | None:
     """The trace of a row, or None where its reasoning is empty."""
     values = {target: _value(row, target, mapping) for target in TARGETS}
-    text = _text("trace", values["trace"]) or ""
+    text = as_text("trace", values["trace"]) or ""
     if mapping.get("spans") == INLINE:
         text, values["spans"] = parse_spans(text)
     if not text.strip():
         return None
-    question = _text("question", values["question"])
+    question = as_text("question", values["question"])
     if question is None:
         raise TraceImportError("the question is null; map the field that holds it with question=FIELD")
     return Trace(
@@ -103,10 +104,10 @@ def _trace(row: Row, number: int, benchmark: str, mapping: Mapping[str, str]) ->
         item_id=_item_id(row, number, values["item_id"], mapping),
         question=question,
         trace=text,
-        choices=_choices(values["choices"]),
-        final_answer=_text("final_answer", values["final_answer"]),
-        gold=_text("gold", values["gold"]),
-        correct=_correct(values["correct"]),
+        choices=as_choices(values["choices"]),
+        final_answer=as_text("final_answer", values["final_answer"]),
+        gold=as_text("gold", values["gold"]),
+        correct=as_correct(values["correct"]),
         token_end=values["token_end"],
         token_logprob=values["token_logprob"],
         spans=values["spans"],
@@ -118,20 +119,21 @@ def _value(row: Row, target: str, mapping: Mapping[str, str]) -> Any:
     source = mapping.get(target)
     if target == "spans" and source == INLINE:
         return None
-    value = _lookup(row, source or target)
-    if value is _ABSENT and (source or target in ("question", "trace")):
+    value = lookup(row, source or target)
+    if value is ABSENT and (source or target in ("question", "trace")):
         there = _field_names(row)
         field = source or target
         raise TraceImportError(
             f"no field {field}{did_you_mean(field, there)} for the {target}; the row has {', '.join(there) or 'none'}; "
             f"map one with {target}=FIELD"
         )
-    if value is _ABSENT or (isinstance(value, float) and math.isnan(value)):
+    if value is ABSENT or (isinstance(value, float) and math.isnan(value)):
         return None
     return value
 
 
-def _lookup(row: Row, field: str) -> Any:
+def lookup(row: Row, field: str) -> Any:
+    """What a row holds under a name; dots lead into objects and lists."""
     if field in row:
         return row[field]
     value: Any = row
@@ -141,7 +143,7 @@ def _lookup(row: Row, field: str) -> Any:
         elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
             value = value[int(part)]
         else:
-            return _ABSENT
+            return ABSENT
     return value
 
 
@@ -157,15 +159,16 @@ def _field_names(row: Row) -> list[str]:
 
 def _item_id(row: Row, number: int, mapped: Any, mapping: Mapping[str, str]) -> str:
     if "item_id" in mapping:
-        item_id = _text("item_id", mapped)
+        item_id = as_text("item_id", mapped)
         if item_id is None:
             raise TraceImportError(f"the item_id ({mapping['item_id']}) is null; map another field with item_id=FIELD")
         return item_id
-    found = (_text("item_id", row[name]) for name in _ID_FIELDS if row.get(name) is not None)
+    found = (as_text("item_id", row[name]) for name in _ID_FIELDS if row.get(name) is not None)
     return next((item_id for item_id in found if item_id is not None), str(number))
 
 
-def _text(target: str, value: Any) -> str | None:
+def as_text(target: str, value: Any) -> str | None:
+    """A value as text, numbers written out."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -174,7 +177,8 @@ def _text(target: str, value: Any) -> str | None:
     raise TraceImportError(f"the {target} is a {type(value).__name__}, expected text{inside}")
 
 
-def _correct(value: Any) -> bool | None:
+def as_correct(value: Any) -> bool | None:
+    """True, false, 1, 0 or null as a truth value."""
     if value is None or isinstance(value, bool):
         return value
     if value in (0, 1):
@@ -182,7 +186,8 @@ def _correct(value: Any) -> bool | None:
     raise TraceImportError(f"correct is {value!r}, expected true, false, 1 or 0")
 
 
-def _choices(value: Any) -> tuple[Choice, ...] | None:
+def as_choices(value: Any) -> tuple[Choice, ...] | None:
+    """Choices in any of the forms that ``import_traces`` names."""
     if value is None:
         return None
     if isinstance(value, dict) and isinstance(value.get("label"), list) and isinstance(value.get("text"), list):
@@ -208,7 +213,7 @@ def _choices(value: Any) -> tuple[Choice, ...] | None:
 
 
 def _required(target: str, value: Any) -> str:
-    text = _text(target, value)
+    text = as_text(target, value)
     if text is None:
         raise TraceImportError(f"a {target} is null, expected text")
     return text

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, BinaryIO, cast
 
 from rbridge_traces import files
 from rbridge_traces.errors import TraceImportError
@@ -15,6 +17,7 @@ Row = dict[str, Any]
 
 EXPECTED = "expected JSON, JSON Lines (plain or gzip) or Parquet"
 _LINES = (".jsonl", ".ndjson")
+_PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"
 
 
 def read_rows(path: str) -> Iterator[Row]:
@@ -22,6 +25,7 @@ def read_rows(path: str) -> Iterator[Row]:
 
     What the file is, is told by its content: Parquet; a JSON array of objects; one JSON object with exactly one array
     of objects in it; or JSON Lines. Only where one object alone could be either of the last two does its name decide.
+    JSON Lines and Parquet are read as the rows are asked for, never as a whole.
 
     Args:
         path: local path, or any URL fsspec knows.
@@ -29,42 +33,88 @@ def read_rows(path: str) -> Iterator[Row]:
     Raises:
         TraceImportError: one line that names the file, and the line or entry where there is one.
     """
+    for _, row in numbered_rows(path):
+        yield row
+
+
+def numbered_rows(path: str) -> Iterator[tuple[int, Row]]:
+    """Read a file as ``read_rows`` does, each row with the number, from 1, of its line, of its entry or row elsewhere.
+
+    Raises:
+        TraceImportError: as ``read_rows``.
+    """
     fs, place = files.open_root(path)
     try:
-        data = files.read(fs, place)
+        with fs.open(place, "rb") as file:
+            magic = file.read(4)
+            file.seek(0)
+            if magic == _PARQUET:
+                yield from enumerate(_parquet_rows(path, file), start=1)
+            elif magic.startswith(_GZIP):
+                yield from _unzipped_rows(path, file)
+            else:
+                yield from _text_rows(path, file)
     except FileNotFoundError:
         raise TraceImportError(f"there is no file {path}") from None
-    if data.startswith(b"\x1f\x8b"):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise TraceImportError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
-    if data.startswith(b"PAR1"):
-        yield from _parquet_rows(path, data)
-        return
+    except files.refusals() as error:
+        raise files.refusal(f"read {path}", error) from error
+
+
+def _unzipped_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
+    unzipped = cast(BinaryIO, gzip.GzipFile(fileobj=file))
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TraceImportError(f"{path} is not UTF-8 text (byte {error.start}); {EXPECTED}") from None
-    if not text.strip():
+        magic = unzipped.read(4)
+        unzipped.seek(0)
+        if magic == _PARQUET:  # its end has to be read first, which gzip cannot
+            yield from enumerate(_parquet_rows(path, io.BytesIO(unzipped.read())), start=1)
+        else:
+            yield from _text_rows(path, unzipped)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise TraceImportError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
+
+
+def _text_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
+    """The rows of a text: no more of it is read ahead than tells JSON Lines from a document."""
+    lines = _decoded(path, file)
+    seen: list[str] = []
+    first = next((line for line in _kept(lines, seen) if line.strip()), None)
+    if first is None:
         raise TraceImportError(f"{path} is empty; {EXPECTED}")
     named_lines = path.removesuffix(".gz").endswith(_LINES)
-    if text.lstrip().startswith("[") or not (named_lines or _is_lines(path, text)):
-        yield from _document_rows(path, text)
+    if not first.lstrip().startswith("[") and (named_lines or _is_lines(path, first, _kept(lines, seen))):
+        yield from _line_rows(path, chain(seen, lines))
     else:
-        yield from _line_rows(path, text)
+        yield from enumerate(_document_rows(path, "".join(chain(seen, lines))), start=1)
 
 
-def _is_lines(path: str, text: str) -> bool:
+def _decoded(path: str, file: BinaryIO) -> Iterator[str]:
+    """The lines of a file as text, their ends left on, a byte order mark left out."""
+    at = 0
+    for line in file:
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise TraceImportError(f"{path} is not UTF-8 text (byte {at + error.start}); {EXPECTED}") from None
+        yield text if at else text.removeprefix("\ufeff")
+        at += len(line)
+
+
+def _kept(lines: Iterator[str], seen: list[str]) -> Iterator[str]:
+    """Hand lines on, and keep them to be read again."""
+    for line in lines:
+        seen.append(line)
+        yield line
+
+
+def _is_lines(path: str, first: str, rest: Iterator[str]) -> bool:
     """Whether a text that begins with no array is JSON Lines: its first line is an object, and more lines follow."""
-    first, _, rest = text.strip().partition("\n")
     try:
         is_object = isinstance(json.loads(first), dict)
     except (ValueError, RecursionError):
-        if not text.lstrip().startswith("{"):
-            raise TraceImportError(f"{path} is not JSON (it begins {first[:40]!r}); {EXPECTED}") from None
+        if not first.lstrip().startswith("{"):
+            raise TraceImportError(f"{path} is not JSON (it begins {first.strip()[:40]!r}); {EXPECTED}") from None
         return False
-    return is_object and bool(rest)
+    return is_object and any(line.strip() for line in rest)
 
 
 def _document_rows(path: str, text: str) -> list[Row]:
@@ -96,8 +146,8 @@ def _holds_objects(value: object) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
-def _line_rows(path: str, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), start=1):
+def _line_rows(path: str, lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -106,18 +156,18 @@ def _line_rows(path: str, text: str) -> Iterator[Row]:
             raise TraceImportError(f"{path}, line {number} is not JSON: {error}; expected one object a line") from error
         if not isinstance(row, dict):
             raise TraceImportError(f"{path}, line {number} is a {type(row).__name__}; expected one object a line")
-        yield row
+        yield number, row
 
 
-def _parquet_rows(path: str, data: bytes) -> Iterator[Row]:
+def _parquet_rows(path: str, file: BinaryIO) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
-        if not file.metadata.num_rows:
+        table = pq.ParquetFile(file)
+        if not table.metadata.num_rows:
             raise TraceImportError(f"{path} has no rows; expected one for each item")
-        for batch in file.iter_batches():
+        for batch in table.iter_batches():
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TraceImportError(f"{path} is not a readable Parquet file: {error}; write it again") from error

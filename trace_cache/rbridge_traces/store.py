@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Literal
 
 from rbridge_traces import files
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, did_you_mean
 from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource
-from rbridge_traces.sample import SAMPLE, SampleCache
+from rbridge_traces.packing import StoredSource, pack, unpack
 from rbridge_traces.schema import BENCHMARKS, Trace, check_benchmark, one_or_all
-from rbridge_traces.table import from_parquet, to_parquet
 
 MANIFEST = "manifest.json"
 
@@ -74,6 +69,10 @@ class TraceCache:
             CacheCorruptError: a file is missing, changed or unreadable.
             TraceError: unknown benchmark, or several sources to choose from.
         """
+        return self.stored(benchmark, source, needs=needs).traces
+
+    def stored(self, benchmark: str, source: str | None = None, *, needs: Needs | None = None) -> StoredSource:
+        """Do what ``load`` does, and keep the bytes of the files."""
         check_benchmark(benchmark)
         source = self._only_source(benchmark, needs) if source is None else _slug(source)
         folder = self._shown(benchmark, source)
@@ -81,7 +80,9 @@ class TraceCache:
         while True:
             manifest = self._manifest(benchmark, source)
             try:
-                traces = [trace for name in manifest.files for trace in self._traces(manifest, name)]
+                data = {
+                    name: files.read(self._fs, f"{self._path}/{benchmark}/{source}/{name}") for name in manifest.files
+                }
                 break
             except FileNotFoundError as missing:
                 # The source was replaced since its manifest was read: the new manifest names the new files.
@@ -89,11 +90,7 @@ class TraceCache:
                     absent = f"{folder} lacks {' or '.join(manifest.files)}, which its manifest names; {RESTORE}"
                     raise CacheCorruptError(absent) from missing
                 previous = manifest
-        if len(traces) != manifest.rows:
-            raise CacheCorruptError(
-                f"{folder} holds {len(traces)} traces, its manifest says {manifest.rows}; {RESTORE}"
-            )
-        return TraceSet(manifest, traces, folder)
+        return unpack(manifest, data, folder)
 
     def write(
         self,
@@ -127,11 +124,7 @@ class TraceCache:
         """
         check_benchmark(benchmark)
         _slug(source)
-        _check_set(traces, benchmark)
-        graded = [trace.correct for trace in traces if trace.correct is not None]
-        data = to_parquet(traces)
-        digest = hashlib.sha256(data).hexdigest()
-        manifest = Manifest(
+        about = Manifest(
             benchmark=benchmark,
             source=source,
             frontier_model=frontier_model,
@@ -143,17 +136,50 @@ class TraceCache:
             sample=sample,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             rows=len(traces),
-            rows_with_confidence=sum(trace.has_confidence for trace in traces),
-            rows_with_spans=sum(trace.spans is not None for trace in traces),
-            rows_correct=sum(graded) if graded else None,
+            rows_with_confidence=0,
             origin=origin,
-            files={f"traces-{digest[:12]}.parquet": digest},
+            files={},
         )
+        packed = pack(traces, about)
+        self._write(packed.manifest, packed.files, replace=replace)
+        return packed.manifest
+
+    def put(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool = False) -> None:
+        """Store a source whose files are at hand, byte for byte: as ``write`` does, the trace files first.
+
+        Args:
+            manifest: of the source; says where it goes.
+            data: the bytes of each file that the manifest names.
+            replace: write over the source of that name if there is one.
+
+        Raises:
+            CacheCorruptError: the manifest and the bytes disagree.
+            TraceError: the source exists, or the place cannot be written.
+        """
+        unpack(manifest, data, self._shown(manifest.benchmark, _slug(manifest.source)))
+        self._write(manifest, data, replace=replace)
+
+    def remove(self, benchmark: str, source: str) -> None:
+        """Remove a source: its manifest first, so that whoever reads finds all of it or nothing.
+
+        The folder stays, with the lock of whoever waits to write there.
+
+        Raises:
+            CacheNotFoundError: there is no such source; lists what there is.
+            TraceError: it cannot be removed.
+        """
+        check_benchmark(benchmark)
+        folder = f"{self._path}/{benchmark}/{_slug(source)}"
+        if not self._holds(benchmark, source):
+            raise self._not_found(benchmark, source)
         try:
-            self._commit(manifest, data, replace=replace)
+            with files.only_writer(self._fs, folder):
+                entries = [name for name in files.names(self._fs, folder) if _OURS.fullmatch(name)]
+                for name in (MANIFEST, *entries):
+                    with suppress(FileNotFoundError):  # somebody else removes it too
+                        self._fs.rm_file(f"{folder}/{name}")
         except files.refusals() as error:
-            raise files.refusal(f"write {self._shown(benchmark, source)}", error) from error
-        return manifest
+            raise files.refusal(f"remove {self._shown(benchmark, source)}", error) from error
 
     def verify(self, benchmark: str | None = None) -> list[VerifiedSource]:
         """Read every source of the cache, or of one benchmark, and say of each what is wrong with it, if anything."""
@@ -169,10 +195,15 @@ class TraceCache:
                 found.append(VerifiedSource(name, source, manifest, problem))
         return found
 
-    def _commit(self, manifest: Manifest, data: bytes, *, replace: bool) -> None:
-        """Put the trace file in place, then the manifest that makes it count, then remove what no longer does."""
+    def _write(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool) -> None:
+        try:
+            self._commit(manifest, data, replace=replace)
+        except files.refusals() as error:
+            raise files.refusal(f"write {self._shown(manifest.benchmark, manifest.source)}", error) from error
+
+    def _commit(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool) -> None:
+        """Put the trace files in place, then the manifest that makes them count, then remove what no longer does."""
         folder = f"{self._path}/{manifest.benchmark}/{manifest.source}"
-        (name,) = manifest.files
         self._fs.makedirs(folder, exist_ok=True)
         with files.only_writer(self._fs, folder):
             if not replace and self._holds(manifest.benchmark, manifest.source):
@@ -180,10 +211,11 @@ class TraceCache:
                     f"{self.root} already holds {manifest.benchmark} from {manifest.source}; "
                     "write under another --source, or over it with --replace"
                 )
-            files.put(self._fs, f"{folder}/{name}", data)
+            for name in manifest.files:
+                files.put(self._fs, f"{folder}/{name}", data[name])
             files.put(self._fs, f"{folder}/{MANIFEST}", manifest.to_json().encode())
             for entry in files.names(self._fs, folder):
-                if _OURS.fullmatch(entry) and entry != name:
+                if _OURS.fullmatch(entry) and entry not in manifest.files:
                     with suppress(*files.refusals()):  # the new state is complete; the next write tries again
                         self._fs.rm_file(f"{folder}/{entry}")
 
@@ -200,21 +232,6 @@ class TraceCache:
         if (manifest.benchmark, manifest.source) != (benchmark, source):
             raise CacheCorruptError(f"{where} describes {manifest.benchmark} from {manifest.source}; {RESTORE}")
         return manifest
-
-    def _traces(self, manifest: Manifest, name: str) -> list[Trace]:
-        where = self._shown(manifest.benchmark, manifest.source, name)
-        data = files.read(self._fs, f"{self._path}/{manifest.benchmark}/{manifest.source}/{name}")
-        found, expected = hashlib.sha256(data).hexdigest(), manifest.files[name]
-        if found != expected:
-            raise CacheCorruptError(
-                f"{where} has changed: its sha256 begins {found[:12]}, its manifest says {expected[:12]}; {RESTORE}"
-            )
-        try:
-            traces = from_parquet(data)
-            _check_set(traces, manifest.benchmark)
-        except TraceError as error:
-            raise CacheCorruptError(f"{where}: {error}; {RESTORE}") from error
-        return traces
 
     def _only_source(self, benchmark: str, needs: Needs | None) -> str:
         found = self.sources(benchmark)
@@ -244,41 +261,6 @@ class TraceCache:
         return "/".join((self.root.rstrip("/"), *parts))
 
 
-@dataclass(frozen=True)
-class ResolvedCache:
-    """The cache to read, and what decided on it."""
-
-    cache: TraceCache | SampleCache
-    origin: Literal["explicit", "RBRIDGE_CACHE", "user cache", "sample"]
-
-
-def user_cache_dir() -> str:
-    """The platform's cache directory of this tool, e.g. ``~/.cache/rbridge-tasks``."""
-    import platformdirs
-
-    return platformdirs.user_cache_dir("rbridge-tasks")
-
-
-def resolve_cache(explicit: str | None = None) -> ResolvedCache:
-    """Decide where traces are read: the argument, else ``RBRIDGE_CACHE``, else the user's cache, else the sample.
-
-    The first two are taken even where they hold nothing, so that the sample never stands in for a cache somebody
-    named; the user's cache is taken if it holds at least one source. The word ``sample`` means the shipped sample
-    (``./sample`` is a folder of that name).
-
-    Raises:
-        TraceError: a location that cannot be opened.
-    """
-    if explicit is not None:
-        return ResolvedCache(SampleCache() if explicit == SAMPLE else TraceCache(explicit), "explicit")
-    if named := os.environ.get("RBRIDGE_CACHE"):
-        return ResolvedCache(SampleCache() if named == SAMPLE else TraceCache(named), "RBRIDGE_CACHE")
-    users = TraceCache(user_cache_dir())
-    if any(users.sources(benchmark) for benchmark in BENCHMARKS):
-        return ResolvedCache(users, "user cache")
-    return ResolvedCache(SampleCache(), "sample")
-
-
 def _slug(source: str) -> str:
     if not _SLUG.fullmatch(source):
         raise TraceError(
@@ -290,15 +272,3 @@ def _slug(source: str) -> str:
 def _serves(manifest: Manifest, needs: Needs | None) -> bool:
     having = {"confidence": manifest.rows_with_confidence, "spans": manifest.rows_with_spans, None: manifest.rows}
     return having[needs] == manifest.rows
-
-
-def _check_set(traces: Sequence[Trace], benchmark: str) -> None:
-    """Refuse what cannot be one source: no traces, another benchmark's among them, or an item twice."""
-    if not traces:
-        raise TraceError(f"no traces of {benchmark}; at least one is needed")
-    for trace in traces:
-        if trace.benchmark != benchmark:
-            raise TraceError(f"trace {trace.name} is not of {benchmark}; keep one benchmark to a source")
-    item_id, times = Counter(trace.item_id for trace in traces).most_common(1)[0]
-    if times > 1:
-        raise TraceError(f"{times} traces of {benchmark} have the item_id {item_id}; each item has one trace")

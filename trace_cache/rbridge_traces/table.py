@@ -105,7 +105,8 @@ def from_parquet(data: bytes) -> list[Trace]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        # on pyarrow 26 a process that ends soon after a read with threads aborts, now and then
+        table = pq.read_table(pa.BufferReader(data), use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise TraceError(f"not a complete Parquet file: {error}") from error
     return from_table(table)

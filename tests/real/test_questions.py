@@ -1,0 +1,54 @@
+"""The six benchmarks as they are, read as questions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rbridge_traces.questions import STEM, load_questions
+
+FILES = {
+    "math500": ("math500/test.jsonl", 500),
+    "mmlu_pro_stem": ("mmlu_pro/test.jsonl.gz", 5878),
+    "gsm8k": ("gsm8k/test.jsonl", 1319),
+    "arc_challenge": ("arc_challenge/test.jsonl", 1172),
+    "csqa": ("csqa/dev.jsonl", 1221),
+    "humaneval": ("humaneval/HumanEval.jsonl.gz", 164),
+}
+
+
+@pytest.mark.parametrize("benchmark", FILES)
+def test_every_item_of_the_benchmark_is_a_question(data: Path, benchmark: str) -> None:
+    """As many as the test set has, of MMLU-Pro those of the six STEM categories; ids unique, gold answers known."""
+    file, count = FILES[benchmark]
+    questions = load_questions(benchmark, path=str(data / "benchmarks" / file))
+    assert len(questions) == len({question.item_id for question in questions}) == count
+    assert all(question.gold and question.question.strip() for question in questions)
+    multiple_choice = benchmark in ("mmlu_pro_stem", "arc_challenge", "csqa")
+    assert all((question.choices is not None) is multiple_choice for question in questions)
+
+
+def test_choices_are_as_many_and_labelled_as_the_benchmark_has_them(data: Path) -> None:
+    """MMLU-Pro has 3 to 10 options, ARC 22 items labelled by numbers."""
+    found = load_questions("mmlu_pro_stem", path=str(data / "benchmarks" / FILES["mmlu_pro_stem"][0]))
+    sizes = Counter(len(question.choices or ()) for question in found)
+    assert set(sizes) <= set(range(3, 11))
+    assert sizes[10] > 4000
+    assert len(STEM) == 6
+    arc = load_questions("arc_challenge", path=str(data / "benchmarks" / FILES["arc_challenge"][0]))
+    numbered = [question for question in arc if question.choices and question.choices[0].label == "1"]
+    assert len(numbered) == 22
+    assert all(question.gold in {choice.label for choice in question.choices or ()} for question in arc)
+
+
+@pytest.mark.parametrize("benchmark", FILES)
+def test_one_benchmark_is_not_taken_for_another(data: Path, benchmark: str) -> None:
+    """Every other test set is refused, in a line that says what it looks like."""
+    from rbridge_traces import TraceError
+
+    for other, (file, _) in FILES.items():
+        if other != benchmark:
+            with pytest.raises(TraceError, match=f"it looks like {other}"):
+                load_questions(benchmark, path=str(data / "benchmarks" / file))

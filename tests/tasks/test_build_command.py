@@ -1,0 +1,214 @@
+"""``rbridge traces build``: what it prints, what it asks before it spends, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rbridge_tasks.cli import main
+from rbridge_traces import TraceCache
+
+from ..traces.chat_server import ChatServer, completion, error
+from ..traces.support import jsonl
+
+Build = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    """A server with the known answers."""
+    with ChatServer() as running:
+        yield running
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Build:
+    """Run ``rbridge traces build`` over six questions, without a key; gives exit code, output and error output."""
+    monkeypatch.setenv("RBRIDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr(sys, "stdin", (tmp_path / "nothing").open("w+"))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rbridge", "traces", "build", *given(tmp_path), *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return int(end.value.code or 0), captured.out, captured.err
+
+    yield run
+    sys.stdin.close()
+
+
+def given(folder: Path) -> list[str]:
+    """Benchmark, model and questions."""
+    rows = [{"question": f"What is number {n}.", "answer": f"#### {n % 3}"} for n in range(6)]
+    return ["-b", "gsm8k", "--model", "gpt-4o", "--questions", jsonl(folder / "q.jsonl", rows)]
+
+
+def test_a_build_prints_its_estimate_and_its_result(build: Build, server: ChatServer, tmp_path: Path) -> None:
+    """Before: items, tokens, dollars. After: traces and where they are, how many are right, confidence, cost."""
+    code, out, err = build("--base-url", server.url)
+    assert (code, err) == (0, "")
+    before, after = out.split("6 traces of gsm8k in ")
+    assert f"gsm8k: 6 questions, 0 answered, 6 to ask gpt-4o at {server.url}" in before
+    assert "about $0.01, at most $" in before
+    assert after.startswith(f"{tmp_path / 'cache'} as gpt-4o\n")
+    assert "correct, mean confidence 0." in after
+    assert "this run: 600 + " in after
+    assert build("--base-url", server.url)[1].count("unchanged") == 1
+    assert len(server.asked) == 6
+
+
+def test_a_dry_run_asks_nobody_and_writes_nothing(build: Build, tmp_path: Path) -> None:
+    """Neither a server nor a key is needed to see what a build would cost."""
+    code, out, err = build("--dry-run", "--limit", "4", "--price", "100,1000")
+    assert (code, err) == (0, "")
+    assert "4 questions, 0 answered, 4 to ask gpt-4o at https://api.openai.com/v1" in out
+    assert "about $0.72" in out
+    assert not (tmp_path / "cache").exists()
+
+
+def test_above_the_limit_nothing_is_spent_without_consent(build: Build, server: ChatServer) -> None:
+    """Without a terminal to ask in it is an error that names the ways; --yes and a higher limit are consent."""
+    expensive = ["--base-url", server.url, "--price", "1000,10000"]
+    code, _, err = build(*expensive)
+    assert code == 2
+    for part in ("$10.8", "above $10.00", "--yes", "--max-cost"):
+        assert part in err
+    assert server.asked == []
+    assert build(*expensive, "--limit", "2", "--max-cost", "20")[0] == 0
+    assert len(server.asked) == 2
+    assert build(*expensive, "--yes")[0] == 0
+    assert len(server.asked) == 6
+
+
+def test_only_what_is_still_to_be_asked_counts(build: Build, server: ChatServer) -> None:
+    """The estimate of a build that goes on is that of the rest."""
+    build("--base-url", server.url, "--limit", "5")
+    out = build("--base-url", server.url, "--dry-run")[1]
+    assert "6 questions, 5 answered, 1 to ask" in out
+    assert "and 175 of answers" in out
+
+
+def test_an_unknown_price_is_said_and_stops_nobody(build: Build, server: ChatServer) -> None:
+    """Who serves a model pays no price for tokens."""
+    server.models = ("my-llama",)
+    code, out, _ = build("--base-url", server.url, "--model", "my-llama", "--max-cost", "0")
+    assert code == 0
+    assert "the price of my-llama is not known" in out
+    assert "at an unknown price" in out
+    assert TraceCache(os.environ["RBRIDGE_CACHE"]).sources("gsm8k") == ["my-llama"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX systems")
+@pytest.mark.parametrize("consent", ["y", "n"])
+def test_in_a_terminal_it_asks_and_shows_a_bar(server: ChatServer, tmp_path: Path, consent: str) -> None:
+    """A real terminal: the question is asked; "n" spends nothing, "y" goes on under a bar with tokens and cost."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    command = [str(Path(sys.executable).with_name("rbridge")), "traces", "build", *given(tmp_path)]
+    options = ["--base-url", server.url, "--price", "1000,10000", "--cache", str(tmp_path / "cache")]
+    with subprocess.Popen([*command, *options], stdin=theirs, stderr=theirs, stdout=subprocess.PIPE) as process:
+        os.close(theirs)
+        os.write(ours, f"{consent}\n".encode())
+        shown = b""
+        try:
+            while piece := os.read(ours, 1000):
+                shown += piece
+        except OSError:  # the terminal is gone with the process
+            pass
+    os.close(ours)
+    assert b"is above $10.00. Go on?" in shown
+    assert (process.returncode, len(server.asked)) == ((0, 6) if consent == "y" else (130, 0))
+    assert (b"6/6" in shown and b"tokens, $" in shown) is (consent == "y")
+
+
+def test_failed_items_are_listed_with_the_remedy(build: Build, server: ChatServer) -> None:
+    """A warning, by kind and with ids; the rest is written and the exit code is 0."""
+    server.faults["number 1."] = [completion('{"rea', [(b'{"rea', -0.1)], finish_reason="length")]
+    server.faults["number 4."] = [error(400, "content_filter")]
+    code, out, err = build("--base-url", server.url, "--concurrency", "1")
+    assert code == 0
+    assert "4 traces of gsm8k" in out
+    warning, *lines = err.splitlines()
+    assert warning == "warning: 2 items failed and are left out; ask them again with --retry-failed"
+    assert lines[0].startswith("  1 truncated: 1 (")
+    assert "--max-tokens" in lines[0]
+    assert lines[1].startswith("  1 filtered: 4 (")
+    code, out, err = build("--base-url", server.url, "--retry-failed")
+    assert (code, err) == (0, "")
+    assert "6 traces of gsm8k" in out
+
+
+def test_without_log_probabilities_the_next_step_is_named(build: Build, server: ChatServer) -> None:
+    """Traces without confidences are half of what is needed."""
+    code, out, _ = build("--base-url", server.url, "--no-logprobs")
+    assert code == 0
+    assert "rbridge traces score -b gsm8k --source gpt-4o --model STRONG_LOCAL_MODEL" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "set OPENAI_API_KEY"),
+        (["--base-url", "localhost:1"], "no address"),
+        (["-b", "gsm9k"], "gsm8k"),
+        (["-b", "csqa"], "it looks like gsm8k"),
+        (["--questions", "missing.jsonl"], "missing.jsonl"),
+        (["--limit", "0"], "--limit"),
+        (["--price", "1"], "2.5,10"),
+        (["--source", "GPT 4o"], "cannot name a source"),
+        (["--cache", "sample"], "cannot be written"),
+        (["--concurrency", "many"], "--concurrency"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(
+    build: Build, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    """Each wrong thing is named, with exit code 2, before anything is asked or written."""
+    code, _, err = build(*arguments)
+    assert code == 2
+    assert err.startswith("rbridge: error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("missing", "benchmark"), [("openai", "gsm8k"), ("math_verify", "math500")])
+def test_a_missing_package_is_named_before_anything_is_paid_for(
+    server: ChatServer, tmp_path: Path, missing: str, benchmark: str
+) -> None:
+    """The client and the grader are extras; the line says how to get them."""
+    rows = {"gsm8k": {"question": "?", "answer": "#### 1"}, "math500": {"problem": "?", "answer": "1"}}
+    questions = jsonl(tmp_path / "q.jsonl", [rows[benchmark]])
+    code = f"import sys; sys.modules['{missing}'] = None; from rbridge_tasks.cli import main; main()"
+    arguments = ["traces", "build", "-b", benchmark, "--model", "gpt-4o", "--questions", questions]
+    where = ["--base-url", server.url, "--cache", str(tmp_path / "cache")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments, *where], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert 'pip install "rbridge-tasks[api]"' in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert server.asked == []
+
+
+def test_math_is_graded_by_meaning(build: Build, server: ChatServer, tmp_path: Path) -> None:
+    """An answer that is spelled otherwise than the gold answer is right all the same."""
+    rows = [{"problem": "Halve one.", "answer": "\\frac{1}{2}"}, {"problem": "Halve two.", "answer": "1"}]
+    text = '{"reasoning": "so", "final_answer": "0.5"}'
+    server.answer = lambda _: completion(text, [(text.encode(), -0.1)])
+    code, out, _ = build("-b", "math500", "--questions", jsonl(tmp_path / "m.jsonl", rows), "--base-url", server.url)
+    assert code == 0
+    assert "1 of 2 correct" in out

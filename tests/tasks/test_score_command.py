@@ -1,0 +1,77 @@
+"""``rbridge traces score`` on a part of the traces, and what stays of what is known of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rbridge_tasks.cli import main
+from rbridge_traces import TraceCache
+
+from ..traces.support import make_trace, write
+
+Score = Callable[..., tuple[int, str, str]]
+ABOUT = {
+    "frontier_model": "gpt-4o",
+    "prompt": "Solve it",
+    "decoding": "greedy",
+    "licence": "MIT",
+    "note": "from a friend",
+    "origin": "hf://datasets/me/traces@0123",
+}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> TraceCache:
+    """A cache with three traces: right, wrong and not known."""
+    cache = TraceCache(str(tmp_path / "cache"))
+    graded = enumerate((True, False, None))
+    write(cache, [make_trace(str(i), correct=correct, spans=((0, 3),)) for i, correct in graded], **ABOUT)
+    return cache
+
+
+@pytest.fixture
+def score(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: TraceCache, checkpoint: Path
+) -> Score:
+    """Run ``rbridge traces score`` on that cache with a tiny model; gives exit code, output and error output."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        model = ["--model", str(checkpoint), "--num-fewshot", "0"]
+        command = ["rbridge", "traces", "score", "-b", "gsm8k", *model, "--cache", cache.root, *arguments]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return int(end.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_what_is_known_of_the_traces_stays(score: Score, cache: TraceCache, checkpoint: Path) -> None:
+    """Confidences are added, the model named; who wrote the traces, how, where from and what is marked stays."""
+    assert score()[0] == 0
+    found = cache.load("gsm8k", needs="confidence")
+    expected = ABOUT | {"note": "from a friend; confidences by teacher forcing, 0-shot"}
+    assert {name: getattr(found.manifest, name) for name in ABOUT} == expected
+    assert found.manifest.confidence_model == str(checkpoint)
+    assert (found.manifest.rows, found.manifest.rows_correct, found.manifest.rows_with_spans) == (3, 1, 3)
+
+
+def test_only_correct_traces_can_be_scored(score: Score, cache: TraceCache) -> None:
+    """Under a name of their own, with the reason in the note; in place only where losing the others is asked for."""
+    code, _, err = score("--only-correct")
+    assert code == 2
+    assert "2 traces of gsm8k from gpt-4o are not known to be right and would be lost" in err
+    assert "--as NAME" in err
+    assert cache.manifests()[0].rows == 3
+    assert score("--only-correct", "--as", "right")[0] == 0
+    right = cache.load("gsm8k", "right")
+    assert [trace.item_id for trace in right.traces] == ["0"]
+    assert "only the traces whose final answer is right" in str(right.manifest.note)
+    assert cache.load("gsm8k", "gpt-4o").manifest.rows == 3
+    assert score("--only-correct", "--source", "gpt-4o", "--replace")[0] == 0
+    assert cache.load("gsm8k", "gpt-4o").manifest.rows == 1

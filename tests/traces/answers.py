@@ -1,0 +1,257 @@
+"""Answers of a model, written letter by letter so that the bytes of every letter are known, and cut at any byte.
+
+Nothing here decodes JSON: what the package has to find out was written down when the answer was put together.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import strategies as st
+
+from rbridge_metrics import letter_confidence
+
+from ..metrics.strategies import logprobs, texts
+
+SHORT_ESCAPES = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "/": "\\/",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+}
+#: Strings that a search for braces, quotes or the key trips over.
+TRAPS = ("{", "}", '"', "\\", '{"reasoning": "no"}', "reasoning", '"reasoning": "no"', "\\u00e9", "</s>", "```")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, and where its reasoning is.
+
+    Attributes:
+        raw: all that the model wrote.
+        reasoning: the text that its JSON stands for.
+        letters: for each letter of the reasoning the bytes ``[start, end)`` of ``raw`` that spell it.
+        final_answer: as the package should give it.
+    """
+
+    raw: str
+    reasoning: str
+    letters: tuple[tuple[int, int], ...]
+    final_answer: str | None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The bytes of an answer cut into tokens."""
+
+    pieces: list[bytes]
+    logprobs: list[float]
+
+
+def spellings(letter: str, upper: bool) -> list[str]:
+    """Every way to write a letter in a JSON string, as itself first."""
+    ways = [] if letter in '"\\' else [letter]
+    if letter in SHORT_ESCAPES:
+        ways.append(SHORT_ESCAPES[letter])
+    point = ord(letter)
+    halves = [point] if point < 0x10000 else [0xD800 + (point - 0x10000 >> 10), 0xDC00 + (point - 0x10000 & 0x3FF)]
+    return [*ways, "".join(f"\\u{half:04X}" if upper else f"\\u{half:04x}" for half in halves)]
+
+
+def write_letters(text: str, choices: Sequence[int]) -> list[str]:
+    """Each letter of a text as it stands in a JSON string; choices[i] picks the way for letter i."""
+    written = []
+    for letter, choice in zip(text, choices, strict=True):
+        ways = spellings(letter, upper=choice % 2 == 1)
+        written.append(ways[choice // 2 % len(ways)])
+    return written
+
+
+def answer_of(before: str, letters: Sequence[str], after: str, reasoning: str, final_answer: str | None) -> Answer:
+    """Put an answer together; ``before`` ends with the quote that opens the reasoning."""
+    at = len(before.encode())
+    places = []
+    for letter in letters:
+        places.append((at, at + len(letter.encode())))
+        at = places[-1][1]
+    return Answer(before + "".join(letters) + after, reasoning, tuple(places), final_answer)
+
+
+# Made once: making a strategy takes longer than drawing from it.
+_SPACES = st.sampled_from(["", "", " ", "\n", "\r\n\t", "  "])
+_REASONING = texts().filter(str.strip)
+_FEW_LETTERS = texts(2)
+_STRINGS = st.one_of(_FEW_LETTERS, st.sampled_from(TRAPS), st.just(""))
+#: Any JSON value, with strings and keys that look like the object that is looked for.
+JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.just(10**30), _STRINGS),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_STRINGS, inner, max_size=2),
+    max_leaves=4,
+)
+_FINAL_ANSWERS = st.one_of(st.none(), _FEW_LETTERS, JSON_VALUES)
+_OTHERS = st.dictionaries(st.sampled_from(["steps", "", "Reasoning", *TRAPS[:5]]), JSON_VALUES, max_size=2)
+_KEYS = st.sampled_from(["reasoning", "r\\u0065asoning", "\\u0072easonin\\u0067"])
+_WITHOUT_BRACES = st.just("") | texts(3).map(lambda text: text.replace("{", ""))
+_BEHIND = st.one_of(st.sampled_from(["", "\n", "\n```", "}", 'I hope {this} helps {"reasoning": "no"}']), _FEW_LETTERS)
+
+
+@st.composite
+def _members(draw: st.DrawFn, key: str, value: Any) -> str:
+    """A member of an object, in any layout that ``json.dumps`` can give it."""
+    dumped = json.dumps(value, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1])))
+    return f"{json.dumps(key)}{draw(_SPACES)}:{draw(_SPACES)}{dumped}"
+
+
+@st.composite
+def answers(draw: st.DrawFn, prose: st.SearchStrategy[str] = _WITHOUT_BRACES) -> Answer:
+    """Some prose, a JSON object with the reasoning and other members in any order and layout, and any text."""
+    reasoning = draw(_REASONING)
+    front: list[str] = []
+    back: list[str] = []
+    final_answer = None
+    if draw(st.booleans()):
+        final_answer = draw(_FINAL_ANSWERS)
+        member = draw(_members("final_answer", final_answer))
+        draw(st.sampled_from([front, back])).append(member)
+        if not (final_answer is None or isinstance(final_answer, str)):
+            final_answer = member.split(":", 1)[1].strip(" \t\r\n")
+    for name, value in draw(_OTHERS).items():
+        draw(st.sampled_from([front, back])).append(draw(_members(name, value)))
+    if draw(st.booleans()):
+        front.append(draw(_members("reasoning", draw(JSON_VALUES))))  # of a key given twice the last counts
+    comma = f"{draw(_SPACES)},{draw(_SPACES)}"
+    fence = draw(st.sampled_from(["", "```json\n", "```\n"]))
+    before = "".join([draw(prose), fence, "{", draw(_SPACES), *(member + comma for member in front)])
+    before += f'"{draw(_KEYS)}"{draw(_SPACES)}:{draw(_SPACES)}"'
+    after = "".join(['"', *(comma + member for member in back), draw(_SPACES), "}", draw(_BEHIND)])
+    letters = write_letters(reasoning, draw(st.binary(min_size=len(reasoning), max_size=len(reasoning))))
+    return answer_of(before, letters, after, reasoning, final_answer)
+
+
+@st.composite
+def cuts_of(draw: st.DrawFn, raw: str, shortest: int = 0) -> Cut:
+    """Tokens of any bytes of an answer; of none too, unless ``shortest`` says otherwise."""
+    spelled = raw.encode()
+    lengths = draw(st.lists(st.integers(shortest, 8), min_size=1, max_size=30).filter(any))
+    ends = [0]
+    while ends[-1] < len(spelled):
+        ends.append(min(ends[-1] + lengths[len(ends) % len(lengths)], len(spelled)))
+    pieces = [spelled[start:end] for start, end in pairwise(ends)]
+    few = draw(st.lists(logprobs(), min_size=1, max_size=10))
+    return Cut(pieces, [few[number % len(few)] for number in range(len(pieces))])
+
+
+def shared_bytes(piece: bytes) -> int:
+    """Bytes of a token up to the end of its first letter of several bytes; 0 where there is none, or it is cut."""
+    try:
+        letters = [letter.encode() for letter in piece.decode()]
+    except UnicodeDecodeError:
+        return 0
+    sizes = [len(letter) for letter in letters]
+    return sum(sizes[: next(n for n, size in enumerate(sizes) if size > 1) + 1]) if max(sizes) > 1 else 0
+
+
+def confidence_of(answer: Answer, cut: Cut, shown: str | None = None) -> list[float]:
+    """Confidence of each letter: the mean over the bytes that spell it of the probability of the token of each.
+
+    ``shown`` is how the server shows the tokens, where it does not show their bytes.
+    """
+    replaced = "\ufffd" in (b"".join(cut.pieces).decode() if shown is None else shown)
+    of_bytes: list[float] = []
+    empty: list[float] = []  # of tokens without bytes just before: they share a character that the next token completes
+    for piece, logprob in zip(cut.pieces, cut.logprobs, strict=True):
+        if not piece:
+            empty.append(math.exp(logprob))
+            continue
+        shared = shared_bytes(piece) if empty and not replaced else 0
+        sharing = [*empty, math.exp(logprob)]
+        for byte in range(len(piece)):
+            owner = next((n for n in range(len(sharing)) if byte < shared * (n + 1) // len(sharing)), -1)
+            of_bytes.append(sharing[owner])
+        empty = []
+    return [math.fsum(of_bytes[start:end]) / (end - start) for start, end in answer.letters]
+
+
+def assert_confidence(
+    token_end: npt.NDArray[np.int32],
+    token_logprob: npt.NDArray[np.float32],
+    expected: Sequence[float],
+    letters: Sequence[int] | slice = slice(None),
+) -> None:
+    """Letters have the expected confidences, but for what storing a logarithm x in float32 does: up to |x| * 2^-24."""
+    found = letter_confidence(token_end, token_logprob)
+    assert found.size == len(expected)
+    stored = np.repeat(token_logprob.astype(np.float64), np.diff(token_end, prepend=0))
+    wanted = np.asarray(expected)
+    within = (np.abs(stored) * 2.0**-24 * 1.01 + 1e-12) * wanted + 1e-300
+    assert (np.abs(found - wanted) <= within)[letters].all()
+
+
+def chat(raw: str, cut: Cut) -> dict[str, Any]:
+    """One entry of ``choices`` in the Chat Completions layout."""
+    entries = [
+        {"token": piece.decode(errors="replace"), "bytes": list(piece), "logprob": logprob, "top_logprobs": []}
+        for piece, logprob in zip(cut.pieces, cut.logprobs, strict=True)
+    ]
+    message = {"role": "assistant", "content": raw, "refusal": None}
+    return {"index": 0, "finish_reason": "stop", "message": message, "logprobs": {"content": entries, "refusal": None}}
+
+
+def legacy(raw: str, cut: Cut) -> dict[str, Any]:
+    """The same in the legacy completions layout: a token that is not UTF-8 is written ``bytes:\\xe2\\x80``."""
+    tokens = []
+    for piece in cut.pieces:
+        try:
+            tokens.append(piece.decode())
+        except UnicodeDecodeError:
+            tokens.append("bytes:" + "".join(" " if byte == 0x20 else f"\\x{byte:02x}" for byte in piece))
+    logprobs = {"tokens": tokens, "token_logprobs": cut.logprobs, "top_logprobs": None}
+    return {"index": 0, "finish_reason": "stop", "text": raw, "logprobs": logprobs}
+
+
+def text_only(
+    raw: str, tokens: Sequence[str], logprobs: Sequence[float | None], *, with_bytes: bool = False
+) -> dict[str, Any]:
+    """What a server sends that knows its tokens as text alone; ``with_bytes`` the bytes of that text beside it."""
+    entries = [
+        {"token": token, "logprob": logprob, **({"bytes": list(token.encode())} if with_bytes else {})}
+        for token, logprob in zip(tokens, logprobs, strict=True)
+    ]
+    return {"message": {"content": raw}, "logprobs": {"content": entries}}
+
+
+def decoded_alone(pieces: Sequence[bytes]) -> list[str]:
+    """Each token decoded by itself: U+FFFD where it holds part of a character."""
+    return [piece.decode(errors="replace") for piece in pieces]
+
+
+def decoded_in_context(pieces: Sequence[bytes]) -> list[str]:
+    """As vLLM does it: a token that ends within a character shows nothing, and the one that ends it shows it all.
+
+    It looks back at most four tokens, and at none if the token ends in whole characters: what the tokens before it did
+    not show is lost then.
+    """
+    alone = decoded_alone(pieces)
+    shown = []
+    for number, text in enumerate(alone):
+        for first in range(number - 1, max(number - 5, -1), -1) if text.endswith("\ufffd") else ():
+            whole = b"".join(pieces[first : number + 1]).decode(errors="replace")
+            if not whole.endswith("\ufffd"):
+                clean = number
+                while clean > first and alone[clean - 1].endswith("\ufffd"):
+                    clean -= 1
+                text = whole[len(b"".join(pieces[first:clean]).decode(errors="replace")) :]
+                break
+        shown.append("" if text.endswith("\ufffd") else text)
+    return shown

@@ -1,0 +1,22 @@
+"""A release on disk for each test to read, or to damage first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ..releases import items, plain
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A release in the plain layout."""
+    plain(tmp_path / "traces" / "gsm8k", items())
+    return tmp_path
+
+
+@pytest.fixture
+def folder(root: Path) -> Path:
+    """Where its files lie."""
+    return root / "traces" / "gsm8k"

@@ -1,0 +1,35 @@
+"""Reading GSM8K out of a release, changing its files, and the error that reading ends in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rbridge_traces import TraceImportError
+from rbridge_traces.release.read import release_readers
+from rbridge_traces.release.report import ReleaseReport
+
+from ..releases import as_json, as_lines, items
+from ..support import complaint
+
+ITEMS = items()
+
+
+def pull(root: Path, **options: Any) -> ReleaseReport:
+    """Read GSM8K out of a release."""
+    return release_readers(root, options.pop("overrides", {}), options.pop("questions", None), **options)["gsm8k"]()
+
+
+def fault(root: Path, **options: Any) -> str:
+    """The one line that reading GSM8K ends in."""
+    return complaint(pull, root, error=TraceImportError, **options)
+
+
+def rewrite(path: Path, change: Callable[[list[Any]], object]) -> None:
+    """Change the rows of a JSON or JSON Lines file in place."""
+    text = path.read_text()
+    rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
+    change(rows)
+    (as_json if path.suffix == ".json" else as_lines)(path, rows)

@@ -1,0 +1,175 @@
+"""Which source serves, what of it, and how one goes away."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rbridge_traces import CacheCorruptError, CacheNotFoundError, SampleCache, TraceCache
+
+from .published import make_cache
+from .support import complaint, make_trace, version, words, write
+from .test_crash_safety import DISK, Crash
+
+CONFIDENT: dict[str, Any] = {"token_end": [4, 9], "token_logprob": np.log([0.5, 0.25])}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> TraceCache:
+    """A cache of two sources."""
+    return make_cache(tmp_path / "cache")
+
+
+def confident(rows: int = 2) -> list[Any]:
+    """Traces with confidences."""
+    return [make_trace(str(row), **CONFIDENT) for row in range(rows)]
+
+
+def spanned(rows: int = 2) -> list[Any]:
+    """Traces with marked spans."""
+    return [make_trace(str(row), spans=((0, 3),)) for row in range(rows)]
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> TraceCache:
+    """A cache that holds nothing yet."""
+    return TraceCache(str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("needs", [None, "confidence", "spans"])
+def test_the_sample_makes_room_for_real_traces(empty: TraceCache, needs: Any) -> None:
+    """Who scored the sample once and has real traces now need not name a source, whatever the sample has more."""
+    write(empty, [make_trace(spans=((0, 3),), **CONFIDENT)], source="sample", sample=True)
+    assert empty.load("gsm8k", needs=needs).manifest.source == "sample"
+    write(empty, version("real"), source="real")
+    assert empty.load("gsm8k", needs=needs).manifest.source == "real"
+    assert empty.load("gsm8k", "sample").manifest.sample
+
+
+@pytest.mark.parametrize(("needs", "served"), [("confidence", "b"), ("spans", "c")])
+def test_the_source_that_serves_is_taken(empty: TraceCache, needs: Any, served: str) -> None:
+    """Among several, the only one in which every trace has what is needed; a part of them is not enough."""
+    write(empty, [*confident(1), make_trace("x", spans=((0, 3),))], source="a")
+    write(empty, confident(), source="b")
+    write(empty, spanned(), source="c")
+    assert empty.load("gsm8k", needs=needs).manifest.source == served
+
+
+@pytest.mark.parametrize(("needs", "names"), [(None, "a, b, c"), ("confidence", "a, b"), ("spans", "a, b, c")])
+def test_where_several_serve_or_none_does_the_user_chooses(empty: TraceCache, needs: Any, names: str) -> None:
+    """No guess between two sources that would do, and none between several that would not."""
+    write(empty, confident(), source="a")
+    write(empty, confident(3), source="b")
+    write(empty, version("c"), source="c")
+    message = complaint(empty.load, "gsm8k", needs=needs)
+    assert f"sources: {names}; choose one with --source NAME" in message
+
+
+def test_the_only_source_is_taken_whatever_it_lacks(empty: TraceCache) -> None:
+    """That it lacks something is for its user to say, who knows what for."""
+    write(empty, version("only"))
+    assert words(empty.load("gsm8k", needs="confidence").traces) == {"only"}
+    assert SampleCache().load("gsm8k", needs="confidence").manifest.sample
+
+
+def test_only_the_correct_traces_can_be_kept(cache: TraceCache) -> None:
+    """Wrong traces and those of which it is not known are left out, under the same manifest and place."""
+    found = cache.load("gsm8k")
+    kept = found.only_correct()
+    assert [trace.item_id for trace in kept.traces] == ["1", "3"]
+    assert (kept.manifest, kept.location) == (found.manifest, found.location)
+    assert found.manifest.rows_correct == 2
+
+
+@pytest.mark.parametrize(
+    ("correct", "said"), [(None, "says whether its answer is correct"), (False, "has the right answer")]
+)
+def test_no_correct_trace_at_all_is_said(empty: TraceCache, correct: bool | None, said: str) -> None:
+    """An empty set is an error that tells "all wrong" from "not known", and names the place."""
+    write(empty, [make_trace(correct=correct)])
+    message = complaint(empty.load("gsm8k").only_correct)
+    assert f"no trace in {empty.root}/gsm8k/gpt-4o {said}" in message
+
+
+def test_a_removed_source_is_gone_for_readers_at_once(cache: TraceCache, tmp_path: Path) -> None:
+    """remove takes the manifest first, the files of others last or never; a source that is not there is an error."""
+    folder = tmp_path / "cache" / "gsm8k" / "gpt-4o"
+    (folder / "mine.txt").write_text("x")
+    (folder / ".part-1-traces").write_text("x")
+    cache.remove("gsm8k", "gpt-4o")
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "mine.txt"]
+    assert cache.sources("gsm8k") == []
+    message = complaint(cache.remove, "gsm8k", "gpt-4o", error=CacheNotFoundError)
+    assert "which holds csqa from mine" in message
+    write(cache, version("new"))
+    assert words(cache.load("gsm8k").traces) == {"new"}
+
+
+def test_a_crash_at_any_step_of_a_removal_leaves_all_or_nothing(tmp_path: Path) -> None:
+    """Whoever dies while removing leaves a source that loads, or none; what is left over is cleaned up by a write."""
+    seen = []
+    for step in itertools.count():
+        cache = TraceCache(str(tmp_path / str(step)))
+        write(cache, version("old"))
+        try:
+            with DISK.failing(tmp_path / str(step), after=step, with_error=Crash(), forever=True):
+                cache.remove("gsm8k", "gpt-4o")
+        except Crash:
+            seen.append(len(cache.manifests()))
+            assert [found.problem for found in cache.verify()] == [None] * seen[-1]
+            write(cache, version("new"), replace=True)
+            assert words(cache.load("gsm8k").traces) == {"new"}
+            assert len(list(tmp_path.glob(f"{step}/gsm8k/gpt-4o/*.parquet"))) == 1
+        else:
+            break
+    assert seen == sorted(seen, reverse=True)
+    assert set(seen) == {0, 1}
+
+
+def test_a_source_with_a_broken_manifest_can_be_removed(cache: TraceCache, tmp_path: Path) -> None:
+    """Removing asks for no more than that it is there."""
+    (tmp_path / "cache" / "gsm8k" / "gpt-4o" / "manifest.json").write_text("{")
+    cache.remove("gsm8k", "gpt-4o")
+    assert [held.benchmark for held in cache.manifests()] == ["csqa"]
+
+
+def test_readers_of_a_source_that_comes_and_goes_see_all_or_nothing(tmp_path: Path) -> None:
+    """While one thread writes and removes a source, another reads whole sets or is told that there is none."""
+    cache, stop = TraceCache(str(tmp_path)), threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            write(cache, version("word", rows=3))
+            cache.remove("gsm8k", "gpt-4o")
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        seen = set()
+        for _ in range(300):
+            try:
+                seen.add(len(cache.load("gsm8k", "gpt-4o").traces))
+            except CacheNotFoundError:
+                seen.add(0)
+    finally:
+        stop.set()
+        thread.join()
+    assert seen == {0, 3}
+
+
+def test_bytes_that_do_not_fit_their_manifest_are_not_stored(cache: TraceCache, empty: TraceCache) -> None:
+    """Whoever copies a source cannot store what no reader would accept."""
+    stored = cache.stored("gsm8k")
+    ((name, data),) = stored.files.items()
+    complaint(empty.put, stored.manifest, {name: data[:-1]}, error=CacheCorruptError)
+    other = dataclasses.replace(stored.manifest, rows=4)
+    complaint(empty.put, other, stored.files, error=CacheCorruptError)
+    assert empty.manifests() == []
+    empty.put(stored.manifest, stored.files)
+    assert empty.manifests() == [stored.manifest]

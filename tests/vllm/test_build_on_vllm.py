@@ -1,0 +1,166 @@
+"""``rbridge traces build`` against a real vLLM server, from its questions to the table of ``lm_eval``.
+
+``make test-vllm`` installs vLLM for the CPU in a virtual environment of its own and names its command in RBRIDGE_VLLM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rbridge_metrics import letter_confidence
+from rbridge_traces import TraceCache, load_questions
+from rbridge_traces.generation.prompt import messages
+
+from .answering_llama import answering_llama
+
+BIN = Path(sys.executable).parent
+VLLM = os.environ.get("RBRIDGE_VLLM", "")
+QUESTIONS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks" / "gsm8k" / "test.jsonl"
+ITEMS = 20
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not VLLM, reason="RBRIDGE_VLLM does not name a vllm command; make test-vllm does"),
+    pytest.mark.skipif(not QUESTIONS.exists(), reason=f"no {QUESTIONS}"),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that answers in the format the paper's prompt asks for."""
+    return answering_llama(tmp_path_factory.mktemp("answering"))
+
+
+@pytest.fixture(scope="module")
+def server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of ``vllm serve`` on the CPU, stopped at the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCHDYNAMO_DISABLE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    command = [VLLM, "serve", str(trained), "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]
+    log = tmp_path_factory.mktemp("vllm") / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--dtype", "float32", "--enforce-eager", "--max-model-len", "2048"],
+            env=os.environ | settings, stdout=output, stderr=output,
+        )  # fmt: skip
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/health", process, log)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()[-3000:]
+        try:
+            urllib.request.urlopen(url, timeout=5)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(1)
+        else:
+            return
+    pytest.fail(f"vllm did not answer within 5 minutes: {log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A cache built over the first questions, and what the command printed."""
+    cache = tmp_path_factory.mktemp("built")
+    result = subprocess.run(
+        [BIN / "rbridge", "traces", "build", "--benchmark", "gsm8k", "--model", "tiny", "--base-url", server,
+         "--questions", QUESTIONS, "--limit", str(ITEMS), "--max-tokens", "300", "--cache", cache],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    return cache, result.stdout
+
+
+def test_nearly_every_question_gets_a_trace_with_confidences(built: tuple[Path, str]) -> None:
+    """The checkpoint answers in JSON; an answer that it gets wrong is said to have failed, not lost."""
+    manifest = TraceCache(str(built[0])).load("gsm8k").manifest
+    assert manifest.rows_with_confidence == manifest.rows >= ITEMS - 5
+    assert manifest.rows == ITEMS or "failed" in built[1]
+
+
+def test_letter_confidences_are_those_of_the_servers_own_response(built: tuple[Path, str], server: str) -> None:
+    """Asked again by hand, each letter of the reasoning has the mean probability of the tokens that hold its bytes."""
+    for trace in TraceCache(str(built[0])).load("gsm8k").traces:
+        question = next(q for q in load_questions("gsm8k", path=str(QUESTIONS)) if q.item_id == trace.item_id)
+        choice = _ask(server, messages(question))
+        expected = _by_hand(choice["message"]["content"], choice["logprobs"]["content"], trace.trace)
+        assert trace.token_end is not None
+        assert trace.token_logprob is not None
+        found = letter_confidence(trace.token_end, trace.token_logprob)
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_lm_eval_scores_the_cache(built: tuple[Path, str], checkpoint: Path, tmp_path: Path) -> None:
+    """The traces of the server's model, scored by another checkpoint under the stock command."""
+    result = subprocess.run(
+        [BIN / "lm_eval", "--model", "hf", "--model_args", f"pretrained={checkpoint}", "--tasks", "rbridge_gsm8k",
+         "--num_fewshot", "0", "--metadata", json.dumps({"rbridge_cache": str(built[0])}), "--output_path", tmp_path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    (file,) = tmp_path.rglob("results_*.json")
+    scores = json.loads(file.read_text())["results"]["rbridge_gsm8k"]
+    assert np.isfinite(scores["rbridge_nll,none"])
+    assert scores["rbridge_nll,none"] < scores["trace_nll,none"]
+
+
+def _ask(server: str, asked: list[dict[str, str]]) -> dict[str, Any]:
+    body = {"model": "tiny", "messages": asked, "temperature": 0, "logprobs": True, "max_tokens": 300}
+    request = urllib.request.Request(
+        f"{server}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        choice: dict[str, Any] = json.load(response)["choices"][0]
+    return choice
+
+
+def _by_hand(content: str, tokens: list[dict[str, Any]], reasoning: str) -> list[float]:
+    """Confidence of each letter: a loop over bytes.
+
+    vLLM shows a token that ends inside a character as no text, and the whole character with the token that completes
+    it; the bytes of that character, and of what stands before it there, are shared evenly.
+    """
+    of_byte: list[float] = []
+    held: list[float] = []  # probabilities of tokens whose bytes the server did not show yet
+    for token in tokens:
+        probability, text = float(np.exp(token["logprob"])), token["token"]
+        if not text:
+            held.append(probability)
+            continue
+        if held:
+            first = next(number for number, letter in enumerate(text) if ord(letter) > 127)
+            run, shared = [*held, probability], len(text[: first + 1].encode())
+            ends = [shared * (number + 1) // len(run) for number in range(len(run))]
+            for share, (start, end) in zip(run, zip([0, *ends], ends, strict=False), strict=True):
+                of_byte += [share] * (end - start)
+            text, held = text[first + 1 :], []
+        of_byte += [probability] * len(text.encode())
+    raw = json.dumps(reasoning, ensure_ascii=False)[1:-1]  # how the checkpoint was taught to write it
+    at = len(content[: content.index(raw)].encode())
+    expected = []
+    for letter in reasoning:
+        n_bytes = len(json.dumps(letter, ensure_ascii=False)[1:-1].encode())
+        expected.append(float(np.mean(of_byte[at : at + n_bytes])))
+        at += n_bytes
+    return expected

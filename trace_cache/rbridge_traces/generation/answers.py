@@ -1,0 +1,152 @@
+"""What an answer in the journal comes to: a reasoning with its confidences, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rbridge_traces.completions import NoLogprobsError, completion_of_choice
+from rbridge_traces.errors import TraceError
+from rbridge_traces.extraction import Reasoning, extract_reasoning, parse_completion
+
+Kind = Literal["ok", "malformed", "no log-probabilities", "no answer", "truncated", "filtered", "refused"]
+
+RETRIED: tuple[Kind, ...] = ("malformed", "no log-probabilities", "no answer")
+"""What is asked a second time. What is left is likely to end the same way, and costs as much again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one answer came to.
+
+    Attributes:
+        item_id: of the question.
+        digest: of what the model was shown.
+        turn: how often the item was started on; a later one is asked for by name.
+        attempt: 1, or 2 for the retry.
+        kind: ``ok``, or what went wrong.
+        reason: what went wrong, for people.
+        reasoning: there for ``ok`` with log-probabilities.
+        text: there for ``ok``: the reasoning.
+        final_answer: there for ``ok``.
+        model: as the server named it.
+        prompt_tokens: what was paid for, by the server's count; 0 where it does not say.
+        completion_tokens: likewise.
+        decoding: how the answer was decoded.
+        has_logprobs: whether log-probabilities came with it.
+    """
+
+    item_id: str
+    digest: str
+    turn: int
+    attempt: int
+    kind: Kind
+    reason: str = ""
+    reasoning: Reasoning | None = None
+    text: str | None = None
+    final_answer: str | None = None
+    model: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    decoding: str = ""
+    has_logprobs: bool = False
+
+
+@dataclass
+class Answers:
+    """The outcomes so far, item by item; of each item the last one counts."""
+
+    by_item: dict[str, Outcome] = field(default_factory=dict)
+    any_logprobs: bool = False
+
+    def add(self, outcome: Outcome) -> None:
+        """Take in the next outcome, in the order of the journal."""
+        self.by_item[outcome.item_id] = outcome
+        self.any_logprobs |= outcome.has_logprobs
+
+    def next_attempt(self, item_id: str, *, retry_failed: bool) -> tuple[int, int] | None:
+        """Turn and attempt in which an item is to be asked; None where it is done with."""
+        last = self.by_item.get(item_id)
+        if last is None:
+            return 1, 1
+        if last.kind == "ok":
+            return None
+        if last.kind == "no answer" or (last.kind == "no log-probabilities" and not self.any_logprobs):
+            return last.turn + 1, 1  # that was the server's fault, not the item's
+        if last.kind in RETRIED and last.attempt == 1:
+            return last.turn, 2
+        return (last.turn + 1, 1) if retry_failed else None
+
+
+def outcome_of(entry: Mapping[str, Any], *, logprobs: bool) -> Outcome:
+    """Read an entry of the journal.
+
+    Args:
+        entry: as ``Journal.append`` takes it.
+        logprobs: whether confidences are wanted; without, the text alone counts.
+    """
+    usage = entry.get("usage") or {}
+    choice = entry.get("choice") or {}
+    listed = (choice.get("logprobs") or {}).get("content")
+    kind, reason, reasoning, text, answer = _judge(entry, choice, logprobs=logprobs)
+    return Outcome(
+        item_id=entry["item_id"],
+        digest=entry["digest"],
+        turn=entry["turn"],
+        attempt=entry["attempt"],
+        kind=kind,
+        reason=reason,
+        reasoning=reasoning,
+        text=text,
+        final_answer=answer,
+        model=entry.get("model"),
+        prompt_tokens=usage.get("prompt_tokens") or 0,
+        completion_tokens=usage.get("completion_tokens") or len(listed or ()),
+        decoding=entry.get("decoding") or "",
+        has_logprobs=bool(listed),
+    )
+
+
+def listed_failures(outcomes: Iterable[Outcome]) -> str:
+    """Failures by kind, with their number: ``2 malformed, 1 truncated``; empty without failures."""
+    kinds = Counter(outcome.kind for outcome in outcomes if outcome.kind != "ok")
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+
+
+def _judge(
+    entry: Mapping[str, Any], choice: Mapping[str, Any], *, logprobs: bool
+) -> tuple[Kind, str, Reasoning | None, str | None, str | None]:
+    """Kind, reason, and of a good answer reasoning, text and final answer."""
+    if error := entry.get("error"):
+        return error["kind"], error["message"], None, None, None
+    message = choice.get("message") or {}
+    if not message.get("content") and (choice.get("finish_reason") == "content_filter" or message.get("refusal")):
+        return "filtered", str(message.get("refusal") or "by the server's content filter"), None, None, None
+    try:
+        if logprobs:
+            reasoning = extract_reasoning(completion_of_choice(choice))
+            text, answer = reasoning.text, reasoning.final_answer
+        else:
+            content = message.get("content")
+            reasoning, (text, answer) = None, parse_completion(content if isinstance(content, str) else "")
+        _check_answer(answer)
+    except NoLogprobsError as error:
+        return "no log-probabilities", str(error), None, None, None
+    except TraceError as error:
+        if choice.get("finish_reason") == "length":
+            return "truncated", "it is cut off at --max-tokens", None, None, None
+        if choice.get("finish_reason") == "content_filter":
+            return "filtered", "it is cut off by the server's content filter", None, None, None
+        return "malformed", str(error), None, None, None
+    return "ok", "", reasoning, text, answer
+
+
+def _check_answer(answer: str | None) -> None:
+    if not (answer and answer.strip()):
+        raise TraceError("it has no final_answer")
+    try:
+        answer.encode("utf-8")
+    except UnicodeEncodeError:
+        raise TraceError("its final_answer holds half a surrogate pair") from None

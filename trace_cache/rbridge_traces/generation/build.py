@@ -1,0 +1,247 @@
+"""A build from its questions to the cache: what is left to ask, asking it, and the traces that come of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError
+from rbridge_traces.generation import prompt
+from rbridge_traces.generation.answers import Answers, Outcome, outcome_of
+from rbridge_traces.generation.client import Connection
+from rbridge_traces.generation.cost import Estimate, Price, estimate
+from rbridge_traces.generation.journal import Journal
+from rbridge_traces.generation.made import describe, traces_of
+from rbridge_traces.generation.recorded import JournalError, journal_path, read_journal, unread_journal
+from rbridge_traces.generation.refusals import UnusableServerError
+from rbridge_traces.generation.session import Job, Session
+from rbridge_traces.manifest import Manifest
+from rbridge_traces.questions import Question
+from rbridge_traces.store import TraceCache
+from rbridge_traces.table import to_parquet
+
+_ELSEWHERE = "build under another name with --source NAME"
+_START_OVER = "start over with --replace, which sets the answers so far aside"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a build put into the cache.
+
+    Attributes:
+        manifest: of the source.
+        failed: the last outcome of every item without a trace.
+        mean_confidence: over all tokens; None without confidences.
+        changed: False where the cache held just this already.
+    """
+
+    manifest: Manifest
+    failed: list[Outcome]
+    mean_confidence: float | None
+    changed: bool
+
+
+class Build:
+    """The traces of one benchmark from one model: what is known of them, and what is still to be asked.
+
+    Nothing is written before ``ask``. The cache that ``write`` leaves is a function of the journal and the questions:
+    how often the build was interrupted does not show.
+
+    Args:
+        cache: to write to.
+        questions: of one benchmark, at least one.
+        connection: of the server.
+        origin: where the questions come from, for people.
+        source: name of the traces in the cache. Default: from the model's name.
+        replace: write over what the cache holds under that name; set a journal with other settings aside.
+        retry_failed: ask again what has failed.
+        moved: the same server has another address now.
+
+    Raises:
+        TraceError: the journal, the cache or the questions do not fit what is asked for; says what to do.
+
+    Attributes:
+        source: name of the traces in the cache.
+        answers: so far.
+        jobs: what is still to be asked, in the order of the questions.
+    """
+
+    def __init__(
+        self,
+        cache: TraceCache,
+        questions: Sequence[Question],
+        connection: Connection,
+        *,
+        origin: str,
+        source: str | None = None,
+        replace: bool = False,
+        retry_failed: bool = False,
+        moved: bool = False,
+    ) -> None:
+        self.cache, self.questions, self.connection = cache, list(questions), connection
+        self.benchmark, self.source = questions[0].benchmark, source or source_of(connection.model)
+        self._origin, self._replace = origin, replace
+        held = self._held()
+        self._settings: dict[str, Any] = {
+            "benchmark": self.benchmark,
+            "model": connection.model,
+            "base_url": connection.url,
+            "prompt": prompt.template(self.benchmark),
+            "logprobs": connection.logprobs,
+        }
+        self.answers = Answers()
+        self._amended: dict[str, Any] = {}
+        path = journal_path(cache.root, self.benchmark, self.source)
+        try:
+            self._recorded = read_journal(path)
+            self._take_in_the_journal(moved=moved)
+        except JournalError:
+            if not replace:
+                raise
+            self._recorded, self.answers = unread_journal(path), Answers()
+        if not self.answers.by_item:  # nobody has answered yet: these settings are as good as those before
+            self._recorded = unread_journal(path)
+        self._id = self._recorded.id
+        if held is not None and not replace:
+            self._check_ours(held)
+        self.jobs: list[Job] = []
+        for question in self.questions:
+            if when := self.answers.next_attempt(question.item_id, retry_failed=retry_failed):
+                self.jobs.append(Job(question, *when))
+
+    @property
+    def done(self) -> int:
+        """Items that have a trace."""
+        return sum(outcome.kind == "ok" for outcome in self._outcomes())
+
+    def estimate(self, price: Price | None) -> Estimate:
+        """What it costs to ask what is still to be asked."""
+        return estimate([job.question for job in self.jobs], price, max_tokens=self.connection.max_tokens)
+
+    def ask(self, *, concurrency: int, report: Callable[[Outcome], None]) -> None:
+        """Ask what is still to be asked. Every answer is in the journal before it is reported.
+
+        Args:
+            concurrency: requests at a time.
+            report: called with the outcome of every answer.
+
+        Raises:
+            InterruptedBuildError: the user stopped it.
+            UnusableServerError: nothing can be had from this server with these settings.
+            ServerGaveUpError: it does not answer at present.
+            JournalError: another build is at it, or the disk takes no more.
+        """
+        with Journal(self._recorded, start_over=not self._id) as journal:
+            if not journal.id:
+                journal.begin(self._settings)
+            elif self._amended:
+                journal.amend(self._amended)
+            self._id = journal.id
+            session = Session(self.jobs, self.answers, journal, self.connection, concurrency=concurrency, report=report)
+            try:
+                session.run()
+            except TraceError as error:
+                raise self._with_what_is_kept(error, session.unsaved) from error
+
+    def write(self) -> Written:
+        """Grade the answers and put the traces into the cache.
+
+        Raises:
+            TraceError: not one item has a usable answer, or the cache cannot be written.
+        """
+        outcomes = self._outcomes()
+        made = traces_of(self.questions, outcomes)
+        described = {
+            **describe(made, self.connection, prompt.template(self.benchmark)),
+            "note": "; ".join([f"questions of {self._origin}", *made.shortfall, f"build {self._id}"]),
+        }
+        held = self._held()
+        digest = hashlib.sha256(to_parquet(made.traces)).hexdigest()
+        if held is not None and digest in held.files.values() and described.items() <= vars(held).items():
+            return Written(held, made.failed, made.mean_confidence, changed=False)
+        if held is not None and not self._replace:
+            self._check_ours(held)
+        manifest = self.cache.write(
+            made.traces,
+            benchmark=self.benchmark,
+            source=self.source,
+            frontier_model=described["frontier_model"],
+            confidence_model=described["confidence_model"],
+            prompt=described["prompt"],
+            decoding=described["decoding"],
+            note=described["note"],
+            replace=held is not None or self._replace,
+        )
+        return Written(manifest, made.failed, made.mean_confidence, changed=True)
+
+    def _outcomes(self) -> list[Outcome]:
+        found = (self.answers.by_item.get(question.item_id) for question in self.questions)
+        return [outcome for outcome in found if outcome is not None]
+
+    def _held(self) -> Manifest | None:
+        """What the cache holds under our name."""
+        try:
+            return self.cache.load(self.benchmark, self.source).manifest
+        except CacheNotFoundError:
+            return None
+        except CacheCorruptError:
+            if not self._replace:
+                raise
+            return None
+
+    def _take_in_the_journal(self, *, moved: bool) -> None:
+        """Read the answers so far, and refuse to mix them with those to other questions."""
+        for entry in self._recorded.entries():
+            self.answers.add(outcome_of(entry, logprobs=self.connection.logprobs))
+        was = self._recorded.settings if self.answers.by_item else {}
+        self._amended = {name: value for name, value in self._settings.items() if was and was.get(name) != value}
+        allowed = {"base_url"} if moved else set()
+        if not self.connection.logprobs and not self.answers.any_logprobs:
+            allowed.add("logprobs")  # it had none: its answers are what is asked for now
+        for name in self._amended:
+            if name not in allowed:
+                now, then = self._amended[name], was.get(name)
+                how = "with another prompt" if name == "prompt" else f"with {name} {then}, now it is {now}"
+                also = ", say --moved if it is the same server" if name == "base_url" else ""
+                raise JournalError(f"{self._recorded.path} was begun {how}; {_ELSEWHERE}{also}, or {_START_OVER}")
+        for question in self.questions:
+            asked = self.answers.by_item.get(question.item_id)
+            if asked is not None and asked.digest != prompt.digest(question):
+                raise JournalError(
+                    f"{self._recorded.path}: the question {question.item_id} was another when it was asked; "
+                    f"{_ELSEWHERE}, or {_START_OVER}"
+                )
+
+    def _check_ours(self, held: Manifest) -> None:
+        """Refuse to write over what did not come out of this journal, before anything is paid for."""
+        parts = (held.note or "").split("; ")
+        if self._id and f"build {self._id}" in parts:
+            if not any(part.startswith("confidences by") for part in parts):
+                return
+            what = "has been given confidences since it was built, which a new build drops"
+        else:
+            what = "does not come from this build"
+        raise TraceError(
+            f"{self.benchmark} from {self.source} in {self.cache.root} {what}; {_ELSEWHERE}, or write over it with "
+            "--replace"
+        )
+
+    def _with_what_is_kept(self, error: TraceError, unsaved: int) -> TraceError:
+        kept = f"{self.done} of {len(self.questions)} answered and kept"
+        if isinstance(error, UnusableServerError):
+            return type(error)(f"{error} ({kept})" if self.done else str(error))
+        lost = f", {unsaved} in hand could not be and will be asked for again" if unsaved else ""
+        return type(error)(f"{error}: {kept}{lost}; run the same command again to continue")
+
+
+def source_of(model: str) -> str:
+    """The name in a cache that a model's traces have by default.
+
+    >>> source_of("gpt-4o"), source_of("meta-llama/Llama-3.1-70B-Instruct")
+    ('gpt-4o', 'llama-3.1-70b-instruct')
+    """
+    last = model.rstrip("/").rpartition("/")[2].lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._") or "built"

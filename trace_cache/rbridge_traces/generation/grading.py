@@ -1,0 +1,181 @@
+"""Whether a final answer is right: mathematical equivalence, equal numbers, or the right choice."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from rbridge_traces.errors import TraceError
+from rbridge_traces.generation.client import INSTALL
+from rbridge_traces.schema import Choice, check_benchmark
+
+_SECONDS = 5  # for one expression; some take for ever to simplify
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_TYPESET = re.compile(r"\\(?:boxed|fbox|text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
+_MARKS = re.compile(r"[*_`$]|\\[()\[\],!;]|\\(?=%)")
+_NUMBER = re.compile(r"-?\d+(?:\s+\d+\s*/\s*\d+|\s*/\s*\d+|\.\d+)?|-?\.\d+")
+_THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}| )(?=\d{3}(?!\d))")
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}")
+_ANCHORS = ("$", "\\boxed", "\\(", "\\[")
+_PROSE_WORDS = 3
+_SPELLED = (  # what people type, and its LaTeX
+    (re.compile(r"(?<![\\A-Za-z])pi(?![a-z])|\u03c0"), r"\\pi "),
+    (re.compile(r"(?<![\\A-Za-z])(?:oo|infinity)(?![a-z])|\u221e"), r"\\infty "),
+    (re.compile(r"(?:(?<![\\A-Za-z])sqrt|\u221a)\s*(?:\(([^()]*)\)|(\d+))"), r"\\sqrt{\1\2}"),
+)
+
+
+def check_grader(benchmark: str) -> None:
+    """Refuse to go on without the package that grades a benchmark.
+
+    Raises:
+        TraceError: ``math-verify`` is needed and not installed; says how to get it.
+    """
+    if benchmark == "math500":
+        try:
+            import math_verify  # noqa: F401
+        except ImportError:
+            raise TraceError(
+                f"answers to math500 are graded by math-verify, which is not installed: {INSTALL}"
+            ) from None
+
+
+def grade(
+    benchmark: str, final_answer: str | None, gold: str | None, choices: Sequence[Choice] | None = None
+) -> bool | None:
+    """Whether a final answer is right; None where that is not known.
+
+    Args:
+        benchmark: one of ``rbridge_traces.BENCHMARKS``. HumanEval is not executed.
+        final_answer: as the model gave it.
+        gold: the right answer; for multiple choice its label.
+        choices: of a multiple-choice item.
+
+    Raises:
+        TraceError: unknown benchmark.
+
+    >>> grade("gsm8k", "$1,200 in total", "1200"), grade("math500", "0.5", r"\\frac{1}{2}")
+    (True, True)
+    >>> choices = [Choice("A", "iron"), Choice("B", "carbon")]
+    >>> [grade("arc_challenge", answer, "B", choices) for answer in ("(B)", "Carbon.", "Answer: A")]
+    [True, True, False]
+    """
+    check_benchmark(benchmark)
+    if benchmark == "humaneval" or final_answer is None or gold is None:
+        return None
+    if choices:
+        return chosen_label(final_answer, choices) == gold
+    if benchmark == "gsm8k":
+        number, right = number_in(final_answer), number_in(gold)
+        return number is not None and number == right
+    return _equivalent(final_answer, gold)
+
+
+def number_in(text: str) -> Fraction | None:
+    """The number that an answer names, the last one where there are several; None if there is none.
+
+    >>> number_in("so \\\\boxed{1{,}250.50} dollars"), number_in("2 1/2 %"), number_in("none")
+    (Fraction(2501, 2), Fraction(5, 2), None)
+    """
+    plain = _THOUSANDS.sub("", _plain(_last_box(text)).replace("\u2212", "-").replace("\u202f", " "))
+    found = _NUMBER.findall(_FRACTION.sub(r" \1/\2 ", plain))
+    try:
+        return sum((Fraction(part) for part in _parts(found[-1])), Fraction(0)) if found else None
+    except ZeroDivisionError:
+        return None
+
+
+def chosen_label(answer: str, choices: Sequence[Choice]) -> str | None:
+    """The label of the choice that an answer names, by its label, its text, or both; None if it names none or several.
+
+    >>> chosen_label("It is carbon, of course", [Choice("1", "iron"), Choice("2", "carbon")])
+    '2'
+    """
+    plain = _plain(_last_box(answer)).strip()
+    by_label = {choice.label.casefold(): choice.label for choice in choices}
+    label = "|".join(re.escape(choice.label) for choice in choices)
+    if found := re.fullmatch(rf"[(\[]?({label})[)\].:]*", plain, re.IGNORECASE):
+        return by_label[found[1].casefold()]
+    texts = [(_words(choice.text), choice.label) for choice in choices]
+    named = [of for text, of in texts if text == _words(plain)]
+    if len(named) == 1:
+        return named[0]
+    if found := re.match(
+        rf"(?:[(\[]({label})[)\]]|({label})\s?[).:]|({label})\s+[-\u2013\u2014]\s)", plain, re.IGNORECASE
+    ):
+        return by_label[next(group for group in found.groups() if group).casefold()]
+    said = rf"\b(?:answer|option|choice)\b(?:\s+is)?\s*:?\s*[(\[]?({label})(?![\w'])"
+    if len(found_labels := {hit.casefold() for hit in re.findall(said, plain, re.IGNORECASE)}) == 1:
+        return by_label[found_labels.pop()]
+    inside = [(text, of) for text, of in texts if text and f" {text} " in f" {_words(plain)} "]
+    longest = [of for text, of in inside if not any(text != other and text in other for other, _ in inside)]
+    return longest[0] if len(longest) == 1 else None
+
+
+def _equivalent(answer: str, gold: str) -> bool:
+    """Whether two mathematical answers mean the same, by math-verify, else letter by letter."""
+    if _squeezed(answer) == _squeezed(gold):
+        return True
+    from math_verify import parse, verify
+
+    # its time limits are signals, which only the main thread can set
+    seconds = _SECONDS if threading.current_thread() is threading.main_thread() else None
+    level = logging.getLogger("math_verify").level
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # what it cannot parse is no news here
+    try:
+        right: list[Any] = parse(_readings(gold)[0], parsing_timeout=seconds)
+        return any(
+            verify(right, found, timeout_seconds=seconds)
+            for reading in _readings(answer)
+            if right and (found := parse(reading, parsing_timeout=seconds))
+        )
+    finally:
+        logging.getLogger("math_verify").setLevel(level)
+
+
+def _readings(answer: str) -> list[str]:
+    """An answer as LaTeX, and, where words show that it is a sentence, as that."""
+    answer = answer.replace("\\$", "")
+    if answer.count("$") == 1:  # an amount
+        answer = answer.replace("$", "")
+    for spelled, latex in _SPELLED:
+        answer = spelled.sub(latex, answer)
+    if any(mark in answer for mark in _ANCHORS):
+        return [answer]
+    words = re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", answer)
+    return [f"${answer}$", answer] if len(words) >= _PROSE_WORDS else [f"${answer}$"]
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"[\s$]|\\[,!;: ]|\\(?:left|right)(?![a-z])", "", _plain(text)).rstrip(".").replace("dfrac", "frac")
+
+
+def _last_box(text: str) -> str:
+    """What the last ``\\boxed{}`` holds, where there is one."""
+    boxes = _BOX.findall(text)
+    return boxes[-1] if boxes else text
+
+
+def _plain(text: str) -> str:
+    """Without Markdown and the LaTeX that only sets letters in type."""
+    while (opened := _TYPESET.sub(r"\1", text)) != text:
+        text = opened
+    return _MARKS.sub("", text)
+
+
+def _words(text: str) -> str:
+    """Words and numbers of a text, in lower case, one space apart."""
+    return " ".join(re.findall(r"[^\W_]+(?:[.'][^\W_]+)*|[-+]?\d+", text.casefold()))
+
+
+def _parts(number: str) -> list[str]:
+    """``2 1/2`` as whole and fraction; anything else as it is."""
+    whole, space, fraction = number.partition(" ")
+    if space and "/" in fraction and not fraction.strip().startswith("/"):
+        sign = "-" if whole.startswith("-") else ""
+        return [whole, sign + fraction.replace(" ", "")]
+    return [number.replace(" ", "")]

@@ -1,0 +1,89 @@
+"""The traces that a build's answers come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rbridge_traces.errors import TraceError
+from rbridge_traces.generation.answers import Outcome, listed_failures
+from rbridge_traces.generation.client import Connection
+from rbridge_traces.generation.grading import grade
+from rbridge_traces.questions import Question
+from rbridge_traces.schema import Trace
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Traces, and what there is to say of them.
+
+    Attributes:
+        traces: graded, in the order of the questions.
+        answers: that they come from.
+        failed: the last outcome of every item without a trace.
+    """
+
+    traces: list[Trace]
+    answers: list[Outcome]
+    failed: list[Outcome]
+
+    @property
+    def mean_confidence(self) -> float | None:
+        """Over all tokens; None without confidences."""
+        confidences = [np.exp(trace.token_logprob) for trace in self.traces if trace.token_logprob is not None]
+        return float(np.concatenate(confidences).mean()) if confidences else None
+
+    @property
+    def shortfall(self) -> list[str]:
+        """How many items have no trace, and why, as a part of a note; empty where all have one."""
+        return [f"{len(self.failed)} failed: {listed_failures(self.failed)}"] if self.failed else []
+
+
+def traces_of(questions: Sequence[Question], outcomes: Sequence[Outcome]) -> Made:
+    """Put questions and answers together, and grade them.
+
+    Args:
+        questions: in the order that the traces are to have.
+        outcomes: the last one of every question that was asked.
+
+    Raises:
+        TraceError: not one item has a usable answer.
+    """
+    failed = [outcome for outcome in outcomes if outcome.kind != "ok"]
+    by_id = {outcome.item_id: outcome for outcome in outcomes if outcome.kind == "ok"}
+    if not by_id:
+        raise TraceError(
+            f"none of {len(questions)} items has a usable answer: {listed_failures(failed)} (the last: "
+            f"{failed[-1].reason}); ask again with --retry-failed, or choose another model"
+        )
+    pairs = [(question, by_id[question.item_id]) for question in questions if question.item_id in by_id]
+    return Made([_trace(*pair) for pair in pairs], [outcome for _, outcome in pairs], failed)
+
+
+def describe(made: Made, connection: Connection, prompt: str) -> dict[str, str | None]:
+    """What a manifest says of how the traces came about."""
+    models = ", ".join(sorted({outcome.model or connection.model for outcome in made.answers}))
+    return {
+        "frontier_model": models,
+        "confidence_model": models if connection.logprobs else None,
+        "prompt": prompt,
+        "decoding": " or ".join(sorted({outcome.decoding for outcome in made.answers})),
+    }
+
+
+def _trace(question: Question, outcome: Outcome) -> Trace:
+    reasoning = outcome.reasoning
+    return Trace(
+        benchmark=question.benchmark,
+        item_id=question.item_id,
+        question=question.question,
+        trace=outcome.text or "",
+        choices=question.choices,
+        final_answer=outcome.final_answer,
+        gold=question.gold,
+        correct=grade(question.benchmark, outcome.final_answer, question.gold, question.choices),
+        token_end=None if reasoning is None else reasoning.token_end,
+        token_logprob=None if reasoning is None else reasoning.token_logprob,
+    )

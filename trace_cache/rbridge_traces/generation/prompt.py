@@ -1,0 +1,59 @@
+"""The prompt of the paper: what a frontier model is asked, so that its reasoning comes back in a JSON object."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from rbridge_traces.questions import Question
+
+TASKS = {
+    "math500": "math",
+    "mmlu_pro_stem": "STEM",
+    "gsm8k": "math",
+    "arc_challenge": "science",
+    "csqa": "commonsense",
+    "humaneval": "coding",
+}
+"""The word that stands for ``[task]``, by benchmark."""
+
+_FORMAT = (
+    "Respond ONLY with a JSON object in this exact format: "
+    '{ "reasoning": "your step by step reasoning", "final_answer": "your final answer" }'
+)
+_MULTIPLE_CHOICE = ("mmlu_pro_stem", "arc_challenge", "csqa")
+_CHOICES = '[choices, one a line, as "A. text"]'
+
+
+def messages(question: Question) -> list[dict[str, str]]:
+    """The messages that ask a question, in the Chat Completions layout.
+
+    >>> from rbridge_traces import Choice
+    >>> asked = messages(Question("arc_challenge", "1", "What melts?", (Choice("A", "ice"), Choice("B", "fire")), "A"))
+    >>> asked[0]["content"]
+    'You are a helpful assistant that solves science problems.'
+    >>> print(asked[1]["content"].partition("Respond")[0].rstrip())
+    What melts?
+    A. ice
+    B. fire
+    """
+    choices = [f"{choice.label}. {choice.text}" for choice in question.choices or ()]
+    return _messages(question.benchmark, "\n".join([question.question, *choices]))
+
+
+def template(benchmark: str) -> str:
+    """The prompt with a placeholder for the question, as a manifest records it."""
+    asked = _messages(benchmark, f"[question]\n{_CHOICES}" if benchmark in _MULTIPLE_CHOICE else "[question]")
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in asked)
+
+
+def digest(question: Question) -> str:
+    """What tells one question from another in a journal: 16 hexadecimal digits over all that the model is shown."""
+    return hashlib.sha256(json.dumps(messages(question)).encode()).hexdigest()[:16]
+
+
+def _messages(benchmark: str, question: str) -> list[dict[str, str]]:
+    return [
+        {"role": "system", "content": f"You are a helpful assistant that solves {TASKS[benchmark]} problems."},
+        {"role": "user", "content": f"{question}\n\n{_FORMAT}"},
+    ]

@@ -1,0 +1,95 @@
+"""What a source consists of: the bytes of its trace files, and the manifest that counts and checks them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rbridge_traces.errors import CacheCorruptError, TraceError
+from rbridge_traces.manifest import RESTORE, Manifest, TraceSet
+from rbridge_traces.schema import Trace
+from rbridge_traces.table import from_parquet, to_parquet
+
+
+@dataclass(frozen=True)
+class StoredSource:
+    """A source as it is stored. The traces, the manifest and the bytes of each file agree."""
+
+    traces: TraceSet
+    files: dict[str, bytes]
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest that names the files."""
+        return self.traces.manifest
+
+
+def pack(traces: Sequence[Trace], about: Manifest) -> StoredSource:
+    """Lay traces out as a source: one Parquet file, named by its checksum.
+
+    Args:
+        traces: at least one, all of the benchmark of ``about``, item ids unique.
+        about: what is known of them. Its counts and files are put right.
+
+    Raises:
+        TraceError: one of the above does not hold.
+    """
+    check_set(traces, about.benchmark)
+    data = to_parquet(traces)
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"traces-{digest[:12]}.parquet"
+    graded = [trace.correct for trace in traces if trace.correct is not None]
+    manifest = dataclasses.replace(
+        about,
+        rows=len(traces),
+        rows_with_confidence=sum(trace.has_confidence for trace in traces),
+        rows_with_spans=sum(trace.spans is not None for trace in traces),
+        rows_correct=sum(graded) if graded else None,
+        files={name: digest},
+    )
+    return StoredSource(TraceSet(manifest, list(traces), about.source), {name: data})
+
+
+def unpack(manifest: Manifest, files: Mapping[str, bytes], folder: str) -> StoredSource:
+    """Read the traces out of the bytes of a source, checking each file against its checksum.
+
+    Args:
+        manifest: of the source.
+        files: the bytes of every file that the manifest names.
+        folder: where they are from, for messages.
+
+    Raises:
+        CacheCorruptError: a file is changed or unreadable, or the rows are not what the manifest says.
+    """
+    traces: list[Trace] = []
+    for name, expected in manifest.files.items():
+        found = hashlib.sha256(files[name]).hexdigest()
+        if found != expected:
+            raise CacheCorruptError(
+                f"{folder}/{name} has changed: its sha256 begins {found[:12]}, its manifest says {expected[:12]}; "
+                f"{RESTORE}"
+            )
+        try:
+            rows = from_parquet(files[name])
+            check_set(rows, manifest.benchmark)
+        except TraceError as error:
+            raise CacheCorruptError(f"{folder}/{name}: {error}; {RESTORE}") from error
+        traces += rows
+    if len(traces) != manifest.rows:
+        raise CacheCorruptError(f"{folder} holds {len(traces)} traces, its manifest says {manifest.rows}; {RESTORE}")
+    return StoredSource(TraceSet(manifest, traces, folder), dict(files))
+
+
+def check_set(traces: Sequence[Trace], benchmark: str) -> None:
+    """Refuse what cannot be one source: no traces, another benchmark's among them, or an item twice."""
+    if not traces:
+        raise TraceError(f"no traces of {benchmark}; at least one is needed")
+    for trace in traces:
+        if trace.benchmark != benchmark:
+            raise TraceError(f"trace {trace.name} is not of {benchmark}; keep one benchmark to a source")
+    item_id, times = Counter(trace.item_id for trace in traces).most_common(1)[0]
+    if times > 1:
+        raise TraceError(f"{times} traces of {benchmark} have the item_id {item_id}; each item has one trace")

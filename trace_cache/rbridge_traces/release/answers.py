@@ -1,0 +1,118 @@
+"""Published completions: what a frontier model was asked, what it answered, and where that stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rbridge_traces.errors import TraceError, TraceImportError
+from rbridge_traces.importer import as_choices, as_correct, as_text
+from rbridge_traces.release.fields import Fields, map_fields
+from rbridge_traces.release.token_rows import unit
+from rbridge_traces.rows import Row, numbered_rows
+from rbridge_traces.schema import Choice
+
+_ASKED = "Respond ONLY with a JSON object"  # where the paper's prompt goes on after the question
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One completion.
+
+    Attributes:
+        place: file and row.
+        row: as it was read.
+        item_id: None where no field holds it.
+        question: without what the prompt adds to it; None where no field holds it.
+        choices, gold, correct, final_answer: as in ``Trace``.
+        reasoning: as its authors cut it out; None where no field holds it, empty where they found none.
+        raw: the whole completion; None where no field holds it.
+    """
+
+    place: str
+    row: Row
+    item_id: str | None
+    question: str | None
+    choices: tuple[Choice, ...] | None
+    reasoning: str | None
+    raw: str | None
+    final_answer: str | None
+    gold: str | None
+    correct: bool | None
+
+    @property
+    def failed(self) -> str | None:
+        """Why the authors have no trace of this item, or None."""
+        if self.reasoning is not None and not self.reasoning.strip():
+            return "empty reasoning"
+        return "empty completion" if self.raw is not None and not self.raw.strip() else None
+
+
+def read_answers(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple[list[Answer], Fields]:
+    """Read the completions of a benchmark.
+
+    Args:
+        paths: files in any form that ``read_rows`` knows.
+        overrides: as ``map_fields`` takes them.
+
+    Raises:
+        TraceImportError: a file that cannot be read, neither reasoning nor completion in it, a field that is not what
+            it should be, or an id that is there twice; names file and row.
+    """
+    rows = [(f"{path}, {unit(path)} {number}", row) for path in paths for number, row in numbered_rows(path)]
+    fields = map_fields("completions", (row for _, row in rows), overrides)
+    if not {"reasoning", "completion", "response"} & fields.of.keys():
+        raise TraceImportError(f"{paths[0]}: {fields.missing('the reasoning or the whole completion', 'reasoning')}")
+    answers = list(_answers(rows, fields))
+    first: dict[str, str] = {}
+    for answer in answers:
+        if answer.item_id is not None and first.setdefault(answer.item_id, answer.place) != answer.place:
+            raise TraceImportError(
+                f"{answer.place}: its id ({fields.of['item_id']}) is {answer.item_id}, as that of "
+                f"{first[answer.item_id]}; name the field that tells the items apart with "
+                "--field completions.item_id=FIELD"
+            )
+    return answers, fields
+
+
+def _answers(rows: Sequence[tuple[str, Row]], fields: Fields) -> Iterator[Answer]:
+    get = {target: fields.getter(target) for target in ("response", "choices", "correct", *_TEXTS)}
+    for place, row in rows:
+        try:
+            texts = {target: as_text(target, get[target](row)) for target in _TEXTS}
+            choices, correct = as_choices(get["choices"](row)), as_correct(get["correct"](row))
+        except TraceError as error:
+            raise TraceImportError(f"{place}: {error}") from error
+        raw = texts.pop("completion")
+        yield Answer(
+            place=place,
+            row=row,
+            choices=choices,
+            correct=correct,
+            raw=raw if raw is not None else _content(get["response"](row)),
+            question=_bare(texts.pop("question")),
+            reasoning=_present(texts.pop("reasoning"), "reasoning" in fields.of),
+            **texts,
+        )
+
+
+_TEXTS = ("item_id", "question", "reasoning", "completion", "final_answer", "gold")
+
+
+def _bare(question: str | None) -> str | None:
+    return question and question.partition(_ASKED)[0].rstrip()
+
+
+def _present(text: str | None, there: bool) -> str | None:
+    return "" if text is None and there else text
+
+
+def _content(response: Any) -> str | None:
+    """The text of a raw response."""
+    if response is None:
+        return None
+    choice = response["choices"][0]
+    message = choice.get("message")
+    text = message.get("content") if isinstance(message, dict) else choice.get("text")
+    return text if isinstance(text, str) else ""

@@ -1,0 +1,228 @@
+"""What the fields of published completions and token rows are called: a table of the names that people use.
+
+Every target takes the first of its names that is there and that no target before it has taken. So ``index`` is the
+item where nothing else names the item, and the position of a token where something does. Case and punctuation do not
+count (``finalAnswer`` is ``final_answer``). But for ids, a name also fits inside objects (``response.reasoning``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from operator import methodcaller
+from typing import Any, Literal, NamedTuple
+
+from rbridge_traces.benchmark_names import plain
+from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.importer import ABSENT, lookup
+from rbridge_traces.rows import Row
+
+Kind = Literal["completions", "tokens"]
+
+LEFT_OUT = "-"
+"""What a target is mapped to that no field is to fill."""
+
+_ROW = ""  # the name of the row itself, where that is a raw response
+_OTHER_PARTS = ("toplogprobs", "usage")  # objects whose fields are tokens, or counts of them
+
+
+def is_response(value: Any) -> bool:
+    """Whether a value is a raw response with log-probabilities, in the Chat Completions or the legacy layout."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict) and "logprobs" in choices[0]
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _scalar(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+
+
+def _options(value: Any) -> bool:
+    return isinstance(value, (list, dict)) and not is_response({"choices": value})
+
+
+def _truth(value: Any) -> bool:
+    return isinstance(value, (bool, int, float)) and value in (0, 1)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, (str, list))
+
+
+def _list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, (int, float, list, dict)) and not isinstance(value, bool)
+
+
+class Target(NamedTuple):
+    """What may fill a target: values of a kind, under one of some names, of which the first counts."""
+
+    fits: Callable[[Any], bool]
+    names: str
+
+
+_IDS = "item_id question_id task_id problem_id example_id doc_id sample_id unique_id custom_id qid id uid"
+_INDEXES = (
+    "item_index item_idx question_index question_idx problem_index problem_idx example_index example_idx sample_index "
+    "sample_idx doc_index doc_idx trace_index trace_idx completion_index completion_idx row_id row_index row_idx row "
+    "index idx key"
+)
+
+TARGETS: dict[Kind, dict[str, Target]] = {
+    "completions": {
+        "item_id": Target(_scalar, f"{_IDS} {_INDEXES}"),
+        "response": Target(is_response, "response raw_response api_response completion body raw output"),
+        "reasoning": Target(
+            _text, "reasoning reasoning_trace reasoning_text cot chain_of_thought rationale trace thought explanation"
+        ),
+        "completion": Target(
+            _text,
+            "completion raw_completion completion_text raw raw_text raw_response raw_output response response_text "
+            "model_response output model_output output_text generation generated_text content text",
+        ),
+        "question": Target(_text, "question problem query question_text question.stem input prompt"),
+        "choices": Target(_options, "choices options answer_choices"),
+        "final_answer": Target(
+            _scalar, "final_answer model_answer predicted_answer extracted_answer prediction predicted pred answer"
+        ),
+        "gold": Target(
+            _scalar,
+            "gold gold_answer ground_truth ground_truth_answer reference_answer correct_answer expected_answer "
+            "answer_key gold_label reference target label answer",
+        ),
+        "correct": Target(_truth, "correct is_correct correctness passed"),
+    },
+    "tokens": {
+        "item_id": Target(
+            _scalar, f"trace_id completion_id {_IDS} {_INDEXES} item trace sample doc question problem prompt"
+        ),
+        "position": Target(
+            _scalar,
+            "position pos token_position token_pos token_index token_idx token_number token_num step offset index idx "
+            "i t n",
+        ),
+        "response": Target(is_response, "response raw_response api_response completion body"),
+        "bytes": Target(_list, "bytes token_bytes utf8_bytes utf8"),
+        "logprob": Target(_numbers, "logprob token_logprob log_probability logp lp logprobs token_logprobs"),
+        "token": Target(_texts, "token token_text token_str token_string piece decoded_token decoded text tokens"),
+        "probability": Target(
+            _numbers,
+            "probability token_probability prob token_prob p confidence linear_probability probabilities probs",
+        ),
+    },
+}
+"""What may fill each target, by kind of row; the targets in the order in which they take their pick."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Which field of a kind of row fills each target, and which fields there are."""
+
+    kind: Kind
+    of: Mapping[str, str]
+    there: tuple[str, ...]
+
+    def getter(self, target: str) -> Callable[[Row], Any]:
+        """What gives the value of a target for a row: None where the row has none, or no field fills it."""
+        name = self.of.get(target)
+        if name is None:
+            return lambda _: None
+        if name == _ROW:
+            return lambda row: row
+        return methodcaller("get", name) if "." not in name else lambda row: value_at(row, name)
+
+    def missing(self, need: str, target: str) -> TraceImportError:
+        """The error for rows without a field that they need."""
+        return TraceImportError(
+            f"no field for {need} in the {self.kind}; the rows have {', '.join(self.there) or 'no fields'}; "
+            f"name it with --field {self.kind}.{target}=FIELD"
+        )
+
+
+def map_fields(kind: Kind, rows: Iterable[Row], overrides: Mapping[str, str]) -> Fields:
+    """Decide which field fills each target.
+
+    Args:
+        kind: of the rows.
+        rows: some rows; a field counts if one of them fills it.
+        overrides: ``kind.target`` -> field of the row (dots lead into objects), or ``-`` for none.
+
+    Raises:
+        TraceError: a target that does not exist, or a field that no row has.
+
+    >>> rows = [{"id": 3, "index": 0, "token": " of", "lp": -0.5}]
+    >>> map_fields("tokens", rows, {}).of
+    {'item_id': 'id', 'position': 'index', 'logprob': 'lp', 'token': 'token'}
+    """
+    check_overrides(overrides)
+    some = list(rows)
+    values: dict[str, Any] = {}
+    for row in some:
+        for name, value in _values(row, "", 3):
+            if values.get(name) is None:
+                values[name] = value
+    there = tuple(values)
+    own = {target: name for key, name in overrides.items() for of, _, target in [key.partition(".")] if of == kind}
+    for target, name in own.items():
+        if name != LEFT_OUT and all(value_at(row, name) is None for row in some):
+            raise TraceImportError(
+                f"no field {name}{did_you_mean(name, there)} for {kind}.{target}; the rows have {', '.join(there)}"
+            )
+    found: dict[str, str] = {}
+    for target in TARGETS[kind]:
+        taken = {*found.values(), *own.values()}
+        left = {name: value for name, value in values.items() if name not in taken}
+        if target == "final_answer" and {"completion", "response"} & found.keys():
+            # The whole completion holds the model's answer, so that a field of that name is the right one.
+            left = {name: value for name, value in left.items() if plain(name) != "answer"}
+        chosen = own.get(target) or _pick(kind, target, left)
+        if chosen is None and target == "response" and some and is_response(some[0]):
+            chosen = _ROW
+        if chosen is not None and chosen != LEFT_OUT:
+            found[target] = chosen
+    return Fields(kind, found, there)
+
+
+def check_overrides(overrides: Iterable[str]) -> None:
+    """Refuse a target that does not exist.
+
+    Raises:
+        TraceError: lists those that do.
+    """
+    known = [f"{kind}.{target}" for kind, targets in TARGETS.items() for target in targets]
+    for key in overrides:
+        if key not in known:
+            raise TraceError(f"no target {key!r}{did_you_mean(key, known)}; the targets are {', '.join(known)}")
+
+
+def value_at(row: Row, name: str) -> Any:
+    """What a row holds under a name, dots leading inside; None where it holds nothing."""
+    value = lookup(row, name)
+    return None if value is ABSENT else value
+
+
+def _pick(kind: Kind, target: str, values: Mapping[str, Any]) -> str | None:
+    """The field that a target takes of those that are left, the outermost of a name first."""
+    fits, names = TARGETS[kind][target]
+    left = {name: tuple(map(plain, name.split("."))) for name, value in values.items() if fits(value)}
+    if target in ("item_id", "position"):  # an id inside an object is that of something else
+        left = {name: parts for name, parts in left.items() if len(parts) == 1}
+    for wanted in (tuple(map(plain, alias.split("."))) for alias in names.split()):
+        fitting = [name for name, parts in left.items() if parts[-len(wanted) :] == wanted]
+        if fitting:
+            return min(fitting, key=lambda name: len(left[name]))
+    return None
+
+
+def _values(row: Row, before: str, depth: int) -> Iterable[tuple[str, Any]]:
+    """Dotted name and value of every field of a row and of the objects in it."""
+    for name, value in row.items():
+        yield before + name, value
+        if isinstance(value, dict) and depth > 1 and plain(name) not in _OTHER_PARTS:
+            yield from _values(value, f"{before}{name}.", depth - 1)

@@ -1,0 +1,154 @@
+"""Traces out of a published release: completions and the log-probabilities of their tokens, joined and checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from rbridge_traces.errors import TraceError, TraceImportError
+from rbridge_traces.release.answers import Answer, read_answers
+from rbridge_traces.release.fields import map_fields
+from rbridge_traces.release.folders import ReleaseFiles, release_files, release_folders
+from rbridge_traces.release.join import join
+from rbridge_traces.release.questions import with_questions
+from rbridge_traces.release.report import Readers, ReleaseReport, counted
+from rbridge_traces.release.text import FailedItemError, MismatchError, reasoning_of
+from rbridge_traces.release.token_rows import add_tokens, has_probabilities, layout_of, listed_tokens, read_token_rows
+from rbridge_traces.release.token_table import TokenRowsError, TokenTable
+from rbridge_traces.schema import Trace
+
+
+def release_readers(
+    root: Path, overrides: Mapping[str, str], questions: str | None = None, *, skip_mismatched: bool = False
+) -> Readers:
+    """What reads each benchmark of a release that lies in a folder; the arguments are those of ``read_release``.
+
+    Raises:
+        TraceImportError: the folder holds no benchmark.
+    """
+
+    def read(benchmark: str, folder: Path) -> ReleaseReport:
+        files = release_files(folder, overrides)
+        return read_release(
+            files, benchmark=benchmark, overrides=overrides, questions=questions, skip_mismatched=skip_mismatched
+        )
+
+    return {benchmark: partial(read, benchmark, folder) for benchmark, folder in release_folders(root).items()}
+
+
+def read_release(
+    files: ReleaseFiles,
+    *,
+    benchmark: str,
+    overrides: Mapping[str, str] | None = None,
+    questions: str | None = None,
+    skip_mismatched: bool = False,
+) -> ReleaseReport:
+    """Read the completions of a benchmark with their tokens, and cut the reasoning out of each.
+
+    Args:
+        files: of the benchmark, as ``release_files`` finds them.
+        benchmark: one of ``BENCHMARKS``.
+        overrides: fields of the rows that the table of names would not find, as ``map_fields`` takes them.
+        questions: a file of the benchmark's questions, to fill in what the release lacks.
+        skip_mismatched: leave out, and count, what does not fit together, instead of refusing it. Items of which the
+            authors have no trace themselves, their completion malformed or its reasoning empty, are counted always.
+
+    Raises:
+        TraceImportError: a file cannot be read, a field is missing, or completions and tokens do not fit together;
+            names file, row, the fields used and what was expected.
+    """
+    overrides = overrides or {}
+    answers, of_answers = read_answers(files.completions, overrides)
+    dropped: Counter[str] = Counter()
+    if files.tokens:
+        table, of_tokens = read_token_rows(files.tokens, overrides)
+        items, unknown = join(table, of_tokens, answers, of_answers, skip_mismatched=skip_mismatched)
+        dropped["token rows of no completion"] = unknown
+        used = of_tokens.of
+        if not skip_mismatched:
+            _refuse_missing(answers, items)
+    else:
+        table, items, used = _own_tokens(answers, overrides)
+    answers = with_questions(benchmark, answers, questions)
+    traces = []
+    for number, (answer, item) in enumerate(zip(answers, items, strict=True)):
+        try:
+            traces.append(_trace(benchmark, number, answer, table, item))
+        except FailedItemError as error:
+            dropped[str(error)] += 1
+        except (MismatchError, TokenRowsError) as error:
+            if not skip_mismatched:
+                raise TraceImportError(
+                    f"{answer.place}: {error}; the fields used are {_shown(of_answers.of)} of the completions and "
+                    f"{_shown(used)} of the tokens; name others with --field, or leave such items out with "
+                    "--skip-mismatched"
+                ) from error
+            dropped[error.reason] += 1
+    if not traces:
+        raise TraceImportError(
+            f"{files.folder}: none of {len(answers)} completions became a trace ({counted(dropped)})"
+        )
+    return ReleaseReport(traces, +dropped, len(table))
+
+
+def _refuse_missing(answers: Sequence[Answer], items: Sequence[int | str]) -> None:
+    """Refuse completions without token rows before the texts are looked at: most likely a file is missing."""
+    missing = [
+        answer for answer, item in zip(answers, items, strict=True) if isinstance(item, str) and not answer.failed
+    ]
+    if missing:
+        raise TraceImportError(
+            f"{missing[0].place}: it has no token rows, as {len(missing)} of {len(answers)} completions (is a part "
+            "missing?); fetch the token rows again, or leave such items out with --skip-mismatched"
+        )
+
+
+def _trace(benchmark: str, number: int, answer: Answer, table: TokenTable, item: int | str) -> Trace:
+    if answer.failed:
+        raise FailedItemError(answer.failed)
+    if isinstance(item, str):
+        raise MismatchError(item, "without tokens")
+    found = reasoning_of(answer, *table.of(item))
+    try:
+        return Trace(
+            benchmark=benchmark,
+            item_id=answer.item_id if answer.item_id is not None else str(number),
+            question=answer.question or "",
+            trace=found.text,
+            choices=answer.choices,
+            final_answer=answer.final_answer if answer.final_answer is not None else found.final_answer,
+            gold=answer.gold,
+            correct=answer.correct,
+            token_end=found.token_end,
+            token_logprob=found.token_logprob,
+        )
+    except TraceError as error:
+        raise MismatchError(str(error), "not valid") from error
+
+
+def _own_tokens(
+    answers: Sequence[Answer], overrides: Mapping[str, str]
+) -> tuple[TokenTable, list[int | str], Mapping[str, str]]:
+    """The tokens of completions that hold them themselves, and the item in the table of each, or why it has none."""
+    rows = [answer.row for answer in answers]
+    fields = map_fields("tokens", rows, overrides)
+    if layout_of(rows, fields) != "listed":
+        raise fields.missing("tokens and their log-probabilities, and there are no token rows beside them", "logprob")
+    table = TokenTable(unit="row", probabilities=has_probabilities(fields))
+    table.begin(answers[0].place.rpartition(",")[0])
+    items: list[int | str] = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            tokens, item = listed_tokens(row, fields), table.item(str(number))
+            add_tokens(table, item, tokens, number)
+            items.append(item)
+        except TraceError as error:
+            items.append(str(error))
+    return table, items, fields.of
+
+
+def _shown(used: Mapping[str, str]) -> str:
+    return ", ".join(f"{target}={name or 'the row itself'}" for target, name in used.items())

@@ -1,0 +1,131 @@
+"""Tokens known by their text alone, from servers that write U+FFFD for a token's part of a character.
+
+What the whole answer says at such a place is known, so the letters that the parts stand for follow: parts lie between
+letters that are shown, and only a letter of several bytes can be split.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rbridge_metrics.alignment import letter_bytes
+from rbridge_traces.errors import TraceError
+
+PART = "\ufffd"
+_EMPTY = "\ud800"  # stands for a token shown as nothing; no text holds it
+_RUNS = re.compile(f"{_EMPTY}*{PART}+|{_EMPTY}+|[^{PART}{_EMPTY}]+")
+_MOST_LETTERS = 8  # that one token shown as nothing can hold
+
+
+class PartedError(TraceError):
+    """Tokens and text differ; shows where."""
+
+
+def replaced_ends(tokens: Sequence[str], text: str) -> npt.NDArray[np.int64]:
+    """Find where each token ends in a text, though some tokens are not shown as they are.
+
+    Letters that are shown stay with the token that shows them. Those behind a run of U+FFFD are shared evenly among
+    the U+FFFD. If that does not fit, tokens shown as nothing count as well: vLLM shows so a token that ends within a
+    character, and drops what it holds if the next token goes on beyond that character.
+
+    Args:
+        tokens: text of each token.
+        text: what they spell.
+
+    Returns:
+        End offset of each token in UTF-8 bytes of ``text``, shape (tokens,).
+
+    Raises:
+        PartedError: they spell something else.
+
+    >>> replaced_ends(["x\ufffd", "\ufffd!"], "xé!")
+    array([2, 4])
+    """
+    try:
+        return _ends(tokens, text)
+    except PartedError as error:
+        try:
+            return _ends([token or _EMPTY for token in tokens], text)
+        except PartedError:
+            raise error from None
+
+
+def _ends(tokens: Sequence[str], text: str) -> npt.NDArray[np.int64]:
+    shown = "".join(tokens)
+    runs = _RUNS.findall(shown)
+    edges = _edges(runs, text)
+    n_bytes = np.zeros(len(shown) + 1, dtype=np.int64)
+    at = 1
+    for run, start, end in zip(runs, edges, edges[1:], strict=False):
+        if run[0] in (PART, _EMPTY):
+            shares = np.arange(len(run) + 1) * len(text[start:end].encode()) // len(run)
+            n_bytes[at : at + len(run)] = np.diff(shares)
+        else:
+            n_bytes[at : at + len(run)] = letter_bytes(run)
+        at += len(run)
+    ends: npt.NDArray[np.int64] = np.cumsum(n_bytes)[np.cumsum([len(token) for token in tokens])]
+    return ends
+
+
+def _edges(runs: Sequence[str], text: str) -> list[int]:
+    """Letters of the text at which the runs begin, and the end of the last."""
+    came_from: list[dict[int, int]] = [{0: 0}]  # for each letter that a run can end at, the one it began at then
+    for number, run in enumerate(runs):
+        reached: dict[int, int] = {}
+        for start in came_from[-1]:
+            for end in _run_ends(run, text, start):
+                reached.setdefault(end, start)
+        if not reached:
+            raise parted("".join(runs[number:]), text, came_from[-1])
+        came_from.append(reached)
+    if len(text) not in came_from[-1]:
+        raise parted("", text, came_from[-1])
+    edges = [len(text)]
+    for reached in reversed(came_from[1:]):
+        edges.append(reached[edges[-1]])
+    return edges[::-1]
+
+
+def _run_ends(run: str, text: str, start: int) -> Iterator[int]:
+    """Letters at which a run can end that begins at ``start``."""
+    parts, empty = run.count(PART), run.count(_EMPTY)
+    if not parts and not empty:
+        if text.startswith(run, start):
+            yield start + len(run)
+        return
+    yield from _split_letters(text, start, parts) if parts else (start,)
+    for end in range(start + 1, min(start + empty * _MOST_LETTERS, len(text)) + 1):
+        # The last letter that empty tokens hold shows the rest of its bytes behind them, or is a U+FFFD itself.
+        if text[end - 1] == PART or len(text[end - 1].encode()) > parts > 0:
+            yield end
+
+
+def _split_letters(text: str, start: int, parts: int) -> Iterator[int]:
+    """Ends of the stretches that can show so many parts: two at least for each letter, at most one for each byte."""
+    fewest = most = 0
+    for end in range(start, len(text)):
+        fewest += 1 if text[end] == PART else 2
+        most += len(text[end].encode())
+        if text[end].isascii() or fewest > parts:
+            return
+        if most >= parts:
+            yield end + 1
+
+
+def parted(found: str, text: str, starts: Iterable[int] = (0,)) -> PartedError:
+    """The error for tokens that go on otherwise than a text, from the start at which the two agree the furthest."""
+    same, start = max((_same(found, text, start), start) for start in starts)
+    found, text, letter = found[same:], text[start + same :], start + same
+    return PartedError(
+        f"the tokens do not spell the text: at letter {letter} they go on {found[:30]!r}, the text {text[:30]!r}"
+    )
+
+
+def _same(found: str, text: str, start: int) -> int:
+    """How many letters two texts have in common, the second from a start on."""
+    most = min(len(found), len(text) - start)
+    return next((letter for letter in range(most) if found[letter] != text[start + letter]), most)
