@@ -153,13 +153,14 @@ def cuts_of(draw: st.DrawFn, raw: str, shortest: int = 0) -> Cut:
 
 
 def shared_bytes(piece: bytes) -> int:
-    """Bytes of a token up to the end of its first letter of several bytes; 0 where there is none, or it is cut."""
-    try:
-        letters = [letter.encode() for letter in piece.decode()]
-    except UnicodeDecodeError:
-        return 0
-    sizes = [len(letter) for letter in letters]
-    return sum(sizes[: next(n for n, size in enumerate(sizes) if size > 1) + 1]) if max(sizes) > 1 else 0
+    """Bytes up to the end of the first letter of several bytes, of a token that ends in one."""
+    sizes = [len(letter.encode()) for letter in piece.decode()]
+    return sum(sizes[: next(n for n, size in enumerate(sizes) if size > 1) + 1]) if sizes[-1] > 1 else 0
+
+
+def is_text(piece: bytes) -> bool:
+    """Whether a token holds whole characters."""
+    return piece.decode(errors="replace").encode() == piece
 
 
 def confidence_of(answer: Answer, cut: Cut, shown: str | None = None) -> list[float]:
@@ -167,14 +168,15 @@ def confidence_of(answer: Answer, cut: Cut, shown: str | None = None) -> list[fl
 
     ``shown`` is how the server shows the tokens, where it does not show their bytes.
     """
-    replaced = "\ufffd" in (b"".join(cut.pieces).decode() if shown is None else shown)
+    whole = all(map(is_text, cut.pieces)) if shown is None else True
+    held_back = whole and "\ufffd" not in (b"".join(cut.pieces).decode() if shown is None else shown)
     of_bytes: list[float] = []
     empty: list[float] = []  # of tokens without bytes just before: they share a character that the next token completes
     for piece, logprob in zip(cut.pieces, cut.logprobs, strict=True):
         if not piece:
             empty.append(math.exp(logprob))
             continue
-        shared = shared_bytes(piece) if empty and not replaced else 0
+        shared = shared_bytes(piece) if empty and held_back else 0
         sharing = [*empty, math.exp(logprob)]
         for byte in range(len(piece)):
             owner = next((n for n in range(len(sharing)) if byte < shared * (n + 1) // len(sharing)), -1)

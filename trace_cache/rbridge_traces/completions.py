@@ -139,32 +139,29 @@ def _fitted(pieces: Sequence[bytes], whole: Completion) -> Completion:
 def _held_back(pieces: Sequence[bytes]) -> Sequence[bytes]:
     """Give tokens without bytes their share of the character that they begin.
 
-    vLLM shows a token that ends within a character as nothing, and its bytes with the token that completes it. Which
-    bytes are whose is lost: all up to the end of that character are shared evenly.
+    vLLM shows a token that ends within a character as nothing, and its bytes with the token that ends that character.
+    Which bytes are whose is lost: all up to its end are shared evenly. A server that sends parts of characters as bytes
+    holds nothing back.
     """
-    if all(pieces):
-        return pieces
+    try:
+        texts = [] if all(pieces) else [piece.decode("utf-8") for piece in pieces]
+    except UnicodeDecodeError:
+        texts = []
     shared, empty = list(pieces), 0
-    for number, piece in enumerate(pieces):
-        if not piece:
+    for number, text in enumerate(texts):
+        if not text:
             empty += 1
             continue
-        if empty and (begun := _first_long_letter(piece)):
+        if empty and not text[-1].isascii():
+            first = next(place for place, letter in enumerate(text) if not letter.isascii())
+            begun = len(text[: first + 1].encode())
             edges = [begun * share // (empty + 1) for share in range(empty + 1)]
-            parts = [piece[start:end] for start, end in zip(edges, [*edges[1:], len(piece)], strict=True)]
-            shared[number - empty : number + 1] = parts
+            ends = [*edges[1:], len(pieces[number])]
+            shared[number - empty : number + 1] = [
+                pieces[number][start:end] for start, end in zip(edges, ends, strict=True)
+            ]
         empty = 0
     return shared
-
-
-def _first_long_letter(piece: bytes) -> int:
-    """Bytes up to the end of the first letter of several bytes; 0 where there is none, or the piece is no text."""
-    try:
-        text = piece.decode("utf-8")
-    except UnicodeDecodeError:
-        return 0
-    first = next((number for number, letter in enumerate(text) if not letter.isascii()), None)
-    return 0 if first is None else len(text[: first + 1].encode())
 
 
 def _around(tokens: Sequence[str], text: str) -> tuple[str, str]:
