@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 VLLM_VENV ?= .venv-vllm
 
 export HF_HUB_OFFLINE = 1
@@ -16,10 +17,10 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --out demo_out
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-vllm: $(VENV)/installed $(VLLM_VENV)/installed
 	RBRIDGE_VLLM=$(abspath $(VLLM_VENV))/bin/vllm $(BIN)/python -m pytest tests/vllm

@@ -25,7 +25,7 @@ WEIGHTINGS = {
     "confidence": "the frontier model's confidence, MinMax-normalised within the trace (the paper's Algorithm 1)",
     "confidence_test_set": "the frontier model's confidence, MinMax-normalised over the whole test set",
     "spans": "1 inside marked spans, 0 outside (the authors' mask mode)",
-    "none": "nothing: trace_nll and trace_bits_per_byte only",
+    "none": "nothing: no rbridge_nll, no rbridge_bits_per_byte",
 }
 
 _OPTION = """--metadata '{"rbridge_weights": "%s"}'"""

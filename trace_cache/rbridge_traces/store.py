@@ -254,7 +254,7 @@ class TraceCache:
         held = "; ".join(f"{name} from {', '.join(found)}" for name, found in there.items())
         return CacheNotFoundError(
             f"no traces of {wanted} in {self.root}, which holds {held or 'no traces at all'}; "
-            'add some with "rbridge traces import", or try the tool on the sample with RBRIDGE_CACHE=sample'
+            'get some with "rbridge traces pull", "build" or "import", or try the sample with RBRIDGE_CACHE=sample'
         )
 
     def _shown(self, *parts: str) -> str:
