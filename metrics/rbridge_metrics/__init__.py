@@ -17,7 +17,64 @@ if TYPE_CHECKING:
         span_overlap,
         token_confidence,
     )
-    from rbridge_metrics.errors import AlignmentError, RBridgeError, ScoreError
+    from rbridge_metrics.bootstrap import (
+        Interval,
+        RankSummary,
+        drawn_scores,
+        percentile_interval,
+        rank_summary,
+        resampled_means,
+        resampled_ratios,
+    )
+    from rbridge_metrics.compute import (
+        Savings,
+        compute_savings,
+        pareto_frontier,
+        training_flops,
+    )
+    from rbridge_metrics.errors import (
+        AlignmentError,
+        BootstrapError,
+        ComputeError,
+        FitError,
+        ForecastError,
+        PlanError,
+        RankingError,
+        RBridgeError,
+        ScoreError,
+    )
+    from rbridge_metrics.forecast import (
+        Backtest,
+        accuracy_through_proxy,
+        backtest,
+    )
+    from rbridge_metrics.planning import (
+        Plan,
+        Stage,
+        chance_to_find_best,
+        chance_to_keep_best,
+        gpu_hours,
+        latent_correlation,
+        make_plan,
+    )
+    from rbridge_metrics.power_law import (
+        PowerLaw,
+        fit_power_law,
+    )
+    from rbridge_metrics.ranking import (
+        Agreement,
+        PairCounts,
+        agreement,
+        decision_accuracy,
+        kendall_tau_b,
+        pair_counts,
+        ranks,
+        spearman,
+    )
+    from rbridge_metrics.regression import (
+        FitWarning,
+        ProxyRegressor,
+    )
     from rbridge_metrics.scores import (
         TraceMoments,
         bits_per_byte,
@@ -27,28 +84,81 @@ if TYPE_CHECKING:
         weighted_nats,
         weighted_nats_over_test_set,
     )
-    from rbridge_metrics.token_scores import TokenScores
-    from rbridge_metrics.weights import minmax_weights, minmax_weights_over_test_set, span_weights
+    from rbridge_metrics.token_scores import (
+        TokenScores,
+    )
+    from rbridge_metrics.validation import (
+        CrossValidation,
+        Fold,
+        cross_validate,
+    )
+    from rbridge_metrics.weights import (
+        minmax_weights,
+        minmax_weights_over_test_set,
+        span_weights,
+    )
 
 __all__ = [
+    "Agreement",
     "AlignmentError",
+    "Backtest",
+    "BootstrapError",
+    "ComputeError",
+    "CrossValidation",
+    "FitError",
+    "FitWarning",
+    "Fold",
+    "ForecastError",
+    "Interval",
+    "PairCounts",
+    "Plan",
+    "PlanError",
+    "PowerLaw",
+    "ProxyRegressor",
     "RBridgeError",
+    "RankSummary",
+    "RankingError",
+    "Savings",
     "ScoreError",
+    "Stage",
     "TokenScores",
     "TraceMoments",
+    "accuracy_through_proxy",
+    "agreement",
+    "backtest",
     "bits_per_byte",
     "bits_per_byte_stderr",
+    "chance_to_find_best",
+    "chance_to_keep_best",
+    "compute_savings",
+    "cross_validate",
+    "decision_accuracy",
+    "drawn_scores",
+    "fit_power_law",
     "frontier_tokens",
+    "gpu_hours",
+    "kendall_tau_b",
+    "latent_correlation",
     "letter_bytes",
     "letter_confidence",
     "letter_tokens",
+    "make_plan",
     "minmax_weights",
     "minmax_weights_over_test_set",
+    "pair_counts",
+    "pareto_frontier",
+    "percentile_interval",
+    "rank_summary",
+    "ranks",
     "rbridge_nll",
+    "resampled_means",
+    "resampled_ratios",
     "span_overlap",
     "span_weights",
+    "spearman",
     "token_confidence",
     "trace_nll",
+    "training_flops",
     "weighted_nats",
     "weighted_nats_over_test_set",
 ]
@@ -62,10 +172,63 @@ _MODULES = {
         "span_overlap",
         "token_confidence",
     ),
+    "bootstrap": (
+        "Interval",
+        "RankSummary",
+        "drawn_scores",
+        "percentile_interval",
+        "rank_summary",
+        "resampled_means",
+        "resampled_ratios",
+    ),
+    "compute": (
+        "Savings",
+        "compute_savings",
+        "pareto_frontier",
+        "training_flops",
+    ),
     "errors": (
         "AlignmentError",
+        "BootstrapError",
+        "ComputeError",
+        "FitError",
+        "ForecastError",
+        "PlanError",
         "RBridgeError",
+        "RankingError",
         "ScoreError",
+    ),
+    "forecast": (
+        "Backtest",
+        "accuracy_through_proxy",
+        "backtest",
+    ),
+    "planning": (
+        "Plan",
+        "Stage",
+        "chance_to_find_best",
+        "chance_to_keep_best",
+        "gpu_hours",
+        "latent_correlation",
+        "make_plan",
+    ),
+    "power_law": (
+        "PowerLaw",
+        "fit_power_law",
+    ),
+    "ranking": (
+        "Agreement",
+        "PairCounts",
+        "agreement",
+        "decision_accuracy",
+        "kendall_tau_b",
+        "pair_counts",
+        "ranks",
+        "spearman",
+    ),
+    "regression": (
+        "FitWarning",
+        "ProxyRegressor",
     ),
     "scores": (
         "TraceMoments",
@@ -77,6 +240,11 @@ _MODULES = {
         "weighted_nats_over_test_set",
     ),
     "token_scores": ("TokenScores",),
+    "validation": (
+        "CrossValidation",
+        "Fold",
+        "cross_validate",
+    ),
     "weights": (
         "minmax_weights",
         "minmax_weights_over_test_set",

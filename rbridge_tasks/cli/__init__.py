@@ -12,6 +12,12 @@ import typer
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks import __version__
 from rbridge_tasks.cli import build, publish, pull, score, show  # noqa: F401  # each adds its commands to "traces"
+from rbridge_tasks.cli.collect import collect
+from rbridge_tasks.cli.fit import fit
+from rbridge_tasks.cli.forecast import forecast
+from rbridge_tasks.cli.plan import plan
+from rbridge_tasks.cli.predict import predict
+from rbridge_tasks.cli.rank import rank
 from rbridge_tasks.cli.traces import traces
 
 app = typer.Typer(
@@ -21,6 +27,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(traces, name="traces")
+app.command()(collect)
+app.command()(fit)
+app.command()(predict)
+app.command()(rank)
+app.command()(forecast)
+app.command()(plan)
 
 
 def _print_version(wanted: bool) -> None:  # the signature of a typer callback
@@ -66,6 +78,7 @@ def main() -> None:
     """Entry point: errors meant for the user are one line on stderr and exit code 2."""
     if len(sys.argv) == 1 or sys.argv[1:] == ["traces"]:
         sys.argv.append("--help")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its warnings only come before our one line of error
     usage_error = typer.BadParameter.__base__  # of click or of typer's own copy, whichever this version uses
     try:
         code = app(standalone_mode=False, prog_name="rbridge")

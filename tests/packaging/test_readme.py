@@ -35,6 +35,17 @@ def blocks(document: str) -> list[list[str]]:
     return [block for block in found if block]
 
 
+def past_runs() -> Iterator[str]:
+    """A score table of two runs at two sizes, lines of CSV."""
+    yield "run,model,params,tokens,benchmark,metric,value,stderr,n"
+    for run, better in (("web", 0.0), ("books", 0.05)):
+        for step in range(1, 9):
+            nll = 0.6 + 0.5 / step**0.5 - better
+            accuracy = 0.9 - 0.8 * nll + 0.01 * (-1) ** step
+            yield f"{run},{run}-1b,1e9,{step * 5e11},gsm8k,rbridge_nll,{nll},0.01,1319"
+            yield f"{run},{run}-13b,13e9,{step * 5e11},gsm8k,acc,{accuracy},0.01,1319"
+
+
 class Shell:
     """A shell of a reader with an empty user cache, a Hub and a server of models."""
 
@@ -42,6 +53,7 @@ class Shell:
         rows = [{"id": i, "question": f"{i} + 1?", "response": f"Add one to {i}: {i + 1}."} for i in range(16, 19)]
         folder.mkdir(exist_ok=True)
         (folder / "cot.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+        (folder / "runs.csv").write_text("\n".join(past_runs()))
         self.folder, self.chat, self.checkpoint = folder, chat, checkpoint
         self.environment = os.environ | {
             "HF_ENDPOINT": hub,

@@ -26,6 +26,15 @@ def data() -> Path:
     return DATA
 
 
+@pytest.fixture(scope="session")
+def paper() -> Path:
+    """Folder of the numbers read from the paper; tests that need it are skipped where it is absent."""
+    folder = DATA.parent / "paper"
+    if not folder.is_dir():
+        pytest.skip(f"the paper's numbers are not at {folder}")
+    return folder
+
+
 TOKENIZERS = ("gpt-neox", "olmo", "gpt2", "sentencepiece")
 
 

@@ -1,0 +1,104 @@
+"""Fits of one function to many weightings of the same points at once: all of them, and each with some left out.
+
+Errors are squared below about a point of accuracy and absolute above: no single odd checkpoint bends a curve. A shape
+starts from a grid, on which a and b have a closed form; Levenberg-Marquardt steps then move all parameters together.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from rbridge_metrics.functions import Floats, Function
+
+# About the sampling error of an accuracy over a thousand items. Below it an error is noise, above it may be an outlier.
+NOISE_PCT = 1.0
+STEPS = 20
+
+
+def fit_function(
+    function: Function, u: Floats, y: Floats, weights: Floats, *, curvature_penalty: float = NOISE_PCT**2
+) -> Floats:
+    """Fit one function to the points under each row of weights.
+
+    Minimises ``sum w 2 s^2 (sqrt(1 + (r / s)^2) - 1) + penalty * c^2`` with residuals r in points, s = ``NOISE_PCT``
+    and the curvature c of a function that has one. A curvature of 1, which over one standard deviation of the scores
+    changes the slope by about a factor of e, costs by default what a residual of s costs: bending takes evidence.
+
+    Args:
+        function: the family.
+        u: standardised scores, shape (points,), with which y rises.
+        y: accuracies in percent, shape (points,).
+        weights: shape (fits, points), 0 for a point that is left out.
+        curvature_penalty: in squared points; 0 for none.
+
+    Returns:
+        Parameters, shape (fits, n_params).
+
+    >>> from rbridge_metrics.functions import functions_for
+    >>> u = np.linspace(-2, 2, 9)
+    >>> fit_function(functions_for(0, 1, -2)["linear"], u, 50 + 10 * u, np.ones((1, 9))).round(3)
+    array([[50., 10.]])
+    """
+    low, high = function.limits
+    penalty = np.zeros(function.n_params)
+    penalty[2:] = curvature_penalty if function.curved else 0.0
+    params = _start(function, u, y, weights, penalty)
+    fitted = function(u, params)
+    loss = _loss(y - fitted, weights) + (penalty * params**2).sum(-1)
+    damping = np.full(len(params), 1e-3)
+    settled = np.zeros(len(params), bool)
+    for _ in range(STEPS):
+        slopes = function.slopes(u, params, fitted)
+        residual = y - fitted
+        bend = 1.0 + (residual / NOISE_PCT) ** 2
+        weighed = weights / np.sqrt(bend)
+        downhill = (slopes @ (weighed * residual)[..., None])[..., 0] - penalty * params
+        stuck = ((params <= low) & (downhill < 0)) | ((params >= high) & (downhill > 0))
+        slopes[stuck] = 0.0
+        downhill[stuck] = 0.0
+        normal = (slopes * (weighed / bend)[:, None]) @ slopes.transpose(0, 2, 1)
+        diagonal = np.einsum("mkk->mk", normal)
+        diagonal += penalty
+        diagonal += damping[:, None] * diagonal + 1e-9 * (1.0 + diagonal.max(-1, keepdims=True))
+        tried = np.clip(params + np.linalg.solve(normal, downhill[..., None])[..., 0], low, high)
+        tried_fitted = function(u, tried)
+        tried_loss = _loss(y - tried_fitted, weights) + (penalty * tried**2).sum(-1)
+        settled |= (np.abs(loss - tried_loss) <= 1e-6 * loss) | (damping > 1e8)
+        better = tried_loss < loss
+        params = np.where(better[:, None], tried, params)
+        fitted = np.where(better[:, None], tried_fitted, fitted)
+        loss = np.where(better, tried_loss, loss)
+        damping = np.where(better, np.maximum(damping * 0.2, 1e-9), damping * 10.0)
+        if settled.all():
+            break
+    return params
+
+
+def _start(function: Function, u: Floats, y: Floats, weights: Floats, penalty: Floats) -> Floats:
+    """The best shape of the grid under each row of weights, with its a and b by least squares: (fits, n_params)."""
+    shapes = np.array(list(product(*function.grid)))
+    basis = function.basis(u, shapes)
+    straight, weighed = y, weights
+    if function.logistic:  # squared errors of logits, weighted by the slope of the logistic function, are near enough
+        share = np.clip(y / 100.0, 0.005, 0.995)
+        straight = np.log(share / (1.0 - share))
+        weighed = weights * (share * (1.0 - share)) ** 2
+    total = weighed.sum(-1, keepdims=True)
+    mean_y = (weighed @ straight)[:, None] / total
+    mean_g = weighed @ basis.T / total
+    spread = weighed @ (basis * basis).T / total - mean_g**2
+    along = weighed @ (basis * straight).T / total - mean_g * mean_y
+    low, high = function.limits
+    b = np.clip(along / np.maximum(spread, 1e-12), low[1], high[1])
+    a = np.clip(mean_y - b * mean_g, low[0], high[0])
+    start = np.concatenate([np.stack([a, b], -1), np.broadcast_to(shapes, (*a.shape, shapes.shape[-1]))], -1)
+    residual = y - function(u, start)
+    best = (_loss(residual, weights[:, None]) + (penalty * start**2).sum(-1)).argmin(-1)
+    return np.asarray(start[np.arange(len(weights)), best])
+
+
+def _loss(residual: Floats, weights: Floats) -> Floats:
+    loss = 2.0 * NOISE_PCT**2 * (np.sqrt(1.0 + (residual / NOISE_PCT) ** 2) - 1.0)
+    return np.asarray((weights * loss).sum(-1))

@@ -1,0 +1,61 @@
+"""Which checkpoints are fitted and which predicted: shuffled, contiguous, or always the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from rbridge_metrics.errors import FitError
+from rbridge_metrics.functions import Floats
+
+SCHEMES = ("shuffled", "blocked", "forward")
+# The smallest number of points that leaves every function of the published space, with up to three parameters, a spare.
+MIN_TRAIN = 4
+Indices = npt.NDArray[np.int_]
+
+
+def splits(
+    places: Floats, scheme: str, *, n_folds: int = 5, min_train: int = MIN_TRAIN, seed: int = 42
+) -> Iterator[tuple[Indices, Indices]]:
+    """Yield train and test indices of each fold.
+
+    Args:
+        places: what the points are ordered by, shape (points,). Points of one place (checkpoints of several runs at the
+            same tokens) stay together under ``blocked`` and ``forward``.
+        scheme: ``shuffled``: ``n_folds`` random folds, as scikit-learn's ``KFold`` draws them over the ordered points.
+            ``blocked``: ``n_folds`` folds of neighbours. ``forward``: every place after the first ``min_train`` points
+            or more, with all that came before it to train on.
+
+    Raises:
+        FitError: unknown scheme, or too few points for it.
+
+    >>> places = np.array([1.0, 3.0, 2.0, 5.0, 4.0])
+    >>> [(train.tolist(), test.tolist()) for train, test in splits(places, "forward", min_train=3)]
+    [([0, 1, 2], [4]), ([0, 1, 2, 4], [3])]
+    """
+    if scheme not in SCHEMES:
+        raise FitError(f"scheme is {scheme!r}; expected one of {', '.join(SCHEMES)}")
+    distinct = np.unique(places)
+    count = len(places) if scheme == "shuffled" else len(distinct)
+    if scheme != "forward" and not 2 <= n_folds <= count:
+        raise FitError(f"{count} checkpoints in {n_folds} folds; expected at least 2 folds and a checkpoint for each")
+    if scheme == "shuffled":
+        from sklearn.model_selection import KFold
+
+        along = np.argsort(places, kind="stable")
+        for train, test in KFold(n_folds, shuffle=True, random_state=seed).split(along):
+            yield along[train], along[test]
+    elif scheme == "blocked":
+        for block in np.array_split(distinct, n_folds):
+            inside = np.isin(places, block)
+            yield np.flatnonzero(~inside), np.flatnonzero(inside)
+    else:
+        later = [place for place in distinct if (places < place).sum() >= max(min_train, 1)]
+        if not later:
+            raise FitError(
+                f"{len(places)} points; forward validation from {min_train} points on needs one more at least"
+            )
+        for place in later:
+            yield np.flatnonzero(places < place), np.flatnonzero(places == place)

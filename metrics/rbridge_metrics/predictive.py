@@ -1,0 +1,156 @@
+"""Where later checkpoints of a run will score: the predictive distribution of ``a - b * t^(-c)`` with unknown c.
+
+The c that fits best is one of many that fit almost as well, and they part beyond the data. The distribution here is
+the Bayesian one, averaged over c (uniform in log c) and over the correlation r of the deviations of neighbouring
+checkpoints from the curve (r in 0, 0.2, ... 0.9; the prior falls linearly, so white noise is the most likely). Given c
+and r it is Student's t of generalised least squares with n - 2 degrees of freedom; quantiles of the mixture are found
+by bisection. Nothing in it is random, and it widens with the distance from the data.
+
+It assumes that the run goes on as it went: it knows nothing of learning-rate decay, new data or another stage to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rbridge_metrics.alignment import FloatArray
+
+#: Exponents searched. Below the lowest the curve is a straight line in log t; above the highest it is flat at once.
+EXPONENTS = (0.01, 3.0)
+
+_GRID = np.geomspace(*EXPONENTS, 61)
+_CORRELATIONS = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 0.9])
+
+
+class _Mixture(NamedTuple):
+    """Student's t of each component at each time, shapes (components,) and (components, times)."""
+
+    weight: FloatArray
+    centre: FloatArray
+    scale: FloatArray
+    dof: int
+
+
+class _Run(NamedTuple):
+    """The checkpoints, shapes (checkpoints,): a weight of 1/4 stands for twice the noise."""
+
+    tokens: FloatArray
+    values: FloatArray
+    weights: FloatArray
+
+
+def training_basis(u: FloatArray, exponents: FloatArray) -> FloatArray:
+    """``(1 - u^(-c)) / c``, which tends to ``log u`` as c goes to 0, without cancellation on the way.
+
+    Args:
+        u: shape (times,), times over a reference time.
+        exponents: shape (exponents,), above 0.
+
+    Returns:
+        Shape (exponents, times).
+    """
+    c = exponents[:, None]
+    basis: FloatArray = -np.expm1(-c * np.log(u)) / c
+    return basis
+
+
+def predictive_quantiles(
+    tokens: FloatArray,
+    values: FloatArray,
+    times: FloatArray,
+    probabilities: Sequence[float],
+    *,
+    weights: FloatArray,
+    fitted: float,
+) -> FloatArray:
+    """Quantiles of what a checkpoint at each of ``times`` will score; see this module.
+
+    Args:
+        tokens, values: shape (checkpoints,), the run so far, in order of tokens, at least 4 checkpoints.
+        times: shape (times,).
+        probabilities: in (0, 1).
+        weights: shape (checkpoints,), of each checkpoint in the fit.
+        fitted: the exponent that fits best; added to the grid, so that a run without noise is met exactly.
+
+    Returns:
+        Shape (probabilities, times).
+    """
+    mixture = _predictive(_Run(tokens, values, weights), times, fitted)
+    return np.stack([_quantile(mixture, probability) for probability in probabilities])
+
+
+def _predictive(run: _Run, times: FloatArray, fitted: float) -> _Mixture:
+    """Generalised least squares for every exponent and correlation, weighted by its marginal likelihood.
+
+    The slope's prior is flat for a basis of unit variance over the checkpoints, so that exponents compare fairly.
+    """
+    reference = np.exp(np.log(run.tokens).mean())
+    exponents = np.unique(np.append(_GRID, fitted))
+    basis = training_basis(run.tokens / reference, exponents)
+    mean, spread = basis.mean(axis=1, keepdims=True), basis.std(axis=1, keepdims=True)
+    z, z_new = (basis - mean) / spread, (training_basis(times / reference, exponents) - mean) / spread
+    prior = (1 - _CORRELATIONS) / (1 - _CORRELATIONS).sum()
+    parts = [_given_correlation(run, z, z_new, times, r) for r in _CORRELATIONS]
+    log_weight = np.concatenate([part[0] + np.log(p) for part, p in zip(parts, prior, strict=True)])
+    weight = np.exp(log_weight - log_weight.max())
+    keep = weight > 1e-7 * weight.sum()
+    centre, scale = (np.concatenate([part[at] for part in parts])[keep] for at in (1, 2))
+    return _Mixture(weight[keep] / weight[keep].sum(), centre, scale, run.tokens.size - 2)
+
+
+def _given_correlation(
+    run: _Run, z: FloatArray, z_new: FloatArray, times: FloatArray, r: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Log marginal likelihood (exponents,), and centre and scale of the prediction (exponents, times), for one r."""
+    t, y = run.tokens, run.values
+    place, place_new = np.arange(t.size), _place(t, times)
+    distance, distance_new = np.abs(place[:, None] - place), np.abs(place[:, None] - place_new)
+    root = np.sqrt(run.weights)
+    correlation = (np.eye(t.size) if r == 0 else r**distance) / (root[:, None] * root)
+    correlation_new = (np.zeros(distance_new.shape) if r == 0 else r**distance_new) / root[:, None]
+    cholesky = np.linalg.cholesky(correlation)
+    white = np.linalg.inv(cholesky)
+    one, y_white, z_white, k = white.sum(axis=1), white @ y, z @ white.T, white @ correlation_new
+
+    # Normal equations of the two columns 1 and z, written out because there is one pair for every exponent.
+    s11, s12, s22 = one @ one, z_white @ one, (z_white**2).sum(axis=1)
+    determinant = s11 * s22 - s12**2
+    y1, y2 = one @ y_white, z_white @ y_white
+    level, slope = (s22 * y1 - s12 * y2) / determinant, (s11 * y2 - s12 * y1) / determinant
+    residual = y_white - level[:, None] * one - slope[:, None] * z_white
+    dof = t.size - 2
+    squares = np.maximum((residual**2).sum(axis=1), 1e-24 * float(((y - y.mean()) ** 2).sum()))
+
+    log_likelihood = -dof / 2 * np.log(squares) - np.log(determinant) / 2 - np.log(np.diag(cholesky)).sum()
+    centre = level[:, None] + slope[:, None] * z_new + residual @ k
+    d1, d2 = 1 - one @ k, z_new - z_white @ k
+    leverage = (s22[:, None] * d1**2 - 2 * s12[:, None] * d1 * d2 + s11 * d2**2) / determinant[:, None]
+    variance = np.maximum(1 - (k**2).sum(axis=0), 0) + np.maximum(leverage, 0)
+    return log_likelihood, centre, np.sqrt(variance * squares[:, None] / dof)
+
+
+def _place(tokens: FloatArray, times: FloatArray) -> FloatArray:
+    """Where times stand among the checkpoints, counted in checkpoints; beyond them the outermost gap goes on."""
+    gaps = np.diff(tokens)
+    place = np.interp(times, tokens, np.arange(tokens.size))
+    before, after = np.maximum(tokens[0] - times, 0) / gaps[0], np.maximum(times - tokens[-1], 0) / gaps[-1]
+    result: FloatArray = place - before + after
+    return result
+
+
+def _quantile(mixture: _Mixture, probability: float) -> FloatArray:
+    """Quantile of the mixture at each time, by bisection between the lowest and highest of its components."""
+    from scipy.special import stdtr, stdtrit
+
+    own = mixture.centre + stdtrit(mixture.dof, probability) * mixture.scale
+    low, high = own.min(axis=0), own.max(axis=0)
+    scale = np.maximum(mixture.scale, np.finfo(float).tiny)
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = mixture.weight @ stdtr(mixture.dof, (middle - mixture.centre) / scale) < probability
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    quantile: FloatArray = (low + high) / 2
+    return quantile

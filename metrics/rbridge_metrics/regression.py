@@ -1,0 +1,237 @@
+"""``ProxyRegressor``: the accuracy of a large model as a function of the score of a small one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
+
+from rbridge_metrics.curve_fitting import fit_function
+from rbridge_metrics.curves import Curve, PaperCurve, RobustCurve
+from rbridge_metrics.errors import FitError
+from rbridge_metrics.functions import DEFAULT, Floats, functions_for
+from rbridge_metrics.intervals import jackknife_plus
+from rbridge_metrics.paper_recipe import fit_paper, least_squares
+
+RECIPES = ("robust", "paper")
+SWITCH_AT_STANDARD_ERRORS = 2.0
+
+
+class FitWarning(UserWarning):
+    """Points that can be fitted but look wrong."""
+
+
+class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
+    """Predict an accuracy in percent from a proxy score.
+
+    ``recipe="robust"`` keeps the saturating logistic curve unless leaving out each point in turn shows that another
+    function errs less, by more than two standard errors of the paired difference of absolute errors. The reasons for
+    that default: an accuracy is bounded, it rises with a score that is worth anything, and it levels off before the
+    scores do. Its predictions lie in 0..100 on any input. ``recipe="paper"`` is the published recipe: the best of four
+    functions by train R^2, unbounded.
+
+    Parameters:
+        recipe: ``"robust"`` or ``"paper"``.
+        lowest_x: lowest score that will be predicted at. A function that is not defined there is not fitted.
+
+    Attributes:
+        curve_: the curve: its function, parameters and formula; ``function_`` and ``params_`` are short for them.
+        direction_: ``"rising"`` or ``"falling"``: how accuracy goes with the score, by the sign of their covariance.
+        range_: lowest and highest score fitted.
+        train_r2_: R^2 on the points fitted.
+        left_out_mae_: absolute error in points at points left out, by function: what the choice was made on.
+        left_out_: the curve fitted without each point, for which the choice is made again.
+        left_out_residuals_: accuracy minus prediction of those curves at their own points, shape (points,).
+
+    >>> x = np.linspace(-1.0, -0.5, 12)
+    >>> y = 100 / (1 + np.exp(-(2 + 6 * (x + 0.6))))
+    >>> fit = ProxyRegressor().fit(x, y)
+    >>> fit.function_, fit.direction_, fit.predict([-0.6]).round(1)
+    ('logistic', 'rising', array([88.1]))
+    """
+
+    def __init__(self, *, recipe: str = "robust", lowest_x: float | None = None) -> None:
+        self.recipe = recipe
+        self.lowest_x = lowest_x
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True  # and a column of shape (points, 1)
+        tags.regressor_tags.poor_score = True  # on scikit-learn's test data, whose first feature says little
+        return tags
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> ProxyRegressor:  # noqa: N803  # scikit-learn's name
+        """Choose a function and fit it.
+
+        Args:
+            X: scores, shape (points,) or (points, 1).
+            y: accuracies in percent, shape (points,).
+
+        Raises:
+            FitError: fewer than three points, missing values, or scores or accuracies that are all the same.
+        """
+        if self.recipe not in RECIPES:
+            raise FitError(f"recipe is {self.recipe!r}; expected one of {', '.join(RECIPES)}")
+        x, target = self._points(X, y)
+        outside = int(((target < 0.0) | (target > 100.0)).sum())
+        if outside:
+            text = f"{outside} of {len(target)} accuracies lie outside 0..100; expected percent"
+            warnings.warn(text, FitWarning, stacklevel=2)
+        self.n_features_in_ = 1
+        self.range_ = (float(x.min()), float(x.max()))
+        falling = ((x - x.mean()) * (target - target.mean())).sum() < 0
+        self.direction_ = "falling" if falling else "rising"
+        if self.recipe == "paper":
+            self._choose_by_train_r2(x, target)
+        else:
+            self._choose_by_left_out(x, target, scale=float(-x.std() if falling else x.std()))
+        unexplained = ((target - self.curve_(x)) ** 2).sum()
+        self.train_r2_ = float(1.0 - unexplained / ((target - target.mean()) ** 2).sum())
+        return self
+
+    def _points(self, scores: npt.ArrayLike, accuracies: npt.ArrayLike) -> tuple[Floats, Floats]:
+        if accuracies is None:
+            raise FitError("y is None: requires y to be passed, but the target y is None")
+        x = self._scores(scores)
+        y = np.asarray(
+            check_array(column_or_1d(accuracies, warn=True), ensure_2d=False, dtype=np.float64, input_name="y")
+        )
+        if len(x) != len(y):
+            raise FitError(f"{len(x)} scores and {len(y)} accuracies; expected as many of one as of the other")
+        if len(x) < 3:
+            raise FitError(f"{len(x)} points (n_samples = {len(x)}); a function and its error need at least 3")
+        for name, values in (("score", x), ("accuracy", y)):
+            if np.ptp(values) <= 1e-12 * np.abs(values).max():
+                raise FitError(f"every {name} is {values[0]:g}; expected some that differ, there is nothing to fit")
+        return x, y
+
+    def _scores(self, scores: npt.ArrayLike) -> Floats:
+        x = np.asarray(check_array(scores, ensure_2d=False, dtype=np.float64, input_name="X"))
+        if x.ndim == 2 and x.shape[1] == 1:
+            return x[:, 0]
+        if x.ndim != 1:
+            raise FitError(f"scores of shape {x.shape}; expected one score a point. Reshape your data to (points,)")
+        return x
+
+    def _choose_by_train_r2(self, x: Floats, y: Floats) -> None:
+        fit = fit_paper(x, y, np.inf if self.lowest_x is None else self.lowest_x)
+        self.curve_: Curve = PaperCurve(fit.name, fit.params, self.range_)
+        self.left_out_: list[Curve] = []
+        residuals = []
+        for i in range(len(x)):
+            others = np.delete(x, i)
+            params = least_squares(fit.name, others, np.delete(y, i), start=fit.params)
+            if params is not None:
+                self.left_out_.append(PaperCurve(fit.name, params, (float(others.min()), float(others.max()))))
+                residuals.append(y[i] - self.left_out_[-1](x[i : i + 1])[0])
+        self.left_out_residuals_ = np.array(residuals)
+        self.left_out_mae_ = {fit.name: float(np.abs(residuals).mean())} if residuals else {}
+
+    def _choose_by_left_out(self, x: Floats, y: Floats, scale: float) -> None:
+        points, centre = len(x), float(x.mean())
+        u = (x - centre) / scale
+        weights = np.concatenate([np.ones((1, points)), 1.0 - np.eye(points)])
+        low, high = _ends_without_each(u)
+        lowest = x.min() if self.lowest_x is None else min(x.min(), self.lowest_x)
+        functions = functions_for(centre, scale, lowest)
+        fits: dict[str, Floats] = {}
+        residuals: dict[str, Floats] = {}
+        for name, function in functions.items():
+            if name == DEFAULT or function.n_params <= points - 1:
+                fits[name] = fit_function(function, u, y, weights)
+                at_own = function.beyond(u[:, None], fits[name][1:], low[:, None], high[:, None])[:, 0]
+                residuals[name] = y - np.clip(at_own, 0.0, 100.0)
+        errors = np.abs([*residuals.values()])
+        names = [*residuals]
+        kept, *chosen = [names[place] for place in _choices(errors, weights)]
+        self.curve_ = RobustCurve(functions[kept], fits[kept][0], centre, scale, self.range_)
+        self.left_out_ = []
+        for i, name in enumerate(chosen):
+            ends = sorted((float(centre + scale * low[i]), float(centre + scale * high[i])))
+            self.left_out_.append(RobustCurve(functions[name], fits[name][1 + i], centre, scale, (ends[0], ends[1])))
+        self.left_out_residuals_ = np.array([residuals[name][i] for i, name in enumerate(chosen)])
+        self.left_out_mae_ = dict(zip(names, errors.mean(axis=1).tolist(), strict=True))
+
+    @property
+    def function_(self) -> str:
+        """Name of the function that was kept."""
+        return self.curve_.name
+
+    @property
+    def params_(self) -> dict[str, float]:
+        """Its parameters by name; see ``curve_.formula``."""
+        return dict(zip(self.curve_.names, map(float, self.curve_.params), strict=True))
+
+    def predict(self, X: npt.ArrayLike) -> Floats:  # noqa: N803  # scikit-learn's name
+        """Accuracy in percent at each score, shape (points,); X as in ``fit``.
+
+        NaN only under the paper recipe, where its logarithm is not defined.
+        """
+        check_is_fitted(self)
+        return self.curve_(self._scores(X))
+
+    def predict_interval(self, X: npt.ArrayLike, level: float = 0.9) -> tuple[Floats, Floats]:  # noqa: N803
+        """Lower and upper bounds in percent of the accuracy at each score; see ``intervals.jackknife_plus``.
+
+        Under the robust recipe the interval allows for the choice of function; under the paper's it does not.
+        """
+        check_is_fitted(self)
+        x = self._scores(X)
+        curves = np.array([curve(x) for curve in self.left_out_]).reshape(-1, len(x))
+        return jackknife_plus(curves, self.left_out_residuals_, self.curve_(x), level, len(self.curve_.params))
+
+    def outside_range(self, X: npt.ArrayLike) -> npt.NDArray[np.bool_]:  # noqa: N803
+        """Whether each score lies outside those fitted, where a prediction rests on the shape of the curve alone."""
+        check_is_fitted(self)
+        x = self._scores(X)
+        return np.asarray((x < self.range_[0]) | (x > self.range_[1]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that prediction needs, as plain JSON types; ``from_dict`` gives the same predictions back."""
+        from rbridge_metrics.saved_fit import to_dict
+
+        check_is_fitted(self)
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> ProxyRegressor:
+        """The regressor that ``to_dict`` was called on.
+
+        Raises:
+            FitError: not what ``to_dict`` gives, or of a later version.
+        """
+        from rbridge_metrics.saved_fit import from_dict
+
+        return from_dict(saved)
+
+
+def _ends_without_each(u: Floats) -> tuple[Floats, Floats]:
+    """Lowest and highest of all others for each point, each of shape (points,)."""
+    along = np.argsort(u)
+    low, high = np.full(len(u), u[along[0]]), np.full(len(u), u[along[-1]])
+    low[along[0]], high[along[-1]] = u[along[1]], u[along[-2]]
+    return low, high
+
+
+def _choices(errors: Floats, weights: Floats) -> npt.NDArray[np.int_]:
+    """Which function to keep on the points of each row of weights: the first, unless another is clearly better.
+
+    Args:
+        errors: absolute errors at points left out, shape (functions, points), the default's first.
+        weights: 0 or 1, shape (choices, points).
+
+    Returns:
+        Rows of ``errors``, shape (choices,).
+    """
+    count = weights.sum(axis=1, keepdims=True)
+    best = (weights @ errors.T / count).argmin(axis=1)
+    gain = errors[0] - errors[best]  # (choices, points)
+    mean = (weights * gain).sum(axis=1, keepdims=True) / count
+    variance = (weights * (gain - mean) ** 2).sum(axis=1) / (count[:, 0] - 1.0)
+    clear = mean[:, 0] > SWITCH_AT_STANDARD_ERRORS * np.sqrt(variance / count[:, 0])
+    return np.where(clear, best, 0)

@@ -1,0 +1,95 @@
+"""A fitted ``ProxyRegressor`` as plain JSON types, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rbridge_metrics.curves import Curve, PaperCurve, RobustCurve
+from rbridge_metrics.errors import FitError
+from rbridge_metrics.functions import Floats, functions_for
+from rbridge_metrics.paper_recipe import NAMES
+from rbridge_metrics.regression import RECIPES, ProxyRegressor
+
+VERSION = 1
+
+
+def to_dict(fit: ProxyRegressor) -> dict[str, Any]:
+    """A fitted regressor as JSON types: curve, curves without each point, range, and how it was chosen."""
+    robust = isinstance(fit.curve_, RobustCurve)
+    return {
+        "format": "rbridge-proxy-regressor",
+        "version": VERSION,
+        "recipe": fit.recipe,
+        "lowest_x": fit.lowest_x,
+        "formula": fit.curve_.formula,
+        "u": "(x - centre) / scale" if robust else None,
+        "centre": fit.curve_.centre if isinstance(fit.curve_, RobustCurve) else None,
+        "scale": fit.curve_.scale if isinstance(fit.curve_, RobustCurve) else None,
+        **_saved(fit.curve_),
+        "direction": fit.direction_,
+        "train_r2": fit.train_r2_,
+        "left_out_mae": fit.left_out_mae_,
+        "left_out": [
+            {**_saved(curve), "residual": float(residual)}
+            for curve, residual in zip(fit.left_out_, fit.left_out_residuals_, strict=True)
+        ],
+    }
+
+
+def from_dict(saved: Mapping[str, Any]) -> ProxyRegressor:
+    """The regressor that was saved.
+
+    Raises:
+        FitError: a later version, another format, a field that is missing or not what it should be.
+    """
+    if saved.get("format") != "rbridge-proxy-regressor" or saved.get("version") != VERSION:
+        raise FitError(
+            f"format {saved.get('format')!r} version {saved.get('version')!r}; expected 'rbridge-proxy-regressor' "
+            f"version {VERSION}, as ProxyRegressor.to_dict gives it"
+        )
+    try:
+        fit = ProxyRegressor(recipe=saved["recipe"], lowest_x=saved["lowest_x"])
+        if fit.recipe not in RECIPES:
+            raise FitError(f"recipe is {fit.recipe!r}; expected one of {', '.join(RECIPES)}")
+        fit.n_features_in_ = 1
+        fit.curve_ = _read(saved, saved)
+        fit.range_ = fit.curve_.range
+        fit.direction_ = str(saved["direction"])
+        fit.train_r2_ = float(saved["train_r2"])
+        fit.left_out_mae_ = {name: float(error) for name, error in saved["left_out_mae"].items()}
+        fit.left_out_ = [_read(curve, saved) for curve in saved["left_out"]]
+        fit.left_out_residuals_ = np.array([float(curve["residual"]) for curve in saved["left_out"]])
+    except KeyError as error:
+        raise FitError(f"a saved fit lacks {error}; expected what ProxyRegressor.to_dict gives") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, FitError):
+            raise
+        raise FitError(f"a saved fit is damaged: {error}; expected what ProxyRegressor.to_dict gives") from error
+    return fit
+
+
+def _saved(curve: Curve) -> dict[str, Any]:
+    params = dict(zip(curve.names, map(float, curve.params), strict=True))
+    return {"function": curve.name, "params": params, "range": list(curve.range)}
+
+
+def _read(saved: Mapping[str, Any], fit: Mapping[str, Any]) -> Curve:
+    name = saved["function"]
+    low, high = (float(end) for end in saved["range"])
+    if fit["recipe"] == "paper":
+        return PaperCurve(name, _params(saved, NAMES[name]), (low, high))
+    centre, scale = float(fit["centre"]), float(fit["scale"])
+    if not (scale and np.isfinite([centre, scale, low, high]).all()):
+        raise FitError(f"a saved fit is damaged: centre {centre:g}, scale {scale:g}, range {low:g} to {high:g}")
+    function = functions_for(centre, scale, lowest=np.inf)[name]
+    return RobustCurve(function, _params(saved, function.names), centre, scale, (low, high))
+
+
+def _params(saved: Mapping[str, Any], names: tuple[str, ...]) -> Floats:
+    params = np.array([float(saved["params"][name]) for name in names])
+    if not np.isfinite(params).all():
+        raise FitError(f"a saved fit is damaged: the parameters of {saved['function']} are not all finite")
+    return params

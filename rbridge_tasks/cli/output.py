@@ -1,0 +1,66 @@
+"""What commands print: tables for people, JSON for machines, one-line notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+
+from rbridge_tasks.cli.shades import visible
+
+_EMPTY = ("", "-", "?")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; columns of numbers are aligned to the right. Control characters in it are spelled out."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(visible(title)) if title else None, title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = all(_is_number(row[index]) for row in rows)
+        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(visible(cell.encode("utf-8", "backslashreplace").decode())) for cell in row))
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)
+
+
+def print_json(payload: object) -> None:
+    """Print a value as JSON, with ``null`` for NaN and infinities; NumPy's numbers and arrays are taken as they are."""
+    typer.echo(json.dumps(plain(payload), indent=2, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: NumPy arrays as lists, NaN and infinities as None, other things as text.
+
+    >>> plain({"mae": float("nan"), "folds": (1, 2)})
+    {'mae': None, 'folds': [1, 2]}
+    """
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, and pandas' columns
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def note(text: str) -> None:
+    """Print one line on stderr: what was left out, assumed or in doubt."""
+    typer.echo(visible(" ".join(text.split())), err=True)
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell is a number, or stands for one, also with a unit or an error: ``1.3 ± 0.2``, ``25 %``."""
+    try:
+        return cell in _EMPTY or [float(word) for word in cell.replace("%", "").replace("±", " ").split()] != []
+    except ValueError:
+        return False

@@ -1,0 +1,242 @@
+"""Reading results files of lm-evaluation-harness: every layout of 0.4, and the flat one before it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rbridge_metrics.errors import RBridgeError
+from rbridge_traces import BENCHMARKS
+
+_NAME_ARGUMENTS = ("peft", "delta", "pretrained", "model", "path", "engine")  # in lm-eval's own order
+_NOT_METRICS = frozenset(("alias", "name", "sample_len", "sample_count"))
+_PLACEHOLDERS = frozenset(("bypass",))  # what --predict_only writes: 999, and nobody measured it
+_FILE_DATE = re.compile(r"_(\d{4}-\d\d-\d\dT)(\d\d-\d\d-\d\d(?:\.\d+)?)\.json$")
+
+
+class ResultsError(RBridgeError, ValueError):
+    """A file that does not hold results of lm-eval. The message is one line, whatever it quotes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of a results file.
+
+    Attributes:
+        task: lm-eval's name of the task or group.
+        metric: with the filter where it is not ``none``: ``exact_match,strict-match``.
+        value: finite.
+        stderr: NaN where lm-eval gives none.
+        n: items, NaN where the file does not say.
+    """
+
+    task: str
+    metric: str
+    value: float
+    stderr: float
+    n: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """What lm-eval evaluated.
+
+    Attributes:
+        label: with its revision, as tables name it: ``EleutherAI/pythia-160m@step1000``.
+        name: the part that names the run: the model, or the adapter on it.
+        revision: None for the default one.
+        params: lm-eval's own count of the parameters.
+        named_by_folder: no model stands in the file, and its folder gave the name.
+    """
+
+    label: str
+    name: str
+    revision: str | None
+    params: float | None
+    named_by_folder: bool
+
+
+class ResultsFile:
+    """A results file of lm-eval.
+
+    Attributes:
+        path: of the file.
+        data: what it holds.
+        model: what was evaluated.
+        date: start of the evaluation, seconds since 1970.
+        scores: its finite numbers.
+        unusable: what is NaN, infinite or no number, a line each.
+
+    Raises:
+        ResultsError: it cannot be read, is no JSON, or not of lm-eval.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data = _load(path)
+        self.model = _model(self.section("config"), _text(self.data.get("model_name")), path)
+        self.date = _date(self.data, path)
+        self.scores: list[Score] = []
+        self.unusable: list[str] = []
+        groups = self.section("groups")
+        for task, entry in (groups | self.section("results")).items():  # some versions write a group into both
+            if isinstance(entry, dict) and task.strip():
+                self._read_entry(task, {**groups[task], **entry} if isinstance(groups.get(task), dict) else entry)
+
+    def section(self, *keys: str) -> dict[str, Any]:
+        """An object inside the file; empty where there is none."""
+        found: object = self.data
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def members(self, task: str) -> list[str]:
+        """The task itself, or the tasks of a group, those of the groups in it included."""
+        groups = self.section("group_subtasks")
+        found, waiting, seen = set(), [task], {task}
+        while waiting:
+            current = waiting.pop()
+            listed = groups.get(current)
+            inner = [str(name) for name in listed] if isinstance(listed, list) else []
+            if not inner:
+                found.add(current)
+            waiting += [name for name in inner if name not in seen]
+            seen.update(inner)
+        return sorted(found)
+
+    def metadata(self, task: str) -> dict[str, Any]:
+        """What ``--metadata`` and the task itself noted."""
+        return self.section("configs", task, "metadata")
+
+    def traces(self, task: str) -> dict[str, Any]:
+        """Where the traces of one of our tasks came from; empty for other tasks."""
+        return self.section("configs", task, "metadata", "rbridge_traces")
+
+    def is_sample(self, task: str) -> bool:
+        """Whether a task, or any task of a group, read the sample traces that ship with this package."""
+        return any(self.traces(member).get("sample") is True for member in self.members(task))
+
+    def _read_entry(self, task: str, entry: Mapping[str, Any]) -> None:
+        filtered = any("," in key for key in entry)
+        for key, value in entry.items():
+            metric, _, filter_name = key.partition(",")
+            of_error = metric.removesuffix("_stderr")
+            is_error = metric != of_error and _joined(of_error, filter_name) in entry
+            other = not metric.strip() or metric in _NOT_METRICS or metric in _PLACEHOLDERS
+            if is_error or other or (filtered and "," not in key):
+                continue
+            name = _joined(metric, "" if filter_name == "none" else filter_name)
+            if math.isnan(_number(value)):
+                self.unusable.append(f"{benchmark_of(task)} {name} is {str(value)[:40]!r} in {self.path}")
+                continue
+            stderr = _number(entry.get(_joined(f"{metric}_stderr", filter_name)))
+            stderr = stderr if stderr >= 0 else math.nan
+            self.scores.append(Score(task, name, _number(value), stderr, self._items(task, key, entry)))
+
+    def _items(self, task: str, key: str, entry: Mapping[str, Any]) -> float:
+        """Items behind a score; of a group the sum over its tasks."""
+        counted = _number(entry["sample_count"].get(key)) if isinstance(entry.get("sample_count"), dict) else math.nan
+        noted = (self.section("n-samples").get(member) for member in self.members(task))
+        total = sum(_number(size.get("effective") if isinstance(size, dict) else size) for size in noted)
+        sizes = (counted, total, _number(entry.get("sample_len")))
+        known = (number for number in sizes if number > 0 and number % 1 == 0)
+        return next(known, math.nan)
+
+
+def benchmark_of(task: str) -> str:
+    """The benchmark that a task measures: our own tasks lose their prefix, all others keep their name.
+
+    >>> benchmark_of("rbridge_gsm8k"), benchmark_of("gsm8k_cot"), benchmark_of("rbridge")
+    ('gsm8k', 'gsm8k_cot', 'rbridge')
+    """
+    benchmark = task.removeprefix("rbridge_")
+    return benchmark if benchmark in BENCHMARKS else task
+
+
+def result_files(folder: Path) -> Iterator[Path]:
+    """The files in a folder, and in those below, that lm-eval names as results, in the order of their paths."""
+    for path in sorted(folder.rglob("*.json")):
+        if path.is_file() and (path.name.startswith("results") or _FILE_DATE.search(path.name)):
+            yield path
+
+
+def _load(path: Path) -> dict[str, Any]:
+    expected = 'expected a results file of lm-eval, with "results" by task'
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ResultsError(f"cannot read {path}: {error.strerror or error}; check the file") from error
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(f"{path} is not JSON, or was cut off ({error}); {expected}") from error
+    if not isinstance(data, dict):
+        raise ResultsError(f"{path} holds a JSON {type(data).__name__}; {expected}")
+    if not isinstance(data.get("results"), dict):
+        raise ResultsError(f"{path} has no results (its keys: {', '.join([*data][:5]) or 'none'}); {expected}")
+    return data
+
+
+def _model(config: Mapping[str, Any], model_name: str, path: Path) -> Model:
+    arguments = _arguments(config.get("model_args"))
+    name = next((str(arguments[key]) for key in _NAME_ARGUMENTS if arguments.get(key)), "") or model_name
+    named_by_folder = not name
+    name = name or path.absolute().parent.name.replace("__", "/") or "unnamed"
+    base = arguments.get("pretrained")
+    label = name if base in (None, "", name) else f"{base}+{name}"
+    revision = str(arguments.get("revision") or "") or _text(config.get("model_revision"))
+    revision = "" if revision in ("main", "master", "None") else revision
+    if arguments.get("subfolder"):
+        name, label = (f"{text}/{arguments['subfolder']}" for text in (name, label))
+    params = _number(config.get("model_num_parameters"))
+    return Model(
+        label=f"{label}@{revision}" if revision else label,
+        name=name,
+        revision=revision or None,
+        params=params if params > 0 else None,
+        named_by_folder=named_by_folder,
+    )
+
+
+def _arguments(given: object) -> dict[str, Any]:
+    """Model arguments, which older versions write as ``key=value,key=value``."""
+    if isinstance(given, dict):
+        return given
+    pairs = re.split(r",(?=\s*\w+=)", given) if isinstance(given, str) else []
+    return {key.strip(): value.strip() for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _date(data: Mapping[str, Any], path: Path) -> float:
+    """When the evaluation began; else the date in the file's name; else that of the file."""
+    if _number(data.get("date")) > 0:
+        return _number(data["date"])
+    named = _FILE_DATE.search(path.name)
+    if named:
+        try:
+            return datetime.fromisoformat(named.group(1) + named.group(2).replace("-", ":")).timestamp()
+        except ValueError:  # no such day or hour
+            pass
+    return path.stat().st_mtime
+
+
+def _joined(metric: str, filter_name: str) -> str:
+    return f"{metric},{filter_name}" if filter_name else metric
+
+
+def _number(value: object) -> float:
+    """A finite number, or NaN: booleans and text such as "N/A" are no numbers."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    return float(value) if abs(value) < sys.float_info.max else math.nan
+
+
+def _text(value: object) -> str:
+    return value.strip() if isinstance(value, str) else ""

@@ -1,0 +1,1 @@
+"""Figures: one module a figure. Matplotlib is imported when one is drawn."""

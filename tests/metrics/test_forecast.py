@@ -1,0 +1,90 @@
+"""Tests of forecasts on hidden checkpoints, and accuracies through a proxy."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from rbridge_metrics import ForecastError, ProxyRegressor, accuracy_through_proxy, backtest, fit_power_law
+
+T = np.arange(1.0, 21.0)
+
+
+def test_baselines_are_what_they_are_called() -> None:
+    """Last value is the last one shown; linear in log tokens is NumPy's straight line through those shown."""
+    y = 3 - T**-0.5 + np.random.default_rng(0).normal(0, 0.01, T.size)
+    report = backtest(T, y, until=8)
+    assert report.shown == 8
+    assert report.tokens.tolist() == T[8:].tolist()
+    line = np.polyval(np.polyfit(np.log(T[:8]), y[:8], 1), np.log(T[8:]))
+    assert report.forecast["linear_in_log_tokens"] == pytest.approx(line)
+    assert report.forecast["last_value"] == pytest.approx(y[7])
+    assert report.mean_absolute_error["last_value"] == pytest.approx(np.abs(y[8:] - y[7]).mean())
+
+
+def test_nothing_hidden_is_used() -> None:
+    """Changing the hidden part changes no forecast: only what was shown is read."""
+    y = 3 - T**-0.5 + np.random.default_rng(0).normal(0, 0.01, T.size)
+    other = np.where(T > 8, 9.0, y)
+    first, second = backtest(T, y, until=8), backtest(T, other, until=8)
+    for name, said in first.forecast.items():
+        assert np.array_equal(said, second.forecast[name])
+    assert np.array_equal(first.interval.low, second.interval.low)
+
+
+def test_a_run_that_levels_off_is_where_the_curve_wins() -> None:
+    """On a true power law it beats both baselines; on a straight line in log tokens it cannot beat that line."""
+    assert backtest(T, 3 - T**-0.8, until=10).beats_baselines
+    assert not backtest(T, 3 + 0.2 * np.log(T), until=10).beats_baselines
+
+
+def test_coverage_counts_hidden_checkpoints() -> None:
+    """Half of the hidden checkpoints moved out of sight halve the coverage."""
+    y = 3 - T**-0.8 + np.random.default_rng(1).normal(0, 0.001, T.size)
+    assert backtest(T, y, until=10, level=0.99).coverage == 1.0
+    assert backtest(T, y + 5.0 * (T > 15), until=10, level=0.99).coverage == 0.5
+
+
+def test_a_backtest_needs_something_hidden() -> None:
+    """Nothing after the end means nothing to test on."""
+    with pytest.raises(ForecastError, match="no checkpoint after 20 tokens"):
+        backtest(T, 3 - T**-0.8, until=20)
+
+
+class Logistic:
+    """Accuracy known without error: a falling logistic curve of the score, in percent."""
+
+    def predict(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        curve: npt.NDArray[np.float64] = 100 / (1 + np.exp(20 * (np.asarray(scores) - 1.0)))
+        return curve
+
+    def predict_interval(
+        self,
+        scores: npt.ArrayLike,
+        level: float,  # noqa: ARG002  # nothing is uncertain here
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        return self.predict(scores), self.predict(scores)
+
+
+def test_an_accuracy_through_the_proxy_is_the_curve_of_its_forecast() -> None:
+    """With a curve known without error, the accuracy's interval is the curve of the proxy's interval."""
+    t = np.geomspace(1e9, 1e12, 12)
+    law = fit_power_law(t, 0.9 + 60 * t**-0.25 + np.random.default_rng(0).normal(0, 0.004, 12))
+    value, (low, high) = accuracy_through_proxy(law, Logistic(), [4e12], level=0.9)
+    worst, best = law.interval(np.array([4e12]), level=0.95)[::-1]
+    assert value == pytest.approx(Logistic().predict(law.predict([4e12])))
+    assert (low, high) == (pytest.approx(Logistic().predict(worst)), pytest.approx(Logistic().predict(best)))
+
+
+def test_an_accuracy_through_the_proxy_is_honest_about_both_steps() -> None:
+    """Over 60 runs with known truth, 80 % intervals hold the target's accuracy at least 80 % of the time."""
+    t, held = np.geomspace(1e10, 1e12, 14), []
+    for world in range(60):
+        rng = np.random.default_rng(world)
+        score = 0.9 + 60 * np.append(t, 3e12) ** -0.25 + rng.normal(0, 0.003, 15)
+        accuracy = Logistic().predict(score) + rng.normal(0, 1.0, 15)
+        fit = ProxyRegressor().fit(score[:14], accuracy[:14])
+        _, (low, high) = accuracy_through_proxy(fit_power_law(t, score[:14]), fit, [3e12], level=0.8)
+        held.append(low[0] <= accuracy[14] <= high[0])
+    assert np.mean(held) >= 0.8

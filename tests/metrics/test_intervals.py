@@ -1,0 +1,126 @@
+"""An interval holds the truth as often as it says, also for few points; its ranks are those of the jackknife+."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbridge_metrics import FitError, ProxyRegressor
+from rbridge_metrics.intervals import jackknife_plus
+
+from .strategies import cases
+
+Floats = npt.NDArray[np.float64]
+
+TRUTHS: dict[str, Callable[[Floats], Floats]] = {
+    "linear": lambda v: 20 + 40 * v,
+    "logistic": lambda v: 100 / (1 + np.exp(2 - 4 * v)),
+    "late": lambda v: 25 + 50 * np.maximum(v - 0.5, 0),
+    "saturating": lambda v: 72 - 40 * np.exp(-4 * v),
+    "convex": lambda v: 3 + 25 * v**2.5,
+    "near zero": lambda v: 2 + 6 * v,
+}
+
+
+def measured_coverage(count: int, level: float, repeats: int) -> dict[str, float]:
+    """Share of new accuracies inside their interval, for each truth."""
+    rng = np.random.default_rng(count)
+    inside: dict[str, list[float]] = {name: [] for name in TRUTHS}
+    for name, truth in TRUTHS.items():
+        for repeat in range(repeats):
+            x = rng.uniform(0.0, 1.0, count + 40)
+            y = np.clip(truth(x) + (1.0 + repeat % 2) * rng.normal(size=count + 40), 0.0, 100.0)
+            low, high = ProxyRegressor().fit(x[:count], y[:count]).predict_interval(x[count:], level)
+            inside[name].append(float(((low <= y[count:]) & (y[count:] <= high)).mean()))
+    return {name: float(np.mean(shares)) for name, shares in inside.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [0.8, 0.9, 0.95])
+@pytest.mark.parametrize("count", [10, 15, 25, 50])
+def test_coverage_is_within_five_points_of_what_is_said(count: int, level: float) -> None:
+    """On accuracies made from known curves with noise, for 10 to 50 checkpoints; the mean over truths within three."""
+    shares = measured_coverage(count, level, repeats=60)
+    assert abs(np.mean([*shares.values()]) - level) < 0.03
+    assert max(abs(share - level) for share in shares.values()) < 0.07  # 0.05 and twice its Monte Carlo error
+
+
+def test_coverage_is_about_what_is_said() -> None:
+    """The same, quickly, for 15 checkpoints at 90 %."""
+    assert abs(np.mean([*measured_coverage(15, 0.9, repeats=15).values()]) - 0.9) < 0.05
+
+
+def test_interval_by_hand() -> None:
+    """Curves at 50, errors 1 to 9: rank 0.8 * 10 = 8 on either side is 42 to 58, rank 0.85 * 10 = 8.5 half-way to 9."""
+    curves, errors, centre = np.full((9, 1), 50.0), np.arange(1.0, 10.0), np.array([50.0])
+    assert [float(bound[0]) for bound in jackknife_plus(curves, errors, centre, 0.8, 2)] == [42.0, 58.0]
+    assert [float(bound[0]) for bound in jackknife_plus(curves, errors, centre, 0.85, 2)] == [41.5, 58.5]
+
+
+def test_beyond_their_reach_points_are_widened_by_students_t() -> None:
+    """Four points reach 80 %; 90 % is wider by t(0.95, 2) / t(0.9, 2) = 2.9200 / 1.8856."""
+    curves, errors, centre = np.full((4, 1), 50.0), np.full(4, 2.0), np.array([50.0])
+    low, high = jackknife_plus(curves, errors, centre, 0.9, 2)
+    assert float(high[0]) == pytest.approx(50 + 2 * 2.919986 / 1.885618, abs=1e-5)
+    assert float(low[0]) == pytest.approx(50 - 2 * 2.919986 / 1.885618, abs=1e-5)
+
+
+CURVES = st.integers(2, 12).flatmap(
+    lambda count: st.tuples(
+        st.lists(st.floats(0, 100, width=16), min_size=count, max_size=count),
+        st.lists(st.floats(-30, 30, width=16), min_size=count, max_size=count),
+    )
+)
+
+
+@cases(200)
+@given(case=CURVES, level=st.floats(0.05, 0.95))
+def test_bounds_are_those_of_a_naive_jackknife(case: tuple[list[float], list[float]], level: float) -> None:
+    """Sorting one value at a time and counting ranks gives the same bounds, inside the reach of the points."""
+    curves, errors = (np.array(values) for values in case)
+    count, centre = len(curves), float(np.mean(curves))
+    rank = level * (count + 1)
+    if rank > count:
+        return
+    above = sorted(curve + abs(error) for curve, error in zip(curves, errors, strict=True))
+    below = sorted((curve - abs(error) for curve, error in zip(curves, errors, strict=True)), reverse=True)
+
+    def of_rank(values: list[float]) -> float:
+        whole = max(int(rank), 1)
+        share = max(rank, 1.0) - whole
+        return values[whole - 1] * (1 - share) + values[min(whole, count - 1)] * share
+
+    low, high = jackknife_plus(curves[:, None], errors, np.array([centre]), level, 2)
+    assert float(high[0]) == pytest.approx(np.clip(max(of_rank(above), centre), 0, 100), abs=1e-9)
+    assert float(low[0]) == pytest.approx(np.clip(min(of_rank(below), centre), 0, 100), abs=1e-9)
+
+
+@cases(100)
+@given(case=CURVES, levels=st.tuples(st.floats(0.05, 0.99), st.floats(0.05, 0.99)))
+def test_a_higher_level_is_never_narrower(case: tuple[list[float], list[float]], levels: tuple[float, float]) -> None:
+    """Also across the point where Student's t takes over."""
+    curves, errors = (np.array(values) for values in case)
+    centre = np.array([float(np.mean(curves))])
+    (low, high), (lower, higher) = (jackknife_plus(curves[:, None], errors, centre, at, 2) for at in sorted(levels))
+    assert lower[0] <= low[0] + 1e-9
+    assert high[0] <= higher[0] + 1e-9
+
+
+def test_one_error_says_nothing() -> None:
+    """With fewer than two errors every accuracy is possible; an undefined prediction has no interval."""
+    low, high = jackknife_plus(np.array([[50.0]]), np.array([1.0]), np.array([50.0]), 0.9, 2)
+    assert (float(low[0]), float(high[0])) == (0.0, 100.0)
+    low, high = jackknife_plus(np.full((5, 1), 50.0), np.ones(5), np.array([np.nan]), 0.9, 2)
+    assert np.isnan([low[0], high[0]]).all()
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 90.0, -0.1])
+def test_a_level_is_a_probability(level: float) -> None:
+    """90 instead of 0.9 is refused."""
+    with pytest.raises(FitError, match="between 0 and 1"):
+        jackknife_plus(np.full((5, 1), 50.0), np.ones(5), np.array([50.0]), level, 2)

@@ -1,0 +1,281 @@
+"""ProxyRegressor keeps accuracies possible, chooses by points left out, and survives JSON and scikit-learn's checks."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.exceptions import SkipTestWarning
+from sklearn.utils.estimator_checks import check_estimator
+
+from rbridge_metrics import FitError, FitWarning, ProxyRegressor
+from rbridge_metrics.curve_fitting import fit_function
+from rbridge_metrics.curves import RobustCurve
+from rbridge_metrics.functions import DEFAULT, functions_for
+from rbridge_metrics.isotonic import isotonic_left_out_errors, shape_check
+
+from .strategies import cases
+
+Floats = npt.NDArray[np.float64]
+RECIPES = pytest.mark.parametrize("recipe", ["robust", "paper"])
+
+TWO_DIMENSIONS = "the check indexes the scores as a matrix, though the tag says that they are one array"
+EXCEPTIONS = {
+    "check_dict_unchanged": TWO_DIMENSIONS,
+    "check_dont_overwrite_parameters": TWO_DIMENSIONS,
+    "check_dtype_object": TWO_DIMENSIONS,
+    "check_estimator_sparse_array": "the check makes a sparse array of one dimension, which SciPy cannot convert",
+    "check_f_contiguous_array_estimator": TWO_DIMENSIONS,
+    "check_fit1d": "the check wants one dimension refused; here scores may come in one",
+    "check_fit2d_1feature": TWO_DIMENSIONS,
+    "check_fit2d_1sample": TWO_DIMENSIONS,
+    "check_fit2d_predict1d": TWO_DIMENSIONS,
+    "check_methods_sample_order_invariance": TWO_DIMENSIONS,
+    "check_methods_subset_invariance": TWO_DIMENSIONS,
+    "check_n_features_in": TWO_DIMENSIONS,
+    "check_n_features_in_after_fitting": TWO_DIMENSIONS,
+    "check_regressors_no_decision_function": TWO_DIMENSIONS,
+}
+
+
+class OnFirstColumn(ProxyRegressor):
+    """The regressor on the first of several features, which scikit-learn's checks bring."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = False
+        return tags
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> OnFirstColumn:  # noqa: N803
+        column = self._first(X, reset=True)
+        features = self.n_features_in_
+        super().fit(column, y)
+        self.n_features_in_ = features
+        return self
+
+    def predict(self, X: npt.ArrayLike) -> Floats:  # noqa: N803
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(self)
+        return super().predict(self._first(X, reset=False))
+
+    def _first(self, X: npt.ArrayLike, *, reset: bool) -> Floats:  # noqa: N803
+        from sklearn.utils.validation import validate_data
+
+        return np.asarray(validate_data(self, X, reset=reset, dtype=np.float64))[:, 0]
+
+
+def checkpoints(seed: int = 0, count: int = 14, noise: float = 1.0) -> tuple[Floats, Floats]:
+    """A proxy that improves along a run, and the target's accuracy, which levels off."""
+    rng = np.random.default_rng(seed)
+    x = np.sort(rng.uniform(-0.9, -0.6, count))
+    return x, np.clip(75.0 - 40.0 * np.exp(-9.0 * (x + 0.9)) + noise * rng.normal(size=count), 0.0, 100.0)
+
+
+@RECIPES
+def test_scikit_learns_checks_pass(recipe: str) -> None:
+    """check_estimator passes but for the exceptions stated here, and none of those passes by now."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (FitWarning, SkipTestWarning))  # its targets are no accuracies
+        results = check_estimator(ProxyRegressor(recipe=recipe), expected_failed_checks=EXCEPTIONS, on_fail=None)
+    failed = {result["check_name"] for result in results if result["status"] == "failed"}
+    excepted = {result["check_name"] for result in results if result["status"] == "xfail"}
+    assert failed == set()
+    assert excepted == set(EXCEPTIONS)
+
+
+def test_checks_that_need_a_matrix_pass_on_its_first_column() -> None:
+    """What scikit-learn can only check on a matrix holds too: order, subsets, idempotence, shapes, wrong input."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (FitWarning, SkipTestWarning))
+        results = check_estimator(OnFirstColumn(), on_fail=None)
+    assert {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"} == {}
+    ran = {result["check_name"] for result in results if result["status"] == "passed"}
+    assert set(EXCEPTIONS) - ran <= {"check_fit1d", "check_estimator_sparse_array"}
+
+
+POINTS = st.lists(
+    st.tuples(st.floats(-1e6, 1e6, width=32), st.floats(0, 100, width=16)), min_size=3, max_size=12
+).filter(lambda points: np.ptp([x for x, _ in points]) > 1e-3 and np.ptp([y for _, y in points]) > 0.01)
+SCORES = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=8)
+
+
+@cases(150)
+@given(points=POINTS, scores=SCORES, level=st.floats(0.05, 0.99))
+def test_no_prediction_leaves_0_to_100(points: list[tuple[float, float]], scores: list[float], level: float) -> None:
+    """Whatever was fitted and whatever is asked, a robust prediction is an accuracy, inside its own interval."""
+    x, y = (np.array(values, dtype=np.float64) for values in zip(*points, strict=True))
+    fit = ProxyRegressor().fit(x, y)
+    prediction = fit.predict(scores)
+    low, high = fit.predict_interval(scores, level)
+    assert ((prediction >= 0) & (prediction <= 100)).all()
+    assert ((low >= 0) & (low <= prediction + 1e-9) & (prediction <= high + 1e-9) & (high <= 100)).all()
+
+
+@cases(60)
+@given(points=POINTS, scores=SCORES)
+def test_predictions_follow_the_score_one_way(points: list[tuple[float, float]], scores: list[float]) -> None:
+    """A robust curve never turns: better scores never mean lower accuracies."""
+    x, y = (np.array(values, dtype=np.float64) for values in zip(*points, strict=True))
+    fit = ProxyRegressor().fit(x, y)
+    steps = np.diff(fit.predict(np.sort([*scores, *x])))
+    assert ((steps if fit.direction_ == "rising" else -steps) >= -1e-9).all()
+
+
+@RECIPES
+@pytest.mark.parametrize("seed", range(3))
+def test_json_gives_the_same_predictions_back(recipe: str, seed: int) -> None:
+    """A fit written as JSON and read again predicts the same numbers, intervals included."""
+    x, y = checkpoints(seed)
+    fit = ProxyRegressor(recipe=recipe).fit(x, y)
+    copy = ProxyRegressor.from_dict(json.loads(json.dumps(fit.to_dict(), allow_nan=False)))
+    scores = np.linspace(-1.5, 0.5, 50)
+    np.testing.assert_array_equal(copy.predict(scores), fit.predict(scores))
+    np.testing.assert_array_equal(copy.predict_interval(scores), fit.predict_interval(scores))
+    np.testing.assert_array_equal(copy.outside_range(scores), fit.outside_range(scores))
+    assert copy.to_dict() == fit.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 2}, "version 2"),
+        ({"format": "something"}, "'something'"),
+        ({"recipe": "secret"}, "secret"),
+        ({"params": {}}, "lacks 'a'"),
+        ({"params": {"a": None, "b": 1.0, "c": 0.0}}, "damaged"),
+        ({"params": {"a": float("nan"), "b": 1.0, "c": 0.0}}, "not all finite"),
+        ({"function": "cubic"}, "lacks 'cubic'"),
+        ({"range": [1.0]}, "damaged"),
+        ({"left_out": 3}, "damaged"),
+        ({"scale": 0.0}, "scale 0"),
+    ],
+)
+def test_a_damaged_fit_is_refused(change: dict[str, Any], said: str) -> None:
+    """What is missing or wrong in a saved fit is named."""
+    saved = ProxyRegressor().fit(*checkpoints()).to_dict()
+    with pytest.raises(FitError, match=said):
+        ProxyRegressor.from_dict({**saved, **change})
+
+
+@pytest.mark.parametrize("scale", [1e-6, 3.7, 1e6])
+@pytest.mark.parametrize("shift", [0.0, -5.0])
+def test_units_of_the_score_do_not_matter(scale: float, shift: float) -> None:
+    """A score in other units, or with its sign turned, predicts the same accuracies where no logarithm is chosen."""
+    x, y = checkpoints(2)
+    fit = ProxyRegressor().fit(x, y)
+    for sign in (1.0, -1.0):
+        other = ProxyRegressor().fit(sign * scale * x + shift, y)
+        assert other.function_ == fit.function_
+        np.testing.assert_allclose(other.predict(sign * scale * x + shift), fit.predict(x), atol=0.02)
+        assert other.direction_ == ("rising" if sign > 0 else "falling")
+
+
+def test_the_default_curve_yields_only_to_clearly_smaller_errors_at_points_left_out() -> None:
+    """The function kept is the default, or beats it by over two standard errors, recomputed here point by point."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        x = np.sort(rng.normal(size=12))
+        y = [50 + 15 * x, 100 / (1 + np.exp(-4 * x)), 40 + 30 * np.tanh(6 * x)][seed % 3] + rng.normal(size=12)
+        y = np.clip(y, 0, 100)
+        fit = ProxyRegressor().fit(x, y)
+        errors = {}
+        assert isinstance(fit.curve_, RobustCurve)
+        centre, scale = fit.curve_.centre, fit.curve_.scale
+        for name, function in functions_for(centre, scale, lowest=x.min()).items():
+            at_own = []
+            for i in range(12):
+                others = np.delete(x, i)
+                [params] = fit_function(function, (others - centre) / scale, np.delete(y, i), np.ones((1, 11)))
+                curve = RobustCurve(function, params, centre, scale, (others.min(), others.max()))
+                at_own.append(abs(y[i] - curve(x[i : i + 1])[0]))
+            errors[name] = np.array(at_own)
+        best = min(errors, key=lambda name: errors[name].mean())
+        gain = errors[DEFAULT] - errors[best]
+        clear = gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(12)
+        assert fit.function_ == (best if clear else DEFAULT)
+        assert fit.left_out_mae_[fit.function_] == pytest.approx(errors[fit.function_].mean(), abs=0.02)
+
+
+def test_train_r2_plays_no_part_in_the_robust_choice() -> None:
+    """On noisy lines the published recipe explains the points fitted better and the truth around them worse."""
+    x, wider = np.linspace(0.0, 1.0, 15), np.linspace(-0.5, 1.5, 50)
+    explained, errors = [], []
+    for seed in range(20):
+        y = 40.0 + 20.0 * x + 3.0 * np.random.default_rng(seed).normal(size=15)
+        models = [ProxyRegressor(recipe=recipe).fit(x, y) for recipe in ("robust", "paper")]
+        explained.append([model.train_r2_ for model in models])
+        errors.append([np.abs(model.predict(wider) - (40.0 + 20.0 * wider)).mean() for model in models])
+    assert np.mean(explained, axis=0)[0] < np.mean(explained, axis=0)[1]
+    assert np.mean(errors, axis=0)[0] < np.mean(errors, axis=0)[1]
+
+
+def test_paper_recipe_is_not_bounded_and_robust_is() -> None:
+    """Far outside its points the published recipe predicts impossible accuracies; the default does not."""
+    x = np.linspace(0.0, 1.0, 12)
+    y = 10.0 + 2.0 * np.exp(3.0 * x)
+    assert ProxyRegressor(recipe="paper").fit(x, y).predict([3.0])[0] > 1000.0
+    assert ProxyRegressor().fit(x, y).predict([3.0])[0] <= 100.0
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "said"),
+    [
+        ([1.0, 2.0], [10.0, 20.0], "2 points"),
+        ([1.0, 1.0, 1.0], [10.0, 20.0, 30.0], "every score is 1"),
+        ([1.0, 2.0, 3.0], [10.0, 10.0, 10.0], "every accuracy is 10"),
+        ([1.0, 2.0, 3.0], [10.0, 20.0], "3 scores and 2 accuracies"),
+        ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [1.0, 2.0, 3.0], "one score a point"),
+        ([1.0, float("nan"), 3.0], [10.0, 20.0, 30.0], "NaN"),
+        ([1.0, 2.0, 3.0], [10.0, float("nan"), 30.0], "NaN"),
+    ],
+)
+def test_bad_points_are_refused(x: list[Any], y: list[float], said: str) -> None:
+    """Too few, constant, missing or misshapen points are an error that names them."""
+    with pytest.raises(ValueError, match=said):
+        ProxyRegressor().fit(x, y)
+
+
+def test_accuracies_outside_percent_are_warned_of() -> None:
+    """A column that cannot be accuracies is fitted, as scikit-learn's contract wants, but not in silence."""
+    with pytest.warns(FitWarning, match="2 of 4 accuracies lie outside 0..100"):
+        ProxyRegressor().fit([1.0, 2.0, 3.0, 4.0], [-5.0, 20.0, 30.0, 140.0])
+
+
+def test_an_unknown_recipe_is_refused() -> None:
+    """The message names those there are."""
+    with pytest.raises(FitError, match="expected one of robust, paper"):
+        ProxyRegressor(recipe="best").fit(*checkpoints())
+
+
+def test_isotonic_regression_sees_a_step_that_the_curve_misses() -> None:
+    """On a staircase the check speaks up, on a smooth curve it does not."""
+    rng = np.random.default_rng(0)
+    x = np.linspace(0.0, 1.0, 40)
+    stairs = np.where(x < 0.3, 20.0, np.where(x < 0.7, 50.0, 52.0)) + 0.2 * rng.normal(size=40)
+    smooth = 100.0 / (1.0 + np.exp(-4.0 * (x - 0.5))) + 0.2 * rng.normal(size=40)
+    said = shape_check(ProxyRegressor().fit(x, stairs), x, stairs)
+    assert said is not None
+    assert "misses some shape" in said
+    assert shape_check(ProxyRegressor().fit(x, smooth), x, smooth) is None
+
+
+def test_isotonic_errors_agree_with_scikit_learns_estimator() -> None:
+    """With ties, in both directions, leaving out one point at a time."""
+    from sklearn.isotonic import IsotonicRegression
+
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 8, 15).astype(float)
+    y = 30.0 + 3.0 * x + 4.0 * rng.normal(size=15)
+    for sign in (1.0, -1.0):
+        found = isotonic_left_out_errors(sign * x, y, falling=sign < 0)
+        for i in range(15):
+            model = IsotonicRegression(increasing=sign > 0, out_of_bounds="clip")
+            model.fit(np.delete(sign * x, i), np.delete(y, i))
+            assert found[i] == pytest.approx(abs(model.predict([sign * x[i]])[0] - y[i]))
