@@ -2,8 +2,8 @@
 
 Speed: cross-validation of six benchmarks of 15 checkpoints in five folds with all functions, baselines and intervals
 included, on one core after the imports; target 1 s. Error and coverage: both recipes on ten known curves (straight,
-logistic, steep, convex, levelling off, late, flat, ...) with an error of 0.5, 1.5 or 3 points and, in half the cases, an
-error in the proxy score as well.
+logistic, steep, convex, levelling off, late, flat, ...) with an error of 0.5, 1.5 or 3 points and, in half the cases,
+an error in the proxy score as well.
 
     python benchmarks/fit.py [--json FILE] [--quick]
 """
@@ -129,8 +129,8 @@ def main() -> None:
         print(f"{recipe}: {BENCHMARKS} benchmarks x {CHECKPOINTS} checkpoints, five folds: {taken:.2f} s")
     for scheme, found in result["test_mae_pct"].items():
         print(
-            f"{scheme}: test error {found['paper']:.2f} points with paper, {found['robust']:.2f} with robust; smaller with "
-            f"robust in {found['robust_smaller']:.0%} of cases"
+            f"{scheme}: test error {found['paper']:.2f} points with paper, {found['robust']:.2f} with robust; smaller "
+            f"with robust in {found['robust_smaller']:.0%} of cases"
         )
     for count, found in result["coverage"].items():
         print(f"{count} checkpoints: " + ", ".join(f"{name}: {value:.3f}" for name, value in found.items()))
