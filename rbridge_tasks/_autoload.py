@@ -41,7 +41,7 @@ class _Loader(Loader):
         module.__loader__ = self.inner
         self.inner.exec_module(module)
         try:
-            from rbridge_tasks.harness import add_tasks_to
+            from rbridge_tasks.harness.task_folder import add_tasks_to
 
             add_tasks_to(module)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with us must not break somebody's lm-eval

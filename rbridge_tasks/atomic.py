@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rbridge_metrics.errors import RBridgeError
 
@@ -43,3 +47,25 @@ def write_file(path: str | Path, data: bytes) -> None:
         files.put(fs, place, data)
     except files.refusals() as error:
         raise files.refusal(f"write {path}", error) from error
+
+
+def write_json(path: str | Path, payload: object) -> None:
+    """Write a value as a JSON file, as ``plain`` takes it."""
+    write_file(path, (json.dumps(plain(payload), indent=1, allow_nan=False) + "\n").encode())
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: NumPy arrays as lists, NaN and infinities as None, other things as text.
+
+    >>> plain({"mae": float("nan"), "folds": (1, 2)})
+    {'mae': None, 'folds': [1, 2]}
+    """
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, and pandas' columns
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -9,7 +9,7 @@ import typer
 from rbridge_metrics.errors import RBridgeError
 
 if TYPE_CHECKING:
-    from rbridge_tasks.pairing import Pairs
+    from rbridge_tasks.fitting.pairing import Pairs
 
 
 class FitUsageError(RBridgeError):
@@ -66,8 +66,8 @@ def fit(
     from rbridge_metrics.regression import RECIPES
     from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import print_json
-    from rbridge_tasks.fit_file import write_fit
-    from rbridge_tasks.fit_report import Settings, fit_report
+    from rbridge_tasks.fitting.fit_file import write_fit
+    from rbridge_tasks.fitting.fit_report import Settings, fit_report
     from rbridge_tasks.plots.style import check_plot_path
 
     _one_of("--recipe", recipe, RECIPES)
@@ -128,13 +128,13 @@ def _pairs(
             f"{', '.join(missing)} missing; give --x and --y for a table of pairs, or --proxy-metric, --target-metric, "
             "--proxy and --target for a score table"
         )
-    from rbridge_tasks.score_table import read_scores, read_table
+    from rbridge_tasks.scores.table import read_scores, read_table
 
     if from_scores:
-        from rbridge_tasks.score_pairs import pairs_from_scores
+        from rbridge_tasks.fitting.score_pairs import pairs_from_scores
 
         return pairs_from_scores(read_scores(path), str(proxy_metric), target_metrics, str(proxy), str(target), unit)
-    from rbridge_tasks.pairing import pairs_from_table
+    from rbridge_tasks.fitting.pairing import pairs_from_table
 
     names = [name.strip() for name in (group or "").split(",") if name.strip()]
     return pairs_from_table(read_table(path, text=names), str(x), str(y), names, order, unit)
@@ -143,7 +143,7 @@ def _pairs(
 def _show(report: dict[str, Any]) -> None:
     """Print a table of all groups and their means, the verdicts in words, and on stderr what to know beside."""
     from rbridge_tasks.cli.output import note, print_table
-    from rbridge_tasks.fit_report import means
+    from rbridge_tasks.fitting.fit_report import means
 
     fits, averages = report["fits"], means(report["fits"])
     validations = [fit["cross_validation"] for fit in fits if fit["cross_validation"]]

@@ -11,9 +11,9 @@ from rbridge_metrics.errors import RBridgeError
 
 if TYPE_CHECKING:
     from rbridge_metrics import Backtest
-    from rbridge_tasks.accuracy_forecasts import AccuracyFits
-    from rbridge_tasks.run_forecasts import RunForecast
-    from rbridge_tasks.training_runs import TrainingRun
+    from rbridge_tasks.forecasting.accuracy_forecasts import AccuracyFits
+    from rbridge_tasks.forecasting.run_forecasts import RunForecast
+    from rbridge_tasks.forecasting.training_runs import TrainingRun
 
 
 class ForecastUsageError(RBridgeError):
@@ -56,14 +56,14 @@ def forecast(
 
     Example: rbridge forecast scores.csv --metric rbridge_nll --run dclm --use-first 0.5 --at 4T --backtest
     """
-    from rbridge_tasks.accuracy_forecasts import AccuracyFits
     from rbridge_tasks.cli.output import note, print_json
-    from rbridge_tasks.fit_file import read_fit
+    from rbridge_tasks.fitting.fit_file import read_fit
+    from rbridge_tasks.forecasting.accuracy_forecasts import AccuracyFits
+    from rbridge_tasks.forecasting.run_forecasts import Part, backtest_runs, doubts, forecast_runs
+    from rbridge_tasks.forecasting.training_runs import training_runs
     from rbridge_tasks.plots.style import check_plot_path
-    from rbridge_tasks.run_forecasts import Part, backtest_runs, doubts, forecast_runs
-    from rbridge_tasks.score_table import read_scores
-    from rbridge_tasks.sizes import parse_count
-    from rbridge_tasks.training_runs import training_runs
+    from rbridge_tasks.scores.sizes import parse_count
+    from rbridge_tasks.scores.table import read_scores
 
     if plot:
         check_plot_path(plot)
@@ -109,7 +109,7 @@ def forecast(
 
 def _entry(one: RunForecast, times: Sequence[float], level: float, fits: AccuracyFits | None) -> dict[str, Any]:
     """A run, its curve, and what it says of later times."""
-    from rbridge_tasks.run_forecasts import later
+    from rbridge_tasks.forecasting.run_forecasts import later
 
     run, law = one.run, one.law
     return {
@@ -130,7 +130,7 @@ def _entry(one: RunForecast, times: Sequence[float], level: float, fits: Accurac
 
 def _show(metric: str, entries: Sequence[dict[str, Any]], level: float) -> None:
     from rbridge_tasks.cli.output import print_table
-    from rbridge_tasks.sizes import count_text
+    from rbridge_tasks.scores.sizes import count_text
 
     rows = [
         [
@@ -170,8 +170,8 @@ def _show(metric: str, entries: Sequence[dict[str, Any]], level: float) -> None:
 
 def _show_backtest(tested: Sequence[tuple[TrainingRun, Backtest]], level: float) -> None:
     from rbridge_tasks.cli.output import print_table
-    from rbridge_tasks.run_forecasts import verdict
-    from rbridge_tasks.sizes import count_text
+    from rbridge_tasks.forecasting.run_forecasts import verdict
+    from rbridge_tasks.scores.sizes import count_text
 
     if not tested:
         return
@@ -195,7 +195,7 @@ def _payload(
     level: float,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    from rbridge_tasks.run_forecasts import summary
+    from rbridge_tasks.forecasting.run_forecasts import summary
 
     tests = [
         {

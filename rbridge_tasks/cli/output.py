@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import typer
 
+from rbridge_tasks.atomic import plain
 from rbridge_tasks.cli.shades import visible
 
 _EMPTY = ("", "-", "?")
@@ -34,23 +33,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def print_json(payload: object) -> None:
     """Print a value as JSON, with ``null`` for NaN and infinities; NumPy's numbers and arrays are taken as they are."""
     typer.echo(json.dumps(plain(payload), indent=2, allow_nan=False))
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON knows it: NumPy arrays as lists, NaN and infinities as None, other things as text.
-
-    >>> plain({"mae": float("nan"), "folds": (1, 2)})
-    {'mae': None, 'folds': [1, 2]}
-    """
-    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, and pandas' columns
-        return plain(value.tolist())
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(inner) for inner in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def note(text: str) -> None:

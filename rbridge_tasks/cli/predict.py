@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rbridge_tasks.fit_file import FitFile
-    from rbridge_tasks.prediction import Predicted
+    from rbridge_tasks.fitting.fit_file import FitFile
+    from rbridge_tasks.fitting.prediction import Predicted
 
 _SHOWN = ("run", "model", "params", "tokens")  # of the table's own columns, beside those of the groups
 
@@ -40,10 +40,10 @@ def predict(
     """
     from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import note, print_json
-    from rbridge_tasks.fit_file import read_fit
+    from rbridge_tasks.fitting.fit_file import read_fit
+    from rbridge_tasks.fitting.prediction import predict_table, write_predictions
     from rbridge_tasks.plots.style import check_plot_path
-    from rbridge_tasks.prediction import predict_table, write_predictions
-    from rbridge_tasks.score_table import TEXT, WRITTEN, read_table
+    from rbridge_tasks.scores.table import TEXT, WRITTEN, read_table
 
     if output:
         check_suffix(output, WRITTEN, "a table of predictions")
@@ -68,7 +68,7 @@ def predict(
 
 def _show(found: Sequence[Predicted], curves: FitFile, level: float) -> None:
     from rbridge_tasks.cli.output import print_table
-    from rbridge_tasks.sizes import count_text
+    from rbridge_tasks.scores.sizes import count_text
 
     own = [name for name in _SHOWN if any(name in one.rows.columns for one in found) and name not in curves.columns]
     order = curves.source.get("order")

@@ -11,9 +11,9 @@ from rbridge_metrics.errors import RBridgeError
 
 if TYPE_CHECKING:
     from rbridge_metrics import Savings
-    from rbridge_tasks.candidate_ranking import Ranking, Settings
-    from rbridge_tasks.directions import Metric
-    from rbridge_tasks.target_agreement import TargetAgreement
+    from rbridge_tasks.ranking.candidate_ranking import Ranking, Settings
+    from rbridge_tasks.ranking.target_agreement import TargetAgreement
+    from rbridge_tasks.scores.directions import Metric
 
 _Level = Annotated[float, typer.Option(min=0.01, max=0.999, help="Probability that intervals are made for.")]
 
@@ -71,11 +71,11 @@ def rank(
 
     Example: rbridge rank scores.csv --target targets.csv --against acc --frontier-plot frontier.svg
     """
-    from rbridge_tasks.candidate_ranking import Settings, largest
     from rbridge_tasks.cli.output import note, print_json
     from rbridge_tasks.cli.rank_output import payload, show_points, show_rankings, show_savings
-    from rbridge_tasks.directions import metric_called
     from rbridge_tasks.plots.style import check_plot_path
+    from rbridge_tasks.ranking.candidate_ranking import Settings, largest
+    from rbridge_tasks.scores.directions import metric_called
 
     for path in filter(None, (plot, frontier_plot)):
         check_plot_path(path)
@@ -93,10 +93,10 @@ def rank(
     points: list[TargetAgreement] = []
     saved: dict[str, Savings] = {}
     if target is not None:
-        from rbridge_tasks.candidates import target_values
-        from rbridge_tasks.score_table import read_scores
-        from rbridge_tasks.sizes import parse_size
-        from rbridge_tasks.target_agreement import compare_with_target, savings
+        from rbridge_tasks.ranking.candidates import target_values
+        from rbridge_tasks.ranking.target_agreement import compare_with_target, savings
+        from rbridge_tasks.scores.sizes import parse_size
+        from rbridge_tasks.scores.table import read_scores
 
         benchmarks = list(dict.fromkeys(ranking.candidates.benchmark for ranking in rankings))
         size = parse_size(target_at) if target_at else None
@@ -134,11 +134,11 @@ def _rankings(
     settings: Settings,
 ) -> tuple[list[Ranking], list[str]]:
     """The candidates of every size in order, by each metric, and notes on them. Samples are of the first metric."""
-    from rbridge_tasks.candidate_ranking import NO_INTERVALS, UNPAIRED, rank_candidates
-    from rbridge_tasks.candidates import candidates_by_size
-    from rbridge_tasks.sample_groups import joined_samples
-    from rbridge_tasks.score_table import read_scores
-    from rbridge_tasks.sizes import parse_size
+    from rbridge_tasks.ranking.candidate_ranking import NO_INTERVALS, UNPAIRED, rank_candidates
+    from rbridge_tasks.ranking.candidates import candidates_by_size
+    from rbridge_tasks.ranking.sample_groups import joined_samples
+    from rbridge_tasks.scores.sizes import parse_size
+    from rbridge_tasks.scores.table import read_scores
 
     frame = read_scores(table)
     size = parse_size(at) if at else None

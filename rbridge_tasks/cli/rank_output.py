@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rbridge_metrics import Savings
-from rbridge_tasks.candidate_ranking import NO_INTERVALS, Ranking, Settings
 from rbridge_tasks.cli.output import note, print_table
-from rbridge_tasks.directions import Metric
-from rbridge_tasks.score_rows import counted
-from rbridge_tasks.sizes import count_text
-from rbridge_tasks.target_agreement import MEASURES, TargetAgreement
+from rbridge_tasks.ranking.candidate_ranking import NO_INTERVALS, Ranking, Settings
+from rbridge_tasks.ranking.target_agreement import MEASURES, TargetAgreement
+from rbridge_tasks.scores.directions import Metric
+from rbridge_tasks.scores.rows import counted
+from rbridge_tasks.scores.sizes import count_text
 
 _MANY = 24  # rows of agreement; more are shown only on demand
 

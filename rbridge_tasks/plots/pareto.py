@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rbridge_tasks.candidates import CandidatesError
 from rbridge_tasks.plots.log_axis import log_x
 from rbridge_tasks.plots.style import new_panels, save, series
+from rbridge_tasks.ranking.candidates import CandidatesError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from rbridge_tasks.target_agreement import TargetAgreement
+    from rbridge_tasks.ranking.target_agreement import TargetAgreement
 
 
 def draw_frontier(points: Sequence[TargetAgreement], path: str | Path, *, level: float) -> None:

@@ -13,7 +13,7 @@ from rbridge_tasks.plots.style import new_panels, save
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from rbridge_tasks.candidate_ranking import Ranking
+    from rbridge_tasks.ranking.candidate_ranking import Ranking
 
 _UNITS = {
     "rbridge_nll": "nats per token", "rbridge_span_nll": "nats per token", "trace_nll": "nats per token",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rbridge_tasks.score_table import write_scores
+from rbridge_tasks.scores.table import write_scores
 
 TOKENS = np.arange(1, 13) * 1e11
 SIZES = {"1b": 1.2e9, "13b": 13.7e9}

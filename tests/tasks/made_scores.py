@@ -11,7 +11,7 @@ import pandas as pd
 from typer.testing import CliRunner, Result
 
 from rbridge_tasks.cli import app
-from rbridge_tasks.score_table import write_scores
+from rbridge_tasks.scores.table import write_scores
 
 SMALL, LARGE, TARGET = (16e6, 1.6e9), (98e6, 9.8e9), (1.2e9, 98e9)
 

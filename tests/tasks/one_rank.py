@@ -40,7 +40,7 @@ def main(checkpoint: str, rank: int, world_size: int, limit: int, meeting_point:
     from lm_eval.tasks import TaskManager
 
     from rbridge_tasks.backends import hf
-    from rbridge_tasks.harness import TASKS_PATH
+    from rbridge_tasks.harness.task_folder import TASKS_PATH
 
     requests: list[str] = []
     score = hf.score

@@ -10,7 +10,7 @@ import pytest
 import transformers
 from transformers import AutoModelForCausalLM
 
-from rbridge_tasks.checkpoint_files import params_of_checkpoint, tokens_of_checkpoint
+from rbridge_tasks.scores.checkpoint_files import params_of_checkpoint, tokens_of_checkpoint
 
 from .support import tiny_model
 

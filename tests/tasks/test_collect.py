@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rbridge_tasks.collect import Collected, collect
-from rbridge_tasks.lm_eval_results import ResultsError
-from rbridge_tasks.score_rows import CollectError
-from rbridge_tasks.score_table import ScoreTableError, read_scores, write_scores
+from rbridge_tasks.scores.collect import Collected, collect
+from rbridge_tasks.scores.lm_eval_results import ResultsError
+from rbridge_tasks.scores.rows import CollectError
+from rbridge_tasks.scores.table import ScoreTableError, read_scores, write_scores
 
 from .lm_eval_files import early, flat, modern, rbridge, write_json
 

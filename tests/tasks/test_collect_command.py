@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rbridge_tasks.cli import main
-from rbridge_tasks.score_table import read_scores
+from rbridge_tasks.scores.table import read_scores
 
 from .lm_eval_files import modern, rbridge, write_json
 

@@ -6,16 +6,16 @@ import math
 
 import pytest
 
-from rbridge_tasks.directions import DirectionError, bounds_of, check_one_unit, metric_called
+from rbridge_tasks.scores.directions import DirectionError, bounds_of, check_one_unit, metric_called
 
 
 def test_metrics_that_our_tasks_write_are_known() -> None:
     """What the harness registers as lower-is-better is lower-is-better here."""
-    from rbridge_tasks import harness
+    from rbridge_tasks.harness import metrics
 
     names = ("rbridge_nll", "rbridge_span_nll", "trace_nll", "rbridge_bits_per_byte", "trace_bits_per_byte")
     for name in names:
-        assert callable(getattr(harness, name))
+        assert callable(getattr(metrics, name))
         assert metric_called(name).lower_is_better
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from rbridge_metrics import RBridgeError, cross_validate
-from rbridge_tasks.fit_file import FitFileError, read_fit
+from rbridge_tasks.fitting.fit_file import FitFileError, read_fit
 
 from .made_pairs import TOKENS, checkpoints, pairs, score_table, scores, written
 from .made_scores import as_json, invoke

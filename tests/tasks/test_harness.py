@@ -11,7 +11,7 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from rbridge_metrics import TraceMoments, bits_per_byte_stderr, minmax_weights_over_test_set, rbridge_nll
-from rbridge_tasks import harness
+from rbridge_tasks.harness import metrics, requests
 from rbridge_tasks.prompts import context_of
 from rbridge_traces import BENCHMARKS, SampleCache, few_shot_examples
 
@@ -95,9 +95,9 @@ def test_corpus_bits_per_byte_brings_its_standard_error() -> None:
 
     load("rbridge_gsm8k")
     items = [(10.0, 20), (30.0, 25), (5.0, 11)]
-    stderr = evaluator_utils.stderr_for_metric(harness.corpus_bits_per_byte, 1000)
+    stderr = evaluator_utils.stderr_for_metric(metrics.corpus_bits_per_byte, 1000)
     assert stderr(items) == bits_per_byte_stderr(*zip(*items, strict=True))
-    assert evaluator_utils.stderr_for_metric(harness.corpus_bits_per_byte, 0) is None
+    assert evaluator_utils.stderr_for_metric(metrics.corpus_bits_per_byte, 0) is None
 
 
 def test_test_set_scores_equal_weights_over_all_traces() -> None:
@@ -107,12 +107,12 @@ def test_test_set_scores_equal_weights_over_all_traces() -> None:
     moments = [TraceMoments.of(n, c, n_bytes=7) for n, c in zip(nlls, confidences, strict=True)]
     weights = minmax_weights_over_test_set(confidences)
     expected = [rbridge_nll(n, w) for n, w in zip(nlls, weights, strict=True)]
-    assert harness.test_set_rbridge_nll(moments) == pytest.approx(sum(expected) / 2)
+    assert metrics.test_set_rbridge_nll(moments) == pytest.approx(sum(expected) / 2)
 
 
 def test_a_model_class_without_a_back_end_is_one_line() -> None:
     """Any model but those served is refused with what to use instead."""
     from lm_eval.models.dummy import DummyLM
 
-    with pytest.raises(harness.TaskOptionError, match="use --model hf"):
-        harness.token_scores(DummyLM(), [])
+    with pytest.raises(requests.UnservedModelError, match="use --model hf"):
+        requests.token_scores(DummyLM(), [])

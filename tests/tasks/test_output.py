@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rbridge_tasks.cli.output import note, print_json, print_table
-from rbridge_tasks.sizes import count_text
+from rbridge_tasks.scores.sizes import count_text
 
 
 def test_json_is_strict(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rbridge_tasks.pairing import PairError, pairs_from_table
-from rbridge_tasks.score_pairs import interpolated, pairs_from_scores, rows_of_model
-from rbridge_tasks.score_table import checked_scores
+from rbridge_tasks.fitting.pairing import PairError, pairs_from_table
+from rbridge_tasks.fitting.score_pairs import interpolated, pairs_from_scores, rows_of_model
+from rbridge_tasks.scores.table import checked_scores
 
 from .made_pairs import TOKENS, checkpoints, pairs, scores
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rbridge_metrics import RBridgeError
-from rbridge_tasks.fit_file import read_fit
+from rbridge_tasks.fitting.fit_file import read_fit
 
 from .made_pairs import TOKENS, checkpoints, pairs, score_table, scores, written
 from .made_scores import as_json, invoke

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rbridge_tasks.run_names import count, read_name
+from rbridge_tasks.scores.run_names import count, read_name
 
 B = 1e9
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbridge_tasks.atomic import OutputError, write_file
-from rbridge_tasks.score_table import COLUMNS, ScoreTableError, checked_scores, read_scores, read_table, write_scores
+from rbridge_tasks.scores.table import COLUMNS, ScoreTableError, checked_scores, read_scores, read_table, write_scores
 
 names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12) | st.sampled_from(
     ["NA", "007", "nan", "null", "a,b", 'say "x"', "1e5", "a b", "-"]

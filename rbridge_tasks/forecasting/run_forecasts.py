@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from rbridge_metrics import Backtest, ForecastError, PowerLaw, backtest, fit_power_law
 from rbridge_metrics.power_law import Loss
-from rbridge_tasks.directions import DirectionError, metric_called
-from rbridge_tasks.sizes import count_text
-from rbridge_tasks.training_runs import TrainingRun
+from rbridge_tasks.forecasting.training_runs import TrainingRun
+from rbridge_tasks.scores.directions import DirectionError, metric_called
+from rbridge_tasks.scores.sizes import count_text
 
 _FAR = 4.0  # times the tokens of the last checkpoint fitted
 

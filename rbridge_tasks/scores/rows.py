@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from rbridge_tasks.comparable import Measured
-from rbridge_tasks.lm_eval_results import ResultsError
+from rbridge_tasks.scores.comparable import Measured
+from rbridge_tasks.scores.lm_eval_results import ResultsError
 
 
 class CollectError(ResultsError):

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.directions import DirectionError, metric_called
-from rbridge_tasks.score_rows import counted
+from rbridge_tasks.scores.directions import DirectionError, metric_called
+from rbridge_tasks.scores.rows import counted
 
 Values = npt.NDArray[np.float64]
 UNITS = ("auto", "percent", "fraction")

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from rbridge_tasks.lm_eval_results import ResultsFile, Score
+from rbridge_tasks.scores.lm_eval_results import ResultsFile, Score
 
 _WEIGHTED_BY_CONFIDENCE = frozenset(("rbridge_nll", "rbridge_bits_per_byte"))
 _PER_TOKEN = frozenset(("rbridge_nll", "rbridge_span_nll", "trace_nll"))

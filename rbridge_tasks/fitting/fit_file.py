@@ -10,9 +10,8 @@ from typing import Any
 
 from rbridge_metrics.errors import FitError, RBridgeError
 from rbridge_metrics.regression import ProxyRegressor
-from rbridge_tasks.atomic import write_file
-from rbridge_tasks.cli.output import plain
-from rbridge_tasks.fit_report import FORMAT
+from rbridge_tasks.atomic import write_json
+from rbridge_tasks.fitting.fit_report import FORMAT
 
 
 class FitFileError(RBridgeError):
@@ -63,7 +62,7 @@ class FitFile:
 
 def write_fit(report: Mapping[str, Any], path: str | Path) -> None:
     """Write a report of ``fit_report`` atomically."""
-    write_file(path, (json.dumps(plain(report), indent=1, allow_nan=False) + "\n").encode())
+    write_json(path, report)
 
 
 def read_fit(path: str | Path) -> FitFile:

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.run_names import count
+from rbridge_tasks.scores.run_names import count
 
 
 class SizeError(RBridgeError):

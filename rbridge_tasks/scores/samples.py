@@ -19,7 +19,7 @@ from rbridge_metrics import (
     resampled_ratios,
     weighted_nats_over_test_set,
 )
-from rbridge_tasks.lm_eval_results import benchmark_of
+from rbridge_tasks.scores.lm_eval_results import benchmark_of
 
 #: Metrics that are bits per byte of a corpus, and the sign of the log-likelihood in their pairs.
 _RATIOS = {"rbridge_bits_per_byte": 1.0, "trace_bits_per_byte": 1.0, "bits_per_byte": -1.0}

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from rbridge_tasks.checkpoint_files import params_of_checkpoint, tokens_of_checkpoint
-from rbridge_tasks.comparable import Measured, differences, settings_of
-from rbridge_tasks.lm_eval_results import ResultsError, ResultsFile, benchmark_of, result_files
-from rbridge_tasks.run_names import read_name
-from rbridge_tasks.runs_table import Known, RunsTable
-from rbridge_tasks.score_rows import (
+from rbridge_tasks.scores.checkpoint_files import params_of_checkpoint, tokens_of_checkpoint
+from rbridge_tasks.scores.comparable import Measured, differences, settings_of
+from rbridge_tasks.scores.lm_eval_results import ResultsError, ResultsFile, benchmark_of, result_files
+from rbridge_tasks.scores.rows import (
     CollectError,
     Note,
     ScoreRow,
@@ -26,7 +24,9 @@ from rbridge_tasks.score_rows import (
     unknown,
     with_exact_params,
 )
-from rbridge_tasks.score_table import COLUMNS, checked_scores, whole_letters
+from rbridge_tasks.scores.run_names import read_name
+from rbridge_tasks.scores.runs_table import Known, RunsTable
+from rbridge_tasks.scores.table import COLUMNS, checked_scores, whole_letters
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def collect(
 
     Args:
         sources: results files, and folders to search for them.
-        runs: table of what the user knows of runs (:class:`~rbridge_tasks.runs_table.RunsTable`); wins over names.
+        runs: table of what the user knows of runs (see ``RunsTable``); wins over names.
         metrics: keep these only, with or without a filter: ``acc``, ``exact_match``, ``exact_match,strict-match``.
         rename: benchmark for a task of lm-eval, where proxy and target use different tasks.
         include_sample: keep scores on the sample traces that ship with this package.

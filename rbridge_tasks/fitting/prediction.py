@@ -15,11 +15,11 @@ import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.atomic import write_file
-from rbridge_tasks.fit_file import FitFile, FittedGroup
-from rbridge_tasks.pairing import Values, as_numbers, cell_text, in_percent
-from rbridge_tasks.score_pairs import SIZE_WITHIN
-from rbridge_tasks.score_rows import counted
-from rbridge_tasks.score_table import ScoreTableError, checked_scores
+from rbridge_tasks.fitting.fit_file import FitFile, FittedGroup
+from rbridge_tasks.fitting.pairing import Values, as_numbers, cell_text, in_percent
+from rbridge_tasks.fitting.score_pairs import SIZE_WITHIN
+from rbridge_tasks.scores.rows import counted
+from rbridge_tasks.scores.table import ScoreTableError, checked_scores
 
 ADDED = ("predicted_accuracy_pct", "low_pct", "high_pct", "outside_fitted_range", "rank")
 

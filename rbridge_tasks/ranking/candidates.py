@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from rbridge_metrics import RBridgeError, training_flops
-from rbridge_tasks.directions import Metric, check_one_unit
-from rbridge_tasks.score_rows import counted
-from rbridge_tasks.sizes import Size, count_text
+from rbridge_tasks.scores.directions import Metric, check_one_unit
+from rbridge_tasks.scores.rows import counted
+from rbridge_tasks.scores.sizes import Size, count_text
 
 _SAME_SIZE = 5e-3  # relative: 1.2B for a model of 1.204B parameters
 

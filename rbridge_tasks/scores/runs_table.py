@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rbridge_tasks.lm_eval_results import Model
-from rbridge_tasks.run_names import count
-from rbridge_tasks.score_table import ScoreTableError, read_table
+from rbridge_tasks.scores.lm_eval_results import Model
+from rbridge_tasks.scores.run_names import count
+from rbridge_tasks.scores.table import ScoreTableError, read_table
 
 KEYS = ("model", "path", "run")
 _NUMBERS = ("params", "tokens", "tokens_per_step")

@@ -21,9 +21,9 @@ from rbridge_metrics import (
     percentile_interval,
     spearman,
 )
-from rbridge_tasks.candidate_ranking import Ranking
-from rbridge_tasks.candidates import CandidatesError, Targets
-from rbridge_tasks.score_rows import counted
+from rbridge_tasks.ranking.candidate_ranking import Ranking
+from rbridge_tasks.ranking.candidates import CandidatesError, Targets
+from rbridge_tasks.scores.rows import counted
 
 #: Name under which agreement is averaged over benchmarks.
 MEAN = "mean of benchmarks"

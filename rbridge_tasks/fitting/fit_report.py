@@ -11,7 +11,7 @@ from rbridge_metrics.errors import FitError
 from rbridge_metrics.isotonic import shape_check
 from rbridge_metrics.regression import ProxyRegressor
 from rbridge_metrics.validation import cross_validate
-from rbridge_tasks.pairing import Group, PairError, Pairs, expected_direction
+from rbridge_tasks.fitting.pairing import Group, PairError, Pairs, expected_direction
 
 FORMAT = {"format": "rbridge-fit", "version": 1}
 

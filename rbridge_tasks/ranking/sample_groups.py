@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rbridge_tasks.candidates import Candidates, is_of_size
-from rbridge_tasks.samples import (
+from rbridge_tasks.ranking.candidates import Candidates, is_of_size
+from rbridge_tasks.scores.samples import (
     ItemScores,
     JoinedItems,
     SamplesError,
@@ -14,7 +14,7 @@ from rbridge_tasks.samples import (
     join_items,
     read_items,
 )
-from rbridge_tasks.sizes import parse_size
+from rbridge_tasks.scores.sizes import parse_size
 
 
 def joined_samples(groups: Sequence[Candidates], samples: Sequence[str]) -> list[JoinedItems | None]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rbridge_metrics import accuracy_through_proxy
-from rbridge_tasks.fit_file import FitFile, FitFileError, FittedGroup
-from rbridge_tasks.run_forecasts import Later, RunForecast
-from rbridge_tasks.sizes import count_text
+from rbridge_tasks.fitting.fit_file import FitFile, FitFileError, FittedGroup
+from rbridge_tasks.forecasting.run_forecasts import Later, RunForecast
+from rbridge_tasks.scores.sizes import count_text
 
 _SAME_SIZE = 0.05  # relative
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from rbridge_metrics import ForecastError
-from rbridge_tasks.candidates import CandidatesError
-from rbridge_tasks.directions import bounds_of, check_one_unit
-from rbridge_tasks.score_rows import counted
-from rbridge_tasks.sizes import count_text
+from rbridge_tasks.ranking.candidates import CandidatesError
+from rbridge_tasks.scores.directions import bounds_of, check_one_unit
+from rbridge_tasks.scores.rows import counted
+from rbridge_tasks.scores.sizes import count_text
 
 Array = npt.NDArray[np.float64]
 

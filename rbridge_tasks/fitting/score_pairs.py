@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rbridge_tasks.pairing import Group, PairError, Pairs, Values, in_percent
-from rbridge_tasks.run_names import count
-from rbridge_tasks.score_rows import counted
+from rbridge_tasks.fitting.pairing import Group, PairError, Pairs, Values, in_percent
+from rbridge_tasks.scores.rows import counted
+from rbridge_tasks.scores.run_names import count
 
 # Models are called by rounded sizes: "1b" has 1.2 or 1.5 billion parameters, "13b" 13.7.
 SIZE_WITHIN = 1.6
@@ -30,7 +30,7 @@ def pairs_from_scores(
     sides have a single run, of different names, these are joined.
 
     Args:
-        table: a score table, see ``score_table``.
+        table: a score table, see ``scores.table``.
         proxy_metric: metric of the small model.
         target_metrics: accuracies of the large one, in order of preference: the first that a benchmark has is taken.
         proxy, target: size, name or run of the two models, see :func:`rows_of_model`.

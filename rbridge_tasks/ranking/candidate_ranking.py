@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics import Interval, RankSummary, drawn_scores, percentile_interval, rank_summary
-from rbridge_tasks.candidates import Candidates
-from rbridge_tasks.samples import JoinedItems
+from rbridge_tasks.ranking.candidates import Candidates
+from rbridge_tasks.scores.samples import JoinedItems
 
 PAIRED = "items resampled, the same draw for all candidates"
 UNPAIRED = "standard errors, candidates taken as independent"

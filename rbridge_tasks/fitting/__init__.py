@@ -1,0 +1,1 @@
+"""From pairs of proxy score and accuracy to curves, their validation, and predictions."""
