@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rbridge_tasks.fitting.prediction import Predicted
 
 _SHOWN = ("run", "model", "params", "tokens")  # of the table's own columns, beside those of the groups
+_MOST_TEXT = 3
 
 
 def predict(
@@ -70,7 +71,10 @@ def _show(found: Sequence[Predicted], curves: FitFile, level: float) -> None:
     from rbridge_tasks.cli.output import print_table
     from rbridge_tasks.scores.sizes import count_text
 
-    own = [name for name in _SHOWN if any(name in one.rows.columns for one in found) and name not in curves.columns]
+    there = dict.fromkeys(name for one in found for name in one.rows.columns if name not in curves.columns)
+    own = [name for name in _SHOWN if name in there]
+    if curves.source["kind"] != "scores":
+        own += _text_columns(found, [name for name in there if name not in own])
     order = curves.source.get("order")
     if order and order not in own and all(order in one.rows.columns for one in found):
         own.append(order)
@@ -97,6 +101,13 @@ def _show(found: Sequence[Predicted], curves: FitFile, level: float) -> None:
         if not math.isnan(one.mae_pct):
             inside = f"{one.coverage:.0%} in the {level:.0%} interval"
             typer.echo(f"{one.name}: mean absolute error {one.mae_pct:.3f} points, {inside}")
+
+
+def _text_columns(found: Sequence[Predicted], names: Iterable[str]) -> list[str]:
+    """The first columns of text: what tells rows apart in a table that is not a score table."""
+    from pandas.api.types import is_string_dtype
+
+    return [name for name in names if all(is_string_dtype(one.rows[name]) for one in found)][:_MOST_TEXT]
 
 
 def _cell(value: object) -> str:

@@ -49,6 +49,14 @@ def test_every_row_gets_what_the_library_predicts(fit: Path, tmp_path: Path) -> 
         assert rows["rank"].tolist() == pd.Series(-model.predict(x)).rank(method="min").tolist()
 
 
+def test_rows_are_told_apart_by_the_tables_own_text(fit: Path, tmp_path: Path) -> None:
+    """A table of pairs has no runs or models; its columns of text are shown instead, its other numbers are not."""
+    new = pairs().head(2).assign(mix=["web", "books"], seed=[987654, 987655])
+    printed = invoke("predict", fit, written(new, tmp_path / "new.csv")).stdout
+    assert "mix" in printed
+    assert [word for word in ("web", "books", "seed", "98765") if word in printed] == ["web", "books"]
+
+
 def test_another_level_is_another_interval(fit: Path, tmp_path: Path) -> None:
     """The default is the level of the fit."""
     table = written(pairs(), tmp_path / "new.csv")
