@@ -79,6 +79,10 @@ def fit(
     if plot:
         check_plot_path(plot)
     pairs = _pairs(table, x, y, group, order, proxy_metric, target_metric or [], proxy, target, unit)
+    if plot:
+        from rbridge_tasks.plots.fit import check_panels
+
+        check_panels(len(pairs.groups), plot)
     report = fit_report(pairs, Settings(recipe, cv, folds, min_train, level, seed, direction))
     if output:
         write_fit(report, output)

@@ -103,11 +103,20 @@ def _save(figure: Figure, panels: Sequence[Axes], path: str) -> None:
     save(figure, path)
 
 
-def _panels(count: int, path: str) -> tuple[Figure, list[Axes]]:
+def check_panels(count: int, path: str) -> None:
+    """Refuse a figure of more groups than it has room for; to be called before they are fitted.
+
+    Raises:
+        TooManyPanelsError: says how many there is room for.
+    """
     if count > MOST_PANELS:
         raise TooManyPanelsError(
             f"{path} would have {count} panels, more than {MOST_PANELS}; fit fewer groups at a time"
         )
+
+
+def _panels(count: int, path: str) -> tuple[Figure, list[Axes]]:
+    check_panels(count, path)
     columns = min(count, 2 if count <= 4 else 4)
     rows = math.ceil(count / columns)
     figure, panels = new_panels(3.4 * columns + 0.4, 2.7 * rows + 0.6, rows=rows, columns=columns)
