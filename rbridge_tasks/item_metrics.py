@@ -28,6 +28,15 @@ WEIGHTINGS = {
     "none": "nothing: no rbridge_nll, no rbridge_bits_per_byte",
 }
 
+#: Proxies that the tasks ``rbridge_proxies_*`` report; ``rbridge proxies`` computes all 80.
+REPORTED_PROXIES = (
+    "top5_accuracy_by_frequency",
+    "top1_accuracy_by_inverse_frequency",
+    "entropy",
+    "reciprocal_rank",
+    "cross_entropy",
+)
+
 _OPTION = """--metadata '{"rbridge_weights": "%s"}'"""
 
 

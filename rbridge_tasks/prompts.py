@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 #: Between the question and the trace. White space, so that lm-eval tokenises it with the trace.
 DELIMITER = " "
+#: Between a trace and its answer in a worked example.
+FINAL_ANSWER = "Final answer:"
 
 
 def question_text(doc: Mapping[str, Any]) -> str:
@@ -32,6 +34,11 @@ def question_text(doc: Mapping[str, Any]) -> str:
     return "\n".join([f"Question: {question}", *choices, "Answer:"])
 
 
+def separator(answer: str) -> str:
+    """What stands between a colon and an answer: code begins on a line of its own."""
+    return "\n" if "\n" in answer else DELIMITER
+
+
 def worked_example(doc: Mapping[str, Any]) -> str:
     """Trace and final answer of a few-shot example, as they follow ``question_text``.
 
@@ -39,8 +46,7 @@ def worked_example(doc: Mapping[str, Any]) -> str:
     'Ice melts at 0 °C.\\nFinal answer: A'
     """
     answer = doc["final_answer"] or ""
-    separator = "\n" if "\n" in answer else " "
-    return f"{doc['trace']}\nFinal answer:{separator}{answer.rstrip()}"
+    return f"{doc['trace']}\n{FINAL_ANSWER}{separator(answer)}{answer.rstrip()}"
 
 
 def document(trace: Trace) -> dict[str, Any]:

@@ -171,6 +171,24 @@ def _untrimmed_offsets(backend: Any) -> Iterator[None]:
         backend.post_processor = processor
 
 
+def load_tokenizer(name: str) -> Any:
+    """The transformers tokenizer of a local folder or of a model on the Hub.
+
+    Raises:
+        TokenizationError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise TokenizationError(
+            f"cannot load the tokenizer {name!r} ({reason.rstrip('.')}); give a folder with tokenizer.json, or "
+            "the name of a model on the Hub"
+        ) from error
+
+
 def token_byte_ends(tokenizer: Any, text: str, pair: TokenizedPair) -> npt.NDArray[np.int64]:
     """End of each scored token in UTF-8 bytes of the trace, shape (scored tokens,), non-decreasing, tiling the trace.
 

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
         resampled_means,
         resampled_ratios,
     )
+    from rbridge_metrics.cloze import (
+        CLOZE_METRICS,
+        ClozeScores,
+        cloze_metrics,
+        cloze_scores,
+    )
     from rbridge_metrics.compute import (
         Savings,
         compute_savings,
@@ -42,11 +48,25 @@ if TYPE_CHECKING:
         RankingError,
         RBridgeError,
         ScoreError,
+        SelectionError,
     )
     from rbridge_metrics.forecast import (
         Backtest,
         accuracy_through_proxy,
         backtest,
+    )
+    from rbridge_metrics.gate import (
+        PairedChange,
+        holm,
+        minimum_detectable_change,
+        paired_change,
+    )
+    from rbridge_metrics.paired_comparison import (
+        Comparison,
+        compare_with_best,
+        drawn_counts,
+        resampled_agreement,
+        resampled_weighted_means,
     )
     from rbridge_metrics.planning import (
         Plan,
@@ -60,6 +80,20 @@ if TYPE_CHECKING:
     from rbridge_metrics.power_law import (
         PowerLaw,
         fit_power_law,
+    )
+    from rbridge_metrics.proxies import (
+        ProxyParameters,
+        frequency_weights,
+        proxy_scores,
+        proxy_scores_of_traces,
+        weighted_means,
+    )
+    from rbridge_metrics.proxy_names import (
+        PROXIES,
+        STATISTICS,
+        WEIGHTINGS,
+        Proxy,
+        proxy_name,
     )
     from rbridge_metrics.ranking import (
         Agreement,
@@ -84,6 +118,22 @@ if TYPE_CHECKING:
         weighted_nats,
         weighted_nats_over_test_set,
     )
+    from rbridge_metrics.selection.population import (
+        Population,
+        make_population,
+    )
+    from rbridge_metrics.selection.results import (
+        Selection,
+    )
+    from rbridge_metrics.selection.scorers import (
+        Scorer,
+    )
+    from rbridge_metrics.selection.select import (
+        select,
+    )
+    from rbridge_metrics.token_edits import (
+        edit_distance,
+    )
     from rbridge_metrics.token_scores import (
         TokenScores,
     )
@@ -99,10 +149,16 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "CLOZE_METRICS",
+    "PROXIES",
+    "STATISTICS",
+    "WEIGHTINGS",
     "Agreement",
     "AlignmentError",
     "Backtest",
     "BootstrapError",
+    "ClozeScores",
+    "Comparison",
     "ComputeError",
     "CrossValidation",
     "FitError",
@@ -111,15 +167,22 @@ __all__ = [
     "ForecastError",
     "Interval",
     "PairCounts",
+    "PairedChange",
     "Plan",
     "PlanError",
+    "Population",
     "PowerLaw",
+    "Proxy",
+    "ProxyParameters",
     "ProxyRegressor",
     "RBridgeError",
     "RankSummary",
     "RankingError",
     "Savings",
     "ScoreError",
+    "Scorer",
+    "Selection",
+    "SelectionError",
     "Stage",
     "TokenScores",
     "TraceMoments",
@@ -130,35 +193,52 @@ __all__ = [
     "bits_per_byte_stderr",
     "chance_to_find_best",
     "chance_to_keep_best",
+    "cloze_metrics",
+    "cloze_scores",
+    "compare_with_best",
     "compute_savings",
     "cross_validate",
     "decision_accuracy",
+    "drawn_counts",
     "drawn_scores",
+    "edit_distance",
     "fit_power_law",
+    "frequency_weights",
     "frontier_tokens",
     "gpu_hours",
+    "holm",
     "kendall_tau_b",
     "latent_correlation",
     "letter_bytes",
     "letter_confidence",
     "letter_tokens",
     "make_plan",
+    "make_population",
+    "minimum_detectable_change",
     "minmax_weights",
     "minmax_weights_over_test_set",
     "pair_counts",
+    "paired_change",
     "pareto_frontier",
     "percentile_interval",
+    "proxy_name",
+    "proxy_scores",
+    "proxy_scores_of_traces",
     "rank_summary",
     "ranks",
     "rbridge_nll",
+    "resampled_agreement",
     "resampled_means",
     "resampled_ratios",
+    "resampled_weighted_means",
+    "select",
     "span_overlap",
     "span_weights",
     "spearman",
     "token_confidence",
     "trace_nll",
     "training_flops",
+    "weighted_means",
     "weighted_nats",
     "weighted_nats_over_test_set",
 ]
@@ -181,6 +261,12 @@ _MODULES = {
         "resampled_means",
         "resampled_ratios",
     ),
+    "cloze": (
+        "CLOZE_METRICS",
+        "ClozeScores",
+        "cloze_metrics",
+        "cloze_scores",
+    ),
     "compute": (
         "Savings",
         "compute_savings",
@@ -197,11 +283,25 @@ _MODULES = {
         "RBridgeError",
         "RankingError",
         "ScoreError",
+        "SelectionError",
     ),
     "forecast": (
         "Backtest",
         "accuracy_through_proxy",
         "backtest",
+    ),
+    "gate": (
+        "PairedChange",
+        "holm",
+        "minimum_detectable_change",
+        "paired_change",
+    ),
+    "paired_comparison": (
+        "Comparison",
+        "compare_with_best",
+        "drawn_counts",
+        "resampled_agreement",
+        "resampled_weighted_means",
     ),
     "planning": (
         "Plan",
@@ -215,6 +315,20 @@ _MODULES = {
     "power_law": (
         "PowerLaw",
         "fit_power_law",
+    ),
+    "proxies": (
+        "ProxyParameters",
+        "frequency_weights",
+        "proxy_scores",
+        "proxy_scores_of_traces",
+        "weighted_means",
+    ),
+    "proxy_names": (
+        "PROXIES",
+        "STATISTICS",
+        "WEIGHTINGS",
+        "Proxy",
+        "proxy_name",
     ),
     "ranking": (
         "Agreement",
@@ -239,6 +353,14 @@ _MODULES = {
         "weighted_nats",
         "weighted_nats_over_test_set",
     ),
+    "selection.population": (
+        "Population",
+        "make_population",
+    ),
+    "selection.results": ("Selection",),
+    "selection.scorers": ("Scorer",),
+    "selection.select": ("select",),
+    "token_edits": ("edit_distance",),
     "token_scores": ("TokenScores",),
     "validation": (
         "CrossValidation",

@@ -35,3 +35,7 @@ class RankingError(RBridgeError, ValueError):
 
 class ScoreError(RBridgeError, ValueError):
     """Scores that cannot be combined: wrong shapes, NaN, or nothing to average."""
+
+
+class SelectionError(RBridgeError, ValueError):
+    """Populations of models too small, too incomplete or too alike to select proxies on."""

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from rbridge_metrics.errors import ScoreError
 
-_INTEGERS = ("token_id", "token_start", "token_end", "rank")
+_INTEGERS = ("token_id", "token_start", "token_end")
+_OPTIONAL_INTEGERS = ("rank",)
 _OPTIONAL_FLOATS = ("entropy", "max_logprob", "confidence")
 _FLOATS = ("logprob", *_OPTIONAL_FLOATS)
 _COUNTS = ("vocab_size", "context_tokens_cut", "windows")
@@ -28,6 +29,7 @@ class TokenScores:
             a token before the first letter, such as a space that is a token of its own.
         logprob: natural log of the probability of the token given all text before it.
         rank: 1 for the most probable token; 1 + tokens with a larger logit + tokens with an equal logit and lower id.
+            None where the back end cannot give it; docs/backends.md says which back end counts ties in another way.
         entropy: of the predicted distribution, in nats. None where the back end cannot give it.
         max_logprob: log-probability of the most probable token. None where the back end cannot give it.
         vocab_size: number of logits, the V in an entropy normalised by ln V.
@@ -40,7 +42,7 @@ class TokenScores:
     token_start: npt.NDArray[np.int32]
     token_end: npt.NDArray[np.int32]
     logprob: npt.NDArray[np.float32]
-    rank: npt.NDArray[np.int32]
+    rank: npt.NDArray[np.int32] | None
     entropy: npt.NDArray[np.float32] | None
     max_logprob: npt.NDArray[np.float32] | None
     vocab_size: int
@@ -83,8 +85,9 @@ class TokenScores:
             raw: dict[str, Any] = json.loads(text)
             values: dict[str, Any] = {name: _column(raw[name], np.int32) for name in _INTEGERS}
             values["logprob"] = _column(raw["logprob"], np.float32)
-            for name in _OPTIONAL_FLOATS:
-                values[name] = None if raw.get(name) is None else _column(raw[name], np.float32)
+            for name in (*_OPTIONAL_INTEGERS, *_OPTIONAL_FLOATS):
+                dtype = np.int32 if name in _OPTIONAL_INTEGERS else np.float32
+                values[name] = None if raw.get(name) is None else _column(raw[name], dtype)
             sizes = {name: column.size for name, column in values.items() if column is not None}
             if len(set(sizes.values())) > 1:
                 raise ValueError(f"lengths {sizes}, not one number per token")  # noqa: TRY301  # as any malformed line

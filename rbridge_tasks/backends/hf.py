@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from rbridge_metrics import RBridgeError, TokenScores
+
+if TYPE_CHECKING:
+    from rbridge_tasks.tokenization import PairEncoder, TokenizedPair
+
+#: Pairs tokenised, then scored, together: enough to find what they share and to fill batches of like length.
+_TOKENISE_AT_ONCE = 4096
 
 
 class BackendError(RBridgeError):
     """This model class cannot give the scores of single tokens."""
 
 
-def score(lm: Any, pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> list[TokenScores]:
+def score(
+    lm: Any,
+    pairs: Sequence[tuple[str, str]],
+    labels: Sequence[str],
+    *,
+    done: Callable[[Sequence[int], Sequence[TokenScores]], None] = lambda _pairs, _scores: None,
+    known: Mapping[int, TokenScores] | None = None,
+) -> list[TokenScores]:
     """Score (context, trace) pairs under an ``lm_eval.models.huggingface.HFLM``.
+
+    Args:
+        lm: the loaded model.
+        pairs: (context, trace) texts.
+        labels: what to call each pair in an error.
+        done: called after each batch with the indices of the pairs that it completed and their scores.
+        known: scores of pairs from an earlier run, by index; batches are those that they are without.
 
     Raises:
         BackendError: an encoder-decoder model, or a subclass with a forward pass of its own.
         TokenizationError, ScoringError: see ``PairEncoder`` and ``CausalScorer``.
     """
     from lm_eval.models.huggingface import HFLM
-    from tqdm import tqdm
 
     from rbridge_tasks.backends.causal_lm import CausalScorer
     from rbridge_tasks.tokenization import PairEncoder
@@ -33,15 +54,42 @@ def score(lm: Any, pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> l
         raise BackendError(f"{type(lm).__name__} runs its model in a way of its own; use --model hf")
     quiet = lm.rank != 0
     encoder = PairEncoder(lm.tokenizer, lm.add_bos_token, lm.prefix_token_id)
-    with tqdm(total=len(pairs), desc="Tokenising traces", unit="trace", disable=quiet) as bar:
-        encoded = encoder.encode(pairs, on_progress=bar.update)
     scorer = CausalScorer(
         model=lm.model,
         device=lm.device,
         max_length=lm.max_length,
         batch_size="auto" if str(lm.batch_size).startswith("auto") else int(lm.batch_size),
-        max_batch_size=int(lm.max_batch_size or 64),
+        max_batch_size=_most_texts(lm),
         autocast_dtype=lm.mixed_precision_dtype,
         show_progress=not quiet,
     )
-    return scorer.score(encoded, labels)
+    scores: list[TokenScores] = []
+    for start, encoded in _encoded_ahead(encoder, pairs):
+        part = range(start, start + len(encoded))
+
+        def done_in_part(indices: Sequence[int], finished: Sequence[TokenScores], part: range = part) -> None:
+            done([part[i] for i in indices], finished)
+
+        known_in_part = {i - start: known[i] for i in part if i in known} if known else None
+        scores += scorer.score(encoded, labels[start : part.stop], done=done_in_part, known=known_in_part)
+    return scores
+
+
+def _encoded_ahead(encoder: PairEncoder, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, list[TokenizedPair]]]:
+    """Tokenised pairs, so many at a time, the next while these are scored; and the index of the first of them."""
+    starts = range(0, len(pairs), _TOKENISE_AT_ONCE)
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        parts = (pairs[start : start + _TOKENISE_AT_ONCE] for start in starts)
+        waiting = (worker.submit(encoder.encode, part) for part in parts)
+        following = next(waiting, None)
+        for start in starts:
+            encoded = following.result() if following else []
+            following = next(waiting, None)
+            yield start, encoded
+
+
+def _most_texts(lm: Any) -> int | None:
+    """lm-eval's ``--max_batch_size`` where the user gave one: its default, 64, would starve a GPU of short texts."""
+    default = inspect.signature(type(lm).__init__).parameters.get("max_batch_size")
+    given = lm.max_batch_size
+    return None if not given or (default is not None and given == default.default) else int(given)

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
-
-
-@dataclass(frozen=True)
-class SharedPrefix:
-    """Keys and values of a shared prompt of ``length`` tokens, in a cache that no forward pass changes."""
-
-    cache: Any
-    length: int
 
 
 class _ReadOnlyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
@@ -36,8 +27,8 @@ class _ReadOnlyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not
         )
 
 
-def share(state: Any, *, length: int) -> SharedPrefix | None:
-    """Make what a model kept of a prompt of ``length`` tokens reusable by batches of any size.
+def share(state: Any) -> Any | None:
+    """Make what a model kept of one text reusable by batches of any size that begin with it.
 
     None if the model keeps anything but the keys and values of every token: a recurrent state, a sliding window.
     """
@@ -45,4 +36,4 @@ def share(state: Any, *, length: int) -> SharedPrefix | None:
     if type(state) is not DynamicCache or {type(layer) for layer in layers} != {DynamicLayer}:
         return None
     state.layers = [_ReadOnlyLayer(layer) for layer in layers]
-    return SharedPrefix(state, length)
+    return state

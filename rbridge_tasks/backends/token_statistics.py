@@ -3,22 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 Head = Callable[[torch.Tensor], torch.Tensor]
+#: From the first and past-the-last id to the logits (rows, ids), float32, which the caller may overwrite.
+Block = Callable[[int, int], torch.Tensor]
 
 #: Columns of the result of ``token_statistics``.
 LOGPROB, RANK, ENTROPY, MAX_LOGPROB = range(4)
 
+#: Logits kept at a time where all of a row are made at once.
 _CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}
+#: Rows and columns of logits made at a time on a CPU, where a block that stays in the cache can be read many times.
+_BLOCK_ROWS, _BLOCK_COLUMNS = 512, 2048
+#: A narrower matrix product may sum in another order.
+_FEWEST_COLUMNS = 64
 
 
-def token_statistics(hidden: torch.Tensor, targets: torch.Tensor, head: Head) -> torch.Tensor:
+@dataclass(frozen=True)
+class LinearHead:
+    """An output projection of which any part can be applied by itself.
+
+    Attributes:
+        weight: shape (vocabulary, width).
+        bias: shape (vocabulary,), or None.
+        after: what the model does to each logit behind the projection.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    after: Head
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Logits (rows, vocabulary)."""
+        return self.after(functional.linear(rows, self.weight, self.bias))
+
+    def block(self, rows: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Logits (rows, stop - start) of the tokens ``start`` to ``stop``, float32."""
+        bias = None if self.bias is None else self.bias[start:stop]
+        return self.after(functional.linear(rows, self.weight[start:stop], bias)).float()
+
+    def of_targets(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Logit (rows,) of one token for each row, float32.
+
+        Made by a matrix product like those of blocks, so that it comes out as there to the last bit; but nothing
+        promises that, and whoever needs it so has to look.
+        """
+        ids = targets[torch.arange(max(len(targets), _FEWEST_COLUMNS)) % len(targets)]
+        bias = None if self.bias is None else self.bias[ids]
+        logits = functional.linear(rows, self.weight[ids], bias)
+        return self.after(logits.diagonal().contiguous().unsqueeze(-1)).squeeze(-1).float()
+
+
+def token_statistics(hidden: torch.Tensor, targets: torch.Tensor, head: Head | LinearHead) -> torch.Tensor:
     """Score target tokens from the hidden states that predict them.
 
-    Logits are made for a few rows at a time and reduced at once in float32, so the memory needed does not grow with
-    the number of tokens.
+    Logits are made for a few rows at a time, on a CPU for a part of the vocabulary at a time, and reduced at once in
+    float32, so the memory needed does not grow with the number of tokens.
 
     Args:
         hidden: shape (tokens, width), what enters the output projection.
@@ -31,43 +75,109 @@ def token_statistics(hidden: torch.Tensor, targets: torch.Tensor, head: Head) ->
     """
     result = torch.empty(hidden.shape[0], 4, dtype=torch.float64, device=hidden.device)
     rows = hidden.shape[0]
-    done = 0
-    step = 16
+    in_blocks = isinstance(head, LinearHead) and hidden.device.type == "cpu"
+    done, step = 0, _BLOCK_ROWS if in_blocks else 16
     while done < rows:
         chunk = slice(done, done + step)
-        logits = head(hidden[chunk]).float()
-        result[chunk] = _reduce(logits, targets[chunk].to(logits.device)).to(result.device)
         done += step
+        if isinstance(head, LinearHead) and in_blocks:
+            result[chunk] = _from_linear_head(hidden[chunk], targets[chunk], head)
+            continue
+        logits = head(hidden[chunk]).float()
         step = max(1, _CHUNK_BYTES.get(hidden.device.type, 256 << 20) // (4 * logits.shape[-1]))
+        result[chunk] = _from_logits(logits, targets[chunk].to(logits.device)).to(result.device)
     return result
 
 
+def _from_linear_head(hidden: torch.Tensor, targets: torch.Tensor, head: LinearHead) -> torch.Tensor:
+    target = head.of_targets(hidden, targets)
+    found = _in_blocks(lambda start, stop: head.block(hidden, start, stop), targets, target, head.weight.shape[0])
+    # A logit of -inf or NaN makes the sums over a block NaN, and so does a target's logit that is not what its block
+    # has, with which ties would not be told. Such rows are rare and are done again, whole.
+    again = torch.nonzero(found.isnan().any(-1)).flatten()
+    for row in torch.split(again, max(1, _CHUNK_BYTES["cpu"] // (4 * head.weight.shape[0]))):
+        found[row] = _reduce(head(hidden[row]).float(), targets[row])
+    return found
+
+
+def _from_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Columns from float32 logits (rows, vocabulary), which stay as they are."""
+    if logits.device.type != "cpu":
+        return _reduce(logits, targets)
+    target = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    found = _in_blocks(lambda start, stop: logits[:, start:stop].clone(), targets, target, logits.shape[-1])
+    again = torch.nonzero(found.isnan().any(-1)).flatten()
+    if again.numel():
+        found[again] = _reduce(logits[again], targets[again])
+    return found
+
+
+def _in_blocks(block: Block, targets: torch.Tensor, target: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """The four columns from blocks of logits, each read while it is in the cache.
+
+    Args:
+        block: makes the logits of some ids.
+        targets: shape (rows,), ids.
+        target: shape (rows,), their logits.
+        vocabulary: number of ids.
+
+    Returns:
+        Shape (rows, 4); NaN where a logit is not finite, or a target's is not the one in its block.
+    """
+    rows = targets.shape[0]
+    order = torch.argsort(targets)
+    width = -(-vocabulary // -(-vocabulary // _BLOCK_COLUMNS))  # as even as they come: see _FEWEST_COLUMNS
+    starts = torch.arange(0, vocabulary + width, width)
+    bounds = torch.searchsorted(targets[order], starts).tolist()
+    # Of equal logits those of lower ids come first: before its own block a target is ranked as if it were a bit less.
+    at_least = torch.nextafter(target, torch.tensor(-torch.inf)).unsqueeze(-1)
+    more_than = target.unsqueeze(-1)
+    threshold = at_least.clone()
+    maximum = torch.full((rows,), -torch.inf)
+    total, expected, above = torch.zeros(3, rows)
+    spare = torch.empty(rows * width)
+    for start, first, last in zip(starts.tolist(), bounds, bounds[1:], strict=False):
+        logits = block(start, min(start + width, vocabulary))
+        here = order[first:last]  # the rows whose target lies in this block
+        if first < last:
+            column = (targets[here] - start).unsqueeze(-1)
+            same = logits[here, column.squeeze(-1)] == target[here]
+            total[here[~same]] = torch.nan
+            threshold[here] = more_than[here]
+            of_lower_id = torch.arange(logits.shape[-1]) < column
+            ties = (logits[here] == more_than[here]) & of_lower_id
+            above[here] += ties.sum(-1).float()
+        scratch = torch.gt(logits, threshold, out=spare[: logits.numel()].view(logits.shape))
+        above += scratch.sum(-1)
+        higher = torch.maximum(maximum, logits.amax(-1))
+        shrink = maximum - higher
+        logits.sub_(higher.unsqueeze(-1))
+        torch.exp(logits, out=scratch)
+        kept = shrink.exp()
+        expected = kept * (expected + torch.where(kept > 0, shrink, 0.0) * total)
+        total = kept * total + scratch.sum(-1)
+        expected += scratch.mul_(logits).sum(-1)
+        maximum = higher
+    log_total = total.log()
+    columns = [target - maximum - log_total, 1 + above, log_total - expected / total, -log_total]
+    return torch.stack([column.double() for column in columns], dim=-1)
+
+
 def _reduce(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Reduce float32 logits (rows, vocabulary), which are overwritten, to the four columns."""
+    """The four columns from float32 logits (rows, vocabulary), without waiting for the device."""
     column = targets.unsqueeze(-1)
     target = logits.gather(-1, column)
-    # The sign of each difference by arithmetic: several times faster on a CPU than counting booleans. Two different
-    # floats differ by far more than 1e-38, and counts up to 2^24 are exact in float32.
-    sign = torch.sub(logits, target).mul_(3e38).clamp_(-1.0, 1.0)
-    above_minus_below = sign.sum(-1)
-    above_plus_below = sign.abs_().sum(-1)
-    rank = 1 + (above_plus_below + above_minus_below) / 2
-    ties = logits.shape[-1] - above_plus_below
-    # Equal logits (common in bfloat16) are ordered by id; a target of -inf has no difference to others of -inf.
-    exactly = torch.nonzero((ties > 1) | torch.isneginf(target.squeeze(-1))).flatten()
-    if exactly.numel():
-        rows, value = logits[exactly], target[exactly]
-        lower_id = torch.arange(rows.shape[-1], device=rows.device) < column[exactly]
-        rank[exactly] = 1 + ((rows > value) | ((rows == value) & lower_id)).sum(-1).float()
-    logits.sub_(logits.amax(-1, keepdim=True))
-    shifted_target = logits.gather(-1, column).squeeze(-1)
-    probability = torch.exp(logits, out=sign)
+    of_lower_id = torch.arange(logits.shape[-1], device=logits.device) < column
+    rank = 1.0 + ((logits > target) | ((logits == target) & of_lower_id)).sum(-1)
+    shifted = logits - logits.amax(-1, keepdim=True)
+    probability = shifted.exp()
     total = probability.sum(-1)
-    expected = probability.mul_(logits).sum(-1)
-    excluded = torch.isnan(expected) & ~torch.isnan(total)  # a logit of -inf: 0 * -inf counts as 0
-    if bool(excluded.any()):
-        rows = logits[excluded]
-        expected[excluded] = (rows.exp() * rows.masked_fill(rows == -torch.inf, 0.0)).sum(-1)
     log_total = total.log()
-    columns = [shifted_target - log_total, rank, log_total - expected / total, -log_total]
+    expected = torch.where(probability > 0, probability * shifted, 0.0).sum(-1)  # a logit of -inf counts as 0
+    columns = [
+        shifted.gather(-1, column).squeeze(-1) - log_total,
+        torch.where(total.isnan(), torch.nan, rank),
+        log_total - expected / total,
+        -log_total,
+    ]
     return torch.stack([column.double() for column in columns], dim=-1)

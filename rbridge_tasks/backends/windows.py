@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +58,16 @@ def plan_windows(pair: int, tokens: int, first: int, max_length: int) -> list[Wi
         first, stop = stop, min(stop + stride, tokens)
         windows.append(Window(pair, stop - 1 - max_length, first, stop))
     return windows
+
+
+def report_cuts(plans: Sequence[Sequence[Window]], max_length: int) -> None:
+    """Say in the log how many contexts were cut and how many traces are spread over several windows."""
+    cut = sum(plan[0].start > 0 for plan in plans)
+    spread = sum(len(plan) > 1 for plan in plans)
+    if cut:
+        logger.warning(
+            "%d of %d contexts are longer than the model's window of %d tokens and were cut from the left",
+            cut, len(plans), max_length,
+        )  # fmt: skip
+    if spread:
+        logger.warning("%d traces are longer than the model's window and were scored in parts", spread)

@@ -13,11 +13,16 @@ from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks import __version__
 from rbridge_tasks.cli import build, publish, pull, score, show  # noqa: F401  # each adds its commands to "traces"
 from rbridge_tasks.cli.collect import collect
+from rbridge_tasks.cli.compare import compare
 from rbridge_tasks.cli.fit import fit
 from rbridge_tasks.cli.forecast import forecast
+from rbridge_tasks.cli.frequencies import frequencies
+from rbridge_tasks.cli.gate import gate
 from rbridge_tasks.cli.plan import plan
 from rbridge_tasks.cli.predict import predict
+from rbridge_tasks.cli.proxies import proxies
 from rbridge_tasks.cli.rank import rank
+from rbridge_tasks.cli.select import select
 from rbridge_tasks.cli.traces import traces
 
 app = typer.Typer(
@@ -31,8 +36,13 @@ app.command()(collect)
 app.command()(fit)
 app.command()(predict)
 app.command()(rank)
+app.command()(select)
+app.command()(compare)
 app.command()(forecast)
 app.command()(plan)
+app.command()(gate)
+app.command()(proxies)
+app.command()(frequencies)
 
 
 def _print_version(wanted: bool) -> None:  # the signature of a typer callback

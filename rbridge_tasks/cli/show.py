@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -109,28 +109,15 @@ def _proxy_tokens(trace: Trace, name: str) -> Tokens:
     """Tokens of another tokenizer as the tasks cut them, asked without worked examples."""
     from rbridge_metrics import letter_confidence, minmax_weights, token_confidence
     from rbridge_tasks.prompts import context_of
-    from rbridge_tasks.tokenization import PairEncoder
+    from rbridge_tasks.tokenization import PairEncoder, load_tokenizer
 
-    tokenizer = _load_tokenizer(name)
+    tokenizer = load_tokenizer(name)
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     (pair,) = PairEncoder(tokenizer, prefix_token_id=prefix).encode([(context_of(trace, []), trace.trace)])
     letters = letter_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
     confidence = token_confidence(letters, pair.token_start, pair.token_end)
     start, end = pair.token_start.astype("int64"), pair.token_end.astype("int64")
     return Tokens(start, end, confidence, minmax_weights(confidence), f"tokens of {name}")
-
-
-def _load_tokenizer(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UsageError(
-            f"cannot load the tokenizer {name!r} ({reason.rstrip('.')}); give a folder with tokenizer.json, or "
-            "the name of a model on the Hub"
-        ) from error
 
 
 def _print_table(trace: Trace, tokens: Tokens) -> None:

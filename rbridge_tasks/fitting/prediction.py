@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -14,12 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.atomic import write_file
 from rbridge_tasks.fitting.fit_file import FitFile, FittedGroup
 from rbridge_tasks.fitting.pairing import Values, as_numbers, cell_text, in_percent
 from rbridge_tasks.fitting.score_pairs import SIZE_WITHIN
 from rbridge_tasks.scores.rows import counted
-from rbridge_tasks.scores.table import ScoreTableError, checked_scores
+from rbridge_tasks.scores.table import ScoreTableError, checked_scores, write_table
 
 ADDED = ("predicted_accuracy_pct", "low_pct", "high_pct", "outside_fitted_range", "rank")
 
@@ -212,9 +210,4 @@ def _doubts(found: Sequence[Predicted]) -> list[str]:
 def write_predictions(found: Sequence[Predicted], path: str | Path) -> None:
     """Write the rows of all groups in the table's own order, atomically, as ``.csv`` or ``.parquet``."""
     table = pd.concat([one.rows for one in found]).sort_index()
-    buffer = io.BytesIO()
-    if Path(path).suffix.lower() == ".parquet":
-        table.to_parquet(buffer, index=False)
-    else:
-        table.to_csv(buffer, index=False)
-    write_file(path, buffer.getvalue())
+    write_table(table, path, "a table of predictions")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import lm_eval.api.metrics  # noqa: F401  # registers "mean"
 from lm_eval.api.registry import register_aggregation, register_metric
 
 from rbridge_metrics import TraceMoments, bits_per_byte, bits_per_byte_stderr, weighted_nats_over_test_set
@@ -98,6 +99,16 @@ def rbridge_bits_per_byte(items: Any) -> Any:
 def trace_bits_per_byte(items: Any) -> Any:
     """(nats, bytes) of a trace; computed by ``TraceTask``."""
     return items
+
+
+def with_stderr(stderr: Callable[..., float]) -> Callable[[Callable[..., float]], Callable[..., float]]:
+    """Give an aggregation its standard error: a function of the same items."""
+
+    def register(aggregation: Callable[..., float]) -> Callable[..., float]:
+        _STDERRS[aggregation] = stderr
+        return aggregation
+
+    return register
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -15,39 +16,111 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from rbridge_metrics import RBridgeError, TokenScores
+from rbridge_tasks.frequencies.frequency_file import TokenizerIdentity
+from rbridge_tasks.harness.use_cache import guard_stock_answers, score_folder
 
 REQUEST_TYPE = "rbridge_token_scores"
 
 #: Back end module by the lm-eval model class it serves; subclasses are served too.
-BACKENDS = {"lm_eval.models.huggingface.HFLM": "rbridge_tasks.backends.hf"}
+BACKENDS = {
+    "lm_eval.models.huggingface.HFLM": "rbridge_tasks.backends.hf",
+    "lm_eval.models.vllm_causallms.VLLM": "rbridge_tasks.backends.vllm",
+    "lm_eval.models.openai_completions.LocalCompletionsAPI": "rbridge_tasks.backends.completions",
+}
+#: Serves every other class, where it is asked to.
+SLOW_BACKEND = "rbridge_tasks.backends.stock"
 
 
 class UnservedModelError(RBridgeError):
     """A model class that no back end serves."""
 
 
+@dataclass
+class TraceRequest(Instance):  # type: ignore[misc]  # lm-eval is not typed
+    """A request with conditions.
+
+    Attributes:
+        tokenizer: whose token ids have to come back, if not the model's own, whichever it is.
+        slow: to be scored through lm-eval's own ``loglikelihood``.
+    """
+
+    tokenizer: TokenizerIdentity | None = field(default=None, kw_only=True)
+    slow: bool = field(default=False, kw_only=True)
+
+    @classmethod
+    def of(cls, request: Instance, tokenizer: TokenizerIdentity) -> TraceRequest:
+        """The same request, for a tokenizer."""
+        arguments = {name: getattr(request, name) for name in ("request_type", "doc", "arguments", "idx", "metadata")}
+        return cls(**arguments, tokenizer=tokenizer, slow=getattr(request, "slow", False))
+
+
 def token_scores(lm: Any, requests: Sequence[Instance]) -> list[TokenScores]:
     """Answer our request type: per-token scores of each (context, trace), under whatever model lm-eval has loaded.
 
+    Tasks over the same traces ask for the same pairs: each is scored once, and each request gets an answer of its own.
+
     Raises:
-        UnservedModelError: no back end serves the model.
+        UnservedModelError: no back end serves the model, or its tokens cannot be told to be those asked for.
+        FrequencyFileError: a request is for another tokenizer than the model's.
     """
+    backend = _backend(lm, slow=any(getattr(request, "slow", False) for request in requests))
+    asked = {request.tokenizer for request in requests if isinstance(request, TraceRequest)}
+    for expected in filter(None, asked):
+        if not hasattr(tokenizer := getattr(lm, "tokenizer", None), "get_vocab"):
+            raise UnservedModelError(
+                f"{type(lm).__name__} has no transformers tokenizer here, so that the tokens of rbridge_frequencies "
+                "cannot be told to be its own; leave that option out"
+            )
+        expected.check(tokenizer, str(getattr(tokenizer, "name_or_path", "") or "the model's tokenizer"))
+    first: dict[tuple[str, str], Instance] = {}
+    for request in requests:
+        first.setdefault(request.args, request)
+    pairs = [*first, *[*first][-1:] * _lacking(lm, len(first))]
+    labels = [f"{request.doc['benchmark']}/{request.doc['item_id']}" for request in map(first.__getitem__, pairs)]
+    scores = _score(lm, backend, pairs, labels)
+    answers = dict(zip(pairs, scores, strict=True))
+    return [replace(answers[request.args]) for request in requests]
+
+
+def _backend(lm: Any, *, slow: bool) -> str:
+    """Module of the back end that serves a model."""
+    if slow:
+        return SLOW_BACKEND
     classes = [f"{cls.__module__}.{cls.__qualname__}" for cls in type(lm).__mro__]
     backend = next((BACKENDS[name] for name in classes if name in BACKENDS), None)
     if backend is None:
         raise UnservedModelError(
-            f"rBridge tasks cannot read token scores from {type(lm).__name__}; use --model hf with a causal LM"
+            f"rBridge tasks cannot read token scores from {type(lm).__name__}; use --model hf, vllm, local-completions "
+            "or openai-completions, or score it one token at a time, which is exact and very slow, with --metadata "
+            """'{"rbridge_slow": true}'"""
         )
-    pairs = [request.args for request in requests]
-    labels = [f"{request.doc['benchmark']}/{request.doc['item_id']}" for request in requests]
+    return backend
+
+
+def _score(lm: Any, backend: str, pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> list[TokenScores]:
+    """Scores by a back end; with ``--use_cache`` those of an earlier run that was killed are taken over."""
+    if (folder := score_folder(lm)) is not None:
+        from rbridge_tasks.resume.scoring import score_resumably
+
+        return score_resumably(lm, backend, pairs, labels, folder)
     scores: list[TokenScores] = importlib.import_module(backend).score(lm, pairs, labels)
     return scores
+
+
+def _lacking(lm: Any, pairs: int) -> int:
+    """How many pairs a rank has fewer than the one with the most; lm-eval keeps ranks in step with copies."""
+    if lm.world_size == 1 or not pairs:
+        return 0
+    import torch
+
+    return max(lm.all_gather(torch.tensor(pairs, device=lm.device)).cpu().tolist()) - pairs
 
 
 @functools.cache
 def attach() -> None:
     """Teach lm-eval our request type, and its command our one-line errors. Once, and only when a task is used."""
     setattr(LM, REQUEST_TYPE, token_scores)
+    guard_stock_answers()
     logging.getLogger("rbridge_tasks").parent = logging.getLogger("lm_eval")  # its level, format and handlers
     _show_errors_in_one_line()
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from rbridge_tasks.harness.trace_docs import TraceDocsTask
+
+logger = logging.getLogger(__name__)
 
 TASKS_PATH = Path(__file__).parent.parent / "tasks"
 
@@ -35,6 +38,11 @@ def add_tasks_to(tasks_module: ModuleType) -> None:
     @functools.wraps(original_load)
     def load(self: Any, *args: Any, **kwargs: Any) -> Any:
         loaded = original_load(self, *args, **kwargs)
+        if "rbridge_comparators" in loaded.get("groups", {}) and "rbridge_humaneval_gen" not in loaded["tasks"]:
+            logger.info(
+                "rbridge_comparators leaves out pass@1 of HumanEval, which runs code that the model writes: "
+                "--tasks rbridge_comparators,rbridge_humaneval_gen --confirm_run_unsafe_code"
+            )
         for group in loaded.get("groups", {}).values():
             if any(isinstance(task, TraceDocsTask) and task.is_sample for task in group.get_all_tasks()):
                 group.alias = f"{group.alias or group.name} (sample)"

@@ -16,7 +16,10 @@ from rbridge_traces import Trace
 
 logger = logging.getLogger(__name__)
 
-OPTIONS = ("rbridge_cache", "rbridge_source", "rbridge_weights", "rbridge_only_correct")
+OPTIONS = (
+    "rbridge_cache", "rbridge_source", "rbridge_weights", "rbridge_only_correct", "rbridge_frequencies",
+    "rbridge_humaneval_tests", "rbridge_slow",
+)  # fmt: skip
 
 
 class TaskOptionError(RBridgeError):
@@ -28,7 +31,10 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
 
     Options come from ``--metadata``: ``rbridge_cache`` (folder or URL of a trace cache, or "sample"),
     ``rbridge_source`` (which of several sources in it), ``rbridge_weights`` (see ``WEIGHTINGS``),
-    ``rbridge_only_correct`` (true: only traces that came to the right answer).
+    ``rbridge_only_correct`` (true: only traces that came to the right answer), ``rbridge_frequencies`` (file of
+    ``rbridge frequencies``, for the tasks ``rbridge_proxies_*``), ``rbridge_humaneval_tests`` (a
+    local copy of HumanEval, for ``rbridge_humaneval_gen``), ``rbridge_slow`` (true: score through lm-eval's own
+    ``loglikelihood``, one token at a time, which serves every model class).
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -45,6 +51,9 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
         only_correct = options.get("rbridge_only_correct", False)
         if not isinstance(only_correct, bool):
             raise TaskOptionError(f"rbridge_only_correct is {only_correct!r}; write true or false")
+        self.slow = options.get("rbridge_slow", False)
+        if not isinstance(self.slow, bool):
+            raise TaskOptionError(f"rbridge_slow is {self.slow!r}; write true or false")
         self._read_traces(options.get("rbridge_cache"), options.get("rbridge_source"), only_correct=only_correct)
         config["metadata"] = options | {"rbridge_traces": self.provenance}
         if self.is_sample:

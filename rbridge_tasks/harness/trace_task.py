@@ -9,7 +9,7 @@ from lm_eval.api.instance import Instance
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.harness.metrics import test_set_rbridge_bits_per_byte, test_set_rbridge_nll
-from rbridge_tasks.harness.requests import REQUEST_TYPE
+from rbridge_tasks.harness.requests import REQUEST_TYPE, TraceRequest
 from rbridge_tasks.harness.trace_docs import TraceDocsTask
 from rbridge_tasks.item_metrics import item_metrics, needs_of, require_weights
 from rbridge_tasks.prompts import DELIMITER
@@ -24,14 +24,19 @@ class TokenScoresTask(TraceDocsTask):
         self.OUTPUT_TYPE = REQUEST_TYPE
 
     def construct_requests(self, doc: dict[str, Any], ctx: str, **kwargs: Any) -> Instance:
-        delimiter = "" if ctx[-1:].isspace() else DELIMITER
-        return Instance(
+        delimiter, text = self.scored_text(doc)
+        return TraceRequest(
             request_type=REQUEST_TYPE,
             doc=doc,
-            arguments=(ctx + delimiter, doc["trace"]),
+            arguments=(ctx if ctx[-1:].isspace() else ctx + delimiter, text),
             idx=0,
             metadata=kwargs["metadata"],
+            slow=self.slow,
         )
+
+    def scored_text(self, doc: dict[str, Any]) -> tuple[str, str]:
+        """What is scored after the context, and what stands before it: the trace, unless a task scores another text."""
+        return DELIMITER, doc["trace"]
 
     def apply_filters(self) -> None:
         for instance in self._instances:

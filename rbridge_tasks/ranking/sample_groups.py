@@ -39,7 +39,7 @@ def joined_samples(groups: Sequence[Candidates], samples: Sequence[str]) -> list
         used = False
         for at, run in _meant(groups, name):
             group = groups[at]
-            file = find_samples(path, group.benchmark)
+            file = find_samples(path, group.benchmark, group.metric.name)
             if file is not None:
                 items = read_items(file, group.metric.name)
                 where = f"{run} at {group.size}"

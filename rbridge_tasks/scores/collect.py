@@ -13,7 +13,7 @@ import pandas as pd
 
 from rbridge_tasks.scores.checkpoint_files import params_of_checkpoint, tokens_of_checkpoint
 from rbridge_tasks.scores.comparable import Measured, differences, settings_of
-from rbridge_tasks.scores.lm_eval_results import ResultsError, ResultsFile, benchmark_of, result_files
+from rbridge_tasks.scores.lm_eval_results import ResultsError, ResultsFile, Score, benchmark_of, result_files
 from rbridge_tasks.scores.rows import (
     CollectError,
     Note,
@@ -85,17 +85,33 @@ def collect(
         _add(found, results, known, rename or {}, include_sample)
     notes = _notes_of_reading(found)
     rows, metric_notes = _with_metrics(found, metrics)
+    table, more = one_table(rows, known, runs)
+    return Collected(table, found.files, notes + metric_notes + more)
+
+
+def one_table(
+    rows: list[ScoreRow], known: RunsTable | None, runs: str | Path | None
+) -> tuple[pd.DataFrame, list[Note]]:
+    """The latest score of each checkpoint, benchmark and metric as a score table, and what is in doubt about it.
+
+    Args:
+        rows: scores, at least one.
+        known: what the user told of runs, after all rows were made with it.
+        runs: where that was read from.
+
+    Raises:
+        CollectError: two models claim to be one checkpoint.
+    """
     rows = with_exact_params(rows)
     check_checkpoints(rows)
-    notes += metric_notes
-    notes += [Note("settings differ", 1, line) for line in differences(row.measured for row in rows)]
+    notes = [Note("settings differ", 1, line) for line in differences(row.measured for row in rows)]
     rows, replaced = latest(rows)
     notes += replaced + unknown(rows)
     keys = known.unused() if known else []
     if keys:
         text = f"{counted(len(keys), 'key')} of {runs} without a result, such as {keys[0]!r}"
         notes.append(Note("runs unused", len(keys), text))
-    return Collected(_table(rows), found.files, notes)
+    return _table(rows), notes
 
 
 def _files(sources: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
@@ -123,27 +139,37 @@ def _add(
 ) -> None:
     found.files += 1
     found.unusable += results.unusable
+    if results.model.named_by_folder:
+        found.folder_names.append(str(results.path))
+    kept = [score for score in results.scores if include_sample or not results.is_sample(score.task)]
+    found.samples += [f"{score.task} in {results.path}" for score in results.scores if score not in kept]
+    found.rows += rows_of_scores(results, kept, known, rename)
+
+
+def rows_of_scores(
+    results: ResultsFile, scores: Iterable[Score], known: RunsTable | None, rename: Mapping[str, str] | None = None
+) -> list[ScoreRow]:
+    """Scores of one evaluation with the checkpoint that they are of, as its results file and ``known`` tell it."""
     model = results.model
     named = read_name(model.name, model.revision)
     told = known.known(model, results.path, named.run) if known else Known()
-    if model.named_by_folder:
-        found.folder_names.append(str(results.path))
     folder = Path(model.name)
     local = os.path.isdir(folder) and model.revision is None  # noqa: PTH112  # takes any text; Path.is_dir does not
     step_tokens = named.step * told.tokens_per_step if told.tokens_per_step and named.step is not None else None
     tokens = _first(told.tokens, step_tokens, named.tokens, lambda: tokens_of_checkpoint(folder) if local else None)
     params = _first(told.params, model.params, lambda: params_of_checkpoint(folder) if local else None)
-    for score in results.scores:
-        if results.is_sample(score.task) and not include_sample:
-            found.samples.append(f"{score.task} in {results.path}")
-            continue
-        benchmark = rename.get(score.task) or benchmark_of(score.task)
-        row = ScoreRow(
+    return [
+        ScoreRow(
             run=told.run or named.run,
             model=model.label,
             params=params,
             tokens=tokens,
-            measured=Measured(benchmark, score.metric, model.label, settings_of(score, results)),
+            measured=Measured(
+                (rename or {}).get(score.task) or benchmark_of(score.task),
+                score.metric,
+                model.label,
+                settings_of(score, results),
+            ),
             value=score.value,
             stderr=score.stderr,
             n=score.n,
@@ -153,7 +179,8 @@ def _add(
             named=(named.run, named.params),
             doubt=named.doubt,
         )
-        found.rows.append(row)
+        for score in scores
+    ]
 
 
 def _first(*choices: float | Callable[[], float | None] | None) -> float | None:

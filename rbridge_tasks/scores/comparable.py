@@ -7,10 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from rbridge_metrics.proxy_names import PROXIES
 from rbridge_tasks.scores.lm_eval_results import ResultsFile, Score
 
 _WEIGHTED_BY_CONFIDENCE = frozenset(("rbridge_nll", "rbridge_bits_per_byte"))
-_PER_TOKEN = frozenset(("rbridge_nll", "rbridge_span_nll", "trace_nll"))
+_PER_TOKEN = frozenset(("rbridge_nll", "rbridge_span_nll", "trace_nll", "gold_nll", "scb_nll", *PROXIES))
+
+#: The setting that names what token frequencies were counted over.
+TOKEN_COUNTS = "token frequencies"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ def settings_of(score: Score, results: ResultsFile) -> dict[str, str]:
             weights = (results.metadata(member).get("rbridge_weights", "confidence") for member in members)
             settings["confidence model"] = _joined(one.get("confidence_model") or "none" for one in traces)
             settings["weights"] = _joined(weights)
+        if score.metric in PROXIES and "counts" in PROXIES[score.metric].needs:
+            counted = (results.metadata(member).get("rbridge_token_counts") for member in members)
+            settings[TOKEN_COUNTS] = _joined(counted)
         if score.metric in _PER_TOKEN:
             special = [results.data.get(f"tokenizer_{kind}_token") for kind in ("bos", "eos", "pad")]
             settings["tokenizer"] = None if None in special else " ".join(map(str, special))

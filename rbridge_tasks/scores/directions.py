@@ -6,19 +6,23 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from rbridge_metrics.cloze import CLOZE_METRICS
 from rbridge_metrics.errors import RBridgeError
+from rbridge_metrics.proxy_names import PROXIES
 
 _LOWER = frozenset((
     "rbridge_nll", "rbridge_span_nll", "trace_nll", "rbridge_bits_per_byte", "trace_bits_per_byte", "nll", "loss",
     "bits_per_byte", "byte_perplexity", "word_perplexity", "perplexity", "ppl", "brier_score", "ter",
+    "gold_nll", "scb_nll", "ted", "ted_per_token",
 ))  # fmt: skip
 #: Fractions (or percentages) of items: an accuracy by any name.
 _FRACTIONS = frozenset((
-    "acc", "acc_norm", "acc_bytes", "acc_mutual_info", "accuracy", "cf_accuracy", "exact_match", "em", "math_verify",
+    "acc", "acc_norm", "acc_bytes", "acc_mutual_info", "accuracy", "mpca", "exact_match", "em", "math_verify",
     "prompt_level_strict_acc", "inst_level_strict_acc", "prompt_level_loose_acc", "inst_level_loose_acc",
     "correct_prob", "norm_correct_prob", "total_prob", "f1",
+    *(metric for metric in CLOZE_METRICS if not metric.startswith(("cf_total_prob", "cf_margin"))),
 ))  # fmt: skip
-_HIGHER = _FRACTIONS | {"margin", "mcc", "bleu", "chrf", "rouge1", "rouge2", "rougeL", "rbridge_negated"}
+_HIGHER = _FRACTIONS | {*CLOZE_METRICS, "mcc", "bleu", "chrf", "rouge1", "rouge2", "rougeL", "rbridge_negated"}
 
 
 class DirectionError(RBridgeError):
@@ -68,6 +72,8 @@ def metric_called(text: str, *, lower_is_better: bool | None = None, remedy: str
     if way or lower_is_better is not None:
         return Metric(name, way == "lower" if way else bool(lower_is_better), told=True)
     plain = _plain(name)
+    if plain in PROXIES:
+        return Metric(name, PROXIES[plain].lower_is_better, told=False)
     if plain not in _LOWER and plain not in _HIGHER and not plain.startswith("pass@"):
         raise DirectionError(
             f"nothing is known of the metric {name!r}: is lower or higher better? Write {name}:lower or {name}:higher"
@@ -83,9 +89,13 @@ def bounds_of(metric: str, values: Sequence[float]) -> tuple[float, float]:
     ((0.0, 1.0), (0.0, 100.0), (0.0, inf))
     """
     plain = _plain(metric)
+    if plain in PROXIES:
+        return PROXIES[plain].bounds
+    if plain.startswith("cf_margin"):
+        return (-1.0, 1.0)
     if plain in _FRACTIONS or plain.startswith("pass@"):
         return (0.0, 100.0) if max(values) > 1 else (0.0, 1.0)
-    return (0.0, math.inf) if plain in _LOWER else (-math.inf, math.inf)
+    return (0.0, math.inf) if plain in _LOWER or plain.startswith("cf_total_prob") else (-math.inf, math.inf)
 
 
 def check_one_unit(metric: str, values: Sequence[float], where: str) -> None:

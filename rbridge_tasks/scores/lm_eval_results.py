@@ -158,8 +158,12 @@ def benchmark_of(task: str) -> str:
 
     >>> benchmark_of("rbridge_gsm8k"), benchmark_of("gsm8k_cot"), benchmark_of("rbridge")
     ('gsm8k', 'gsm8k_cot', 'rbridge')
+    >>> benchmark_of("rbridge_proxies_gsm8k"), benchmark_of("rbridge_csqa_cf"), benchmark_of("rbridge_comparators")
+    ('gsm8k', 'csqa', 'rbridge_comparators')
     """
-    benchmark = task.removeprefix("rbridge_")
+    benchmark = task.removeprefix("rbridge_proxies_").removeprefix("rbridge_")
+    if task.startswith("rbridge_"):
+        benchmark = re.sub("_(?:cf|gold|scb|gen)$", "", benchmark)
     return benchmark if benchmark in BENCHMARKS else task
 
 

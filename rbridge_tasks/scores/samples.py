@@ -83,7 +83,7 @@ def read_items(path: str | Path, metric: str) -> ItemScores:
     """
     name, _, filter_name = metric.partition(",")
     ids, hashes, values, others = [], [], [], set()
-    for number, row in _rows(Path(path)):
+    for number, row in sample_rows(Path(path)):
         if row.get("filter", "none") != (filter_name or "none") or name not in row:
             others |= {_joined(found, row.get("filter", "none")) for found in row.get("metrics", ())}
             continue
@@ -151,8 +151,13 @@ def check_against_table(name: str, items: ItemScores, value: float, metric: str)
         )
 
 
-def find_samples(path: str | Path, benchmark: str) -> Path | None:
+def find_samples(path: str | Path, benchmark: str, metric: str | None = None) -> Path | None:
     """The samples file of a benchmark: the file itself, or the one in a folder. None where a file is of another one.
+
+    Args:
+        path: of the file or folder.
+        benchmark: as in a score table.
+        metric: where a folder holds files of several tasks over the benchmark, take those that have it.
 
     Raises:
         SamplesError: no such path, or a folder that holds none or several.
@@ -160,6 +165,8 @@ def find_samples(path: str | Path, benchmark: str) -> Path | None:
     place = Path(path)
     if place.is_dir():
         found = [file for file in sorted(place.rglob("samples_*.jsonl")) if _benchmark(file) == benchmark]
+        if metric is not None and len(found) > 1:
+            found = [file for file in found if _has(file, metric)] or found
         if len(found) > 1:
             raise SamplesError(
                 f"{place} holds {len(found)} samples files of {benchmark}, such as {found[0].name} and "
@@ -172,6 +179,25 @@ def find_samples(path: str | Path, benchmark: str) -> Path | None:
     return place if named in (benchmark, None) else None
 
 
+def sampled_benchmarks(path: str | Path, metric: str) -> list[str]:
+    """The benchmarks whose items have a metric in a folder of samples files, sorted; or in a single file.
+
+    Raises:
+        SamplesError: no such path, or a file that is not named as lm-eval names it.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise SamplesError(f"there is no file or folder {str(place)!r}; give what lm_eval --log_samples wrote")
+    files = sorted(place.rglob("samples_*.jsonl")) if place.is_dir() else [place]
+    return sorted({name for file in files if (name := _benchmark(file)) is not None and _has(file, metric)})
+
+
+def _has(file: Path, metric: str) -> bool:
+    """Whether a samples file scores its items by a metric, going by its first."""
+    _, first = next(sample_rows(file), (0, {}))
+    return metric.partition(",")[0] in first.get("metrics", ())
+
+
 def _benchmark(file: Path) -> str | None:
     """The benchmark in the name of a samples file; None where the file is not named as lm-eval names it."""
     stem, separator, _ = file.stem.rpartition("_")
@@ -182,7 +208,12 @@ def _joined(metric: str, filter_name: object) -> str:
     return metric if filter_name == "none" else f"{metric},{filter_name}"
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def sample_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a samples file as they are read, each with the number of its line, from 0.
+
+    Raises:
+        SamplesError: no such file, or a line is no JSON object.
+    """
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines):

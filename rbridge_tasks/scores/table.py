@@ -170,8 +170,16 @@ def write_scores(frame: pd.DataFrame, path: str | Path) -> None:
         OutputError: another suffix.
         ScoreTableError: the table is not one of scores.
     """
-    suffix = check_suffix(path, WRITTEN, "a score table")
-    table = checked_scores(frame).astype({"n": "Int64"})
+    write_table(checked_scores(frame).astype({"n": "Int64"}), path, "a score table")
+
+
+def write_table(table: pd.DataFrame, path: str | Path, what: str) -> None:
+    """Write any table atomically, as ``.csv`` or ``.parquet``; ``what`` it is, for the error.
+
+    Raises:
+        OutputError: another suffix.
+    """
+    suffix = check_suffix(path, WRITTEN, what)
     buffer = io.BytesIO()
     if suffix == ".parquet":
         table.to_parquet(buffer, index=False)

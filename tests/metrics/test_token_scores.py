@@ -38,7 +38,7 @@ def token_scores(draw: st.DrawFn) -> TokenScores:
         token_start=draw(integers32(tokens)),
         token_end=draw(integers32(tokens)),
         logprob=draw(floats32(tokens)),
-        rank=draw(integers32(tokens)),
+        rank=draw(st.none() | integers32(tokens)),
         entropy=draw(st.none() | floats32(tokens)),
         max_logprob=draw(st.none() | floats32(tokens)),
         vocab_size=draw(count),

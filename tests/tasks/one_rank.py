@@ -60,7 +60,7 @@ def main(checkpoint: str, rank: int, world_size: int, limit: int, meeting_point:
     options = {"rbridge_weights": "spans", "rbridge_cache": "sample"}
     results = simple_evaluate(
         model=lm,
-        tasks=["rbridge_gsm8k"],
+        tasks=["rbridge_gsm8k", "rbridge_proxies_gsm8k"],
         task_manager=TaskManager(include_path=str(TASKS_PATH), metadata=options),
         limit=limit,
         metadata=options,

@@ -173,6 +173,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mistral_sliding": ("MistralConfig", {"sliding_window": 16}),
     "mamba": ("MambaConfig", {"state_size": 4, "expand": 2, "conv_kernel": 4}),
+    "lfm2": ("Lfm2Config", {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8}),
     "bloom": ("BloomConfig", {"n_layer": 2, "n_head": 4}),
     "qwen2": ("Qwen2Config", {}),
     "qwen3": ("Qwen3Config", {"head_dim": 8}),

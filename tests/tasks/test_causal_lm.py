@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.backends import hf
-from rbridge_tasks.backends.causal_lm import ScoringError
+from rbridge_tasks.backends.causal_lm import CausalScorer, ScoringError
+from rbridge_tasks.backends.readers import PackedReader, PaddedReader
 from rbridge_tasks.backends.windows import plan_windows
 from rbridge_tasks.tokenization import PairEncoder
 
@@ -59,12 +60,12 @@ def by_definition(model: PreTrainedModel, ids: list[int], first: int) -> Column:
 
 @contextmanager
 def work(model: PreTrainedModel) -> Iterator[dict[str, int]]:
-    """Count the tokens that the model reads, in what batches, and the positions that its projection is applied to."""
-    done = {"read": 0, "projected": 0, "largest_batch": 0}
+    """Count the tokens that the model reads, in how many passes, and the positions that it projects itself."""
+    done = {"read": 0, "projected": 0, "passes": 0}
 
     def reads(_module: Any, _args: Any, named: dict[str, Any]) -> None:
         done["read"] += named["input_ids"].numel()
-        done["largest_batch"] = max(done["largest_batch"], named["input_ids"].shape[0])
+        done["passes"] += 1
 
     def projects(_module: Any, args: Any, _result: Any) -> None:
         done["projected"] += args[0].numel() // args[0].shape[-1]
@@ -90,6 +91,19 @@ def memory_for(model: PreTrainedModel, tokens: int) -> Iterator[None]:
     model.forward = limited
     yield
     del model.forward
+
+
+class Finished:
+    """Remembers the batches that a back end calls finished."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.scores: dict[int, TokenScores] = {}
+
+    def __call__(self, indices: Sequence[int], finished: Sequence[TokenScores]) -> None:
+        assert not self.scores.keys() & set(indices)
+        self.batches.append(list(indices))
+        self.scores |= dict(zip(indices, finished, strict=True))
 
 
 def refused(lm: HFLM, pairs: list[Pair], error: type[Exception]) -> str:
@@ -228,6 +242,40 @@ def test_work_that_is_saved(tokenizers: Tokenizers, family: str, shares: bool) -
         assert done["read"] >= inputs
 
 
+@pytest.mark.parametrize(
+    ("family", "way"),
+    [
+        *((family, "PackedReader") for family in ("llama", "gpt2", "gpt_neox", "opt", "qwen2", "qwen3", "granite")),
+        *((family, "PackedReader") for family in ("cohere", "phi", "phi3")),
+        ("bloom", "PaddedReader"),
+        ("gemma2", "PaddedReader"),
+        ("lfm2", "PaddedReader"),
+        ("mistral_sliding", "PaddedReader"),
+    ],
+)
+def test_way_of_reading_that_a_model_allows(tokenizers: Tokenizers, family: str, way: str) -> None:
+    """Without padding or copies wherever attention is plain; positions in the attention, caps and windows keep it."""
+    encoded = PairEncoder(tokenizers["bos"], prefix_token_id=1).encode(mixed_pairs())
+    scorer = CausalScorer(tiny_model(family, 700), torch.device("cpu"), max_length=2048)
+    scorer.score(encoded, [""] * len(encoded))
+    assert type(scorer.reader).__name__ == way
+
+
+def test_window_wider_than_the_texts_is_no_obstacle(tokenizers: Tokenizers) -> None:
+    """Sliding attention is plain attention for shorter texts; a longer one, scored later, is noticed."""
+    model, pairs = tiny_model("mistral_sliding", 700, sliding_window=100), mixed_pairs()
+    encoded = PairEncoder(tokenizers["bos"], prefix_token_id=1).encode(pairs)
+    scorer = CausalScorer(model, torch.device("cpu"), max_length=2048, batch_size=4)
+    short = [pair for pair in encoded if pair.ids.size <= 100]
+    before = scorer.score(short, [""] * len(short))
+    assert isinstance(scorer.reader, PackedReader)
+    after = scorer.score(encoded, [""] * len(encoded))
+    assert isinstance(scorer.reader, PaddedReader)
+    expected = stock_loglikelihoods(harness_model(model, tokenizers["bos"]), pairs)
+    agree(after, expected)
+    agree(before, [total for total, pair in zip(expected, encoded, strict=True) if pair.ids.size <= 100])
+
+
 def test_without_a_shared_prompt_each_text_is_read_once(tokenizers: Tokenizers) -> None:
     """0-shot items have nothing long enough in common."""
     model, pairs = (
@@ -242,6 +290,40 @@ def test_without_a_shared_prompt_each_text_is_read_once(tokenizers: Tokenizers) 
     assert done["read"] <= inputs * 1.5
 
 
+def repeated_questions() -> list[Pair]:
+    """Two tasks whose prompts begin alike, four questions each, five traces to each question, in no order."""
+    preamble, pairs = shots("the preamble"), []
+    for task in ("the sum", "all together"):
+        for i in range(4):
+            question = f"Question: here are {i} apples, then {i} pears, and a basket of {i} plums; how many?\nAnswer: "
+            pairs += [(preamble + shots(task) + question, f"{k} times {i} is {k * i}, so it is.") for k in range(5)]
+    return pairs[::3] + pairs[1::3] + pairs[2::3]
+
+
+@pytest.mark.parametrize("family", ["llama", "bloom", "gemma2"])
+@pytest.mark.parametrize("batch_size", [1, 8, "auto"])
+def test_prefixes_of_prefixes_agree_with_stock(tokenizers: Tokenizers, family: str, batch_size: int | str) -> None:
+    """A preamble, under it the examples of two tasks, under them questions: each level is read once or as it may be."""
+    model, pairs = tiny_model(family, 700), repeated_questions()
+    expected = stock_loglikelihoods(harness_model(model, tokenizers["bos"]), pairs)
+    agree(scores(harness_model(model, tokenizers["bos"], batch_size=batch_size), pairs), expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, "auto"])
+def test_every_token_that_texts_share_is_read_once(tokenizers: Tokenizers, batch_size: int | str) -> None:
+    """The tokens read are those of the tree that the texts form, beside those of the trial before it."""
+    model, pairs = tiny_model("llama", 700), repeated_questions()
+    encoded = PairEncoder(tokenizers["bos"], prefix_token_id=1).encode(pairs)
+    inputs = [tuple(pair.ids[:-1].tolist()) for pair in encoded]
+    different = len({text[:end] for text in inputs for end in range(1, len(text) + 1)})
+    with work(model) as done:
+        scores(harness_model(model, tokenizers["bos"], batch_size=batch_size), pairs)
+    # Up to 31 shared tokens are read again with each text, and half a batch of 8 is cut from its neighbours.
+    again = len(pairs) * 31 if batch_size == 1 else different * 0.2
+    assert different <= done["read"] <= different + again + 2 * max(map(len, inputs)) + 50
+    assert sum(map(len, inputs)) > 8 * different
+
+
 def test_traces_of_one_question_share_all_of_its_context(tokenizers: Tokenizers) -> None:
     """Pairs that differ in the trace alone keep the token that predicts its first one."""
     model, (context, _) = tiny_model("llama", 700), ten_items(shots("the sum"))[0]
@@ -252,10 +334,11 @@ def test_traces_of_one_question_share_all_of_its_context(tokenizers: Tokenizers)
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_batches_are_as_large_as_asked_for(tokenizers: Tokenizers, batch_size: int) -> None:
     """Neither larger, which may not fit into memory, nor always smaller."""
-    model = tiny_model("llama", 700)
-    with work(model) as done:
-        scores(harness_model(model, tokenizers["bos"], batch_size=batch_size), ten_items(shots("the sum")))
-    assert done["largest_batch"] == batch_size
+    pairs, finished = ten_items(shots("the sum")), Finished()
+    lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=batch_size)
+    hf.score(lm, pairs, [pair[1] for pair in pairs], done=finished)
+    assert max(map(len, finished.batches)) == batch_size
+    assert len(finished.batches) == -(-10 // batch_size)
 
 
 class HeadIsNoModule(transformers.LlamaForCausalLM):
@@ -306,6 +389,48 @@ def test_scored_model_can_go_on_training(tokenizers: Tokenizers) -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+# ---------------------------------------------------------------- finished and known pairs
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, "auto"])
+@pytest.mark.parametrize("max_length", [40, 2048])
+def test_each_pair_is_called_finished_once(tokenizers: Tokenizers, batch_size: int | str, max_length: int) -> None:
+    """With the scores that are returned in the end, also where a trace is spread over batches."""
+    lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=batch_size, max_length=max_length)
+    pairs, finished = mixed_pairs(), Finished()
+    found = hf.score(lm, pairs, [""] * len(pairs), done=finished)
+    assert all(finished.scores[i] is score for i, score in enumerate(found))
+    assert len(finished.scores) == len(pairs)
+
+
+@pytest.mark.parametrize("family", ["llama", "mamba"])
+def test_what_is_known_is_not_read_again_and_changes_nothing(tokenizers: Tokenizers, family: str) -> None:
+    """Only batches that hold an unknown pair are read, in the same company as before: equal to the last bit."""
+    model, pairs, first = tiny_model(family, 700), repeated_questions(), Finished()
+    lm = harness_model(model, tokenizers["bos"], batch_size=4)
+    found = hf.score(lm, pairs, [""] * len(pairs), done=first)
+    done, left = first.batches[:6], first.batches[6:]
+    known = {i: first.scores[i] for batch in done for i in batch}
+    again = Finished()
+    repeated = hf.score(lm, pairs, [""] * len(pairs), done=again, known=known)
+    assert again.batches == left
+    for one, other in zip(found, repeated, strict=True):
+        assert one.to_json() == other.to_json()
+
+
+def test_pairs_tokenised_later_are_scored_alike(tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs come in parts, the next tokenised while one is scored; indices are those of all pairs."""
+    lm, pairs = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=2), mixed_pairs()
+    expected = stock_loglikelihoods(lm, pairs)
+    monkeypatch.setattr(hf, "_TOKENISE_AT_ONCE", 3)
+    finished = Finished()
+    found = hf.score(lm, pairs, [""] * len(pairs), done=finished, known=None)
+    agree(found, expected)
+    assert sorted(finished.scores) == list(range(len(pairs)))
+    known = {i: found[i] for i in (3, 4, 5)}
+    assert hf.score(lm, pairs, [""] * len(pairs), known=known)[4] is found[4]
+
+
 # ---------------------------------------------------------------- low precision
 
 
@@ -344,6 +469,26 @@ def test_running_out_of_memory_halves_the_batch(tokenizers: Tokenizers, caplog: 
     with memory_for(model, 200):
         agree(scores(lm, pairs), expected)
     assert "out of memory with a batch of 8; going on with 4" in caplog.text
+
+
+def test_auto_fits_its_batches_into_memory(tokenizers: Tokenizers, caplog: pytest.LogCaptureFixture) -> None:
+    """Starting with more tokens than there is memory for, it ends up with as many as fit."""
+    model = tiny_model("llama", 700)
+    lm = harness_model(model, tokenizers["bos"], batch_size="auto")
+    pairs = [(f"{i}: {context}", trace) for i, (context, trace) in enumerate(ten_items())]
+    with memory_for(model, 100):
+        found = scores(lm, pairs)
+    agree(found, totals(scores(lm, pairs)))
+    assert "tokens" in caplog.text.split("out of memory with a batch of ")[1]
+
+
+@pytest.mark.parametrize(("given", "largest"), [(64, 10), (3, 3)])
+def test_auto_reads_no_more_texts_than_the_user_allows(tokenizers: Tokenizers, given: int, largest: int) -> None:
+    """``--max_batch_size`` limits the texts in a batch; left at lm-eval's default it does not."""
+    lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size="auto", max_batch_size=given)
+    finished, pairs = Finished(), ten_items()
+    hf.score(lm, pairs, [""] * len(pairs), done=finished)
+    assert max(map(len, finished.batches)) == largest
 
 
 @pytest.mark.parametrize("tokens", [5, 150])

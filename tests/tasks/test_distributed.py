@@ -70,6 +70,14 @@ def test_metrics_are_those_of_one_rank(one_and_two: tuple[dict[str, Any], dict[s
     assert two["rbridge_nll,none"] > 0
 
 
+def test_frequencies_are_counted_over_both_ranks(one_and_two: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Proxies weighted by token frequency know the tokens of every rank, and ask for no pair a second time."""
+    one, two = (run["results"]["rbridge_proxies_gsm8k"] for run in one_and_two)
+    numbers = {name: value for name, value in one.items() if isinstance(value, float)}
+    assert {"top5_accuracy_by_frequency,none", "top1_accuracy_by_inverse_frequency_stderr,none"} <= set(numbers)
+    assert {name: two[name] for name in numbers} == pytest.approx(numbers, rel=1e-5)
+
+
 def test_samples_are_those_of_one_rank(one_and_two: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Each item has the scores it has on one rank, whichever rank it was on."""
     one, two = map(samples, one_and_two)

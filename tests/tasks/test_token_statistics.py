@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_tasks.backends import token_statistics as module
-from rbridge_tasks.backends.token_statistics import ENTROPY, LOGPROB, MAX_LOGPROB, RANK, token_statistics
+from rbridge_tasks.backends.token_statistics import ENTROPY, LOGPROB, MAX_LOGPROB, RANK, LinearHead, token_statistics
 
 from ..metrics.strategies import cases
 
@@ -48,6 +48,33 @@ def test_equals_the_definition(dtype: torch.dtype, scale: float) -> None:
     targets = torch.randint(0, 5000, (60,))
     targets[:20] = logits[:20].argmax(-1)
     agree(scored(logits, targets), by_definition(logits, targets))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("scale", "offset"), [(0.01, 0.0), (3.0, 0.0), (3.0, -500.0), (300.0, 0.0), (3.0, 10_000.0)])
+def test_entropy_and_rank_over_a_large_vocabulary(dtype: torch.dtype, scale: float, offset: float) -> None:
+    """Over 151,936 tokens, from nearly uniform to certain, logits far from 0 and tied in bfloat16: entropy and
+    log-probability agree with float64 to 1e-4 nats, and the rank is exact: strictly larger logits, then ties by id."""
+    torch.manual_seed(1)
+    vocabulary = 151_936
+    logits = (torch.randn(12, vocabulary) * scale + offset).to(dtype)
+    targets = torch.randint(0, vocabulary, (12,))
+    targets[:4] = logits[:4].argmax(-1)
+    targets[4:6] = logits[4:6].argmin(-1)
+    found, expected = scored(logits, targets), by_definition(logits, targets)
+    np.testing.assert_array_equal(found[:, RANK], expected[:, RANK])
+    np.testing.assert_allclose(found[:, ENTROPY], expected[:, ENTROPY], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found[:, LOGPROB], expected[:, LOGPROB], rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(found[:, MAX_LOGPROB], expected[:, MAX_LOGPROB], rtol=1e-6, atol=1e-4)
+
+
+def test_one_token_of_many_equal_ones_is_ranked_by_its_id() -> None:
+    """With every logit of a large vocabulary the same, the rank is the id + 1, and the entropy is ln V."""
+    logits = torch.full((4, 151_936), 2.5, dtype=torch.bfloat16)
+    targets = torch.tensor([0, 1, 70_000, 151_935])
+    found = scored(logits, targets)
+    assert found[:, RANK].tolist() == [1, 2, 70_001, 151_936]
+    np.testing.assert_allclose(found[:, ENTROPY], np.log(151_936), rtol=0, atol=1e-4)
 
 
 def few_values(infinite: st.SearchStrategy[float]) -> st.SearchStrategy[list[float]]:
@@ -111,3 +138,54 @@ def test_nan_comes_out_as_nan(place: int) -> None:
 def test_nothing_to_score_gives_no_rows(head: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """No tokens, no rows."""
     assert token_statistics(torch.zeros(0, 5), torch.zeros(0, dtype=torch.long), head).shape == (0, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [False, True])
+def test_projection_in_parts_equals_the_definition(dtype: torch.dtype, *, bias: bool) -> None:
+    """Over more rows and ids than a block holds, with a bias, a scale behind it, ties, -inf, and a NaN."""
+    torch.manual_seed(0)
+    rows, vocabulary = 700, 2500
+    hidden, weight = torch.randn(rows, 16).to(dtype), torch.randn(vocabulary, 16).to(dtype)
+    weight[7] = weight[1900] = weight[1100]
+    offset = torch.randn(vocabulary).to(dtype) if bias else None
+    if offset is not None:
+        offset[7] = offset[1900] = offset[1100]
+        offset[[3, 1030]] = -torch.inf
+    hidden[650, 3] = torch.nan
+    targets = torch.randint(0, vocabulary, (rows,))
+    targets[:6] = torch.tensor([7, 1100, 1900, 1023, 1024, 2499])
+    targets[targets == 3] = 4
+    targets[targets == 1030] = 4
+    head = LinearHead(weight, offset, lambda logits: logits * 0.5)
+    found = token_statistics(hidden, targets, head).numpy()
+    assert np.isnan(found[650]).all()
+    finite = np.arange(rows) != 650
+    expected = by_definition(head(hidden)[finite], targets[finite])
+    tolerance = 1e-5 if dtype == torch.float32 else 0.02  # a logit may round to the next bfloat16
+    for column in (LOGPROB, ENTROPY, MAX_LOGPROB):
+        np.testing.assert_allclose(found[finite][:, column], expected[:, column], rtol=tolerance, atol=tolerance)
+    logits = head(hidden)[finite].double()
+    target = logits.gather(-1, targets[finite].unsqueeze(-1))
+    margin = 1e-5 if dtype == torch.float32 else target.abs() / 64  # equal up to rounding: any order will do
+    assert (found[finite][:, RANK] > (logits > target + margin).sum(-1).numpy()).all()
+    assert (found[finite][:, RANK] <= (logits >= target - margin).sum(-1).numpy()).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [3, 600])
+def test_a_token_ranks_just_behind_its_twin_of_lower_id(dtype: torch.dtype, rows: int) -> None:
+    """Every token has another with the same weights, in another block: of the two the lower id comes first, exactly."""
+    torch.manual_seed(0)
+    half = 9000
+    weight = torch.randn(half, 96).to(dtype).repeat(2, 1)
+    hidden, targets = torch.randn(rows, 96).to(dtype), torch.randint(0, half, (rows,))
+    head = LinearHead(weight, None, lambda logits: logits)
+    of_lower, of_higher = (token_statistics(hidden, ids, head).numpy() for ids in (targets, targets + half))
+    np.testing.assert_allclose(
+        of_lower[:, [LOGPROB, ENTROPY, MAX_LOGPROB]], of_higher[:, [LOGPROB, ENTROPY, MAX_LOGPROB]]
+    )
+    full = head(hidden).float()
+    target = full.gather(-1, targets.unsqueeze(-1))
+    tied = (full[:, :half] == target).sum(-1).numpy()  # in bfloat16 also with tokens that are no twins
+    np.testing.assert_array_equal(of_higher[:, RANK] - of_lower[:, RANK], tied)

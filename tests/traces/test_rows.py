@@ -153,6 +153,17 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     assert complaint(lambda: list(read_rows(str(tmp_path)))).startswith(f"cannot read {tmp_path}: ")
 
 
+def test_zstd_is_read_and_a_torn_file_is_named(tmp_path: Path) -> None:
+    """JSON Lines as corpora are packed: all rows, or one line of error, never a part."""
+    rows = [{"text": f"line {number}"} for number in range(20_000)]
+    packed = pa.compress(lines(rows), codec="zstd", asbytes=True)
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(packed)
+    assert [*read_rows(str(path))] == rows
+    path.write_bytes(packed[:-1])
+    assert complaint(lambda: [*read_rows(str(path))]).startswith(f"cannot read {path}")
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_lines_are_read_as_they_are_asked_for(tmp_path: Path, zipped: bool) -> None:
     """The first rows of a file come before its end is read, which here is damaged; then the damage is named."""

@@ -1,17 +1,10 @@
-"""``rbridge traces build`` against a real vLLM server, from its questions to the table of ``lm_eval``.
-
-``make test-vllm`` installs vLLM for the CPU in a virtual environment of its own and names its command in RBRIDGE_VLLM.
-"""
+"""``rbridge traces build`` against a real vLLM server, from its questions to the table of ``lm_eval``."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,15 +18,15 @@ from rbridge_traces import TraceCache, load_questions
 from rbridge_traces.generation.prompt import messages
 
 from .answering_llama import answering_llama
+from .vllm_server import needs_vllm, served
 
 BIN = Path(sys.executable).parent
-VLLM = os.environ.get("RBRIDGE_VLLM", "")
 QUESTIONS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks" / "gsm8k" / "test.jsonl"
 ITEMS = 20
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not VLLM, reason="RBRIDGE_VLLM does not name a vllm command; make test-vllm does"),
+    needs_vllm,
     pytest.mark.skipif(not QUESTIONS.exists(), reason=f"no {QUESTIONS}"),
 ]
 
@@ -47,36 +40,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of ``vllm serve`` on the CPU, stopped at the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCHDYNAMO_DISABLE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-    command = [VLLM, "serve", str(trained), "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]
-    log = tmp_path_factory.mktemp("vllm") / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--dtype", "float32", "--enforce-eager", "--max-model-len", "2048"],
-            env=os.environ | settings, stdout=output, stderr=output,
-        )  # fmt: skip
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/health", process, log)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-3000:]
-        try:
-            urllib.request.urlopen(url, timeout=5)
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(1)
-        else:
-            return
-    pytest.fail(f"vllm did not answer within 5 minutes: {log.read_text()[-3000:]}")
+    with served(trained, tmp_path_factory.mktemp("vllm") / "log", "--max-model-len", "2048") as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def load_questions(benchmark: str, *, path: str | None = None) -> list[Question]
     """
     check_benchmark(benchmark)
     kind = _KINDS[benchmark]
-    rows = _hub_rows(kind) if path is None else read_rows(path)
+    rows = dataset_rows(benchmark, path=path)
     where = kind.name if path is None else path
     found: list[Question] = []
     first_row: dict[str, int] = {}
@@ -73,6 +73,21 @@ def load_questions(benchmark: str, *, path: str | None = None) -> list[Question]
         others = f" (only {', '.join(sorted(left_out))})" if left_out else ""
         raise TraceImportError(f"{where} holds no questions of {benchmark}{others}; give the whole test set")
     return found
+
+
+def dataset_rows(benchmark: str, *, path: str | None = None, option: str = "--questions FILE") -> Iterable[Row]:
+    """The test set of a benchmark as it is published, row by row, with all its fields.
+
+    Args:
+        benchmark: one of ``BENCHMARKS``.
+        path: a local copy (any form ``read_rows`` knows). Default: the data set, fetched from the Hub or taken from its
+            local cache.
+        option: how a user names a local copy, for the error.
+
+    Raises:
+        TraceError: the file cannot be read, or the Hub does not give the data set.
+    """
+    return _hub_rows(_KINDS[benchmark], option) if path is None else read_rows(path)
 
 
 def questions_origin(benchmark: str, path: str | None) -> str:
@@ -174,7 +189,7 @@ _KINDS = {
 }
 
 
-def _hub_rows(kind: _Kind) -> Iterable[Row]:
+def _hub_rows(kind: _Kind, option: str) -> Iterable[Row]:
     import datasets
 
     try:
@@ -183,7 +198,7 @@ def _hub_rows(kind: _Kind) -> Iterable[Row]:
         reason = str(error).strip().partition("\n")[0].rstrip(".")[:200] or type(error).__name__
         raise TraceError(
             f"cannot load the data set {kind.repo} from the Hub: {reason}; connect to the Hub, or give a local copy "
-            "with --questions FILE"
+            f"with {option}"
         ) from error
     return rows
 

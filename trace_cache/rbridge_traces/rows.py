@@ -1,4 +1,4 @@
-"""Rows of a user's file, whatever it is: JSON, JSON Lines, either of them gzipped, or Parquet."""
+"""Rows of a user's file, whatever it is: JSON, JSON Lines, either of them compressed, or Parquet."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from rbridge_traces.errors import TraceImportError
 
 Row = dict[str, Any]
 
-EXPECTED = "expected JSON, JSON Lines (plain or gzip) or Parquet"
+EXPECTED = "expected JSON, JSON Lines (plain, gzip or zstd) or Parquet"
 _LINES = (".jsonl", ".ndjson")
-_PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"
+_PARQUET, _GZIP, _ZSTD = b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 def read_rows(path: str) -> Iterator[Row]:
@@ -52,6 +52,8 @@ def numbered_rows(path: str) -> Iterator[tuple[int, Row]]:
                 yield from enumerate(_parquet_rows(path, file), start=1)
             elif magic.startswith(_GZIP):
                 yield from _unzipped_rows(path, file)
+            elif magic == _ZSTD:
+                yield from _text_rows(path, unpacked(file))
             else:
                 yield from _text_rows(path, file)
     except FileNotFoundError:
@@ -60,8 +62,24 @@ def numbered_rows(path: str) -> Iterator[tuple[int, Row]]:
         raise files.refusal(f"read {path}", error) from error
 
 
+def unpacked(file: BinaryIO) -> BinaryIO:
+    """What is in a file that is packed with gzip or zstd, told by its first bytes; any other file as it is.
+
+    Reading a damaged one raises ``gzip.BadGzipFile``, ``EOFError``, ``zlib.error`` or another ``OSError``.
+    """
+    magic = file.read(4)
+    file.seek(0)
+    if magic.startswith(_GZIP):
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
+    if magic == _ZSTD:
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"))
+    return file
+
+
 def _unzipped_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
-    unzipped = cast(BinaryIO, gzip.GzipFile(fileobj=file))
+    unzipped = unpacked(file)
     try:
         magic = unzipped.read(4)
         unzipped.seek(0)
@@ -80,7 +98,7 @@ def _text_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
     first = next((line for line in _kept(lines, seen) if line.strip()), None)
     if first is None:
         raise TraceImportError(f"{path} is empty; {EXPECTED}")
-    named_lines = path.removesuffix(".gz").endswith(_LINES)
+    named_lines = path.removesuffix(".gz").removesuffix(".zst").endswith(_LINES)
     if not first.lstrip().startswith("[") and (named_lines or _is_lines(path, first, _kept(lines, seen))):
         yield from _line_rows(path, chain(seen, lines))
     else:

@@ -1,0 +1,144 @@
+"""What selecting proxies costs: 30 models, 6 benchmarks, 80 proxies, 199 permutations; ``rbridge select`` under 30 s.
+
+The exhaustive search over all 82,160 triples is timed by itself and against a loop that solves three equations for
+every triple; the RankSVM for all permutations at once against scikit-learn's for one. Scores are synthetic: only their
+number matters.
+
+    python benchmarks/selection.py [--models 30] [--benchmarks 6] [--json FILE]
+"""
+
+import argparse
+import itertools
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.svm import LinearSVC
+
+from rbridge_metrics import make_population, select
+from rbridge_metrics.proxy_names import PROXIES
+from rbridge_metrics.selection.labels import labels_of
+from rbridge_metrics.selection.linear import best_triples, normal_equations
+from rbridge_metrics.selection.rank_svm import fit_rank_svm, linear_kernel
+from rbridge_metrics.selection.scorers import SCORERS, left_out_scores
+from rbridge_tasks.scores.table import write_scores
+
+PERMUTATIONS, TARGET_SECONDS, NAIVE_TRIPLES, COST = 199, 30.0, 2000, 0.01
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of one run."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def cpu_timed(work: Callable[[], object]) -> float:
+    """Seconds of all cores together, which other work on the machine disturbs less."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def naive_triples(gram: npt.NDArray[np.float64], moment: npt.NDArray[np.float64], count: int) -> None:
+    """The best of the first triples, one by one."""
+    best = -np.inf
+    for triple in itertools.islice(itertools.combinations(range(len(gram)), 3), count):
+        at = list(triple)
+        best = max(best, float(moment[at] @ np.linalg.solve(gram[np.ix_(at, at)], moment[at])))
+
+
+def scikit_learn(cells: npt.NDArray[np.float64], prefer: npt.NDArray[np.float32]) -> None:
+    """One set of preferences, by LinearSVC on differences."""
+    models = prefer.shape[1]
+    task, better, worse = np.nonzero(prefer)
+    rows = cells[task * models + better] - cells[task * models + worse]
+    signs = np.repeat([1, -1], len(rows))
+    svm = LinearSVC(C=COST / 2, loss="squared_hinge", fit_intercept=False, dual=False)
+    svm.fit(np.concatenate([rows, -rows]), signs)
+
+
+def command_seconds(values: npt.NDArray[np.float64], accuracies: npt.NDArray[np.float64]) -> float:
+    """The whole ``rbridge select``, from starting Python to the tables."""
+    rows, truths = [], []
+    for (model, task), accuracy in np.ndenumerate(accuracies):
+        who = {"run": f"m{model:03}", "params": 1e9, "tokens": 1e12, "benchmark": f"b{task:02}"}
+        rows += [{**who, "metric": name, "value": x} for name, x in zip(PROXIES, values[model, task], strict=True)]
+        truths.append({**who, "metric": "acc", "value": 1 / (1 + np.exp(-accuracy))})
+    with tempfile.TemporaryDirectory() as folder:
+        scores, targets = Path(folder, "proxies.csv"), Path(folder, "accuracies.csv")
+        write_scores(pd.DataFrame(rows), scores)
+        write_scores(pd.DataFrame(truths), targets)
+        command = [sys.executable, "-m", "rbridge_tasks", "select", str(scores), "--target", str(targets)]
+        return timed(lambda: subprocess.run(command, check=True, capture_output=True))
+
+
+def main() -> None:
+    """Time, print; write the figures where ``--json`` says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=int, default=30)
+    parser.add_argument("--benchmarks", type=int, default=6)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    options = parser.parse_args()
+
+    rng = np.random.default_rng(0)
+    proxies = len(PROXIES)
+    shared = rng.normal(size=(options.models, 12)) @ rng.normal(size=(12, proxies)) / 3
+    values = shared[:, None] + 0.7 * rng.normal(size=(options.models, options.benchmarks, proxies))
+    ability = values[..., 3] - values[..., 20] + 0.8 * values[..., 50]
+    accuracies = ability + 0.5 * rng.normal(size=ability.shape)
+    population = make_population(values, accuracies)
+    features = population.judged_features
+    labels = labels_of(population.accuracies)
+    permuted = labels.permuted(PERMUTATIONS, 0)
+
+    gram, moment = normal_equations(features, permuted)
+    total, totals = gram.sum(axis=0), moment.sum(axis=1)
+    naive = timed(lambda: naive_triples(total, totals[0], NAIVE_TRIPLES))
+    triples = sum(1 for _ in itertools.combinations(range(proxies), 3))
+    cells = features.reshape(-1, proxies)
+    kernel = linear_kernel(cells, cells)
+    prefer = permuted.prefer(np.arange(options.benchmarks))
+    figures = {
+        "models": options.models,
+        "benchmarks": options.benchmarks,
+        "proxies": proxies,
+        "permutations": PERMUTATIONS,
+        "triples": triples,
+        "seconds_all_triples_once": round(timed(lambda: best_triples(total, totals[:1])), 4),
+        "seconds_all_triples_200_draws": round(timed(lambda: best_triples(total, totals)), 3),
+        "seconds_all_triples_once_one_by_one": round(naive * triples / NAIVE_TRIPLES, 2),
+        "seconds_rank_svm_200_draws": round(timed(lambda: fit_rank_svm(kernel, prefer, COST)), 3),
+        "seconds_rank_svm_200_draws_scikit_learn": round(
+            200 * timed(lambda: scikit_learn(cells / np.sqrt(proxies), prefer[0])), 2
+        ),
+        **{
+            f"seconds_left_out_with_permutations_{name}": round(
+                timed(lambda name=name: left_out_scores(name, features, permuted)), 2
+            )
+            for name in SCORERS
+        },
+        "seconds_select": round(timed(lambda: select(population)), 2),
+        "cpu_seconds_select": round(cpu_timed(lambda: select(population)), 2),
+        "seconds_rbridge_select": round(command_seconds(values, accuracies), 2),
+        "target_seconds": TARGET_SECONDS,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    for name, value in figures.items():
+        print(f"{name:50} {value}")
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Scorers that are a weighted sum of few proxies: the best one, and the best three."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rbridge_metrics.alignment import FloatArray
+from rbridge_metrics.selection.labels import Labels, others, splits
+from rbridge_metrics.selection.population import Indices, unit_ranks
+
+#: Added to the variance (1) of every proxy: near-copies of one another would get huge weights of opposite signs.
+RIDGE = 1e-3
+_CHUNK = 64  # draws at a time: their work stays in the processor's cache
+
+
+class Weights(NamedTuple):
+    """Which proxies each draw and split takes, and their weights: both (draws, splits, proxies taken)."""
+
+    proxy: Indices
+    weight: FloatArray
+
+    def left_out_scores(self, features: FloatArray) -> FloatArray:
+        """Scores of models on the tasks left out: features (tasks, models, proxies) to (draws, splits, 2, models)."""
+        scores = []
+        for at, out in enumerate(splits(features.shape[0])):
+            taken = features[out][:, :, self.proxy[:, at]]  # (2, models, draws, proxies taken)
+            scores.append((taken * self.weight[:, at]).sum(axis=-1).transpose(2, 0, 1))
+        return np.stack(scores, axis=1)
+
+
+def proxy_correlations(features: FloatArray, labels: Labels) -> FloatArray:
+    """Rho of every proxy with the accuracies: features (tasks, models, proxies) to (draws, tasks, proxies)."""
+    ranked = unit_ranks(features.transpose(0, 2, 1))
+    rho: FloatArray = np.einsum("tpm,btm->btp", ranked, labels.ranked, optimize=True)
+    return rho
+
+
+def single_left_out(features: FloatArray, labels: Labels) -> FloatArray:
+    """Rho of every proxy by itself on tasks left out, its sign from the other tasks: (draws, splits, 2, proxies)."""
+    rho = proxy_correlations(features, labels)
+    pairs = splits(features.shape[0])
+    train = rho.sum(axis=1)[:, None] - rho[:, pairs].sum(axis=2)
+    return np.asarray(np.where(train < 0, -1.0, 1.0)[:, :, None] * rho[:, pairs])
+
+
+def univariate_by_split(features: FloatArray, labels: Labels) -> Weights:
+    """The proxy with the largest mean rho on the tasks not left out, by size, with weight 1 or -1."""
+    rho = proxy_correlations(features, labels)
+    pairs = splits(features.shape[0])
+    train = rho.sum(axis=1)[:, None] - rho[:, pairs].sum(axis=2)
+    best = _largest(train)[..., None]
+    return Weights(best, np.where(np.take_along_axis(train, best, -1) < 0, -1.0, 1.0))
+
+
+def univariate_weights(features: FloatArray, labels: Labels) -> FloatArray:
+    """Weight 1 or -1 for the proxy with the largest mean rho over all tasks, by size; 0 for the others: (proxies,)."""
+    rho = proxy_correlations(features, labels)[0].mean(axis=0)
+    weights = np.zeros(len(rho))
+    best = int(_largest(rho))
+    weights[best] = -1.0 if rho[best] < 0 else 1.0
+    return weights
+
+
+def _largest(rho: FloatArray) -> Indices:
+    """The largest by size along the last axis. Rho of few models has ties: the first of them, whatever the rounding."""
+    return np.asarray(np.abs(rho).round(9).argmax(axis=-1))
+
+
+def sparse_by_split(features: FloatArray, labels: Labels) -> Weights:
+    """The three proxies whose least squares fit the tasks not left out best."""
+    gram, moment = normal_equations(features, labels)
+    tasks = features.shape[0]
+    trained = (others(tasks, out) for out in splits(tasks))
+    found = [best_triples(gram[train].sum(axis=0), moment[:, train].sum(axis=1)) for train in trained]
+    return Weights(*(np.stack(part, axis=1) for part in zip(*found, strict=True)))
+
+
+def sparse_weights(features: FloatArray, labels: Labels) -> FloatArray:
+    """Weights of the three proxies that fit all tasks best, 0 for the others: (proxies,)."""
+    gram, moment = normal_equations(features, labels)
+    triples, found = best_triples(gram.sum(axis=0), moment[:1].sum(axis=1))
+    weights = np.zeros(features.shape[2])
+    weights[triples[0]] = found[0]
+    return weights
+
+
+def normal_equations(features: FloatArray, labels: Labels) -> tuple[FloatArray, FloatArray]:
+    """Of least squares with a level for each task: Gram matrices (tasks, p, p), moments (draws, tasks, p)."""
+    centred = features - features.mean(axis=1, keepdims=True)
+    gram = centred.transpose(0, 2, 1) @ centred
+    gram += RIDGE * features.shape[1] * np.eye(features.shape[2])
+    return gram, np.einsum("tmp,btm->btp", centred, labels.normal, optimize=True)
+
+
+def best_triples(gram: FloatArray, moment: FloatArray) -> tuple[Indices, FloatArray]:
+    """The three proxies whose least squares explain most, of all triples there are; no screening.
+
+    What three proxies explain is ``c' G^-1 c``. For each first proxy the others are freed of it; what a pair of them
+    then adds has a closed form, evaluated for all pairs and draws at once.
+
+    Args:
+        gram: shape (proxies, proxies), positive definite.
+        moment: shape (draws, proxies).
+
+    Returns:
+        Triples, shape (draws, 3), in ascending order, and their weights, shape (draws, 3).
+    """
+    draws, proxies = moment.shape
+    best = np.full(draws, -np.inf)
+    triples = np.zeros((draws, 3), dtype=np.intp)
+    for first in range(proxies - 2):
+        rest = slice(first + 1, None)
+        share = gram[rest, first] / gram[first, first]
+        freed = gram[rest, rest] - np.outer(share, gram[first, rest])
+        left = moment[:, rest] - moment[:, first, None] * share
+        second, third = np.triu_indices(proxies - first - 1, k=1)
+        variance = np.diag(freed)
+        between = freed[second, third]
+        scale = 1.0 / (variance[second] * variance[third] - between**2)
+        a, b, c = variance[third] * scale, variance[second] * scale, -2.0 * between * scale
+        alone = moment[:, first] ** 2 / gram[first, first]
+        for start in range(0, draws, _CHUNK):
+            own = slice(start, start + _CHUNK)
+            u, v = left[own][:, second], left[own][:, third]
+            explained = (a * u + c * v) * u
+            v *= v
+            v *= b
+            explained += v
+            place = explained.argmax(axis=1)
+            value = alone[own] + np.take_along_axis(explained, place[:, None], 1)[:, 0]
+            better = np.flatnonzero(value > best[own])
+            best[start + better] = value[better]
+            at = place[better]
+            triples[start + better] = np.stack(
+                [np.full(len(at), first), first + 1 + second[at], first + 1 + third[at]], axis=1
+            )
+    subgram = gram[triples[:, :, None], triples[:, None, :]]
+    weights = np.linalg.solve(subgram, np.take_along_axis(moment, triples, 1)[..., None])[..., 0]
+    return triples, np.asarray(weights, dtype=np.float64)

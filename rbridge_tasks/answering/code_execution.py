@@ -1,0 +1,101 @@
+"""Running code that a model wrote: in an interpreter of its own, for a few seconds, with little to break.
+
+This keeps accidents small. It is no sandbox: the code can do whatever the user who runs it can do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rbridge_metrics import RBridgeError
+
+#: The environment variable with which Hugging Face's ``code_eval`` is allowed to run code, too.
+ALLOW = "HF_ALLOW_CODE_EVAL"
+
+_MEMORY_BYTES = 4 << 30
+_FILE_BYTES = 1 << 24
+
+# Ends with an exit status that the program does not choose, so that leaving early is not passing.
+_RUNNER = f"""
+import os, sys
+path, status, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+limits = dict(AS={_MEMORY_BYTES}, FSIZE={_FILE_BYTES}, CORE=0, CPU=seconds + 1)
+try:
+    import resource
+    for name, value in limits.items():
+        resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
+except (ImportError, OSError, ValueError):
+    pass
+source = open(path, encoding="utf-8").read()
+sys.argv = [path]
+exec(compile(source, path, "exec"), {{"__name__": "__main__"}})
+os._exit(status)
+"""
+
+
+class CodeExecutionError(RBridgeError):
+    """Code would have to be run, and nobody allowed it."""
+
+
+def check_allowed(task: str) -> None:
+    """Refuse to run code where the user has not allowed it.
+
+    Raises:
+        CodeExecutionError: ``HF_ALLOW_CODE_EVAL`` is not 1.
+    """
+    if os.environ.get(ALLOW) != "1":
+        raise CodeExecutionError(
+            f"{task} runs code that the model writes, on this machine and as this user; allow that with {ALLOW}=1 in "
+            "the environment and --confirm_run_unsafe_code, best in a container without network, or leave out the task"
+        )
+
+
+def passes(program: str, *, seconds: int = 3) -> bool:
+    """Whether a Python program runs to its end without an error.
+
+    It runs in a new process with an empty working directory and environment, no input, and limits on time, memory (4
+    GiB) and the size of files, where the platform has them.
+
+    Args:
+        program: source code; its tests are assertions in it.
+        seconds: after which it is stopped.
+
+    >>> passes("assert 1 + 1 == 2"), passes("assert 1 + 1 == 3"), passes("raise SystemExit(0)"), passes("def")
+    (True, False, False, False)
+    """
+    status = secrets.randbelow(100) + 100
+    environment = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "program.py"
+        path.write_text(program, encoding="utf-8", errors="replace")
+        process = subprocess.Popen(  # noqa: S603  # running it is what was asked for
+            [sys.executable, "-I", "-c", _RUNNER, str(path), str(status), str(seconds)],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            return process.wait(timeout=seconds) == status
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the program and whatever it started."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing of it is left
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()

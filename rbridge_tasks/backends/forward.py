@@ -1,0 +1,120 @@
+"""A transformers causal LM taken apart into its body and its output projection."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rbridge_tasks.backends.texts import Text
+from rbridge_tasks.backends.token_statistics import Head, LinearHead, token_statistics
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Forward passes of one model.
+
+    Attributes:
+        model: a transformers causal LM in evaluation mode, on its device or spread over several.
+        device: where inputs go.
+        autocast_dtype: as lm-eval's ``mixed_precision_dtype``.
+    """
+
+    model: Any
+    device: torch.device
+    autocast_dtype: torch.dtype | None = None
+
+    @functools.cached_property
+    def takes(self) -> Mapping[str, inspect.Parameter]:
+        """Parameters of the model's forward pass."""
+        return inspect.signature(self.model.forward).parameters
+
+    def call(self, inputs: torch.Tensor, **options: Any) -> Any:
+        """The model's forward pass, with those options that it knows."""
+        known = self.takes
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            options = {name: value for name, value in options.items() if name in known}
+        elif "logits_to_keep" not in known:  # a wrapper passes it on to a model that may not know it
+            options.pop("logits_to_keep", None)
+        with self._autocast():
+            return self.model(input_ids=inputs, **options)
+
+    def hidden(self, inputs: torch.Tensor, **options: Any) -> torch.Tensor:
+        """Hidden states (batch, tokens, width) that enter the output projection, which is applied to the last alone."""
+        caught: list[torch.Tensor] = []
+
+        def catch(_module: Any, entering: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            caught.append(entering[0])
+            return (entering[0][:, -1:], *entering[1:])
+
+        handle = self.model.get_output_embeddings().register_forward_pre_hook(catch)
+        try:
+            self.call(inputs, **options)
+        finally:
+            handle.remove()
+        return caught[0]
+
+    def statistics(self, hidden: torch.Tensor, targets: npt.NDArray[np.int64]) -> torch.Tensor:
+        """``token_statistics`` of hidden states (scored, width) under the model's output projection."""
+        with self._autocast():
+            return token_statistics(hidden, self.upload(targets, hidden.device), self._head(hidden))
+
+    def logits(self, texts: Sequence[Text]) -> list[torch.Tensor]:
+        """Logits (scored, vocabulary) of each text, from the model's own forward pass over all of them, padded."""
+        inputs = self.upload(padded(texts, 0))
+        keep = inputs.shape[1] - min(text.lead for text in texts)
+        logits = self.call(inputs, use_cache=False, logits_to_keep=keep).logits
+        first_kept = inputs.shape[1] - logits.shape[1]
+        return [logits[i, text.lead - first_kept : text.ids.size - first_kept] for i, text in enumerate(texts)]
+
+    def upload(self, array: npt.NDArray[np.int64], device: torch.device | None = None) -> torch.Tensor:
+        """The array on a device, without waiting until it is there."""
+        place = self.device if device is None else device
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return tensor.pin_memory().to(place, non_blocking=True) if place.type == "cuda" else tensor.to(place)
+
+    def _head(self, hidden: torch.Tensor) -> Head | LinearHead:
+        """The output projection, in a form that can be applied in parts where it is nothing but a matrix."""
+        head = self.model.get_output_embeddings()
+        weight = getattr(head, "weight", None)
+        hooked = "forward" in vars(head) or head._forward_hooks or head._forward_pre_hooks
+        plain = type(head) is torch.nn.Linear and not hooked
+        if (
+            type(weight) is torch.nn.Parameter
+            and plain
+            and self.autocast_dtype is None
+            and (weight.device, weight.dtype) == (hidden.device, hidden.dtype)
+        ):
+            return LinearHead(weight, head.bias, self._after_head)
+        return lambda rows: self._after_head(head(rows))
+
+    def _after_head(self, logits: torch.Tensor) -> torch.Tensor:
+        """What some models do to logits behind the projection: Granite divides, Cohere multiplies, Gemma 2 caps."""
+        config = self.model.config.get_text_config()
+        if (divisor := getattr(config, "logits_scaling", None)) is not None:
+            logits = logits / divisor
+        if (factor := getattr(config, "logit_scale", None)) is not None:
+            logits = logits * factor
+        if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+            logits = torch.tanh(logits / cap) * cap
+        return logits
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.autocast_dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(device_type=self.device.type, dtype=self.autocast_dtype)
+
+
+def padded(texts: Sequence[Text], skip: int) -> npt.NDArray[np.int64]:
+    """Ids (texts, longest) behind the first ``skip``, padded on the right: causal attention never sees padding."""
+    inputs = np.zeros((len(texts), max(text.ids.size for text in texts) - skip), dtype=np.int64)
+    for i, text in enumerate(texts):
+        inputs[i, : text.ids.size - skip] = text.ids[skip:]
+    return inputs

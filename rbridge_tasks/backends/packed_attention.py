@@ -1,0 +1,182 @@
+"""Attention of texts that stand in one line, over keys of a prefix that all of them share and over their own.
+
+It is registered with transformers under a name of its own and takes the place of a model's attention for one forward
+pass. The prefix is read as it lies, once for all texts and without a copy for each; what a text adds is read as a row
+of its own. The two parts are put together by the sums of their exponentials, which gives what one softmax over both
+would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+
+NAME = "rbridge_packed"
+
+#: Where a transformers configuration keeps the name of its model's attention, without telling the models inside it.
+_CHOICE = "_attn_implementation_internal"
+#: Keys and values of a prefix by layer, each (1, heads, tokens, width).
+KeysValues = dict[int, tuple[torch.Tensor, torch.Tensor]]
+#: What some models add to attention, which this one does not know.
+_UNKNOWN = ("softcap", "position_bias", "s_aux", "sinks", "head_mask", "cache")
+
+
+class UnsupportedAttentionError(NotImplementedError):
+    """The model's attention is of a kind that cannot be taken apart here."""
+
+
+@dataclass
+class Reading:
+    """What attention has to know of the forward pass under way.
+
+    Attributes:
+        rows, home: as in ``Pack``; None for one text, which is its own row.
+        reach: tokens of the longest text, the prefix included.
+        prefix: keys and values of the prefix, by layer; empty without one.
+        kept: filled with the keys and values of prefix and line where they are asked for.
+        layers: how many layers have been through here.
+    """
+
+    rows: torch.Tensor | None
+    home: torch.Tensor | None
+    reach: int
+    prefix: KeysValues = field(default_factory=dict)
+    kept: KeysValues | None = None
+    layers: int = 0
+
+
+_reading: ContextVar[Reading] = ContextVar("reading")
+
+
+@contextlib.contextmanager
+def packed_attention(model: Any, reading: Reading) -> Iterator[None]:
+    """Have the model's layers attend as ``reading`` says."""
+    found = (getattr(module, "config", None) for module in model.modules())
+    configs = {id(config): config for config in found if hasattr(config, _CHOICE)}.values()
+    before = [getattr(config, _CHOICE) for config in configs]
+    token = _reading.set(reading)
+    try:
+        for config in configs:
+            setattr(config, _CHOICE, NAME)
+        yield
+    finally:
+        for config, choice in zip(configs, before, strict=True):
+            setattr(config, _CHOICE, choice)
+        _reading.reset(token)
+
+
+def _attend_packed(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    _attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention as transformers calls it: states (1, heads, tokens, width) to (1, tokens, heads, width)."""
+    reading = _reading.get()
+    window = options.get("sliding_window")
+    if (
+        any(options.get(name) is not None for name in _UNKNOWN)
+        or not getattr(module, "is_causal", True)
+        or options.get("is_causal") is False
+        or (window is not None and reading.reach > window)
+    ):
+        raise UnsupportedAttentionError(f"{type(module).__name__} has more than causal attention")
+    reading.layers += 1
+    scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+    prefix = reading.prefix.get(module.layer_idx) if reading.prefix else None
+    if reading.kept is not None:
+        if prefix is None:
+            reading.kept[module.layer_idx] = (key.contiguous(), value.contiguous())
+        else:
+            reading.kept[module.layer_idx] = (torch.cat([prefix[0], key], 2), torch.cat([prefix[1], value], 2))
+    own, own_sum = _attend_rows(query, key, value, reading, scale)
+    if prefix is None:
+        return own.transpose(1, 2), None
+    above, above_sum = _attend_prefix(query, *prefix, scale)
+    share = torch.sigmoid(above_sum - own_sum).unsqueeze(-1).to(own.dtype)
+    return torch.lerp(own, above, share).transpose(1, 2), None
+
+
+def _attend_rows(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, reading: Reading, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Causal attention of each token over its own text, the prefix left out."""
+    groups = query.shape[1] // key.shape[1]
+    if reading.rows is None or reading.home is None:
+        return attend(query, *(state.repeat_interleave(groups, 1) for state in (key, value)), scale=scale, causal=True)
+    rows, home = reading.rows.to(query.device), reading.home.to(query.device)
+    states = []
+    for state, repeat in ((query, 1), (key, groups), (value, groups)):
+        picked = state[0].index_select(1, rows.flatten())
+        picked = picked.view(picked.shape[0], *rows.shape, -1).transpose(0, 1)
+        states.append(picked if repeat == 1 else picked.repeat_interleave(repeat, 1))
+    out, log_sum = attend(*states, scale=scale, causal=True)
+    heads, width = out.shape[1], out.shape[-1]
+    of_tokens = out.transpose(1, 2).reshape(-1, heads, width).index_select(0, home).transpose(0, 1)
+    return of_tokens.unsqueeze(0), log_sum.transpose(0, 1).reshape(heads, -1).index_select(1, home).unsqueeze(0)
+
+
+def _attend_prefix(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention of each token over all of the prefix; heads that share keys are read as more tokens of one head."""
+    _, heads, tokens, width = query.shape
+    folded = query.reshape(1, key.shape[1], -1, width)
+    out, log_sum = attend(folded, key, value, scale=scale, causal=False)
+    return out.reshape(1, heads, tokens, -1), log_sum.reshape(1, heads, tokens)
+
+
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Softmax attention and the logarithm of its denominator.
+
+    Args:
+        query, key, value: shape (batch, heads, tokens, width).
+        scale: of the products.
+        causal: whether the i-th query sees the first i keys only.
+
+    Returns:
+        Values (batch, heads, queries, width), and log-sums (batch, heads, queries) in float32.
+    """
+    same_width = query.shape[-1] == value.shape[-1]
+    if query.device.type == "cpu" and same_width:
+        out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, causal, attn_mask=None, scale=scale
+        )
+        return out, log_sum
+    if query.device.type == "cuda" and same_width and query.shape[-1] % 8 == 0:
+        if query.dtype in (torch.bfloat16, torch.float16) and query.shape[-1] <= 256:
+            out, log_sum, *_ = torch.ops.aten._scaled_dot_product_flash_attention(
+                query, key, value, 0.0, causal, False, scale=scale
+            )
+        else:
+            out, log_sum, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
+                query, key, value, None, True, 0.0, causal, scale=scale
+            )
+        return out, log_sum[..., : query.shape[2]]
+    return attend_plainly(query, key, value, scale=scale, causal=causal)
+
+
+def attend_plainly(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``attend`` by definition, for devices and widths without a kernel of their own."""
+    products = (query @ key.transpose(-1, -2)).float() * scale
+    if causal:
+        later = torch.ones(products.shape[-2:], dtype=torch.bool, device=query.device).triu(1)
+        products = products.masked_fill(later, -torch.inf)
+    log_sum = products.logsumexp(-1)
+    return (products - log_sum.unsqueeze(-1)).exp().to(value.dtype) @ value, log_sum
+
+
+AttentionInterface.register(NAME, _attend_packed)

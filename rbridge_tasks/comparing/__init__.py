@@ -1,0 +1,1 @@
+"""Every proxy and comparator held against the same targets: ``rbridge compare``."""

@@ -1,0 +1,119 @@
+"""Each benchmark of a checkpoint against a baseline, corrected over benchmarks, with what could have been found."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rbridge_metrics import PairedChange, RBridgeError, holm, minimum_detectable_change, paired_change
+from rbridge_tasks.scores.directions import Metric
+from rbridge_tasks.scores.samples import find_samples, join_items, read_items, sampled_benchmarks
+
+
+class GateError(RBridgeError):
+    """Two evaluations that cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the test.
+
+    Attributes:
+        max_regression: share of the baseline's score by which a checkpoint may be worse.
+        alpha: probability of an alarm about a checkpoint that is not worse than that, over all benchmarks together.
+        power: at which the detectable regression is stated.
+        level: of the intervals.
+        resamples, seed: of the bootstrap.
+    """
+
+    max_regression: float = 0.0
+    alpha: float = 0.05
+    power: float = 0.8
+    level: float = 0.9
+    resamples: int = 10_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One benchmark.
+
+    Attributes:
+        benchmark: its name.
+        change: from baseline to current.
+        p_value: corrected over benchmarks.
+        detectable: share of the baseline's score, what is tolerated included, that would be found with ``power``.
+        regressed: significantly worse by more than is tolerated.
+    """
+
+    benchmark: str
+    change: PairedChange
+    p_value: float
+    detectable: float
+    regressed: bool
+
+
+def judge(
+    current: str | Path, baseline: str | Path, metric: Metric, settings: Settings, benchmarks: Sequence[str] = ()
+) -> list[Judged]:
+    """Compare two evaluations item by item on every benchmark of the baseline.
+
+    Args:
+        current, baseline: folders or samples files of ``lm_eval --log_samples``.
+        metric: a mean over items, or bits per byte.
+        settings: of the test.
+        benchmarks: compare these alone; all of the baseline's where empty.
+
+    Raises:
+        GateError: a benchmark is missing on either side: what was not scored cannot pass.
+        SamplesError: files that cannot be read, or were scored on other items.
+    """
+    names = [*benchmarks] or sampled_benchmarks(baseline, metric.name)
+    if not names:
+        raise GateError(f"{baseline} holds no samples with {metric.name}; give a folder of lm_eval --log_samples")
+    changes = [_change(name, current, baseline, metric, settings) for name in names]
+    corrected = holm([change.p_value for change in changes])
+    detectable = minimum_detectable_change(
+        [change.stderr for change in changes], alpha=settings.alpha, power=settings.power, tests=len(changes)
+    )
+    return [
+        Judged(
+            benchmark=name,
+            change=change,
+            p_value=float(p),
+            detectable=settings.max_regression + (float(size) / abs(change.baseline) if change.baseline else np.nan),
+            regressed=bool(p <= settings.alpha),
+        )
+        for name, change, p, size in zip(names, changes, corrected, detectable, strict=True)
+    ]
+
+
+def _change(
+    benchmark: str, current: str | Path, baseline: str | Path, metric: Metric, settings: Settings
+) -> PairedChange:
+    items = {}
+    for side, path in (("the baseline", baseline), ("the checkpoint", current)):
+        file = find_samples(path, benchmark, metric.name)
+        if file is None:
+            raise GateError(
+                f"{path} holds no samples of {benchmark}, which {side} needs; score it there too, or name the "
+                "benchmarks to compare with --benchmark"
+            )
+        items[side] = read_items(file, metric.name)
+    joined = join_items(items)
+    if not np.array_equal(*joined.denominator):
+        raise GateError(f"{benchmark}: {metric.name} has other sizes on the two sides; score both with the same traces")
+    return paired_change(
+        joined.numerator[0],
+        joined.numerator[1],
+        joined.denominator[0],
+        lower_is_better=metric.lower_is_better,
+        tolerated=settings.max_regression,
+        level=settings.level,
+        resamples=settings.resamples,
+        seed=(settings.seed, zlib.crc32(benchmark.encode())),  # benchmarks have items of their own
+    )

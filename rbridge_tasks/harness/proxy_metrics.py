@@ -1,0 +1,102 @@
+"""The proxies that the tasks ``rbridge_proxies_*`` report, under names that lm-eval finds.
+
+Those weighted by token frequency are known when the tokens of all traces are counted: until then an item is its token
+ids and ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lm_eval.api.metrics  # noqa: F401  # registers "mean"
+import numpy as np
+import numpy.typing as npt
+from lm_eval.api.registry import register_aggregation, register_metric
+
+from rbridge_metrics import PROXIES, ScoreError, frequency_weights, weighted_means
+from rbridge_tasks.harness.metrics import with_stderr
+from rbridge_tasks.harness.requests import REQUEST_TYPE
+from rbridge_tasks.item_metrics import REPORTED_PROXIES
+
+
+@dataclass(frozen=True)
+class TokenRanks:
+    """What a trace contributes to scores that are weighted by the frequency of its tokens in all traces.
+
+    Attributes:
+        token_id, rank: of the tokens that are scored, shape (tokens,).
+    """
+
+    token_id: npt.NDArray[np.int32]
+    rank: npt.NDArray[np.int32]
+
+    def __str__(self) -> str:
+        return f"{self.rank.size} tokens, see resps"
+
+
+def _item_scores(items: Sequence[TokenRanks], top: int, *, inverse: bool) -> list[float]:
+    """Accuracy of each trace, its tokens weighted by their frequency in all of them, or by the inverse of it."""
+    if not items:
+        raise ScoreError("no traces to score; at least one is needed")
+    counts = np.bincount(np.concatenate([item.token_id for item in items]))
+    scores = []
+    for item in items:
+        weights = frequency_weights(item.token_id, counts)
+        hits = (item.rank <= top).astype(np.float64)
+        scores.append(float(weighted_means(hits[None], (1 / weights if inverse else weights)[None])[0, 0]))
+    return scores
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return math.fsum(scores) / len(scores)
+
+
+def _stderr(scores: Sequence[float]) -> float:
+    """Standard error of a mean over traces, the frequencies taken as they are. NaN for a single trace."""
+    n = len(scores)
+    return float(np.std(scores, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+
+
+@register_aggregation("top5_accuracy_by_trace_token_frequency")
+@with_stderr(lambda items: _stderr(_item_scores(items, 5, inverse=False)))
+def top5_accuracy_by_trace_token_frequency(items: Sequence[TokenRanks]) -> float:
+    """Mean over traces, tokens weighted by how often they occur in all of them."""
+    return _mean(_item_scores(items, 5, inverse=False))
+
+
+@register_aggregation("top1_accuracy_by_inverse_trace_token_frequency")
+@with_stderr(lambda items: _stderr(_item_scores(items, 1, inverse=True)))
+def top1_accuracy_by_inverse_trace_token_frequency(items: Sequence[TokenRanks]) -> float:
+    """Mean over traces, tokens weighted by one over how often they occur in all of them."""
+    return _mean(_item_scores(items, 1, inverse=True))
+
+
+#: Aggregation of each metric whose items are ``TokenRanks``.
+BY_TRACE_TOKENS: dict[str, Callable[[Sequence[TokenRanks]], float]] = {
+    "top5_accuracy_by_frequency": top5_accuracy_by_trace_token_frequency,
+    "top1_accuracy_by_inverse_frequency": top1_accuracy_by_inverse_trace_token_frequency,
+}
+
+
+def _registered(name: str) -> Callable[[Any], Any]:
+    """Register a proxy as a metric. ``ProxyTask`` computes it; lm-eval wants a function under the name."""
+
+    def metric(items: Any) -> Any:
+        return items
+
+    metric.__name__, metric.__doc__ = name, f"The proxy {name} of a trace; computed by ``ProxyTask``."
+    function: Callable[[Any], Any] = register_metric(
+        metric=name,
+        higher_is_better=not PROXIES[name].lower_is_better,
+        output_type=REQUEST_TYPE,
+        aggregation="mean",
+    )(metric)
+    return function
+
+
+top5_accuracy_by_frequency, top1_accuracy_by_inverse_frequency, entropy, reciprocal_rank, cross_entropy = map(
+    _registered, REPORTED_PROXIES
+)

@@ -1,0 +1,93 @@
+"""Which model an engine of its own has loaded: told by the files, because its weights are in other processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rbridge_tasks.resume.weights import UnidentifiedModelError
+
+_READ_BYTES = 8 << 20
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".tensors")
+_OTHERS = (".json", ".py", ".txt", ".model", ".jinja", ".tiktoken")
+#: What a trainer leaves beside a checkpoint; no engine loads it.
+_OF_TRAINERS = ("optimizer", "scheduler", "rng_state", "training_args", "trainer_state", "scaler")
+
+
+def served_by_vllm(lm: Any) -> dict[str, Any]:
+    """What tells an ``lm_eval.models.vllm_causallms.VLLM`` from every other.
+
+    Raises:
+        UnidentifiedModelError: its files changed while it was loaded, or it is no folder and no model of the Hub.
+    """
+    arguments = {name: str(value) for name, value in sorted(lm.model_args.items()) if name != "model"}
+    adapter = getattr(getattr(lm, "lora_request", None), "lora_path", None)
+    return {
+        "files": files_of(str(lm.model_args["model"]), lm.model_args.get("revision")),
+        "adapter": files_of(str(adapter), None) if adapter else None,
+        "arguments": arguments,
+        "code": {package: metadata.version(package) for package in ("torch", "transformers", "vllm")},
+    }
+
+
+def files_of(name: str, revision: str | None) -> dict[str, str]:
+    """The commit of a model on the Hub, or SHA-256 of each file of a local one.
+
+    All bytes are read, because size and time of a file do not tell what is in it: about 1 GB/s and core.
+
+    Args:
+        name: a folder, a single file, or the name of a model on the Hub.
+        revision: as it was loaded; None for the default.
+
+    Raises:
+        UnidentifiedModelError: see ``served_by_vllm``.
+    """
+    path = Path(name)
+    if not path.exists():
+        return {"hub": name, "commit": _commit_of(name, revision or "main")}
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if _is_read(file))
+    started = _process_start()
+    for file in files:
+        status = file.stat()
+        if max(status.st_mtime, status.st_ctime) > started:
+            raise UnidentifiedModelError(
+                f"{file} changed after this process began, so which of its contents was loaded cannot be told"
+            )
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        return dict(zip((file.name for file in files), pool.map(_sha256, files), strict=True))
+
+
+def _is_read(file: Path) -> bool:
+    return file.is_file() and file.suffix in (*_WEIGHTS, *_OTHERS) and not file.name.startswith(_OF_TRAINERS)
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _commit_of(name: str, revision: str) -> str:
+    """The commit whose files were downloaded: the name of the folder that the Hub's own cache keeps them in."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, "config.json", revision=revision)
+    except HFValidationError:
+        found = None
+    if not isinstance(found, str):
+        raise UnidentifiedModelError(f"{name!r} is no folder, and the cache of the Hub has no config.json of it")
+    return Path(found).parent.name
+
+
+def _process_start() -> float:
+    import psutil
+
+    return float(psutil.Process().create_time())

@@ -1,0 +1,1 @@
+"""Models of different families, ranked by the scorer that held up: ``rbridge select``."""

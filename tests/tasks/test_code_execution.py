@@ -1,0 +1,108 @@
+"""Running a model's code: it ends, it cannot pass by leaving, and HumanEval's tests are found for every item."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rbridge_tasks.answering.code_execution import passes
+from rbridge_tasks.answering.humaneval import checks_of, program_of
+from rbridge_traces import Trace, TraceError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "raise SystemExit(0)",
+        "import os; os._exit(0)",
+        "import sys; sys.exit()",
+        "assert False",
+        "x = (",
+        "1 / 0",
+        "\ud800",
+    ],
+)
+def test_only_reaching_the_end_is_passing(program: str) -> None:
+    """Leaving early with status 0 is not, nor is what is no program."""
+    assert passes("x = 1")
+    assert not passes(program)
+
+
+def test_endless_programs_are_stopped_with_what_they_started(tmp_path: Path) -> None:
+    """Within the time given; a process that the program started ends with it."""
+    alive = tmp_path / "alive"
+    child = f"import time\nwhile True:\n    open({str(alive)!r}, 'a').write('x')\n    time.sleep(0.02)"
+    program = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\nwhile True: pass"
+    started = time.monotonic()
+    assert not passes(program, seconds=2)
+    assert time.monotonic() - started < 10
+    time.sleep(0.2)
+    size = alive.stat().st_size if alive.exists() else 0
+    time.sleep(0.3)
+    assert (alive.stat().st_size if alive.exists() else 0) == size
+
+
+def test_memory_is_limited() -> None:
+    """A program that asks for 100 GB is wrong, and the machine goes on."""
+    assert not passes("x = bytearray(100 << 30)")
+
+
+def test_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and tokens in it stay here; the working directory is empty."""
+    monkeypatch.setenv("SOME_API_KEY", "secret")
+    assert passes("import os\nassert 'SOME_API_KEY' not in os.environ\nassert os.listdir() == ['program.py']")
+
+
+def item(item_id: str, question: str = "def two():\n    '''2'''\n") -> Trace:
+    return Trace("humaneval", item_id, question, "Two is two.")
+
+
+def rows(*ids: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "task_id": f"HumanEval/{at}",
+            "prompt": f"def f{at}():\n    '''{at}'''\n",
+            "entry_point": f"f{at}",
+            "canonical_solution": f"    return {at}\n",
+            "test": f"def check(candidate):\n    assert candidate() == {at}\n",
+        }
+        for at in ids
+    ]
+
+
+def written(path: Path, content: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in content))
+    return str(path)
+
+
+def test_tests_are_found_by_id_or_by_question(tmp_path: Path) -> None:
+    """As the authors publish them; the program passes with the right body and fails with another."""
+    file = written(tmp_path / "HumanEval.jsonl", rows(0, 1))
+    found = checks_of([item("HumanEval/0"), item("mine", "def f1():\n    '''1'''\n")], path=file)
+    assert found["mine"] == "def check(candidate):\n    assert candidate() == 1\n\ncheck(f1)\n"
+    assert passes(program_of("def f1():\n    '''1'''\n", "    return 1", found["mine"]))
+    assert not passes(program_of("def f1():\n    '''1'''\n", "    return 2", found["mine"]))
+
+
+def test_items_without_tests_are_an_error(tmp_path: Path) -> None:
+    """Never a wrong answer: counted and named."""
+    with pytest.raises(TraceError, match=r"1 of 2 items have no tests in .*HumanEval.jsonl, such as HumanEval/9"):
+        checks_of([item("HumanEval/0"), item("HumanEval/9")], path=written(tmp_path / "HumanEval.jsonl", rows(0)))
+    with pytest.raises(TraceError, match=r"no field 'test' .*it has task_id"):
+        checks_of([item("HumanEval/0")], path=written(tmp_path / "other.jsonl", [{"task_id": "HumanEval/0"}]))
+
+
+def test_without_the_hub_the_error_says_how_to_name_a_copy() -> None:
+    """Offline, and with the data set in no local cache."""
+    assert os.environ["HF_DATASETS_OFFLINE"] == "1"
+    with pytest.raises(
+        TraceError, match=r"openai/openai_humaneval.*--metadata '\{\"rbridge_humaneval_tests\": FILE\}'"
+    ):
+        checks_of([item("HumanEval/0")])

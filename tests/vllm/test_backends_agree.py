@@ -1,0 +1,163 @@
+"""One checkpoint, 60 real traces, three ways to run it: transformers, vLLM, and a vLLM server give the same scores."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, processors
+from transformers import PreTrainedTokenizerFast
+
+from rbridge_metrics import TokenScores
+
+from ..tasks.support import tiny_model
+from .vllm_server import SETTINGS, VLLM, needs_vllm, served
+
+BIN = Path(sys.executable).parent
+DATA = Path(__file__).parents[3] / "shared" / "data"
+TRACES = DATA / "traces_text" / "gsm8k_gpt4o_mini_cot.jsonl.gz"
+TOKENIZER = DATA / "tokenizers" / "gpt-neox-20b_tokenizer.json.gz"
+ITEMS, WINDOW = 60, 3072
+
+pytestmark = [
+    pytest.mark.slow,
+    needs_vllm,
+    pytest.mark.skipif(not TRACES.exists(), reason=f"no {TRACES}"),
+]
+
+Run = tuple[dict[str, Any], dict[str, TokenScores], str]
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama with the tokenizer of GPT-NeoX, made to put a token before every text."""
+    folder = tmp_path_factory.mktemp("proxy")
+    tokenizer = Tokenizer.from_str(gzip.decompress(TOKENIZER.read_bytes()).decode())
+    end = "<|endoftext|>"
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{end} $A", special_tokens=[(end, tokenizer.token_to_id(end))]
+    )
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end)
+    made.save_pretrained(folder)
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "max_position_embeddings": WINDOW}
+    tiny_model("llama", len(made), **sizes, initializer_range=0.1).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first traces with the confidences of another model."""
+    folder = tmp_path_factory.mktemp("cache")
+    with gzip.open(TRACES, "rt") as lines:
+        (folder / "traces.jsonl").write_text("".join(line for _, line in zip(range(ITEMS), lines, strict=False)))
+    fields = [
+        argument for pair in ("trace=response", "question=question", "gold=target") for argument in ("--map", pair)
+    ]
+    run(BIN / "rbridge", "traces", "import", folder / "traces.jsonl", "--benchmark", "gsm8k", *fields,
+        "--cache", folder / "cache")  # fmt: skip
+    run(BIN / "rbridge", "traces", "score", "--benchmark", "gsm8k", "--model", checkpoint, "--num-fewshot", "0",
+        "--cache", folder / "cache")  # fmt: skip
+    return folder / "cache"
+
+
+def run(*command: str | Path) -> str:
+    """Run a command, and return what it printed."""
+    result = subprocess.run(
+        [str(part) for part in command], env=os.environ | SETTINGS, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    return result.stderr
+
+
+def lm_eval(program: Path, model: str, arguments: dict[str, Any], cache: Path, out: Path) -> Run:
+    """Metrics, scores by item and log of a run of the stock command."""
+    written = ",".join(f"{key}={value}" for key, value in arguments.items())
+    batch_size = "1" if model == "local-completions" else "auto"
+    log = run(program, "--model", model, "--model_args", written, "--tasks", "rbridge_gsm8k", "--num_fewshot", "5",
+              "--device", "cpu", "--batch_size", batch_size, "--log_samples", "--output_path", out,
+              "--metadata", json.dumps({"rbridge_cache": str(cache)}))  # fmt: skip
+    (results,) = out.rglob("results_*.json")
+    (samples,) = out.rglob("samples_*.jsonl")
+    by_item = {}
+    for line in samples.read_text().splitlines():
+        sample = json.loads(line)
+        by_item[sample["doc"]["item_id"]] = TokenScores.from_json(sample["resps"][0][0])
+    return json.loads(results.read_text())["results"]["rbridge_gsm8k"], by_item, log
+
+
+@pytest.fixture(scope="module")
+def of_transformers(proxy: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """``--model hf``."""
+    arguments = {"pretrained": proxy, "dtype": "float32", "max_length": WINDOW}
+    return lm_eval(BIN / "lm_eval", "hf", arguments, cache, tmp_path_factory.mktemp("hf"))
+
+
+@pytest.fixture(scope="module")
+def of_vllm(proxy: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """``--model vllm``, in vLLM's own virtual environment."""
+    arguments = {"pretrained": proxy, "dtype": "float32", "enforce_eager": True, "max_model_len": WINDOW}
+    arguments |= {"gpu_memory_utilization": 0.3}
+    return lm_eval(Path(VLLM).parent / "lm_eval", "vllm", arguments, cache, tmp_path_factory.mktemp("vllm"))
+
+
+@pytest.fixture(scope="module")
+def server(proxy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The server that two tests ask."""
+    with served(proxy, tmp_path_factory.mktemp("server") / "log", "--max-model-len", str(WINDOW)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def of_server(proxy: Path, server: str, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """``--model local-completions``."""
+    arguments = {
+        "model": "tiny", "base_url": f"{server}/completions", "tokenizer": proxy, "tokenizer_backend": "huggingface",
+        "num_concurrent": 4, "add_bos_token": True, "max_length": WINDOW,
+    }  # fmt: skip
+    return lm_eval(BIN / "lm_eval", "local-completions", arguments, cache, tmp_path_factory.mktemp("api"))
+
+
+@pytest.mark.parametrize("other", ["of_vllm", "of_server"])
+def test_metrics_agree_to_five_places(other: str, of_transformers: Run, request: pytest.FixtureRequest) -> None:
+    """rbridge_nll and the rest, over 60 traces with 5 worked examples each."""
+    expected, found = of_transformers[0], request.getfixturevalue(other)[0]
+    for metric in ("rbridge_nll", "rbridge_bits_per_byte", "trace_nll", "trace_bits_per_byte"):
+        print(f"{metric}: {expected[f'{metric},none']:.9f} hf, {found[f'{metric},none']:.9f} {other}")
+        assert found[f"{metric},none"] == pytest.approx(expected[f"{metric},none"], abs=1e-5)
+
+
+@pytest.mark.parametrize("other", ["of_vllm", "of_server"])
+def test_every_token_agrees(other: str, of_transformers: Run, request: pytest.FixtureRequest) -> None:
+    """The same tokens of the same letters, log-probabilities and ranks; entropies only from transformers."""
+    expected, found = of_transformers[1], request.getfixturevalue(other)[1]
+    assert len(expected) == ITEMS
+    tokens = different_ranks = 0
+    for item, score in expected.items():
+        for name in ("token_id", "token_start", "token_end"):
+            np.testing.assert_array_equal(getattr(found[item], name), getattr(score, name))
+        np.testing.assert_allclose(found[item].logprob, score.logprob, atol=1e-4)
+        np.testing.assert_allclose(found[item].max_logprob, score.max_logprob, atol=1e-4)
+        assert found[item].rank is not None
+        assert score.rank is not None
+        different_ranks += int((np.abs(found[item].rank - score.rank) > 1).sum())
+        tokens += score.rank.size
+        assert found[item].entropy is None
+        assert found[item].vocab_size >= score.vocab_size - 1
+    assert different_ranks <= tokens / 1000  # two logits that differ by rounding change places
+    assert np.isfinite(request.getfixturevalue(other)[0]["rbridge_nll,none"])
+
+
+def test_the_log_says_what_is_off_and_absent(of_vllm: Run, of_server: Run) -> None:
+    """One line each."""
+    assert of_vllm[2].count("the prefix cache is not read for scoring") == 1
+    assert of_vllm[2].count("no entropy") == 1
+    assert of_server[2].count("give no distributions: no entropy") == 1
+    assert of_server[2].count("hold what must hold") == 1
