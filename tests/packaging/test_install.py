@@ -139,7 +139,7 @@ def test_a_broken_hook_never_breaks_the_start_of_python(spare: Path, tmp_path: P
 
 def test_a_plugin_that_cannot_load_is_one_line_and_lm_eval_goes_on(spare: Path, tmp_path: Path) -> None:
     """If lm-eval moves what we hold on to, its users see one line, not a traceback."""
-    (spare / "rbridge_tasks" / "harness.py").write_text("raise ImportError('lm_eval has moved')")
+    (spare / "rbridge_tasks" / "harness" / "task_folder.py").write_text("raise ImportError('lm_eval has moved')")
     python = spare.parents[2] / "bin" / "python"
     result = run(python, "-c", FINDS_TASKS, cwd=tmp_path)
     assert result.stdout.strip() == "False"
