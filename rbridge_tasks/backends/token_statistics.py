@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +18,10 @@ LOGPROB, RANK, ENTROPY, MAX_LOGPROB = range(4)
 
 #: Logits kept at a time where all of a row are made at once.
 _CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}
-#: Rows and columns of logits made at a time on a CPU, where a block that stays in the cache can be read many times.
-_BLOCK_ROWS, _BLOCK_COLUMNS = 512, 2048
+#: Rows and columns of logits that a thread makes at a time on a CPU: a block in the cache can be read many times.
+_BLOCK_ROWS, _BLOCK_COLUMNS = 256, 1024
+#: Fewer rows are not worth a thread of their own.
+_FEWEST_ROWS = 64
 #: A narrower matrix product may sum in another order.
 _FEWEST_COLUMNS = 64
 
@@ -73,20 +76,49 @@ def token_statistics(hidden: torch.Tensor, targets: torch.Tensor, head: Head | L
         float64, shape (tokens, 4): log-probability, rank, entropy and maximum log-probability in natural units. Rank 1
         is the most probable token; a token of equal logit and lower id comes first. NaN where a logit is NaN.
     """
-    result = torch.empty(hidden.shape[0], 4, dtype=torch.float64, device=hidden.device)
+    if isinstance(head, LinearHead) and hidden.device.type == "cpu":
+        return _in_threads(hidden, targets, head)
     rows = hidden.shape[0]
-    in_blocks = isinstance(head, LinearHead) and hidden.device.type == "cpu"
-    done, step = 0, _BLOCK_ROWS if in_blocks else 16
+    result = torch.empty(rows, 4, dtype=torch.float64, device=hidden.device)
+    done, step = 0, 16
     while done < rows:
         chunk = slice(done, done + step)
         done += step
-        if isinstance(head, LinearHead) and in_blocks:
-            result[chunk] = _from_linear_head(hidden[chunk], targets[chunk], head)
-            continue
         logits = head(hidden[chunk]).float()
         step = max(1, _CHUNK_BYTES.get(hidden.device.type, 256 << 20) // (4 * logits.shape[-1]))
         result[chunk] = _from_logits(logits, targets[chunk].to(logits.device)).to(result.device)
     return result
+
+
+def _in_threads(hidden: torch.Tensor, targets: torch.Tensor, head: LinearHead) -> torch.Tensor:
+    """``token_statistics`` with rows dealt to as many threads as torch has, each of which works by itself.
+
+    Threads that share every small step wait for each other at its end, and for other programs on the machine.
+    """
+    rows, threads = hidden.shape[0], torch.get_num_threads()
+    used = min(threads, -(-rows // _FEWEST_ROWS))
+    if not used:
+        return torch.empty(0, 4, dtype=torch.float64)
+    parts = used * -(-rows // (_BLOCK_ROWS * used))
+
+    def part(rows_of_part: torch.Tensor, targets_of_part: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return _from_linear_head(rows_of_part, targets_of_part, head)
+
+    dealt = hidden.tensor_split(parts), targets.tensor_split(parts)
+    if used == 1:
+        return torch.cat([part(*one) for one in zip(*dealt, strict=True)])
+    try:
+        with ThreadPoolExecutor(used, initializer=_work_alone) as workers:
+            return torch.cat(list(workers.map(part, *dealt)))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _work_alone() -> None:
+    """Have the thread that calls this use no other."""
+    torch.get_num_threads()  # makes what torch sets for a new thread on its first use be set now
+    torch.set_num_threads(1)
 
 
 def _from_linear_head(hidden: torch.Tensor, targets: torch.Tensor, head: LinearHead) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -140,8 +141,48 @@ def test_nothing_to_score_gives_no_rows(head: Callable[[torch.Tensor], torch.Ten
     assert token_statistics(torch.zeros(0, 5), torch.zeros(0, dtype=torch.long), head).shape == (0, 4)
 
 
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Threads that torch has while a test runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_leaves_the_threads_of_torch_as_they_were(threads: int) -> None:
+    """Rows are dealt to threads that work alone; the caller, and threads that start later, have as many as before."""
+    weight = torch.randn(3000, 8)
+    seen: list[int] = []
+
+    def look(logits: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return logits
+
+    token_statistics(torch.randn(500, 8), torch.zeros(500, dtype=torch.long), LinearHead(weight, None, look))
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == threads
+    later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert seen[-1] == threads
+
+
+def test_an_error_in_a_thread_reaches_the_caller(threads: int) -> None:
+    """And torch has its threads back then, too."""
+
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        raise MemoryError("no more")
+
+    head = LinearHead(torch.randn(3000, 8), None, fail)
+    with pytest.raises(MemoryError, match="no more"):
+        token_statistics(torch.randn(500, 8), torch.zeros(500, dtype=torch.long), head)
+    assert torch.get_num_threads() == threads
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.usefixtures("threads")
 def test_projection_in_parts_equals_the_definition(dtype: torch.dtype, *, bias: bool) -> None:
     """Over more rows and ids than a block holds, with a bias, a scale behind it, ties, -inf, and a NaN."""
     torch.manual_seed(0)
@@ -174,6 +215,7 @@ def test_projection_in_parts_equals_the_definition(dtype: torch.dtype, *, bias: 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rows", [3, 600])
+@pytest.mark.usefixtures("threads")
 def test_a_token_ranks_just_behind_its_twin_of_lower_id(dtype: torch.dtype, rows: int) -> None:
     """Every token has another with the same weights, in another block: of the two the lower id comes first, exactly."""
     torch.manual_seed(0)
