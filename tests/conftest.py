@@ -7,10 +7,13 @@ import os
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tensors as small as these a second thread costs more than it saves
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from .warm_commands import WarmCommands
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -34,3 +37,11 @@ def checkpoint(tokenizers: dict[str, Any], tmp_path_factory: pytest.TempPathFact
     tiny_model("llama", len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm_commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of the real ``lm_eval`` and ``rbridge`` commands without the seconds that importing torch takes."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RBRIDGE")}
+    with WarmCommands(tmp_path_factory.mktemp("warm"), environment) as warm:
+        yield warm.bin

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from rbridge_traces import Trace, few_shot_examples, import_traces
 from tiny_llama import corpus, random_llama, train, train_tokenizer
 
 from ..metrics import reference
-
-BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +104,7 @@ def test_sums_equal_stock_lm_eval(real_tokenizer: Any, traces: list[Trace]) -> N
 
 
 @pytest.mark.slow
-def test_the_whole_chain_on_real_traces(data: Path, tmp_path: Path) -> None:
+def test_the_whole_chain_on_real_traces(data: Path, warm_commands: Path, tmp_path: Path) -> None:
     """Import, confidences from a trained checkpoint, and lm_eval on a smaller one: it scores better than untrained."""
     texts = corpus(megabytes=2)
     tokenizer = train_tokenizer(texts, 2048)
@@ -124,7 +121,12 @@ def test_the_whole_chain_on_real_traces(data: Path, tmp_path: Path) -> None:
 
     def run(name: str, *arguments: str) -> None:
         result = subprocess.run(
-            [str(BIN / name), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            [str(warm_commands / name), *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert result.returncode == 0, result.stderr
 

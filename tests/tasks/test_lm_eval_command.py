@@ -7,7 +7,7 @@ import json
 import math
 import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,33 @@ from rbridge_traces import BENCHMARKS, TraceCache
 
 pytestmark = pytest.mark.slow
 
-BIN = Path(sys.executable).parent
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def command(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run an installed command with a user cache of its own."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("RBRIDGE")}
-    env |= {"XDG_CACHE_HOME": str(cwd / "user-cache"), "COLUMNS": "200"}
-    return subprocess.run(
-        [str(BIN / name), *arguments], cwd=cwd, env=env | environment, capture_output=True, text=True, check=False
-    )
+@pytest.fixture(scope="module")
+def command(warm_commands: Path) -> Run:
+    """Runs an installed command with a user cache of its own."""
+
+    def run(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {key: value for key, value in os.environ.items() if not key.startswith("RBRIDGE")}
+        env |= {"XDG_CACHE_HOME": str(cwd / "user-cache"), "COLUMNS": "200"}
+        words = [str(warm_commands / name), *arguments]
+        return subprocess.run(words, cwd=cwd, env=env | environment, capture_output=True, text=True, check=False)
+
+    return run
 
 
-def lm_eval(
-    checkpoint: Path, tasks: str, *arguments: str, cwd: Path, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    options = ["--model", "hf", "--model_args", f"pretrained={checkpoint}", "--batch_size", "4", "--tasks", tasks]
-    return command("lm_eval", *options, *arguments, cwd=cwd, **environment)
+@pytest.fixture(scope="module")
+def lm_eval(command: Run) -> Run:
+    """Runs ``lm_eval`` on a checkpoint."""
+
+    def run(
+        checkpoint: Path, tasks: str, *arguments: str, cwd: Path, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        options = ["--model", "hf", "--model_args", f"pretrained={checkpoint}", "--batch_size", "4", "--tasks", tasks]
+        return command("lm_eval", *options, *arguments, cwd=cwd, **environment)
+
+    return run
 
 
 def results_of(folder: Path) -> dict[str, Any]:
@@ -62,7 +72,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cache(checkpoint: Path, home: Path) -> Path:
+def cache(checkpoint: Path, command: Run, home: Path) -> Path:
     """The sample with the confidences of a tiny model, as ``rbridge traces score`` writes it."""
     folder = home / "cache"
     options = ["--benchmark", "all", "--from", "sample", "--cache", str(folder), "--num-fewshot", "1"]
@@ -72,7 +82,7 @@ def cache(checkpoint: Path, home: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def group_run(checkpoint: Path, cache: Path, home: Path) -> tuple[str, Path]:
+def group_run(checkpoint: Path, lm_eval: Run, cache: Path, home: Path) -> tuple[str, Path]:
     """Standard output and output folder of one run of the whole group."""
     out = home / "group"
     result = lm_eval(
@@ -182,7 +192,7 @@ def test_samples_hold_the_arrays_once_and_compactly(group_run: tuple[str, Path])
 
 @pytest.mark.parametrize("shots", [0, 3])
 def test_num_fewshot_sets_the_number_of_worked_examples(
-    checkpoint: Path, home: Path, tmp_path: Path, shots: int
+    checkpoint: Path, lm_eval: Run, home: Path, tmp_path: Path, shots: int
 ) -> None:
     """--num_fewshot N puts N worked examples before the question, 0 included."""
     options = ["--metadata", '{"rbridge_weights": "none", "rbridge_cache": "sample"}', "--limit", "2"]
@@ -201,7 +211,7 @@ def test_num_fewshot_sets_the_number_of_worked_examples(
 
 
 def test_weights_over_the_test_set_and_from_spans(
-    checkpoint: Path, cache: Path, home: Path, tmp_path: Path, group_run: tuple[str, Path]
+    checkpoint: Path, lm_eval: Run, cache: Path, home: Path, tmp_path: Path, group_run: tuple[str, Path]
 ) -> None:
     """The other weightings are an option away, and equal what the samples of the first run say they should be."""
     samples = samples_of(group_run[1], "rbridge_csqa")
@@ -238,7 +248,7 @@ def graded(cache: Path, home: Path) -> Path:
 
 
 def test_only_correct_traces_are_scored_where_asked_for(
-    checkpoint: Path, graded: Path, home: Path, tmp_path: Path
+    checkpoint: Path, lm_eval: Run, graded: Path, home: Path, tmp_path: Path
 ) -> None:
     """The option filters before any model runs, says so in the results, and the scores are those of the rest."""
     options = {"rbridge_cache": str(graded), "rbridge_only_correct": True}
@@ -259,7 +269,7 @@ def test_only_correct_traces_are_scored_where_asked_for(
 
 
 def test_the_span_metric_is_absent_where_a_trace_has_no_spans(
-    checkpoint: Path, graded: Path, home: Path, tmp_path: Path
+    checkpoint: Path, lm_eval: Run, graded: Path, home: Path, tmp_path: Path
 ) -> None:
     """No mean over a part of the traces: the row is missing for that benchmark, and stays for the other."""
     result = lm_eval(
@@ -283,7 +293,9 @@ def the_error(result: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def test_traces_without_confidences_are_one_line_with_the_remedy(checkpoint: Path, home: Path, tmp_path: Path) -> None:
+def test_traces_without_confidences_are_one_line_with_the_remedy(
+    checkpoint: Path, lm_eval: Run, home: Path, tmp_path: Path
+) -> None:
     """The sample as shipped has no confidences: rBridge NLL says so and how to get them, and writes no results."""
     result = lm_eval(checkpoint, "rbridge_gsm8k", "--output_path", str(tmp_path), cwd=home)
     assert "no token confidences" in the_error(result)
@@ -292,7 +304,9 @@ def test_traces_without_confidences_are_one_line_with_the_remedy(checkpoint: Pat
 
 
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing"])
-def test_a_damaged_cache_is_one_line(checkpoint: Path, cache: Path, home: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_cache_is_one_line(
+    checkpoint: Path, lm_eval: Run, cache: Path, home: Path, tmp_path: Path, damage: str
+) -> None:
     """A file that is not as it was written stops the run before a number comes out."""
     copy = tmp_path / "cache"
     folder = copy / "gsm8k" / "sample"
@@ -308,7 +322,9 @@ def test_a_damaged_cache_is_one_line(checkpoint: Path, cache: Path, home: Path, 
     assert "gsm8k" in the_error(result)
 
 
-def test_nan_logits_are_one_line_and_no_number(checkpoint: Path, cache: Path, home: Path, tmp_path: Path) -> None:
+def test_nan_logits_are_one_line_and_no_number(
+    checkpoint: Path, lm_eval: Run, cache: Path, home: Path, tmp_path: Path
+) -> None:
     """A checkpoint with NaN weights never gives a score."""
     broken = tmp_path / "broken"
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
@@ -334,12 +350,16 @@ def test_nan_logits_are_one_line_and_no_number(checkpoint: Path, cache: Path, ho
         (["--metadata", '{"rbridge_weights": "none"}', "--num_fewshot", "9"], "--num_fewshot 9"),
     ],
 )
-def test_wrong_options_are_one_line(checkpoint: Path, home: Path, arguments: list[str], named: str) -> None:
+def test_wrong_options_are_one_line(
+    checkpoint: Path, lm_eval: Run, home: Path, arguments: list[str], named: str
+) -> None:
     """A typing error is named, not ignored."""
     assert named in the_error(lm_eval(checkpoint, "rbridge_gsm8k", *arguments, cwd=home))
 
 
-def test_predict_only_and_unrelated_flags_still_work(checkpoint: Path, cache: Path, home: Path, tmp_path: Path) -> None:
+def test_predict_only_and_unrelated_flags_still_work(
+    checkpoint: Path, lm_eval: Run, cache: Path, home: Path, tmp_path: Path
+) -> None:
     """--predict_only writes the token scores and no metrics; --cache_requests and --write_out do no harm."""
     result = lm_eval(
         checkpoint, "rbridge_gsm8k", "--predict_only", "--cache_requests", "true", "--write_out", "--limit", "2",

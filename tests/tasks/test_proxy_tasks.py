@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,6 @@ from rbridge_traces import BENCHMARKS
 
 from .made_scores import as_json
 from .made_traces import VOCABULARY, made_scores
-
-BIN = Path(sys.executable).parent
 
 
 def load(*names: str, **options: object) -> dict[str, Any]:
@@ -177,12 +174,12 @@ def agrees(out: Path, reported: dict[str, Any], *arguments: str | Path) -> None:
 
 
 @pytest.mark.slow
-def test_lm_eval_reports_what_rbridge_proxies_computes(checkpoint: Path, tmp_path: Path) -> None:
+def test_lm_eval_reports_what_rbridge_proxies_computes(checkpoint: Path, warm_commands: Path, tmp_path: Path) -> None:
     """The real command on both groups of a benchmark and one of another: each trace is scored once, five proxies come
     with errors, and all 80 agree with them from the samples files."""
     metadata = json.dumps({"rbridge_cache": "sample", "rbridge_weights": "spans"})
     done = subprocess.run(
-        [BIN / "lm_eval", "--model", "hf", "--model_args", f"pretrained={checkpoint}", "--num_fewshot", "0",
+        [warm_commands / "lm_eval", "--model", "hf", "--model_args", f"pretrained={checkpoint}", "--num_fewshot", "0",
          "--tasks", "rbridge_csqa,rbridge_proxies_csqa,rbridge_proxies_gsm8k", "--batch_size", "4", "--limit", "4",
          "--metadata", metadata, "--output_path", tmp_path / "out", "--log_samples"],
         cwd=tmp_path, env=os.environ | {"COLUMNS": "200"}, capture_output=True, text=True, check=False,

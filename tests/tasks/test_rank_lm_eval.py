@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,9 @@ from .support import tiny_model
 
 pytestmark = pytest.mark.slow
 
-LM_EVAL = Path(sys.executable).parent / "lm_eval"
-
 
 @pytest.fixture(scope="module")
-def evaluated(tokenizers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evaluated(tokenizers: dict[str, Any], warm_commands: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results and samples of two candidates of one size that give different scores."""
     home = tmp_path_factory.mktemp("ranked")
     tokenizer = tokenizers["bos"]
@@ -41,7 +38,7 @@ def evaluated(tokenizers: dict[str, Any], tmp_path_factory: pytest.TempPathFacto
         ]
         options += ["--num_fewshot", "1", "--metadata", '{"rbridge_weights": "spans"}', "--log_samples"]
         done = subprocess.run(
-            [str(LM_EVAL), *options, "--output_path", str(home / "out" / run)],
+            [str(warm_commands / "lm_eval"), *options, "--output_path", str(home / "out" / run)],
             cwd=home, env=env, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -62,3 +59,21 @@ def test_samples_of_lm_eval_give_paired_intervals(evaluated: Path, metric: str) 
         assert ours["value"] == theirs["value"]
         (low, high), (lower, higher) = ours["value_interval"], theirs["value_interval"]
         assert high - low == pytest.approx(higher - lower, rel=0.25)  # ten items: the bootstrap is a little narrower
+
+
+def test_the_report_shows_what_lm_eval_wrote(evaluated: Path) -> None:
+    """Scores exact, paired intervals of the two runs, and every token of every trace with its numbers."""
+    from rbridge_tasks.reporting.coloured_tokens import weighted_traces
+    from rbridge_tasks.scores.table import read_scores
+    from rbridge_tasks.scores.trace_samples import evaluations
+
+    table, page = evaluated / "reported.parquet", evaluated / "report.html"
+    invoke("collect", evaluated / "out", "-o", table, "--include-sample")
+    invoke("report", table, "-o", page, "--samples", evaluated / "out", "--traces", 50)
+    text = page.read_text()
+    for value in read_scores(table)["value"]:
+        assert f'<data value="{value!r}">' in text
+    assert "items resampled, the same draw for all candidates" in text
+    assert "weights are 1 inside marked key steps" in text
+    shown = weighted_traces(evaluations([evaluated / "out"])[1])[0]
+    assert text.count("weight\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}NLL") == sum(one.nll.size for one in shown)
