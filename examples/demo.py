@@ -1,10 +1,16 @@
-"""The main job on what ships, offline: train tiny checkpoints and score them with lm_eval --tasks rbridge.
+"""The main job on what ships, offline: from three candidate corpora to a page that says which of them to train on.
 
     python examples/demo.py --out demo_out
 
-This is a demonstration. The checkpoints are a few hundred thousand parameters, trained for a minute on Python's own
-documentation; one of them stands in for the frontier model; the traces are the samples that ship with the package.
-The one thing it shows is that everything works, and that rBridge NLL falls as a model learns.
+Three corpora are made from text that every Python installation carries. On each, a small proxy and a larger target are
+trained; ``rbridge sweep`` scores every checkpoint with lm-eval, ``rbridge fit`` predicts the target from the proxy,
+``rbridge rank`` orders the corpora by the proxy alone and looks whether the target agrees, and ``rbridge report`` puts
+all of it on one page.
+
+This is a demonstration. The models have less than a million parameters and see a minute of training; one of them stands
+in for the frontier model; the traces are the samples that ship with the package; and since such models answer no
+question, what is predicted of the target is how many tokens of a trace are among the five it finds most probable. What
+it shows is that everything works, and how it looks.
 """
 
 from __future__ import annotations
@@ -15,122 +21,158 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 import transformers
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from tiny_llama import Checkpoint, corpus, random_llama, train, train_tokenizer
+from tiny_llama import CANDIDATES, candidate_corpora, random_llama, train, train_tokenizer
 
 FEWSHOT = 1  # so that a prompt fits into the window that the tiny models are trained on
-WINDOW = 1024
-BATCH = 2
-BENCHMARKS = ("math500", "mmlu_pro_stem", "gsm8k", "arc_challenge", "csqa", "humaneval")
+WINDOW, BATCH = 1024, 2
+VOCABULARY = 4096
+#: Width and layers by role; each role's folder is named by its size, which tells proxy from target in the table.
+SHAPES = {"proxy": (48, 2), "target": (96, 3), "frontier": (128, 4)}
+#: Shares of the training after which a checkpoint is kept.
+KEPT = (0.15, 0.3, 0.5, 0.7, 1.0)
+TARGET_METRIC = "top5_accuracy_by_frequency"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for checkpoints and results")
-    parser.add_argument("--proxy-steps", type=int, default=200, help="training steps of the proxy model")
-    parser.add_argument("--frontier-steps", type=int, default=200, help="training steps of the stand-in frontier model")
+    parser.add_argument("--steps", type=int, default=120, help="training steps of each model")
     args = parser.parse_args()
-    console = Console()
-    began = time.monotonic()
+    args.out.mkdir(parents=True, exist_ok=True)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    console.rule("rBridge demonstration")
-    console.print(
-        "Tiny models trained here on Python's own documentation, scored on sample traces. "
-        "A demonstration that everything works, not a result.\n"
-    )
-    proxies, frontier = train_models(args.out, args.proxy_steps, args.frontier_steps, console)
-    cache = args.out / "cache"
-    console.print("\nGiving the sample traces the confidences of the stand-in frontier model ...")
-    rbridge = [sys.executable, "-m", "rbridge_tasks"]
-    score = ["traces", "score", "--benchmark", "all", "--from", "sample", "--model", str(frontier.path)]
-    run([*rbridge, *score, "--num-fewshot", str(FEWSHOT), "--cache", str(cache), "--replace"], args.out / "score.log")
-    results = []
-    for checkpoint in proxies:
-        console.print(f"lm_eval --tasks rbridge on {checkpoint.path.name} ...")
-        results.append(evaluate(checkpoint, cache, args.out))
-    console.print()
-    console.print(score_table(proxies, results))
-    first, last = (result["groups"]["rbridge"]["rbridge_nll,none"] for result in (results[0], results[-1]))
-    console.print(
-        f"Mean rBridge NLL over the six sample benchmarks: {first:.3f} before training, {last:.3f} after. "
-        f"Lower is better.\nDemonstration only: sample traces, {FEWSHOT}-shot, a stand-in for the frontier model. "
-        f"Took {time.monotonic() - began:.0f} s.\nCheckpoints, cache and lm-eval's results are in {args.out}/."
-    )
-    if not last < first:
-        sys.exit("rbridge: error: the scores did not fall over training; something is wrong with this installation")
+    Demonstration(args.out, args.steps, Console(highlight=False)).run()
 
 
-def train_models(
-    out: Path, proxy_steps: int, frontier_steps: int, console: Console
-) -> tuple[list[Checkpoint], Checkpoint]:
-    """Train a proxy, keeping checkpoints along the way, and a larger model that stands in for the frontier model."""
-    texts = corpus(megabytes=6)
-    tokenizer = train_tokenizer(texts, vocab_size=4096)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("loss {task.fields[loss]:.2f}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-
-        def run_training(name: str, steps: int, save_at: list[int], hidden_size: int, layers: int) -> list[Checkpoint]:
-            task = progress.add_task(f"Training the {name}", total=steps, loss=float("nan"))
-            model = random_llama(len(tokenizer), hidden_size=hidden_size, layers=layers, heads=4, window=2048)
-            return train(
-                model, tokenizer, texts, out / name, steps=steps, save_at=save_at, batch=BATCH, window=WINDOW,
-                on_step=lambda loss: progress.update(task, advance=1, loss=loss),
-            )  # fmt: skip
-
-        saves = sorted({0, proxy_steps // 8, proxy_steps // 3, proxy_steps})
-        proxies = run_training("proxy", proxy_steps, saves, 96, 3)
-        frontier = run_training("frontier", frontier_steps, [frontier_steps], 128, 4)
-    return proxies, frontier[-1]
+def folder_name(corpus: str, params: int) -> str:
+    """Of a run."""
+    return f"{corpus}-{params / 1e6:.2f}M"
 
 
-def evaluate(checkpoint: Checkpoint, cache: Path, out: Path) -> dict[str, Any]:
-    """Run the lm_eval command on one checkpoint, and read the results file that it writes."""
-    folder = out / "results" / checkpoint.path.name
-    command = [
-        sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", f"pretrained={checkpoint.path}",
-        "--tasks", "rbridge", "--num_fewshot", str(FEWSHOT), "--batch_size", "auto",
-        "--metadata", json.dumps({"rbridge_cache": str(cache)}), "--output_path", str(folder),
-    ]  # fmt: skip
-    before = set(folder.rglob("results_*.json"))
-    run(command, out / f"{checkpoint.path.name}.log")
-    (written,) = set(folder.rglob("results_*.json")) - before
-    result: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
-    return result
+@dataclass(frozen=True)
+class Demonstration:
+    """All of it, in one folder.
 
+    Attributes:
+        out: folder for checkpoints, scores and the page.
+        steps: training steps of each model.
+        console: where to say what happens.
+    """
 
-def run(command: list[str], log: Path) -> None:
-    """Run a command with its output in a log file; show the end of it if the command fails."""
-    with log.open("w", encoding="utf-8") as output:
-        status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
-    if status:
-        tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-15:])
-        sys.exit(f"{tail}\nrbridge: error: `{' '.join(command[:4])} ...` ended with code {status}; see {log}")
+    out: Path
+    steps: int
+    console: Console
 
+    def run(self) -> None:
+        """Train, score, fit, rank, and write the page."""
+        began = time.monotonic()
+        self.console.rule("rBridge demonstration")
+        self.console.print(
+            "Tiny models, trained here on text that Python ships and scored on sample traces. "
+            "A demonstration that everything works, not a result.\n"
+        )
+        sizes = self.train_models()
+        proxy, target = (f"{sizes[role] / 1e3:.0f}K" for role in ("proxy", "target"))
+        scores, page = str(self.out / "sweep" / "scores.parquet"), str(self.out / "report.html")
+        self.score(scores)
+        tokens = f"{self.steps * BATCH * WINDOW // 1000}K"
+        targets = ["--target", scores, "--target-metric", TARGET_METRIC, "--target-at", f"{target}:{tokens}"]
+        fit = str(self.out / "fit.json")
+        self.rbridge(
+            "fit", scores, "--proxy-metric", "rbridge_nll", "--target-metric", TARGET_METRIC, "--proxy", proxy,
+            "--target", target, "-o", fit, says="Predicting the targets from the proxies", show=True,
+        )  # fmt: skip
+        self.rbridge(
+            "rank", scores, "--at", f"{proxy}:{tokens}", *targets, says="Ranking the corpora by the proxies",
+            show=True,
+        )  # fmt: skip
+        samples = [word for shard in self.two_shards(sizes["proxy"]) for word in ("--samples", str(shard))]
+        title = ["--title", "rBridge demonstration"]
+        self.rbridge("report", scores, fit, "-o", page, *targets, *title, *samples, says="Writing the page")
+        self.console.print(
+            f"\nDemonstration only: sample traces, {FEWSHOT}-shot, a stand-in for the frontier model, the target's\n"
+            f"share of right tokens in place of its accuracy. Took {time.monotonic() - began:.0f} s.\n"
+            f"Open [bold]{page}[/bold] in a browser. The score table is {scores}."
+        )
 
-def score_table(proxies: list[Checkpoint], results: list[dict[str, Any]]) -> Table:
-    """rBridge NLL by benchmark and checkpoint."""
-    table = Table("rbridge_nll (sample)", title="Scores along the training (lower is better)")
-    for checkpoint in proxies:
-        table.add_column(f"{checkpoint.tokens / 1000:.0f}K tokens", justify="right")
-    for name in (*(f"rbridge_{benchmark}" for benchmark in BENCHMARKS), "rbridge"):
-        values = [result["results"][name]["rbridge_nll,none"] for result in results]
-        table.add_row(name if name != "rbridge" else "mean", *(f"{value:.3f}" for value in values))
-    return table
+    def train_models(self) -> dict[str, int]:
+        """Train a proxy and a target on each corpus, and the stand-in for the frontier model on all of it, for longer.
+
+        Returns:
+            Parameters of each role. Folders are named by them too: ``runs/prose-0.26M/step120-tokens245K``.
+        """
+        corpora = candidate_corpora(megabytes=2)
+        everything = [text for texts in corpora.values() for text in texts]
+        tokenizer = train_tokenizer(everything, VOCABULARY)
+        sizes = {}
+        loss = TextColumn("loss {task.fields[loss]:.2f}")
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), loss, TimeRemainingColumn(), console=self.console
+        ) as bars:
+            for role, (width, layers) in SHAPES.items():
+                stand_in = role == "frontier"
+                runs, kept = (self.out / role, [2 * self.steps]) if stand_in else (self.out / "runs", self.kept)
+                for name, texts in [("everything", everything)] if stand_in else corpora.items():
+                    model = random_llama(len(tokenizer), hidden_size=width, layers=layers, heads=4, window=2 * WINDOW)
+                    sizes[role] = model.num_parameters()
+                    bar = bars.add_task(f"Training the {role} on {name}", total=kept[-1], loss=float("nan"))
+                    train(
+                        model, tokenizer, texts, runs / folder_name(name, sizes[role]), steps=kept[-1], save_at=kept,
+                        batch=BATCH, window=WINDOW,
+                        on_step=lambda loss, bar=bar: bars.update(bar, advance=1, loss=loss),
+                    )  # fmt: skip
+        return sizes
+
+    @property
+    def kept(self) -> list[int]:
+        """Steps at which a checkpoint is kept."""
+        return sorted({max(1, round(share * self.steps)) for share in KEPT})
+
+    def score(self, scores: str) -> None:
+        """Give the sample the confidences of the stand-in, and score all checkpoints on it."""
+        (frontier,) = (self.out / "frontier").glob("*/step*")
+        cache = str(self.out / "cache")
+        self.rbridge(
+            "traces", "score", "--benchmark", "all", "--from", "sample", "--model", str(frontier), "--num-fewshot",
+            str(FEWSHOT), "--cache", cache, "--replace", says="Confidences of the stand-in for the frontier model",
+        )  # fmt: skip
+        self.rbridge(
+            "sweep", *map(str, sorted((self.out / "runs").iterdir())), "-o", str(Path(scores).parent), "--tasks",
+            "rbridge,rbridge_proxies", "--num-fewshot", str(FEWSHOT), "--include-sample",
+            "--metadata", json.dumps({"rbridge_cache": cache}),
+            says="Scoring all checkpoints with lm-eval, each loaded once",
+        )  # fmt: skip
+
+    def two_shards(self, params: int) -> list[Path]:
+        """Folders with the samples of the first and of the last checkpoint of a proxy."""
+        ends = (f"*{folder_name(CANDIDATES[0], params)}__step{step}-*" for step in (self.kept[0], self.kept[-1]))
+        return [shard for end in ends for shard in (self.out / "sweep" / "shards").glob(end)]
+
+    def rbridge(self, *arguments: str, says: str, show: bool = False) -> None:
+        """Run ``rbridge``, its output in a log file; show that on request, and its end if the command fails."""
+        self.console.print(f"{says}: [bold]rbridge {arguments[0]}[/bold] ...")
+        log = self.out / f"{arguments[0]}.log"
+        environment = os.environ | {"COLUMNS": str(min(self.console.width, 140))}
+        with log.open("w", encoding="utf-8") as output:
+            command = [sys.executable, "-m", "rbridge_tasks", *arguments]
+            status = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        text = log.read_text(encoding="utf-8")
+        if status:
+            tail = "\n".join(text.splitlines()[-15:])
+            sys.exit(
+                f"{tail}\nrbridge: error: `rbridge {arguments[0]}` ended with code {status}; all of it is in {log}"
+            )
+        if show:
+            self.console.print(text, markup=False)
 
 
 if __name__ == "__main__":

@@ -20,16 +20,35 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 END = "<|endoftext|>"
+CANDIDATES = ("prose", "code", "shuffled")
+
+
+def candidate_corpora(megabytes: float) -> dict[str, list[str]]:
+    """Three corpora to choose between, documents by name: prose; code; and the prose with its words in any order."""
+    prose, order = _prose(), random.Random(0)
+    shuffled = [" ".join(order.sample(words, len(words))) for words in map(str.split, prose)]
+    return dict(zip(CANDIDATES, (prose, _code(megabytes), shuffled), strict=True))
 
 
 def corpus(megabytes: float) -> list[str]:
-    """Documents: the language reference and doc strings as prose, then library source, shuffled, up to a size."""
+    """Documents: the language reference as prose, then library source, shuffled, up to a size."""
+    texts = _prose()
+    texts += _code(megabytes - sum(map(len, texts)) / 1e6)
+    random.Random(0).shuffle(texts)
+    return texts
+
+
+def _prose() -> list[str]:
     from pydoc_data.topics import topics
 
-    texts = list(topics.values())
+    return list(topics.values())
+
+
+def _code(megabytes: float) -> list[str]:
+    texts: list[str] = []
+    size = 0
     sources = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
     sources += sorted(Path(sysconfig.get_path("stdlib")).glob("[a-su-z]*/*.py"))  # leaves out the test suite
-    size = sum(map(len, texts))
     for source in sources:
         if size >= megabytes * 1e6:
             break
@@ -37,7 +56,6 @@ def corpus(megabytes: float) -> list[str]:
         if "site-packages" not in source.parts and text.strip():
             texts.append(text)
             size += len(text)
-    random.Random(0).shuffle(texts)
     return texts
 
 

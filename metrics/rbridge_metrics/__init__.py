@@ -55,6 +55,11 @@ if TYPE_CHECKING:
         accuracy_through_proxy,
         backtest,
     )
+    from rbridge_metrics.forecast_gate import (
+        ForecastChange,
+        detectable_forecast_change,
+        forecast_change,
+    )
     from rbridge_metrics.gate import (
         PairedChange,
         holm,
@@ -164,6 +169,7 @@ __all__ = [
     "FitError",
     "FitWarning",
     "Fold",
+    "ForecastChange",
     "ForecastError",
     "Interval",
     "PairCounts",
@@ -199,10 +205,12 @@ __all__ = [
     "compute_savings",
     "cross_validate",
     "decision_accuracy",
+    "detectable_forecast_change",
     "drawn_counts",
     "drawn_scores",
     "edit_distance",
     "fit_power_law",
+    "forecast_change",
     "frequency_weights",
     "frontier_tokens",
     "gpu_hours",
@@ -289,6 +297,11 @@ _MODULES = {
         "Backtest",
         "accuracy_through_proxy",
         "backtest",
+    ),
+    "forecast_gate": (
+        "ForecastChange",
+        "detectable_forecast_change",
+        "forecast_change",
     ),
     "gate": (
         "PairedChange",

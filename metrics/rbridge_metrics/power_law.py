@@ -10,6 +10,7 @@ which tends to ``log u`` as c goes to 0 and stays well conditioned there. b may 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +20,12 @@ import numpy.typing as npt
 from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.bootstrap import Interval
 from rbridge_metrics.errors import ForecastError
-from rbridge_metrics.predictive import EXPONENTS, predictive_quantiles, training_basis
+from rbridge_metrics.predictive import (
+    EXPONENTS,
+    predictive_probability_below,
+    predictive_quantiles,
+    training_basis,
+)
 
 Loss = Literal["squared", "huber"]
 
@@ -84,6 +90,34 @@ class PowerLaw:
         low, high = np.clip(quantiles, *self.bounds).reshape(2, *times.shape)
         centre = self.predict(times)
         return Interval(np.minimum(low, centre), np.maximum(high, centre))
+
+    def quantiles(self, tokens: float, probabilities: Sequence[float]) -> FloatArray:
+        """Scores that a checkpoint at this time stays below with these probabilities; see ``predictive``.
+
+        Args:
+            tokens: one time.
+            probabilities: in (0, 1).
+
+        Returns:
+            Shape (probabilities,). Not cut at ``bounds``.
+
+        Raises:
+            ForecastError: a time at or below 0.
+        """
+        return predictive_quantiles(
+            self.tokens, self.values, _times([tokens]), probabilities, weights=self.weights, fitted=self.c
+        )[:, 0]
+
+    def probability_below(self, tokens: float, score: float) -> float:
+        """Probability that a checkpoint at this time scores at most ``score``; see ``predictive``.
+
+        Raises:
+            ForecastError: a time at or below 0.
+        """
+        below = predictive_probability_below(
+            self.tokens, self.values, _times([tokens]), np.array([score]), weights=self.weights, fitted=self.c
+        )
+        return float(below[0])
 
 
 def fit_power_law(

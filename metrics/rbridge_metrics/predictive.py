@@ -82,6 +82,37 @@ def predictive_quantiles(
     return np.stack([_quantile(mixture, probability) for probability in probabilities])
 
 
+def predictive_probability_below(
+    tokens: FloatArray,
+    values: FloatArray,
+    times: FloatArray,
+    scores: FloatArray,
+    *,
+    weights: FloatArray,
+    fitted: float,
+) -> FloatArray:
+    """Probability that a checkpoint at each of ``times`` scores at most the score given for it.
+
+    Args:
+        tokens, values, weights, fitted: as in ``predictive_quantiles``, whose inverse this is.
+        times, scores: shape (times,).
+
+    Returns:
+        Shape (times,).
+    """
+    mixture = _predictive(_Run(tokens, values, weights), times, fitted)
+    return _below(mixture, scores)
+
+
+def _below(mixture: _Mixture, scores: FloatArray) -> FloatArray:
+    from scipy.special import stdtr
+
+    scale = np.maximum(mixture.scale, np.finfo(float).tiny)
+    with np.errstate(over="ignore"):  # far outside the spread of a run without noise
+        probability: FloatArray = mixture.weight @ stdtr(mixture.dof, (scores - mixture.centre) / scale)
+    return probability
+
+
 def _predictive(run: _Run, times: FloatArray, fitted: float) -> _Mixture:
     """Generalised least squares for every exponent and correlation, weighted by its marginal likelihood.
 
@@ -143,14 +174,13 @@ def _place(tokens: FloatArray, times: FloatArray) -> FloatArray:
 
 def _quantile(mixture: _Mixture, probability: float) -> FloatArray:
     """Quantile of the mixture at each time, by bisection between the lowest and highest of its components."""
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtrit
 
     own = mixture.centre + stdtrit(mixture.dof, probability) * mixture.scale
     low, high = own.min(axis=0), own.max(axis=0)
-    scale = np.maximum(mixture.scale, np.finfo(float).tiny)
     for _ in range(60):
         middle = (low + high) / 2
-        below = mixture.weight @ stdtr(mixture.dof, (middle - mixture.centre) / scale) < probability
+        below = _below(mixture, middle) < probability
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     quantile: FloatArray = (low + high) / 2
     return quantile

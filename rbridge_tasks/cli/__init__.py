@@ -18,11 +18,14 @@ from rbridge_tasks.cli.fit import fit
 from rbridge_tasks.cli.forecast import forecast
 from rbridge_tasks.cli.frequencies import frequencies
 from rbridge_tasks.cli.gate import gate
+from rbridge_tasks.cli.log import log
 from rbridge_tasks.cli.plan import plan
 from rbridge_tasks.cli.predict import predict
 from rbridge_tasks.cli.proxies import proxies
 from rbridge_tasks.cli.rank import rank
+from rbridge_tasks.cli.report import report
 from rbridge_tasks.cli.select import select
+from rbridge_tasks.cli.sweep import sweep
 from rbridge_tasks.cli.traces import traces
 
 app = typer.Typer(
@@ -32,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(traces, name="traces")
+app.command()(sweep)
 app.command()(collect)
 app.command()(fit)
 app.command()(predict)
@@ -41,6 +45,8 @@ app.command()(compare)
 app.command()(forecast)
 app.command()(plan)
 app.command()(gate)
+app.command()(log)
+app.command()(report)
 app.command()(proxies)
 app.command()(frequencies)
 

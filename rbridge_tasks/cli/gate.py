@@ -1,15 +1,20 @@
-"""``rbridge gate``: fail where a checkpoint is worse than a baseline."""
+"""``rbridge gate``: fail where a checkpoint is worse than a baseline, or than its own run let expect."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rbridge_metrics.errors import RBridgeError
+
+if TYPE_CHECKING:
+    from rbridge_tasks.gating.judgement import Judgement, Settings
+    from rbridge_tasks.scores.directions import Metric
 
 
 class GateUsageError(RBridgeError):
@@ -18,17 +23,35 @@ class GateUsageError(RBridgeError):
 
 def gate(
     current: Annotated[
-        str, typer.Argument(metavar="CURRENT", help="Folder or samples file of lm_eval --log_samples: the checkpoint.")
+        str,
+        typer.Argument(
+            metavar="CURRENT",
+            help="The checkpoint: folder or samples file of lm_eval --log_samples; with --forecast also a score table.",
+        ),
     ],
     baseline: Annotated[
-        str, typer.Argument(metavar="BASELINE", help="The same of an earlier checkpoint, or of another run.")
-    ],
+        str | None, typer.Argument(metavar="[BASELINE]", help="The same of an earlier checkpoint, or of another run.")
+    ] = None,
+    forecast: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PAST", help="Instead of BASELINE: the run so far, a score table or folder of lm-eval's results."
+        ),
+    ] = None,
     metric: Annotated[str, typer.Option(help="What to compare; METRIC:lower or :higher says how it runs.")] = (
         "rbridge_nll"
     ),
     benchmark: Annotated[list[str] | None, typer.Option(help="Compare this one only. Repeatable.")] = None,
+    run: Annotated[str | None, typer.Option("--run", "-r", help="With --forecast: the checkpoint's run.")] = None,
+    params: Annotated[
+        str | None, typer.Option(metavar="PARAMS", help="With --forecast: the checkpoint's size, e.g. 98M.")
+    ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(metavar="TOKENS", help="With --forecast: which checkpoint, e.g. 4T. Default: the last."),
+    ] = None,
     max_regression: Annotated[
-        str, typer.Option(help="How much worse is no regression, as a share of the baseline: 0.5%.")
+        str, typer.Option(help="How much worse is no regression, as a share of the baseline or forecast: 0.5%.")
     ] = "0%",
     alpha: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="Probability of a false alarm, over all benchmarks.")
@@ -43,33 +66,89 @@ def gate(
     junit: Annotated[str | None, typer.Option(help="Write JUnit XML here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Compare a checkpoint with a baseline, trace by trace. Exit code 1: significantly worse; 2: bad input.
+    """Compare a checkpoint with a baseline, trace by trace, or with a forecast of its own run.
+
+    Exit code 1: significantly worse; 2: bad input.
 
     Example: rbridge gate out/step2000 out/step1000 --max-regression 0.5% --junit gate.xml
     """
     from rbridge_tasks.atomic import write_file
-    from rbridge_tasks.cli.output import print_json, print_table
+    from rbridge_tasks.cli.output import note, print_json, print_table
     from rbridge_tasks.gating import reports
-    from rbridge_tasks.gating.judgement import Settings, judge
+    from rbridge_tasks.gating.judgement import Settings
     from rbridge_tasks.scores.directions import metric_called
 
+    if (baseline is None) == (forecast is None):
+        found = "neither" if baseline is None else "both"
+        raise GateUsageError(
+            f"{found} of BASELINE and --forecast; give what the checkpoint is compared with: an earlier evaluation, or "
+            "--forecast and the scores of the run so far"
+        )
+    if forecast is None and any(option is not None for option in (run, params, tokens)):
+        raise GateUsageError("--run, --params and --tokens say which checkpoint of a run is forecast; give --forecast")
     chosen = metric_called(metric)
     settings = Settings(_share(max_regression), alpha, power, level, resamples, seed)
-    judged = judge(current, baseline, chosen, settings, benchmark or [])
-    if junit:
-        write_file(junit, reports.junit(judged, chosen, settings))
-    if place := summary or os.environ.get("GITHUB_STEP_SUMMARY"):
-        _append(place, reports.markdown(judged, chosen, settings, names=(current, baseline)))
-    verdict = reports.verdict(judged, settings)
-    if as_json:
-        found = [asdict(one) | {"relative": one.change.relative} for one in judged]
-        print_json({"verdict": verdict, "metric": chosen.name, "settings": asdict(settings), "benchmarks": found})
+    if baseline is not None:
+        judgement = _by_baseline(current, baseline, chosen, settings, benchmark or [])
     else:
-        title = f"{chosen.name} ({chosen.direction}) against {baseline}"
-        print_table(title, reports.columns(settings), [reports.row(one) for one in judged])
+        judgement = _by_forecast(current, str(forecast), chosen, settings, benchmark or [], (run, params, tokens))
+    if junit:
+        write_file(junit, reports.junit(judgement, chosen, settings))
+    if place := summary or os.environ.get("GITHUB_STEP_SUMMARY"):
+        _append(place, reports.markdown(judgement, chosen, settings))
+    verdict = reports.verdict(judgement, settings)
+    if as_json:
+        payload = [asdict(one) | {"relative": one.change.relative} for one in judgement.benchmarks]
+        print_json(
+            {
+                "verdict": verdict,
+                "metric": chosen.name,
+                "current": judgement.current,
+                "against": judgement.against,
+                "settings": asdict(settings),
+                "benchmarks": payload,
+                "notes": judgement.notes,
+            }
+        )
+    else:
+        title = f"{chosen.name} ({chosen.direction}) of {judgement.current} against {judgement.against}"
+        print_table(title, reports.columns(judgement, settings), [reports.row(one) for one in judgement.benchmarks])
         typer.echo(verdict)
-    if any(one.regressed for one in judged):
+        for text in judgement.notes:
+            note(text)
+    if judgement.regressed:
         raise typer.Exit(1)
+
+
+def _by_baseline(
+    current: str, baseline: str, metric: Metric, settings: Settings, benchmarks: Sequence[str]
+) -> Judgement:
+    from rbridge_tasks.gating.judgement import judge
+    from rbridge_tasks.scores.table import READ
+
+    for path in (current, baseline):
+        if Path(path).suffix.lower() in READ:
+            raise GateUsageError(
+                f"{path} is a table, and a baseline is compared item by item; give folders of lm_eval --log_samples, "
+                "or compare with a forecast: rbridge gate CURRENT --forecast TABLE"
+            )
+    return judge(current, baseline, metric, settings, benchmarks)
+
+
+def _by_forecast(
+    current: str,
+    past: str,
+    metric: Metric,
+    settings: Settings,
+    benchmarks: Sequence[str],
+    which: tuple[str | None, str | None, str | None],
+) -> Judgement:
+    from rbridge_tasks.gating.forecast import Which, judge_by_forecast
+    from rbridge_tasks.scores.sizes import parse_count
+
+    run, params, tokens = which
+    counts = (parse_count(text) if text else None for text in (params, tokens))
+    return judge_by_forecast(current, past, metric, settings, which=Which(run, *counts), benchmarks=benchmarks)
 
 
 def _share(text: str) -> float:

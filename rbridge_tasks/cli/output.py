@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from rbridge_tasks.atomic import plain
-from rbridge_tasks.cli.shades import visible
+from rbridge_tasks.visible_text import visible
 
 _EMPTY = ("", "-", "?")
 

@@ -1,8 +1,7 @@
-"""Numbers from 0 to 1 as background colours in a terminal, and text that a terminal shows but never obeys."""
+"""Numbers from 0 to 1 as background colours in a terminal."""
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,8 +13,6 @@ BACKGROUNDS = (
     "#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838",
 )  # fmt: skip
 _FIRST_LIGHT = 5
-
-_TURNS_TEXT = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def shade(value: float) -> Style:
@@ -35,20 +32,3 @@ def scale() -> Text:
         start = step / len(BACKGROUNDS)
         text.append(f" {start:.1f} ", style=shade(start + 0.5 / len(BACKGROUNDS)))
     return text.append(" 1.0")
-
-
-def visible(text: str) -> str:
-    r"""A text in which control characters are spelled out, so that printing it does nothing but print.
-
-    Line ends and tabs stay. What turns the direction of writing is spelled out too.
-
-    >>> print(visible("a\x1b[31mb\r\u202e c"))
-    a\x1b[31mb\x0d\u202e c
-    """
-    return "".join(map(_spelled, text))
-
-
-def _spelled(letter: str) -> str:
-    if letter in "\n\t" or (unicodedata.category(letter) != "Cc" and letter not in _TURNS_TEXT):
-        return letter
-    return f"\\x{ord(letter):02x}" if ord(letter) < 256 else f"\\u{ord(letter):04x}"

@@ -122,7 +122,7 @@ def _proxy_tokens(trace: Trace, name: str) -> Tokens:
 
 def _print_table(trace: Trace, tokens: Tokens) -> None:
     """A line a token, the text last and quoted, so that it can be cut into columns again."""
-    from rbridge_tasks.cli.shades import visible
+    from rbridge_tasks.visible_text import visible
 
     weights = tokens.weight
     typer.echo(f"{'start':>6} {'end':>6} {'confidence':>10}{'' if weights is None else '   weight'}  token")
@@ -135,7 +135,8 @@ def _print_table(trace: Trace, tokens: Tokens) -> None:
 def _print_trace(found: TraceSet, trace: Trace, tokens: Tokens | None, by: By, *, legend: bool) -> None:
     from rich.text import Text
 
-    from rbridge_tasks.cli.shades import scale, visible
+    from rbridge_tasks.cli.shades import scale
+    from rbridge_tasks.visible_text import visible
 
     console: Console = _console()
     in_colour = console.color_system is not None and not console.no_color
@@ -176,7 +177,8 @@ def _coloured(trace: Trace, tokens: Tokens | None, by: By) -> Text:
     from rich.style import Style
     from rich.text import Text
 
-    from rbridge_tasks.cli.shades import shade, visible
+    from rbridge_tasks.cli.shades import shade
+    from rbridge_tasks.visible_text import visible
 
     styles: list[Style] = [Style()] * len(trace.trace)
     if tokens is not None:

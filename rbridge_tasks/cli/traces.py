@@ -36,7 +36,7 @@ def list_sources(cache: _Cache = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from rbridge_tasks.cli.shades import visible
+    from rbridge_tasks.visible_text import visible
     from rbridge_traces import resolve_cache
 
     resolved = resolve_cache(cache)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rbridge_metrics import PairedChange, RBridgeError, holm, minimum_detectable_change, paired_change
+from rbridge_metrics import ForecastChange, PairedChange, RBridgeError, holm, minimum_detectable_change, paired_change
 from rbridge_tasks.scores.directions import Metric
 from rbridge_tasks.scores.samples import find_samples, join_items, read_items, sampled_benchmarks
 
 
 class GateError(RBridgeError):
-    """Two evaluations that cannot be compared."""
+    """A checkpoint that cannot be compared with what it should be compared with."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,48 @@ class Judged:
 
     Attributes:
         benchmark: its name.
-        change: from baseline to current.
+        change: from the baseline, or from the forecast, to the checkpoint.
         p_value: corrected over benchmarks.
-        detectable: share of the baseline's score, what is tolerated included, that would be found with ``power``.
+        detectable: share of the score compared with, what is tolerated included, that would be found with ``power``.
         regressed: significantly worse by more than is tolerated.
     """
 
     benchmark: str
-    change: PairedChange
+    change: PairedChange | ForecastChange
     p_value: float
     detectable: float
     regressed: bool
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """All benchmarks of a checkpoint.
+
+    Attributes:
+        benchmarks: one by one.
+        current: the checkpoint, in words.
+        against: what it was compared with, in words.
+        reference: ``baseline`` or ``forecast``.
+        unit: what was counted on each benchmark: ``items`` of both, or ``checkpoints`` of the past.
+        notes: what was left out or is in doubt, a line each.
+    """
+
+    benchmarks: tuple[Judged, ...]
+    current: str
+    against: str
+    reference: str
+    unit: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def regressed(self) -> list[str]:
+        """The benchmarks that got significantly worse."""
+        return [one.benchmark for one in self.benchmarks if one.regressed]
+
+
 def judge(
     current: str | Path, baseline: str | Path, metric: Metric, settings: Settings, benchmarks: Sequence[str] = ()
-) -> list[Judged]:
+) -> Judgement:
     """Compare two evaluations item by item on every benchmark of the baseline.
 
     Args:
@@ -76,20 +102,38 @@ def judge(
     if not names:
         raise GateError(f"{baseline} holds no samples with {metric.name}; give a folder of lm_eval --log_samples")
     changes = [_change(name, current, baseline, metric, settings) for name in names]
-    corrected = holm([change.p_value for change in changes])
     detectable = minimum_detectable_change(
         [change.stderr for change in changes], alpha=settings.alpha, power=settings.power, tests=len(changes)
     )
-    return [
+    judged = corrected(names, changes, detectable.tolist(), settings)
+    return Judgement(judged, str(current), str(baseline), "baseline", "items")
+
+
+def corrected(
+    names: Sequence[str],
+    changes: Sequence[PairedChange | ForecastChange],
+    detectable: Sequence[float],
+    settings: Settings,
+) -> tuple[Judged, ...]:
+    """Every benchmark with its p-value corrected for the number of benchmarks (Holm), and judged by it.
+
+    Args:
+        names: of the benchmarks.
+        changes: on each.
+        detectable: change beyond what is tolerated that would be found, in the unit of the score.
+        settings: of the test.
+    """
+    p_values = holm([change.p_value for change in changes])
+    return tuple(
         Judged(
             benchmark=name,
             change=change,
             p_value=float(p),
-            detectable=settings.max_regression + (float(size) / abs(change.baseline) if change.baseline else np.nan),
+            detectable=settings.max_regression + (size / abs(change.baseline) if change.baseline else np.nan),
             regressed=bool(p <= settings.alpha),
         )
-        for name, change, p, size in zip(names, changes, corrected, detectable, strict=True)
-    ]
+        for name, change, p, size in zip(names, changes, p_values, detectable, strict=True)
+    )
 
 
 def _change(

@@ -3,79 +3,85 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
 
-from rbridge_tasks.gating.judgement import Judged, Settings
+from rbridge_metrics import ForecastChange
+from rbridge_tasks.gating.judgement import Judged, Judgement, Settings
 from rbridge_tasks.scores.directions import Metric
+from rbridge_tasks.scores.rows import counted
 
 
-def verdict(judged: Sequence[Judged], settings: Settings) -> str:
+def verdict(judgement: Judgement, settings: Settings) -> str:
     """One sentence on all benchmarks.
 
-    >>> verdict([], Settings())
+    >>> verdict(Judgement((), "out/step2000", "out/step1000", "baseline", "items"), Settings())
     'passed: none of 0 benchmarks is significantly worse than the baseline'
     """
     beyond = f" by more than {settings.max_regression:.2%}" if settings.max_regression else ""
-    worse = [one.benchmark for one in judged if one.regressed]
-    if not worse:
-        return f"passed: none of {len(judged)} benchmarks is significantly worse than the baseline{beyond}"
-    return f"failed: significantly worse than the baseline{beyond}: {', '.join(worse)}"
+    worse = judgement.regressed
+    if worse:
+        return f"failed: significantly worse than the {judgement.reference}{beyond}: {', '.join(worse)}"
+    compared = counted(len(judgement.benchmarks), "benchmark")
+    return f"passed: none of {compared} is significantly worse than the {judgement.reference}{beyond}"
 
 
 def row(one: Judged) -> list[str]:
-    """Cells of a table: see ``COLUMNS``."""
+    """Cells of a table: see ``columns``."""
     change = one.change
-    interval = f"{change.low / abs(change.baseline):+.2%} to {change.high / abs(change.baseline):+.2%}"
+    count = change.checkpoints if isinstance(change, ForecastChange) else change.items
+    base = abs(change.baseline)
     return [
         one.benchmark,
-        str(change.items),
+        str(count),
         f"{change.baseline:.5g}",
         f"{change.current:.5g}",
-        f"{change.relative:+.2%}",
-        interval if change.baseline else "-",
-        f"{one.p_value:.4f}",
-        f"{one.detectable:+.2%}",
+        f"{change.relative:+.2%}" if base else f"{change.change:+.4g}",
+        f"{change.low / base:+.2%} to {change.high / base:+.2%}" if base else "-",
+        f"{one.p_value:.4f}" if one.p_value >= 1e-4 else "<0.0001",
+        f"{one.detectable:+.2%}" if base else "-",
         "regressed" if one.regressed else "passed",
     ]
 
 
-def columns(settings: Settings) -> list[str]:
-    """Heads of the cells of ``row``. Changes are for the worse, as shares of the baseline."""
+def columns(judgement: Judgement, settings: Settings) -> list[str]:
+    """Heads of the cells of ``row``. Changes are for the worse, as shares of the baseline or forecast."""
     return [
-        "benchmark", "items", "baseline", "current", "worse by", f"{settings.level:.0%} interval", "p, corrected",
-        f"detectable ({settings.power:.0%})", "",
+        "benchmark", judgement.unit, judgement.reference, "current", "worse by", f"{settings.level:.0%} interval",
+        "p, corrected", f"detectable ({settings.power:.0%})", "",
     ]  # fmt: skip
 
 
-def markdown(judged: Sequence[Judged], metric: Metric, settings: Settings, *, names: tuple[str, str]) -> str:
+def markdown(judgement: Judgement, metric: Metric, settings: Settings) -> str:
     """A summary for a pull request, ending in a line break.
 
     Args:
-        judged: every benchmark.
+        judgement: on the checkpoint.
         metric: that was compared.
         settings: of the test.
-        names: of the checkpoint and the baseline.
     """
-    heads = columns(settings)
+    heads = columns(judgement, settings)
+    how = "paired over items" if judgement.reference == "baseline" else "one-sided against the prediction interval"
     lines = [
-        f"### rBridge gate: {verdict(judged, settings)}",
+        f"### rBridge gate: {verdict(judgement, settings)}",
         "",
-        f"`{names[0]}` against `{names[1]}`, {metric.name} ({metric.direction}), paired over items; false alarms at "
-        f"most {settings.alpha:.0%} over all benchmarks (Holm).",
+        f"{_code(judgement.current)} against {_code(judgement.against)}, {metric.name} ({metric.direction}), {how}; "
+        f"false alarms at most {settings.alpha:.0%} over all benchmarks (Holm).",
         "",
-        f"| {' | '.join(heads)} |",
+        _line(heads),
         f"|---|{'---:|' * (len(heads) - 2)}---|",
-        *(f"| {' | '.join(row(one))} |" for one in judged),
+        *(_line(row(one)) for one in judgement.benchmarks),
+        *([""] if judgement.notes else []),
+        *(f"- {' '.join(note.split())}" for note in judgement.notes),
     ]
     return "\n".join(lines) + "\n"
 
 
-def junit(judged: Sequence[Judged], metric: Metric, settings: Settings) -> bytes:
+def junit(judgement: Judgement, metric: Metric, settings: Settings) -> bytes:
     """A JUnit test suite with a case for each benchmark, UTF-8 XML."""
-    failures = sum(one.regressed for one in judged)
-    suite = ET.Element("testsuite", name="rbridge gate", tests=str(len(judged)), failures=str(failures), errors="0")
-    heads = columns(settings)
-    for one in judged:
+    cases = judgement.benchmarks
+    failures = str(len(judgement.regressed))
+    suite = ET.Element("testsuite", name="rbridge gate", tests=str(len(cases)), failures=failures, errors="0")
+    heads = columns(judgement, settings)
+    for one in cases:
         case = ET.SubElement(suite, "testcase", classname=f"rbridge.{metric.name}", name=one.benchmark)
         text = ", ".join(f"{head}: {cell}" for head, cell in zip(heads[1:-1], row(one)[1:-1], strict=True))
         if one.regressed:
@@ -84,3 +90,17 @@ def junit(judged: Sequence[Judged], metric: Metric, settings: Settings) -> bytes
             ET.SubElement(case, "system-out").text = text
     ET.indent(suite)
     return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))
+
+
+def _line(cells: list[str]) -> str:
+    r"""A row of a Markdown table.
+
+    >>> _line(["a|b", "c"])
+    '| a\\|b | c |'
+    """
+    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _code(text: str) -> str:
+    """Text as Markdown shows it unchanged, on one line."""
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"

@@ -17,6 +17,7 @@ from lm_eval.api.model import LM
 
 from rbridge_metrics import RBridgeError, TokenScores
 from rbridge_tasks.frequencies.frequency_file import TokenizerIdentity
+from rbridge_tasks.harness.logger_samples import teach_loggers
 from rbridge_tasks.harness.use_cache import guard_stock_answers, score_folder
 
 REQUEST_TYPE = "rbridge_token_scores"
@@ -121,6 +122,7 @@ def attach() -> None:
     """Teach lm-eval our request type, and its command our one-line errors. Once, and only when a task is used."""
     setattr(LM, REQUEST_TYPE, token_scores)
     guard_stock_answers()
+    teach_loggers()
     logging.getLogger("rbridge_tasks").parent = logging.getLogger("lm_eval")  # its level, format and handlers
     _show_errors_in_one_line()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -49,7 +50,7 @@ def files_of(name: str, revision: str | None) -> dict[str, str]:
     path = Path(name)
     if not path.exists():
         return {"hub": name, "commit": _commit_of(name, revision or "main")}
-    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if _is_read(file))
+    files = [path] if path.is_file() else model_files(path)
     started = _process_start()
     for file in files:
         status = file.stat()
@@ -57,8 +58,23 @@ def files_of(name: str, revision: str | None) -> dict[str, str]:
             raise UnidentifiedModelError(
                 f"{file} changed after this process began, so which of its contents was loaded cannot be told"
             )
+    return sha256_of_files(files)
+
+
+def sha256_of_files(files: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of the content of each file, by its name."""
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         return dict(zip((file.name for file in files), pool.map(_sha256, files), strict=True))
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint that an engine may read, sorted: all but what a trainer leaves for itself."""
+    return sorted(file for file in folder.iterdir() if _is_read(file))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Those of them that hold weights."""
+    return [file for file in model_files(folder) if file.suffix in _WEIGHTS]
 
 
 def _is_read(file: Path) -> bool:

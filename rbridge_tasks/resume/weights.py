@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from rbridge_metrics import RBridgeError
+
+if TYPE_CHECKING:
+    import torch
 
 _CHUNK_BYTES = 32 << 20
 #: Packages whose code their version tells; that of others is hashed.
@@ -84,6 +85,8 @@ def weights_sha256(model: torch.nn.Module) -> str:
 
 
 def _chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    import torch
+
     if not tensor.numel():
         return
     flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
@@ -97,6 +100,8 @@ def _chunk_sha256(chunk: torch.Tensor) -> bytes:
 
 def _plain_tensors(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """A tensor, or those that a packed one is made of."""
+    import torch
+
     if not isinstance(value, torch.Tensor) or value.is_quantized or value.is_sparse:
         raise UnidentifiedModelError(f"its state {name} is a {type(value).__name__}, whose bytes cannot be read")
     if type(value).__name__ == "DTensor":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ class ScoredTrace:
         text: the trace.
         scores: its token scores.
         where: item and file, for errors.
+        doc: the whole item, as the task laid it out: question, choices, spans, ...
     """
 
     item: str
     text: str
     scores: TokenScores
     where: str
+    doc: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def spelled(self) -> Iterator[tuple[int, str]]:
         """Each token id with the letters of the trace that it covers, but for the first, which may begin before it."""
@@ -155,7 +157,7 @@ def _scored_trace(row: dict[str, Any], item: str, where: str) -> ScoredTrace:
         response = row["resps"][0][0]
         if not isinstance(response, str):
             raise TypeError(f"{response!r:.60} is no text")  # noqa: TRY301  # as any malformed line
-        return ScoredTrace(item, row["doc"]["trace"], TokenScores.from_json(response), where)
+        return ScoredTrace(item, row["doc"]["trace"], TokenScores.from_json(response), where, row["doc"])
     except (KeyError, IndexError, TypeError) as error:
         raise SamplesError(f"{where} has no token scores under resps ({error}); expected {_OURS}") from error
     except ScoreError as error:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from rich.color import Color, ColorSystem
 
-from rbridge_tasks.cli.shades import shade, visible
+from rbridge_tasks.cli.shades import shade
+from rbridge_tasks.visible_text import visible
 
 from ..metrics.strategies import cases, texts
 

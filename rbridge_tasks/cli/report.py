@@ -1,0 +1,80 @@
+"""``rbridge report``: a score table, and what there is beside it, as one page to read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def report(
+    scores: Annotated[
+        str, typer.Argument(metavar="SCORES", help="Score table of rbridge collect: .csv, .tsv or .parquet.")
+    ],
+    fit: Annotated[
+        str | None, typer.Argument(metavar="FIT", help="fit.json of rbridge fit, for predicted accuracies.")
+    ] = None,
+    output: Annotated[str, typer.Option("--output", "-o", help="The page to write: .html.")] = "report.html",
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric", "-m", help="What the page leads with; METRIC:lower or :higher. Default: rbridge_nll if there."
+        ),
+    ] = None,
+    benchmark: Annotated[
+        list[str] | None, typer.Option("--benchmark", "-b", help="Only this benchmark. Repeatable.")
+    ] = None,
+    samples: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH", help="Folder or samples file of lm_eval --log_samples, for traces in colour. Repeatable."
+        ),
+    ] = None,
+    traces: Annotated[int, typer.Option(min=1, max=50, help="Traces to show of each benchmark.")] = 3,
+    target: Annotated[
+        str | None, typer.Option(help="Score table with what the target model scored, for decision accuracy.")
+    ] = None,
+    target_metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC", help="Metric of the target, default acc. Repeatable: the first there is."),
+    ] = None,
+    target_at: Annotated[
+        str | None, typer.Option(metavar="PARAMS:TOKENS", help="The target's size, where --target holds several.")
+    ] = None,
+    level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Probability that intervals are made for.")] = 0.9,
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+    date: Annotated[
+        str | None, typer.Option(help="A date for the head; none by default, so pages can be compared.")
+    ] = None,
+) -> None:
+    """Write one self-contained page: scores over training, predictions, rankings, every metric, traces in colour.
+
+    Example: rbridge report scores.parquet fit.json -o report.html --samples out/step1000 --samples out/step2000
+    """
+    from pathlib import Path
+
+    from rbridge_tasks.atomic import check_suffix
+    from rbridge_tasks.cli.output import note
+    from rbridge_tasks.reporting.inputs import read_inputs
+    from rbridge_tasks.reporting.page import unfilled, write_report
+
+    check_suffix(output, (".html", ".htm"), "a report")
+    inputs = read_inputs(
+        scores,
+        fit,
+        metric=metric,
+        benchmarks=benchmark or [],
+        target=target,
+        target_metrics=target_metric or [],
+        target_at=target_at,
+        samples=samples or [],
+        traces=traces,
+        level=level,
+        title=title,
+        date=date,
+    )
+    sections = write_report(inputs, output)
+    size = Path(output).stat().st_size if Path(output).exists() else 0
+    typer.echo(f"{output}: {size / 1e6:.2f} MB" if size else output)
+    for text in unfilled(sections):
+        note(text)

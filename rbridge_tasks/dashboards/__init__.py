@@ -1,0 +1,1 @@
+"""Scores of training runs in the dashboards that teams already have; ``histories`` says what is logged, ``log`` how."""

@@ -1,0 +1,80 @@
+"""lm-eval's own command, run many times in one process: what need not be done twice is done once."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from rbridge_tasks.harness.task_folder import TASKS_PATH
+
+#: Whether lm-eval has to know its own tasks too.
+_of_lm_eval: ContextVar[bool] = ContextVar("_of_lm_eval", default=True)
+
+
+def run_lm_eval(arguments: Sequence[str], tasks: Sequence[str]) -> None:
+    """Run ``lm_eval`` with these arguments, as if they had been typed, and let go of the model that it loaded.
+
+    Args:
+        arguments: what follows the command's name; ``--tasks`` among them.
+        tasks: names of the tasks. Where all are of this package, lm-eval's own are not looked for.
+
+    Raises:
+        SystemExit: the arguments are wrong; lm-eval has said on stderr in what.
+    """
+    from lm_eval.__main__ import cli_evaluate
+
+    _keep_what_does_not_change()
+    before, asked = sys.argv, _of_lm_eval.set(not all(map(_is_ours, tasks)))
+    sys.argv = ["lm_eval", "run", *arguments]
+    try:
+        cli_evaluate()
+    finally:
+        sys.argv = before
+        _of_lm_eval.reset(asked)
+        _free_memory()
+
+
+def _free_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@functools.cache
+def _keep_what_does_not_change() -> None:
+    """Read the task files and ask for the environment once a process: together they take most of a small evaluation.
+
+    lm-eval reads the 14,000 files of all its tasks at every start, for several seconds, and asks pip for all packages.
+    """
+    import lm_eval.tasks
+    from torch.utils import collect_env
+
+    collect_env.get_pretty_env_info = functools.cache(collect_env.get_pretty_env_info)
+    try:
+        from lm_eval.tasks._index import TaskIndex
+    except ImportError:  # a version that keeps its index elsewhere: slower, and not wrong
+        return
+    stock = Path(lm_eval.tasks.__file__).parent
+    build = TaskIndex.build
+    built: dict[tuple[Any, ...], Any] = {}
+
+    def build_once(paths: Iterable[Path], **options: Any) -> Any:
+        paths = [path for path in paths if path != stock or _of_lm_eval.get()]
+        key = (*map(str, paths), *sorted(options.items()))
+        if key not in built:
+            built[key] = build(paths, **options)
+        return dict(built[key])
+
+    TaskIndex.build = staticmethod(build_once)
+
+
+def _is_ours(task: str) -> bool:
+    """Whether a task or group is one of this package's."""
+    return (TASKS_PATH / f"{task}.yaml").exists()

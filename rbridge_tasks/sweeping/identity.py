@@ -1,0 +1,94 @@
+"""Whether a finished shard still is what scoring its checkpoint again would give: told by content, never by dates."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.resume.model_files import model_files, sha256_of_files
+from rbridge_tasks.scores.lm_eval_results import benchmark_of
+from rbridge_tasks.sweeping.checkpoints import Checkpoint
+from rbridge_tasks.sweeping.shards import Record
+
+
+def files_of(checkpoint: Checkpoint) -> list[Path]:
+    """The files that decide what a checkpoint scores; none for a model on the Hub, whose commit tells it."""
+    if not checkpoint.is_local:
+        return []
+    tokenizer = [file for file in _tokenizer_files(checkpoint) if file.suffix in (".json", ".model", ".txt")]
+    return [*model_files(Path(checkpoint.pretrained)), *tokenizer]
+
+
+def _tokenizer_files(checkpoint: Checkpoint) -> list[Path]:
+    if checkpoint.tokenizer is None:
+        return []
+    named = ("token", "vocab", "merges", "special", "spiece", "sentencepiece", "added", "tekken", "chat_template")
+    return [file for file in model_files(Path(checkpoint.tokenizer)) if file.name.startswith(named)]
+
+
+def stamps(files: list[Path]) -> dict[str, list[int]]:
+    """Size and times of change of each file, by its path. A file that is replaced gets other ones."""
+    status = {str(file): file.stat() for file in files}
+    return {path: [one.st_size, one.st_mtime_ns, one.st_ctime_ns] for path, one in status.items()}
+
+
+def contents(files: list[Path]) -> dict[str, dict[str, Any]]:
+    """SHA-256 and stamps of each file, by its path. All bytes are read: about 1 GB/s and core."""
+    seen = stamps(files)
+    by_folder = {folder: [file for file in files if file.parent == folder] for folder in {f.parent for f in files}}
+    sums = {
+        str(folder / name): digest
+        for folder, inside in by_folder.items()
+        for name, digest in sha256_of_files(inside).items()
+    }
+    return {path: {"sha256": sums[path], "stamps": stamp} for path, stamp in seen.items()}
+
+
+def outdated(record: Record, checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> str | None:
+    """What has changed since a shard was scored, in words; None where it still stands.
+
+    A file of the same size and times is taken for unchanged; any other is read.
+
+    Args:
+        record: of the shard.
+        checkpoint: as it is now.
+        metadata: of the tasks, which may name a trace cache.
+    """
+    if not checkpoint.is_local:
+        return None if record.commit == checkpoint.commit else f"{checkpoint.label} is another commit on the Hub now"
+    files = files_of(checkpoint)
+    now = stamps(files)
+    if missing := sorted({Path(path).name for path in record.files.keys() ^ now.keys()}):
+        return f"{missing[0]} was added to or removed from the checkpoint"
+    moved = [file for file in files if now[str(file)] != record.files[str(file)]["stamps"]]
+    read = contents(moved)
+    changed = [file.name for file in moved if read[str(file)]["sha256"] != record.files[str(file)]["sha256"]]
+    if changed:
+        return f"{changed[0]} of the checkpoint has changed"
+    return _traces_changed(record, metadata.get("rbridge_cache"))
+
+
+def _traces_changed(record: Record, location: object) -> str | None:
+    for task, noted in record.traces.items():
+        held = _trace_files(str(location) if location else None, benchmark_of(task))
+        if not held:
+            continue  # nothing that could be scored instead
+        same = [sample for sample, files in held if files == noted.get("files")]
+        real_ones = any(not sample for sample, _ in held)
+        if not same or (noted.get("sample") and real_ones):
+            return f"the traces of {task} are others now"
+    return None
+
+
+@functools.cache
+def _trace_files(location: str | None, benchmark: str) -> list[tuple[bool, dict[str, str]]]:
+    """Whether it is the sample, and its checksums, of every source of a benchmark in the cache that would be read."""
+    from rbridge_traces import resolve_cache
+
+    try:
+        return [(found.sample, found.files) for found in resolve_cache(location).cache.manifests(benchmark)]
+    except RBridgeError:  # no cache to be reached
+        return []

@@ -1,0 +1,252 @@
+"""Scoring shards by jobs of Slurm. What is finished is told by the shards themselves, never by the state of a job."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rbridge_tasks.atomic import write_json
+from rbridge_tasks.scores.rows import counted
+from rbridge_tasks.sweeping.checkpoints import SweepError
+from rbridge_tasks.sweeping.local import Outcome
+from rbridge_tasks.sweeping.shards import OutputFolder, Shard
+from rbridge_tasks.sweeping.slurm_job import ScoreShards
+
+DEFAULT_MINUTES = 60
+_QUEUE_SECONDS = 5.0  # between two questions to the scheduler
+_GRACE_SECONDS = 10.0  # in which a shard may still come to light on a network file system after its job is gone
+_SUBMISSIONS = 3  # of a shard whose jobs are lost
+_REQUEUES = 100  # of a job that is out of time
+
+
+class SlurmExecutor:
+    """Submits shards as job arrays through submitit, and follows them.
+
+    Args:
+        folder: of the sweep, on a disk that all nodes see.
+        time_minutes, partition, gpus, cpus, mem: of a job; None for the cluster's default.
+        more: any other options of sbatch.
+        cancel: whether Ctrl-C cancels the jobs.
+
+    Raises:
+        SweepError: submitit or Slurm is not here.
+    """
+
+    def __init__(
+        self,
+        folder: OutputFolder,
+        *,
+        partition: str | None,
+        time_minutes: int | None,
+        gpus: int | None,
+        cpus: int | None,
+        mem: str | None,
+        checkpoints_per_job: int,
+        max_parallel: int,
+        more: Mapping[str, Any],
+        cancel: bool,
+    ) -> None:
+        try:
+            import submitit
+        except ImportError as error:
+            raise SweepError(
+                """--executor slurm needs submitit, which is not installed; pip install "rbridge-tasks[slurm]\""""
+            ) from error
+        if shutil.which("sbatch") is None or shutil.which("squeue") is None:
+            raise SweepError("--executor slurm finds no sbatch here; start it on a login node of the cluster")
+        folder.slurm.mkdir(exist_ok=True)
+        self._folder, self._per_job, self._cancel = folder, checkpoints_per_job, cancel
+        options = {
+            "partition": partition,
+            "time": time_minutes or DEFAULT_MINUTES,
+            "gpus_per_node": gpus,
+            "cpus_per_task": cpus,
+            "mem": mem,
+            "array_parallelism": max_parallel,
+        }
+        self._submitit = submitit.SlurmExecutor(folder.slurm / "jobs", max_num_timeout=_REQUEUES)
+        self._submitit.update_parameters(
+            job_name="rbridge-sweep",
+            additional_parameters={"requeue": True, **more},
+            **{name: value for name, value in options.items() if value is not None},
+        )
+        self._left: dict[str, Shard] = {}
+        self._jobs: dict[str, str] = {}  # job by name of the shard
+        self._submissions: dict[str, int] = {}
+        self._gone_since: dict[str, float] = {}
+        self._states: dict[str, str] = {}
+        self._asked = -_QUEUE_SECONDS
+
+    @property
+    def shards_left(self) -> list[Shard]:
+        """Shards that are not done with."""
+        return [*self._left.values()]
+
+    @property
+    def left(self) -> int:
+        """How many these are."""
+        return len(self._left)
+
+    @property
+    def at_work(self) -> list[Shard]:
+        """The first shard that is left of each running job."""
+        first = {self._jobs[name]: shard for name, shard in reversed(self._left.items())}
+        return [shard for job, shard in first.items() if self._states.get(job) == "RUNNING"]
+
+    @property
+    def at_once(self) -> int:
+        """How many are scored at once."""
+        return max(len(self.at_work), 1)
+
+    @property
+    def queued(self) -> int:
+        """Shards whose jobs wait for a node."""
+        return sum(self._states.get(self._jobs[name], "PENDING") != "RUNNING" for name in self._left)
+
+    def submit(self, shards: Sequence[Shard]) -> None:
+        """Queue shards, but for those that jobs of an earlier sweep are at."""
+        self._left |= {shard.name: shard for shard in shards}
+        self._jobs |= {name: job for name, job in self._queued_before().items() if name in self._left}
+        new = [shard for shard in shards if shard.name not in self._jobs]
+        for shard in new:
+            self._folder.failure_file(shard.name).unlink(missing_ok=True)
+        self._queue(new)
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """What was done with; shards whose jobs were lost are queued again."""
+        time.sleep(seconds)
+        outcomes = [outcome for shard in self.shards_left if (outcome := self._outcome(shard)) is not None]
+        for outcome in outcomes:
+            del self._left[outcome.shard.name]
+        if time.monotonic() - self._asked >= _QUEUE_SECONDS:
+            outcomes += self._ask_for_lost()
+        return outcomes
+
+    def cancel(self) -> None:
+        """Cancel all jobs."""
+        if jobs := self._job_ids():
+            _slurm("scancel", *jobs)
+        self._left.clear()
+
+    def end(self) -> None:
+        """Jobs need nobody who waits for them."""
+
+    def interrupted(self) -> str:
+        """Leave the jobs alone, or cancel them, and say how to go on."""
+        jobs = self._job_ids()
+        if self._cancel:
+            self.cancel()
+            return f"{counted(len(jobs), 'job')} cancelled; the same command goes on from here"
+        return (
+            f"jobs go on, and the same command picks them up; scancel {' '.join(jobs)} ends them"
+            if jobs
+            else "no job is left"
+        )
+
+    def _job_ids(self) -> list[str]:
+        return sorted({self._jobs[name].partition("_")[0] for name in self._left}, key=int)
+
+    def _outcome(self, shard: Shard) -> Outcome | None:
+        if self._folder.has(shard.name):
+            record = self._folder.record(shard.name)
+            return Outcome(shard, seconds=record.seconds, started=record.with_start)
+        failure = self._folder.failure(shard.name)
+        return None if failure is None else Outcome(shard, failure=failure)
+
+    def _ask_for_lost(self) -> list[Outcome]:
+        """Ask the scheduler for our jobs. Shards of jobs that are gone are queued again, a few times."""
+        self._asked = time.monotonic()
+        states = queue_states()
+        if states is None:
+            return []  # it is busy, or restarts; jobs go on without it
+        self._states = states
+        lost: list[Shard] = []
+        for name, shard in self._left.items():
+            if self._jobs[name] in states:
+                self._gone_since.pop(name, None)
+            elif time.monotonic() - self._gone_since.setdefault(name, self._asked) >= _GRACE_SECONDS:
+                lost.append(shard)
+        outcomes, again = list[Outcome](), list[Shard]()
+        for shard in lost:
+            job, tries = self._jobs[shard.name], self._submissions.get(shard.name, 1)
+            state = _state_of(job)
+            if tries < _SUBMISSIONS and state != "CANCELLED":
+                again.append(shard)
+                continue
+            reason = (
+                f"its job {job} ended {f'as {state}' if state else 'without a result'}; see {self._submitit.folder}"
+            )
+            outcomes.append(Outcome(shard, failure=reason, lost=True))
+            self._folder.fail(shard.name, reason)
+            del self._left[shard.name]
+        self._queue(again)
+        return outcomes
+
+    def _queue(self, shards: Sequence[Shard]) -> None:
+        if not shards:
+            return
+        chunks = [shards[at : at + self._per_job] for at in range(0, len(shards), self._per_job)]
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        try:
+            with self._submitit.batch():
+                jobs = [self._submitit.submit(ScoreShards(str(self._folder.root), chunk)) for chunk in chunks]
+        except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError) as error:
+            said = [line.strip() for line in str(error).splitlines() if line.strip()]
+            why = next((line for line in said if line.startswith("sbatch: ")), " ".join(said) or type(error).__name__)
+            why = why.removeprefix("sbatch: ").removeprefix("error: ")
+            raise SweepError(f"Slurm takes no job: {why}; check the options after --executor slurm") from error
+        members = {job.job_id: [shard.name for shard in chunk] for job, chunk in zip(jobs, chunks, strict=True)}
+        write_json(self._folder.slurm / f"submitted-{jobs[0].job_id.partition('_')[0]}.json", members)
+        for job, names in members.items():
+            for name in names:
+                self._jobs[name] = job
+                self._submissions[name] = self._submissions.get(name, 0) + 1
+                self._gone_since.pop(name, None)
+        self._asked = time.monotonic()
+
+    def _queued_before(self) -> dict[str, str]:
+        """Job by shard of what earlier sweeps have submitted and Slurm still has."""
+        files = sorted(self._folder.slurm.glob("submitted-*.json"))
+        if not files:
+            return {}
+        states = queue_states()
+        if states is None:
+            raise SweepError("squeue gives no answer, so what runs already is not known; try again when it does")
+        self._states = states
+        found: dict[str, str] = {}
+        for file in files:
+            members: dict[str, list[str]] = json.loads(file.read_bytes())
+            live = {job: names for job, names in members.items() if job in states}
+            found |= {name: job for job, names in live.items() for name in names}
+            if not live:
+                file.unlink()
+        return found
+
+
+def queue_states() -> dict[str, str] | None:
+    """State by id of all our jobs that Slurm still has, members of arrays one by one; None where it does not answer."""
+    said = _slurm("squeue", "--me", "--noheader", "--array", "--format=%i %T")
+    if said is None:
+        return None
+    return dict(line.split(None, 1) for line in said.splitlines() if len(line.split()) == 2)
+
+
+def _state_of(job: str) -> str | None:
+    """How a job ended, where Slurm still knows it."""
+    found = re.search(r"JobState=(\w+)", _slurm("scontrol", "show", "job", job) or "")
+    return found.group(1) if found else None
+
+
+def _slurm(*command: str) -> str | None:
+    """What a command of Slurm prints; None where it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603  # no shell
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,24 @@
+"""Text that a terminal or a page shows but never obeys."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_TURNS_TEXT = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def visible(text: str) -> str:
+    r"""A text in which control characters are spelled out, so that printing it does nothing but print.
+
+    Line ends and tabs stay. What turns the direction of writing is spelled out too.
+
+    >>> print(visible("a\x1b[31mb\r\u202e c"))
+    a\x1b[31mb\x0d\u202e c
+    """
+    return "".join(map(_spelled, text))
+
+
+def _spelled(letter: str) -> str:
+    if letter in "\n\t" or (unicodedata.category(letter) != "Cc" and letter not in _TURNS_TEXT):
+        return letter
+    return f"\\x{ord(letter):02x}" if ord(letter) < 256 else f"\\u{ord(letter):04x}"

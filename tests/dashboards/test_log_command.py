@@ -1,0 +1,159 @@
+"""``rbridge log`` to files, and what it says to a user who is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.scores.table import read_table
+
+from ..tasks.made_scores import as_json, invoke, row, table
+from .readers import PROJECT, TensorBoard, scores
+
+METRICS = ("rbridge_nll", "acc", "exact_match,strict-match")
+
+
+def test_a_wide_table_grows_and_keeps_what_it_has(tmp_path: Path) -> None:
+    """A row for each run, model and tokens; numbers exact; other runs and rows without tokens beside them."""
+    wide = tmp_path / "wide.csv"
+    rows = scores(("web",), (1, 2), METRICS)
+    assert "12 new values in 1 run" in invoke("log", table(tmp_path / "a.csv", rows), "--to", f"csv={wide}").stdout
+    first = wide.read_bytes()
+    assert "0 new values, 12 there" in invoke("log", tmp_path / "a.csv", "--to", f"csv={wide}").stdout
+    assert wide.read_bytes() == first
+    more = [*scores(("books",), (1,), ("acc",)), row("web", 0.25, size=(97.9e6, None))]
+    invoke("log", table(tmp_path / "b.csv", more), "--to", f"csv={wide}")
+    found = read_table(wide)
+    assert found["run"].to_list() == ["books", "web", "web", "web"]
+    for one in rows + more:
+        cell = found[(found["run"] == one["run"]) & (found["model"] == one["model"])].iloc[0]
+        assert cell[f"gsm8k/{one['metric']}"] == one["value"]
+    assert found["tokens"].isna().to_list() == [False, False, False, True]
+    assert found[found["run"] == "books"].iloc[0].drop(["run", "model"]).notna().sum() == 4
+
+
+def test_a_changed_number_is_told_and_written_over_only_when_asked(tmp_path: Path) -> None:
+    """In the wide table too; the JSON has each such line."""
+    wide = tmp_path / "wide.csv"
+    rows = scores(("web",), (1, 2))
+    invoke("log", table(tmp_path / "a.csv", rows), "--to", f"csv={wide}")
+    before = wide.read_bytes()
+    table(tmp_path / "a.csv", [row | {"value": row["value"] + 1, "stderr": 0.5} for row in rows[:1]])
+    (told,) = as_json("log", tmp_path / "a.csv", "--to", f"csv={wide}")["logged"]
+    assert (told["added"], told["known"], len(told["changed"])) == (0, 0, 2)
+    assert wide.read_bytes() == before
+    output = invoke("log", tmp_path / "a.csv", "--to", f"csv={wide}", "--replace").output
+    assert "2 logged values differ from the table and are written over, such as gsm8k/rbridge_nll of web" in output
+    assert pd.read_csv(wide)["gsm8k/rbridge_nll"].to_list() == [rows[0]["value"] + 1, rows[1]["value"]]
+
+
+def test_markdown_marks_the_best_and_the_direction(tmp_path: Path) -> None:
+    """Lower or higher by the metric's name; nothing is marked where that is unknown; pipes cannot break a table."""
+    rows = [
+        row("web|1", 0.7), row("books", 0.6), row("web|1", 0.1, metric="acc"), row("books", 0.2, metric="acc"),
+        row("web|1", 12.0, metric="secret"), row("books", 13.0, metric="secret", stderr=None),
+        row("books", 0.5, benchmark="csqa", size=(16e6, None)),
+    ]  # fmt: skip
+    file = tmp_path / "scores.md"
+    printed = invoke("log", table(tmp_path / "a.csv", rows), "--to", "markdown").stdout
+    invoke("log", tmp_path / "a.csv", "--to", f"markdown={file}")
+    assert file.read_text() == printed
+    assert [line for line in printed.splitlines() if line] == [
+        "### acc ↑", "| run | tokens | gsm8k |", "|---|--:|--:|",
+        "| books-16M | 1.6B | **0.2000 ± 0.01** |", "| web\\|1-16M | 1.6B | 0.1000 ± 0.01 |",
+        "### rbridge_nll ↓", "| run | tokens | csqa | gsm8k |", "|---|--:|--:|--:|",
+        "| books-16M | 1.6B |  | **0.6000 ± 0.01** |", "| books-16M | ? | 0.5000 ± 0.01 |  |",
+        "| web\\|1-16M | 1.6B |  | 0.7000 ± 0.01 |",
+        "### secret", "| run | tokens | gsm8k |", "|---|--:|--:|",
+        "| books-16M | 1.6B | 13.00 |", "| web\\|1-16M | 1.6B | 12.00 ± 0.01 |",
+    ]  # fmt: skip
+    assert invoke("log", tmp_path / "a.csv", "--to", "markdown", "--last").stdout.count("| books-16M |") == 3
+
+
+def test_several_dashboards_at_once(tmp_path: Path) -> None:
+    """Each says what it got."""
+    path = table(tmp_path / "a.csv", scores(("web",), (1,)))
+    found = as_json("log", path, "--to", f"csv={tmp_path}/wide.csv", "--to", f"markdown={tmp_path}/a.md")
+    assert [one["added"] for one in found["logged"]] == [2]
+    assert "### rbridge_nll" in (tmp_path / "a.md").read_text()
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--to", "neptune"], "--to 'neptune' is no dashboard; expected one of tensorboard, mlflow, wandb"),
+        (["--to", "csv="], "--to 'csv=' names no place"),
+        (["--to", "csv=wide.txt"], "has the suffix '.txt'"),
+        (["--to", "markdown=wide.txt"], "has the suffix '.txt'"),
+        (["--to", "markdown", "--json"], "give the latter a file"),
+        (["--to", "csv=FOLDER/a.csv"], "is no wide table of rbridge log"),
+        (["--to", "markdown", "--only", "nll"], "--only 'nll' fits none of the table's scores"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(options: list[str], message: str, tmp_path: Path) -> None:
+    """One line with what was found and what to do."""
+    path = table(tmp_path / "a.csv", scores(("web",), (1,)))
+    with pytest.raises(RBridgeError) as error:
+        invoke("log", path, *(text.replace("FOLDER", str(tmp_path)) for text in options))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("library", ["tensorboard", "mlflow", "wandb", "trackio"])
+def test_a_missing_library_is_named_with_its_remedy(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The four libraries are optional."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == library]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    path = table(tmp_path / "a.csv", scores(("web",), (1,)))
+    found = f"--to {library} needs {library}, which is not installed; pip install --upgrade {library}$"
+    with pytest.raises(RBridgeError, match=found):
+        invoke("log", path, "--to", f"{library}={tmp_path}")
+
+
+def test_a_folder_that_a_trainer_writes_to_is_left_alone(tmp_path: Path) -> None:
+    """TensorBoard follows one event file in a folder: another one would end the trainer's curves."""
+    path = table(tmp_path / "a.csv", scores(("web",), (1,)))
+    theirs = tmp_path / "runs" / "web-97.9M" / "events.out.tfevents.1700000000.host.1.0"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"")
+    with pytest.raises(RBridgeError, match="was written by another program"):
+        invoke("log", path, "--to", f"tensorboard={tmp_path}/runs")
+
+
+def test_a_run_cannot_leave_the_folder(tmp_path: Path) -> None:
+    """Its name is a path below the folder of TensorBoard."""
+    path = table(tmp_path / "a.csv", scores(("../web",), (1,)))
+    with pytest.raises(RBridgeError, match="has no place in the folder"):
+        invoke("log", path, "--to", f"tensorboard={tmp_path}/runs")
+
+
+def test_an_open_tensorboard_drops_what_was_replaced(tmp_path: Path) -> None:
+    """It reads on where it stopped: what it has of the run goes when the run is logged anew, in order."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = TensorBoard(tmp_path)
+    rows = scores(("web",), (2, 3))
+
+    def log(*options: str) -> list[tuple[int, float]]:
+        invoke("log", table(tmp_path / "a.csv", rows), "--to", board.to, "--project", PROJECT, *options)
+        open_board.Reload()
+        return [(one.step, one.value) for one in open_board.Scalars("gsm8k/rbridge_nll")]
+
+    invoke("log", table(tmp_path / "a.csv", rows), "--to", board.to)
+    open_board = EventAccumulator(str(board.folder / "web-97.9M"), size_guidance={"scalars": 0})
+    for change in (
+        rows,
+        [rows[0] | {"value": 0.5}, rows[1]],
+        [*scores(("web",), (1,)), rows[0] | {"value": 0.5}, rows[1]],
+    ):
+        rows = change
+        assert log("--replace") == [(int(one["tokens"]), pytest.approx(one["value"])) for one in rows]

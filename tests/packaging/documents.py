@@ -1,0 +1,35 @@
+"""The shell blocks of README and docs, and the few lines in them that nothing here can run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in sorted((PROJECT / "docs").glob("*.md"))))
+
+#: Lines that are left out of what is run, as they stand, and why. Everything else runs.
+LEFT_OUT = {
+    r"vllm serve \w+": "serves until it is stopped; a server of the test answers at its address",
+    r"lm_eval --model vllm .*": "needs vLLM; `make test-vllm` runs this on a real one",
+    r"lm_eval .* --(wandb|trackio)_args .*": "sends to a dashboard; tests/dashboards runs both, offline",
+    r"python benchmarks/\w+\.py .*": "measures for minutes; its script has to exist",
+    r"RBRIDGE_TEST_COMMAND_KILLS=30 .*": "half an hour of kills; the same test runs with fewer",
+}
+
+
+def blocks(document: str) -> list[str]:
+    """The sh blocks of a document, whole."""
+    text = (PROJECT / document).read_text(encoding="utf-8")
+    return re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+
+
+def runnable(block: str) -> str:
+    """A block without the lines that are left out."""
+    return "".join(line for line in block.splitlines(keepends=True) if reason_to_leave_out(line) is None)
+
+
+def reason_to_leave_out(line: str) -> str | None:
+    """Why a line is not run, or None."""
+    plain = line.split(" #")[0].strip()
+    return next((reason for pattern, reason in LEFT_OUT.items() if re.fullmatch(pattern, plain)), None)

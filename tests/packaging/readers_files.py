@@ -1,0 +1,169 @@
+"""Files that a reader of the documents has: traces, results of lm-eval, score tables; all made up."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..tasks.lm_eval_files import modern, rbridge, write_json
+from ..tasks.made_scores import row, samples, table
+
+SMALL, LARGE = 1e9, 13e9
+BENCHMARKS = ("gsm8k", "math500", "arc_challenge", "csqa", "humaneval")
+
+
+def chains_of_thought(folder: Path) -> None:
+    """Traces of one's own, gzipped JSON Lines, and solutions without the gzip."""
+    rows = [{"id": i, "question": f"{i} + 1?", "response": f"Add one to {i}: {i + 1}."} for i in range(16, 19)]
+    (folder / "cot.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    solved = [{"question": one["question"], "answer": one["response"]} for one in rows]
+    (folder / "test.jsonl").write_text("\n".join(map(json.dumps, solved)))
+
+
+def two_runs(folder: Path) -> None:
+    """Two runs at two sizes, proxy scores and target accuracies in one table."""
+    table(folder / "runs.csv", _of_two_runs(("web", "books")))
+    table(folder / "scores.csv", _of_two_runs(("dclm", "books")))
+
+
+def _of_two_runs(runs: tuple[str, str]) -> Iterator[dict[str, Any]]:
+    for number, run in enumerate(runs):
+        for step in range(1, 13):
+            nll = 0.6 + 0.5 / step**0.5 - 0.05 * number + 0.001 * (-1) ** (step // 2)
+            accuracy = 0.9 - 0.8 * nll + 0.01 * (-1) ** step
+            tokens = step * 2.5e11
+            yield row(f"{run}", nll, size=(SMALL, tokens))
+            yield row(f"{run}", accuracy, size=(LARGE, tokens), metric="acc")
+
+
+def fitted(folder: Path) -> None:
+    """A fit of accuracies to proxy scores."""
+    from ..tasks.made_scores import invoke
+
+    two_runs(folder)
+    options = ("--proxy-metric", "rbridge_nll", "--target-metric", "acc", "--proxy", "1b", "--target", "13b")
+    invoke("fit", folder / "runs.csv", *options, "-o", folder / "fit.json")
+
+
+def candidates(folder: Path) -> None:
+    """Two candidate data sets at one size with their items, and what the target made of them."""
+    rows, targets = [], []
+    for number, run in enumerate(("web", "books")):
+        items = np.random.default_rng(0).gamma(4.0, 0.2, 100) + 0.05 * number
+        rows.append(row(run, float(items.mean())))
+        rows.append(row(run, 0.2 - 0.01 * number, metric="acc"))
+        targets.append(row(run, 0.5 - 0.05 * number, size=(1.2e9, 98e9), metric="acc"))
+        samples(
+            folder / "out" / run / "samples_rbridge_gsm8k_2026-01-01T00-00-00.jsonl", {"rbridge_nll": items.tolist()}
+        )
+    table(folder / "scores.csv", rows)
+    table(folder / "targets.csv", targets)
+
+
+def candidates_and_runs(folder: Path) -> None:
+    """Both of the above."""
+    two_runs(folder)
+    candidates(folder)
+
+
+def evaluations(folder: Path) -> None:
+    """What lm-eval wrote of two checkpoints: results, samples, and the target's results in a file by itself."""
+    for step, better in ((1000, 0.0), (2000, 0.01)):
+        name = f"ckpts/dclm-97.9M/step{step}-tokens{step // 500}B"
+        items = (np.random.default_rng(0).gamma(4.0, 0.2, 100) - better).tolist()
+        place = folder / "out" / f"step{step}"
+        write_json(place / "results_2026-01-01T00-00-00.json", rbridge(name, float(np.mean(items))))
+        samples(place / "samples_rbridge_gsm8k_2026-01-01T00-00-00.jsonl", {"rbridge_nll": items})
+    target = {"gsm8k": {"exact_match,strict-match": 0.4}, "commonsense_qa": {"acc,none": 0.6}}
+    write_json(folder / "targets.json", modern("ckpts/dclm-13B/step2000-tokens4B", target))
+
+
+def gated(folder: Path) -> None:
+    """Two evaluations, and the score table of their run."""
+    evaluations(folder)
+    two_runs(folder)
+
+
+def reported(folder: Path) -> None:
+    """A score table, a fit, two evaluations, and what the target scored."""
+    import pandas as pd
+
+    fitted(folder)
+    evaluations(folder)
+    scores = pd.read_csv(folder / "runs.csv")
+    scores.to_parquet(folder / "scores.parquet")
+    scores[scores["metric"] == "acc"].to_csv(folder / "targets.csv", index=False)
+
+
+def families(folder: Path) -> None:
+    """Twelve models by four proxies on five benchmarks, the accuracies of ten; and others without."""
+    rng = np.random.default_rng(0)
+    for name, count in (("proxies.csv", 12), ("new_models.csv", 4)):
+        scores, accuracies = [], []
+        for model in range(count):
+            ability = rng.normal()
+            for benchmark in BENCHMARKS:
+                run = f"{Path(name).stem}{model}"
+                for metric in ("entropy", "rank", "margin", "top1_accuracy"):
+                    sign = 1 if metric == "top1_accuracy" else -1
+                    value = 0.5 + 0.1 * sign * ability + 0.02 * rng.normal()
+                    scores.append(row(run, value, benchmark=benchmark, metric=metric))
+                accuracies.append(row(run, 1 / (1 + np.exp(-ability)), benchmark=benchmark, metric="acc"))
+        table(folder / name, scores)
+        if name == "proxies.csv":
+            table(folder / "accuracies.csv", accuracies[: 10 * len(BENCHMARKS)])
+
+
+def corpus(folder: Path) -> None:
+    """Text to count tokens in."""
+    (folder / "corpus").mkdir()
+    (folder / "corpus" / "part.txt").write_text("The sum of 2 and 3 is 5.\n" * 20)
+
+
+def clone(folder: Path) -> None:
+    """What of the project's sources a block names."""
+    from .documents import PROJECT
+
+    for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "rbridge_tasks_autoload.pth"):
+        shutil.copy(PROJECT / name, folder / name)
+    for name in ("rbridge_tasks", "metrics", "trace_cache", "examples"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def training_runs(folder: Path) -> None:
+    """Checkpoints of two runs, some of a model of the Hub, and the sweep file of the page."""
+    from .documents import PROJECT
+
+    for name in ("web-1B/step1000", "web-1B/step2000", "books-1B/step2000"):
+        write_json(folder / "runs" / name / "config.json", {})
+    refs = folder / "hub" / "hub" / "models--EleutherAI--pythia-160m" / "refs"
+    refs.mkdir(parents=True)
+    for revision in ("step1000", "step2000", "main"):
+        (refs / revision).write_text("0" * 40)
+    page = (PROJECT / "docs" / "sweeping.md").read_text(encoding="utf-8")
+    (folder / "sweep.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    (folder / "runs.csv").write_text("run,tokens_per_step\nweb,2097152\n")
+
+
+#: By document: what its reader has before the first block.
+FILES: dict[str, Callable[[Path], None]] = {
+    "README.md": two_runs,
+    "docs/collecting.md": evaluations,
+    "docs/comparing.md": candidates_and_runs,
+    "docs/dashboards.md": two_runs,
+    "docs/fitting.md": two_runs,
+    "docs/forecasting.md": fitted,
+    "docs/gate.md": gated,
+    "docs/proxies.md": corpus,
+    "docs/ranking.md": candidates,
+    "docs/report.md": reported,
+    "docs/selecting.md": families,
+    "docs/sweeping.md": training_runs,
+    "docs/tutorial.md": clone,
+}

@@ -1,0 +1,194 @@
+"""Every shell block of README and docs runs as it stands, with files and servers in the place of the reader's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ..tasks.completions_server import CompletionsServer
+from ..traces.chat_server import ChatServer
+from ..traces.hub_upload_server import HubUploadServer
+from ..traces.releases import as_lines, items, plain
+from ..warm_commands import WarmCommands
+from .documents import DOCUMENTS, LEFT_OUT, PROJECT, blocks, reason_to_leave_out, runnable
+from .reader import Reader, World
+from .readers_files import FILES, chains_of_thought
+
+OF_THEIR_OWN = ("README.md", "docs/traces.md", "docs/tutorial.md")  # tests by themselves, below
+CONFIGS = ("arc_challenge", "cqa", "gsm8k", "humaneval", "math500", "mmlu_pro")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Hub with the data sets that the documents name."""
+    root = tmp_path_factory.mktemp("hub")
+    for config in CONFIGS:
+        plain(root / "release" / "traces" / config, items(3))
+        marked = [{"question": "2 + 2?", "reasoning": "So <span>2 + 2</span> is 4."}]
+        as_lines(root / "mask" / config / "train.jsonl", marked)
+    asked = [{"question": f"What is {i} + 1?", "answer": f"Add one.\n#### {i + 1}"} for i in range(3)]
+    as_lines(root / "gsm8k" / "main" / "test.jsonl", asked)
+    (root / "gsm8k" / "README.md").write_text(
+        "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: test\n    path: main/test.jsonl\n---\n"
+    )
+    repos = {"trillionlabs/rBridge": "release", "trillionlabs/rbridge-mask": "mask", "openai/gsm8k": "gsm8k"}
+    with HubUploadServer(root / "new", {"secret": "owner"}, {name: root / at for name, at in repos.items()}) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def world(hub: str, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Servers, a warm Python, a cache of traces with confidences, and the package as a wheel."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    root = tmp_path_factory.mktemp("world")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(root / "wheels"), str(PROJECT)]
+    assert subprocess.run(build, capture_output=True, check=False).returncode == 0
+    with ChatServer() as chat, CompletionsServer(model, tokenizer) as completions:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("RBRIDGE", "PYTHON"))}
+        environment |= {
+            "HF_ENDPOINT": hub,
+            "HF_HOME": str(root / "hf"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0",
+            "HF_DATASETS_OFFLINE": "0",
+            "HF_TOKEN": "secret",
+            "OPENAI_API_KEY": "key",
+            "OPENAI_BASE_URL": chat.url,
+            "PIP_FIND_LINKS": str(root / "wheels"),
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",
+        }
+        with WarmCommands(root / "warm", environment) as warm:
+            own = [
+                warm.bin / "rbridge",
+                "traces",
+                "score",
+                "--benchmark",
+                "all",
+                "--from",
+                "sample",
+                "--num-fewshot",
+                "0",
+            ]
+            command = [*map(str, own), "--model", str(checkpoint), "--cache", str(root / "cache")]
+            scored = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert scored.returncode == 0, scored.stderr
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft's own, of transformers
+                get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(root / "adapter")
+            yield World(checkpoint, chat.url, completions.url, warm.bin, environment, root / "cache", root / "wheels")
+
+
+@pytest.fixture
+def read(world: World, tmp_path: Path) -> Callable[..., Reader]:
+    """A reader of a document, in a folder of their own, with the files that it takes for granted."""
+
+    def start(document: str, name: str = "reader", *, has_traces: bool = True, sweeps: bool = False) -> Reader:
+        reader = Reader(world, tmp_path / name, has_traces=has_traces, sweeps=sweeps)
+        chains_of_thought(reader.folder)
+        (reader.folder / "adapter").symlink_to(world.cache.parent / "adapter")
+        (reader.folder / "checkpoint").symlink_to(world.checkpoint)
+        FILES.get(document, lambda _: None)(reader.folder)
+        return reader
+
+    return start
+
+
+def test_every_way_to_traces_works_from_an_empty_cache(read: Callable[..., Reader]) -> None:
+    """Each block of the README that gets traces leaves traces to look at."""
+    ways = [block for block in blocks("README.md") if re.search(r"traces (pull|build|import)", block)]
+    assert len(ways) >= 4
+    for number, way in enumerate(ways):
+        reader = read("README.md", f"way{number}", has_traces=False)
+        reader.run(way)
+        reader.run("rbridge traces show gsm8k")
+
+
+def test_the_readme_works_from_start_to_end(read: Callable[..., Reader]) -> None:
+    """Its other blocks in order, after the first way to traces: all six benchmarks are there then."""
+    reader = read("README.md", has_traces=False)
+    reader.run("rbridge traces pull")
+    found = blocks("README.md")
+    others = [block for block in found if not re.search(r"traces (pull|build|import)", block)]
+    assert any("--tasks rbridge\n" in block for block in others)
+    for block in others:
+        reader.run(block)
+
+
+def test_the_traces_page_works(read: Callable[..., Reader]) -> None:
+    """Pulling and building from an empty cache; then import and all that follows it, from another one."""
+    found = blocks("docs/traces.md")
+    first = next(number for number, block in enumerate(found) if "import" in block)
+    assert first >= 2
+    for name, part in (("get", found[:first]), ("keep", found[first:])):
+        reader = read("docs/traces.md", name, has_traces=False)
+        for block in part:
+            reader.run(block.replace("traces rm", "traces rm --yes"), NAME="cot")
+
+
+def test_the_tutorial_leads_to_a_gated_checkpoint(read: Callable[..., Reader]) -> None:
+    """From the install to the gate's verdicts in one shell's folder: few steps of training, and one benchmark."""
+    reader = read("docs/tutorial.md", has_traces=False, sweeps=True)
+    found = blocks("docs/tutorial.md")
+    (install,) = [block for block in found if "pip install" in block]
+    reader.run(install.replace("python3 -m venv .venv\n. .venv/bin/activate\n", ""))  # test_install has such a one
+    fewer = {
+        "ckpts\n": "ckpts --steps 12\n", "rbridge,rbridge_proxies": "rbridge_gsm8k,rbridge_proxies_gsm8k",
+        "158K:147K": "158K:24K", "step12-": "step2-", "step60-": "step10-", "step72-": "step12-",
+    }  # fmt: skip
+    script = "".join(block for block in found if block is not install)
+    for name, value in fewer.items():
+        assert name in script
+        script = script.replace(name, value)
+    reader.run(script)
+    assert "passed" in (reader.folder / "summary.md").read_text()
+    assert (reader.folder / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("document", [one for one in DOCUMENTS if one not in OF_THEIR_OWN and blocks(one)])
+def test_the_blocks_of_a_page_work_in_order(document: str, read: Callable[..., Reader]) -> None:
+    """In one folder, each taking up what those before it left."""
+    reader = read(document)
+    for block in blocks(document):
+        reader.run(block)
+    assert reader.ran == blocks(document)
+
+
+def test_no_line_is_left_out_without_a_reason() -> None:
+    """What is left out is in the documents, is the smaller part of them by far, and benchmarks named there exist."""
+    lines = [line for document in DOCUMENTS for block in blocks(document) for line in block.splitlines()]
+    left_out = [line for line in lines if reason_to_leave_out(line)]
+    assert all(any(reason_to_leave_out(line) == reason for line in left_out) for reason in LEFT_OUT.values())
+    assert len(left_out) < 0.15 * len(lines)
+    for script in re.findall(r"benchmarks/\w+\.py", "\n".join(left_out)):
+        assert (PROJECT / script).exists()
+    assert runnable("vllm serve MODEL\nrbridge doctor\n") == "rbridge doctor\n"
+
+
+def test_shell_is_marked_as_sh() -> None:
+    """A block that begins with one of our commands is not hidden from these tests under another name."""
+    for document in DOCUMENTS:
+        text = (PROJECT / document).read_text(encoding="utf-8")
+        for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S):
+            if language != "sh":
+                assert not re.search(r"^(\$ )?(rbridge|lm_eval|pip|make) ", block, re.M), f"{document}: {block}"
+
+
+def test_the_readme_names_both_make_targets() -> None:
+    """The two commands that do all the set-up are in the README and in the Makefile."""
+    makefile = (PROJECT / "Makefile").read_text()
+    for target in ("demo", "test"):
+        assert f"make {target}\n" in (PROJECT / "README.md").read_text()
+        assert f"\n{target}:" in makefile

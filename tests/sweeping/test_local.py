@@ -1,0 +1,100 @@
+"""Why a worker ended, and when a sweep gives up: nothing is scored here."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from rbridge_tasks.sweeping.checkpoints import Checkpoint
+from rbridge_tasks.sweeping.local import LocalExecutor, Outcome, _reason
+from rbridge_tasks.sweeping.settings import Settings
+from rbridge_tasks.sweeping.shards import OutputFolder, Shard
+from rbridge_tasks.sweeping.sweep import Finished
+
+SHARD = Shard(Checkpoint("/run/step10"), Settings())
+
+TRACEBACK = """Loading weights: 100%
+Traceback (most recent call last):
+  File "x.py", line 1, in <module>
+    load()
+OSError: Can't load the model.
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "y.py", line 2, in <module>
+{error}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> OutputFolder:
+    """Where the sweep writes."""
+    output = OutputFolder(tmp_path / "out")
+    output.make()
+    return output
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "reason"),
+    [
+        (TRACEBACK.format(error="RuntimeError: sizes differ:\n\tself: 3\n\tother: 4"), 1,
+         "RuntimeError: sizes differ: self: 3 other: 4"),
+        (TRACEBACK.format(error="torch.OutOfMemoryError: CUDA out of memory."), 1,
+         "torch.OutOfMemoryError: CUDA out of memory."),
+        ("rbridge: error: no traces of gsm8k; get some\n", 1, "no traces of gsm8k; get some"),
+        (TRACEBACK.format(error="rbridge_tasks.sweeping.checkpoints.SweepError: it was written to"), 1,
+         "it was written to"),
+        ("usage: lm-eval run\nlm-eval: error: unrecognized arguments: --x\n", 2,
+         "lm-eval: error: unrecognized arguments: --x"),
+        ("half a li", -9, "its process was killed by SIGKILL; out of memory, perhaps"),
+        ("", -11, "its process was killed by SIGSEGV"),
+        ("", 3, "its process ended with exit code 3 and no word"),
+    ],
+)  # fmt: skip
+def test_the_reason_is_the_last_error_in_a_line(folder: OutputFolder, log: str, code: int, reason: str) -> None:
+    """However many lines it had, and whatever came before it."""
+    if log:
+        folder.log(SHARD.name).write_text(log)
+    assert _reason(folder, SHARD, code) == reason
+
+
+def test_equal_failures_end_a_sweep_sooner_than_different_ones(folder: OutputFolder) -> None:
+    """Two with the same words, or three with any; never after a success, and lost jobs do not count."""
+
+    def hopeless(*failures: str | None, lost: bool = False) -> bool:
+        finished = Finished()
+        for failure in failures:
+            finished.add(Outcome(SHARD, None if failure else 1.0, failure, lost=lost), folder)
+        return finished.hopeless
+
+    assert not hopeless("a")
+    assert hopeless("a", "a")
+    assert not hopeless("a", "b")
+    assert hopeless("a", "b", "c")
+    assert not hopeless(None, "a", "a", "a")
+    assert not hopeless("a", "a", "a", lost=True)
+
+
+@pytest.mark.slow
+def test_a_worker_ends_with_its_sweep_and_is_replaced_after_a_failure(
+    folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint that is not there fails at once; the next has a new process, and no process is left over."""
+    executor = LocalExecutor(folder)
+    executor.submit([SHARD])
+    deadline, outcomes = time.monotonic() + 60, list[Outcome]()
+    while not outcomes:
+        assert time.monotonic() < deadline
+        outcomes = executor.wait(1.0)
+    assert "FileNotFoundError" in str(outcomes[0].failure)
+    assert executor.left == 0
+    assert folder.failure(SHARD.name) == outcomes[0].failure
+    executor.submit([SHARD])
+    (worker,) = executor._workers.values()
+    assert executor.at_work == [SHARD]
+    executor.end()
+    assert worker.process.returncode is not None
+    assert executor.left == 0

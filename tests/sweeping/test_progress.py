@@ -1,0 +1,72 @@
+"""The time that is left comes from what was measured, and says where that is not enough."""
+
+from __future__ import annotations
+
+import io
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbridge_tasks.sweeping.checkpoints import Checkpoint
+from rbridge_tasks.sweeping.local import Outcome
+from rbridge_tasks.sweeping.progress import Progress, Timing
+from rbridge_tasks.sweeping.settings import Settings
+from rbridge_tasks.sweeping.shards import Shard
+
+
+def shard(size: int, number: int = 0) -> Shard:
+    """A checkpoint with so many bytes of weights."""
+    return Shard(Checkpoint(f"/run-{size}/step{number}", weight_bytes=size), Settings())
+
+
+def test_nothing_is_said_before_anything_was_measured() -> None:
+    """Not even for shards that were there before."""
+    left = Timing().left([shard(10)], 1)
+    assert math.isnan(left.seconds)
+    assert str(left) == "time left not known yet"
+
+
+@given(st.floats(0.1, 1e4), st.integers(1, 50), st.integers(1, 8))
+def test_equal_shards_take_their_time_by_rounds(seconds: float, left: int, workers: int) -> None:
+    """n shards that take t each on w workers end after ceil(n / w) rounds of t."""
+    timing = Timing()
+    timing.add(Outcome(shard(10), seconds))
+    found = timing.left([shard(10, number) for number in range(left)], workers)
+    assert math.isclose(found.seconds, math.ceil(left / workers) * seconds)
+    assert not found.at_least
+
+
+def test_a_size_that_was_not_measured_makes_a_lower_bound() -> None:
+    """As do jobs that wait for a node."""
+    timing = Timing()
+    timing.add(Outcome(shard(10**6), 5.0))
+    assert str(timing.left([shard(10**6), shard(10**9)], 1)) == "at least 5 s left"
+    assert str(timing.left([shard(10**6)], 1, queued=1)) == "at least 5 s left"
+    assert str(timing.left([shard(10**6), shard(10**6)], 1)) == "about 10 s left"
+
+
+def test_the_start_of_a_worker_counts_only_while_nothing_else_is_known() -> None:
+    """And failures never."""
+    timing = Timing()
+    timing.add(Outcome(shard(10), 60.0, started=True))
+    timing.add(Outcome(shard(10), failure="broken"))
+    assert timing.left([shard(10)], 1).seconds == 60.0
+    timing.add(Outcome(shard(10), 2.0))
+    assert timing.left([shard(10)], 1).seconds == 2.0
+
+
+def test_without_a_terminal_there_is_a_line_for_each_shard() -> None:
+    """No bar, no escape sequences."""
+
+    class Idle:
+        left, shards_left, at_work, at_once, queued = 1, (shard(10),), (), 1, 0
+
+    out = io.StringIO()
+    with Progress(3, out) as progress:
+        progress.add(Outcome(shard(10, 1), 61.0), Idle())  # type: ignore[arg-type]
+        progress.add(Outcome(shard(10, 2), failure="no weights"), Idle())  # type: ignore[arg-type]
+    assert out.getvalue().splitlines() == [
+        "1 of 3: run-10/step1, 1 min 1 s; about 1 min 1 s left",
+        "2 of 3: run-10/step2, FAILED: no weights; about 1 min 1 s left",
+    ]
