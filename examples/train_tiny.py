@@ -14,6 +14,7 @@ from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
+import torch
 import transformers
 
 from tiny_llama import candidate_corpora, random_llama, train, train_tokenizer
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=72, help="training steps of each run")
     parser.add_argument("--keep", type=int, default=6, help="checkpoints to keep of each run")
     args = parser.parse_args()
+    torch.set_num_threads(1)  # models as small as these are slower with more, and very much so on a busy machine
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     corpora = {name: texts for name, texts in candidate_corpora(megabytes=2).items() if name in DATA_SETS}

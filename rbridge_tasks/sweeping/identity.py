@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,29 @@ from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.resume.model_files import model_files, sha256_of_files
 from rbridge_tasks.scores.lm_eval_results import benchmark_of
 from rbridge_tasks.sweeping.checkpoints import Checkpoint
+from rbridge_tasks.sweeping.settings import Settings
 from rbridge_tasks.sweeping.shards import Record
 
+#: Model arguments that name folders, and metadata of our tasks that names files.
+_FOLDERS = ("pretrained", "tokenizer", "peft", "delta")
+_FILES = ("rbridge_frequencies", "rbridge_humaneval_tests")
+_OF_TOKENIZERS = (
+    "token", "vocab", "merges", "special", "spiece", "sentencepiece", "added", "tekken", "chat_template",
+)  # fmt: skip
 
-def files_of(checkpoint: Checkpoint) -> list[Path]:
-    """The files that decide what a checkpoint scores; none for a model on the Hub, whose commit tells it."""
-    if not checkpoint.is_local:
-        return []
-    tokenizer = [file for file in _tokenizer_files(checkpoint) if file.suffix in (".json", ".model", ".txt")]
-    return [*model_files(Path(checkpoint.pretrained)), *tokenizer]
 
+def files_of(checkpoint: Checkpoint, settings: Settings) -> list[Path]:
+    """The local files that decide what a checkpoint scores: its own, and those that model arguments and metadata name.
 
-def _tokenizer_files(checkpoint: Checkpoint) -> list[Path]:
-    if checkpoint.tokenizer is None:
-        return []
-    named = ("token", "vocab", "merges", "special", "spiece", "sentencepiece", "added", "tekken", "chat_template")
-    return [file for file in model_files(Path(checkpoint.tokenizer)) if file.name.startswith(named)]
+    A model on the Hub has none of its own: its commit tells it.
+    """
+    found: list[Path] = []
+    for name, value in settings.of_model(checkpoint).items():
+        if name in _FOLDERS and os.path.isdir(str(value)) and (checkpoint.is_local or name != "pretrained"):  # noqa: PTH112
+            inside = model_files(Path(value))
+            found += [file for file in inside if name != "tokenizer" or file.name.startswith(_OF_TOKENIZERS)]
+    named = [Path(str(settings.metadata[name])) for name in _FILES if name in settings.metadata]
+    return [*dict.fromkeys([*found, *(path for path in named if path.is_file())])]
 
 
 def stamps(files: list[Path]) -> dict[str, list[int]]:
@@ -47,28 +54,23 @@ def contents(files: list[Path]) -> dict[str, dict[str, Any]]:
     return {path: {"sha256": sums[path], "stamps": stamp} for path, stamp in seen.items()}
 
 
-def outdated(record: Record, checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> str | None:
+def outdated(record: Record, checkpoint: Checkpoint, settings: Settings) -> str | None:
     """What has changed since a shard was scored, in words; None where it still stands.
 
     A file of the same size and times is taken for unchanged; any other is read.
-
-    Args:
-        record: of the shard.
-        checkpoint: as it is now.
-        metadata: of the tasks, which may name a trace cache.
     """
-    if not checkpoint.is_local:
-        return None if record.commit == checkpoint.commit else f"{checkpoint.label} is another commit on the Hub now"
-    files = files_of(checkpoint)
+    if record.commit != checkpoint.commit:
+        return f"{checkpoint.label} is another commit on the Hub now"
+    files = files_of(checkpoint, settings)
     now = stamps(files)
     if missing := sorted({Path(path).name for path in record.files.keys() ^ now.keys()}):
-        return f"{missing[0]} was added to or removed from the checkpoint"
+        return f"{missing[0]} was added or removed"
     moved = [file for file in files if now[str(file)] != record.files[str(file)]["stamps"]]
     read = contents(moved)
     changed = [file.name for file in moved if read[str(file)]["sha256"] != record.files[str(file)]["sha256"]]
     if changed:
-        return f"{changed[0]} of the checkpoint has changed"
-    return _traces_changed(record, metadata.get("rbridge_cache"))
+        return f"{changed[0]} has changed"
+    return _traces_changed(record, settings.metadata.get("rbridge_cache"))
 
 
 def _traces_changed(record: Record, location: object) -> str | None:

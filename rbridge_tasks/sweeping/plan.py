@@ -69,7 +69,7 @@ def _planned(checkpoint: Checkpoint, settings: Settings, records: list[Record], 
     reason = _incomplete(checkpoint, settings)
     if reason is not None and not records:
         return Planned(checkpoint, "incomplete", reason)
-    changed = {} if reason is not None else {one.name: outdated(one, checkpoint, settings.metadata) for one in records}
+    changed = {} if reason is not None else {one.name: outdated(one, checkpoint, settings) for one in records}
     stale = {name: why for name, why in changed.items() if why is not None}
     why = next(iter(stale.values()), "")
     standing = [record for record in records if record.name not in stale]

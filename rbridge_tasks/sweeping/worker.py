@@ -36,13 +36,17 @@ def score(shard: Shard, folder: OutputFolder, *, first: bool) -> float:
         Seconds that it took.
 
     Raises:
-        SweepError: lm-eval left no results, or the checkpoint was changed meanwhile.
+        SweepError: lm-eval left no results, or the checkpoint was changed meanwhile, or is gone.
     """
     from rbridge_tasks.harness.lm_eval_command import run_lm_eval
 
     started = time.monotonic()
     one, name = shard.checkpoint, shard.name
-    files = files_of(one)
+    if one.is_local and not Path(one.pretrained).is_dir():
+        raise SweepError(
+            f"{one.label} is no longer there; its trainer keeps fewer checkpoints than are waiting, perhaps"
+        )
+    files = files_of(one, shard.settings)
     seen = contents(files)
     identity = json.dumps([one.commit, sorted((path, entry["sha256"]) for path, entry in seen.items())])
     work = folder.work / f"{name}.{hashlib.sha256(identity.encode()).hexdigest()[:10]}"

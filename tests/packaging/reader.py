@@ -14,8 +14,8 @@ from pathlib import Path
 from .documents import PROJECT, runnable
 
 _STAND_INS = {
-    # The same entry points, on few items; and make, which shows what it would do.
-    "lm_eval": 'exec "{warm}/lm_eval" "$@" --limit 2 --batch_size 2',
+    # The same entry point, on few items with short prompts and short answers; and make, which shows what it would do.
+    "lm_eval": 'exec "{warm}/lm_eval" "$@" --limit 2 --batch_size 2 --num_fewshot 0 --gen_kwargs max_gen_toks=8',
     "make": 'cd "{project}" && exec "{make}" --dry-run --silent "$@" >/dev/null',
     "pip": 'exec "{python}" -m pip --quiet "$@"',
     # Sweeps say what they would score; tests/sweeping has them score. The Hub's revisions are those of a cache.

@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from rbridge_traces import SampleCache
+
 from ..tasks.lm_eval_files import modern, rbridge, write_json
 from ..tasks.made_scores import row, samples, table
+from ..tasks.made_traces import evaluation, made_scores
 
 SMALL, LARGE = 1e9, 13e9
 BENCHMARKS = ("gsm8k", "math500", "arc_challenge", "csqa", "humaneval")
@@ -24,6 +27,22 @@ def chains_of_thought(folder: Path) -> None:
     (folder / "cot.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     solved = [{"question": one["question"], "answer": one["response"]} for one in rows]
     (folder / "test.jsonl").write_text("\n".join(map(json.dumps, solved)))
+
+
+def human_eval() -> list[dict[str, str]]:
+    """The sample's functions as HumanEval's authors publish theirs, with tests that any program passes."""
+    found = []
+    for trace in SampleCache().load("humaneval").traces:
+        name = trace.question.split("def ")[1].split("(")[0]
+        test = "def check(candidate):\n    pass\n"
+        program = {"task_id": trace.item_id, "prompt": trace.question, "entry_point": name, "test": test}
+        found.append(program | {"canonical_solution": "    pass\n"})
+    return found
+
+
+def human_eval_file(folder: Path) -> None:
+    """A copy of HumanEval on disk."""
+    (folder / "HumanEval.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, human_eval())).encode()))
 
 
 def two_runs(folder: Path) -> None:
@@ -99,6 +118,12 @@ def reported(folder: Path) -> None:
     scores = pd.read_csv(folder / "runs.csv")
     scores.to_parquet(folder / "scores.parquet")
     scores[scores["metric"] == "acc"].to_csv(folder / "targets.csv", index=False)
+    shutil.rmtree(folder / "out")
+    for step in (1000, 2000):
+        scores_of_tokens = [made_scores(seed + step) for seed in range(3)]
+        evaluation(
+            folder / "out" / f"step{step}", scores_of_tokens, model=f"ckpts/web-1B/step{step}-tokens{step // 500}B"
+        )
 
 
 def families(folder: Path) -> None:
@@ -136,6 +161,14 @@ def clone(folder: Path) -> None:
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
+def of_the_readme(folder: Path) -> None:
+    """Score tables, checkpoints of a run, and two evaluations in a folder of their own."""
+    training_runs(folder)
+    two_runs(folder)
+    (folder / "earlier").mkdir()
+    evaluations(folder / "earlier")
+
+
 def training_runs(folder: Path) -> None:
     """Checkpoints of two runs, some of a model of the Hub, and the sweep file of the page."""
     from .documents import PROJECT
@@ -153,8 +186,9 @@ def training_runs(folder: Path) -> None:
 
 #: By document: what its reader has before the first block.
 FILES: dict[str, Callable[[Path], None]] = {
-    "README.md": two_runs,
+    "README.md": of_the_readme,
     "docs/collecting.md": evaluations,
+    "docs/comparators.md": human_eval_file,
     "docs/comparing.md": candidates_and_runs,
     "docs/dashboards.md": two_runs,
     "docs/fitting.md": two_runs,

@@ -44,7 +44,7 @@ def put(folder: OutputFolder, shard: Shard, traces: dict[str, object] | None = N
             "checkpoint": {"pretrained": one.pretrained, "revision": one.revision, "commit": one.commit},
             "tasks": [*shard.settings.tasks],
             "settings": decisive(one, shard.settings),
-            "files": contents(files_of(one)),
+            "files": contents(files_of(one, shard.settings)),
             "traces": traces or {},
             "seconds": 1.0,
             "with_start": False,
@@ -67,7 +67,7 @@ def test_a_shard_stands_as_long_as_its_content_does(one: Checkpoint, folder: Out
     data[-1] ^= 1
     weights.write_bytes(data)
     os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert states(one, TASKS, folder) == [("outdated", "model.safetensors of the checkpoint has changed")]
+    assert states(one, TASKS, folder) == [("outdated", "model.safetensors has changed")]
     (planned,) = plan([one], TASKS, folder).checkpoints
     assert planned.shard == Shard(one, TASKS)
     assert planned.replaced == (Shard(one, TASKS).name,)
@@ -81,7 +81,29 @@ def test_trainers_may_write_their_own_files_into_a_scored_checkpoint(one: Checkp
     assert states(one, TASKS, folder) == [("scored", "")]
     (Path(one.pretrained) / "added_tokens.json").write_text("{}")
     ((state, why),) = states(one, TASKS, folder)
-    assert (state, why) == ("outdated", "added_tokens.json was added to or removed from the checkpoint")
+    assert (state, why) == ("outdated", "added_tokens.json was added or removed")
+
+
+def test_files_that_settings_name_count_too(one: Checkpoint, folder: OutputFolder, tmp_path: Path) -> None:
+    """A tokenizer of another folder, without the weights beside it; an adapter; a table of token frequencies."""
+    for name in ("tokenizer", "adapter"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "tokenizer" / "tokenizer.json").write_text("{}")
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
+    (tmp_path / "frequencies.json").write_text("{}")
+    settings = replace(
+        TASKS,
+        model_args={"tokenizer": str(tmp_path / "tokenizer"), "peft": str(tmp_path / "adapter")},
+        metadata={"rbridge_frequencies": str(tmp_path / "frequencies.json")},
+    )
+    put(folder, Shard(one, settings))
+    (tmp_path / "tokenizer" / "model.safetensors").write_bytes(b"of another model")
+    assert states(one, settings, folder) == [("scored", "")]
+    for changed in ("tokenizer/tokenizer.json", "adapter/adapter_model.safetensors", "frequencies.json"):
+        before = (tmp_path / changed).read_bytes()
+        (tmp_path / changed).write_bytes(before + b" ")
+        assert states(one, settings, folder) == [("outdated", f"{Path(changed).name} has changed")]
+        (tmp_path / changed).write_bytes(before)
 
 
 def test_more_tasks_are_scored_in_a_shard_of_their_own(one: Checkpoint, folder: OutputFolder) -> None:
