@@ -26,7 +26,7 @@ test-fast: $(VENV)/installed
 	$(PYTEST) -m "not slow"
 
 test-vllm: $(VENV)/installed $(VLLM_VENV)/installed
-	$(VLLM_VENV)/bin/python -m pytest -o filterwarnings=default tests/vllm/test_engine.py
+	$(VLLM_VENV)/bin/python -m pytest -o filterwarnings=default tests/vllm/test_engine.py tests/vllm/test_resume_on_vllm.py
 	RBRIDGE_VLLM=$(abspath $(VLLM_VENV))/bin/vllm $(BIN)/python -m pytest tests/vllm
 
 test-llama-cpp: $(VENV)/installed $(LLAMA_VENV)/installed

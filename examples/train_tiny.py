@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
@@ -30,20 +31,52 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=72, help="training steps of each run")
     parser.add_argument("--keep", type=int, default=6, help="checkpoints to keep of each run")
     args = parser.parse_args()
+
+    def announce(run: str) -> Callable[[float], None]:
+        print(f"{args.folder / run}: {args.steps} steps, {args.steps * BATCH * WINDOW / 1e6:.2f}M tokens", flush=True)
+        return lambda _loss: None
+
+    train_runs(args.folder, DATA_SETS, steps=args.steps, keep=args.keep, begin=announce)
+
+
+def train_runs(
+    folder: Path, data_sets: Sequence[str], *, steps: int, keep: int, begin: Callable[[str], Callable[[float], None]]
+) -> list[int]:
+    """Train a small and a larger model on each data set, and the stand-in for a frontier model on all of them.
+
+    Args:
+        folder: where runs go.
+        data_sets: of ``candidate_corpora``.
+        steps: of each run.
+        keep: checkpoints of each run but the stand-in, of which the last is kept.
+        begin: told the name of each run; what it returns is told the loss of each step.
+
+    Returns:
+        Parameters of the small and of the larger model.
+    """
     torch.set_num_threads(1)  # models as small as these are slower with more, and very much so on a busy machine
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    corpora = {name: texts for name, texts in candidate_corpora(megabytes=2).items() if name in DATA_SETS}
+    corpora = {name: texts for name, texts in candidate_corpora(megabytes=2).items() if name in data_sets}
     everything = [text for texts in corpora.values() for text in texts]
     tokenizer = train_tokenizer(everything, VOCABULARY)
-    runs = [(name, shape, texts) for shape in (SMALL, LARGE) for name, texts in corpora.items()]
-    for name, (width, layers), texts in [*runs, ("frontier", FRONTIER, everything)]:
-        model = random_llama(len(tokenizer), hidden_size=width, layers=layers, heads=4, window=2 * WINDOW)
-        folder, kept = args.folder / f"{name}-{model.num_parameters() / 1e6:.1f}M", checkpoints(args.steps, args.keep)
-        if name == "frontier":
-            folder, kept = args.folder / name, [args.steps]
-        print(f"{folder}: {args.steps} steps, {args.steps * BATCH * WINDOW / 1e6:.2f}M tokens", flush=True)
-        train(model, tokenizer, texts, folder, steps=args.steps, save_at=kept, batch=BATCH, window=WINDOW)
+    params = []
+    for width, layers in (SMALL, LARGE, FRONTIER):
+        frontier = (width, layers) == FRONTIER
+        for name, texts in {"frontier": everything}.items() if frontier else corpora.items():
+            model = random_llama(len(tokenizer), hidden_size=width, layers=layers, heads=4, window=2 * WINDOW)
+            run = name if frontier else folder_name(name, model.num_parameters())
+            train(
+                model, tokenizer, texts, folder / run, steps=steps, batch=BATCH, window=WINDOW, on_step=begin(run),
+                save_at=[steps] if frontier else checkpoints(steps, keep),
+            )  # fmt: skip
+        params.append(model.num_parameters())
+    return params[:2]
+
+
+def folder_name(data_set: str, params: int) -> str:
+    """Of a run: its data set and size, as ``rbridge collect`` reads them."""
+    return f"{data_set}-{params / 1e6:.1f}M"
 
 
 def checkpoints(steps: int, keep: int) -> list[int]:
