@@ -19,7 +19,7 @@ LOGPROB, RANK, ENTROPY, MAX_LOGPROB = range(4)
 #: Logits kept at a time where all of a row are made at once.
 _CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}
 #: Rows and columns of logits that a thread makes at a time on a CPU: a block in the cache can be read many times.
-_BLOCK_ROWS, _BLOCK_COLUMNS = 768, 1024
+_BLOCK_ROWS, _BLOCK_COLUMNS = 512, 1024
 #: Fewer rows are not worth a thread of their own.
 _FEWEST_ROWS = 64
 #: A narrower matrix product may sum in another order.

@@ -7,6 +7,7 @@ from typing import Any
 
 from lm_eval.tasks import TaskManager
 
+from rbridge_tasks.harness.task_folder import TASKS_PATH
 from rbridge_traces import BENCHMARKS, SampleCache, Trace
 
 CHOICE = ("mmlu_pro_stem", "arc_challenge", "csqa")
@@ -19,8 +20,8 @@ ACCURACY = {"math500": "math_verify", "humaneval": "pass@1"}
 
 @functools.cache
 def manager() -> TaskManager:
-    """Reads thousands of task files: once is enough."""
-    return TaskManager(metadata={"rbridge_cache": "sample"})
+    """Of our tasks alone: those that come with lm-eval are thousands of files."""
+    return TaskManager(metadata={"rbridge_cache": "sample"}, include_path=str(TASKS_PATH), include_defaults=False)
 
 
 def load(name: str) -> Any:

@@ -61,7 +61,7 @@ def main(checkpoint: str, rank: int, world_size: int, limit: int, meeting_point:
     results = simple_evaluate(
         model=lm,
         tasks=["rbridge_gsm8k", "rbridge_proxies_gsm8k"],
-        task_manager=TaskManager(include_path=str(TASKS_PATH), metadata=options),
+        task_manager=TaskManager(include_path=str(TASKS_PATH), include_defaults=False, metadata=options),
         limit=limit,
         metadata=options,
         log_samples=True,

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def group_run(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
+def group_run(checkpoint: Path, warm_commands: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
     """Output and folder of one run of the whole group, HumanEval's tests included, on three items of each benchmark."""
     home = tmp_path_factory.mktemp("comparators")
     env = {key: value for key, value in os.environ.items() if not key.startswith("RBRIDGE")}
@@ -41,7 +41,7 @@ def group_run(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
         "--output_path": str(home / "out"),
     }
     flags = ["--log_samples", "--confirm_run_unsafe_code"]
-    command = [str(Path(sys.executable).parent / "lm_eval"), *(word for pair in options.items() for word in pair)]
+    command = [str(warm_commands / "lm_eval"), *(word for pair in options.items() for word in pair)]
     result = subprocess.run([*command, *flags], cwd=home, env=env, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout, result.stderr, home / "out"

@@ -20,6 +20,7 @@ from rbridge_tasks.backends.hf import BackendError
 from rbridge_tasks.backends.prompt_scores import PromptScoresError
 from rbridge_tasks.harness import requests
 from rbridge_tasks.harness.requests import TraceRequest, UnservedModelError
+from rbridge_tasks.harness.task_folder import TASKS_PATH
 from rbridge_tasks.harness.trace_docs import TaskOptionError
 from rbridge_tasks.tokenization import TokenizationError
 
@@ -170,8 +171,8 @@ def test_the_option_reaches_the_model() -> None:
     def trace_nll(lm: LM, **options: Any) -> float:
         metadata = {"rbridge_cache": "sample", "rbridge_weights": "none"} | options
         found = simple_evaluate(
-            lm, tasks=["rbridge_gsm8k"], task_manager=TaskManager(metadata=metadata), num_fewshot=0, limit=2,
-            bootstrap_iters=0, metadata=metadata,
+            lm, tasks=["rbridge_gsm8k"], num_fewshot=0, limit=2, bootstrap_iters=0, metadata=metadata,
+            task_manager=TaskManager(metadata=metadata, include_path=str(TASKS_PATH), include_defaults=False),
         )  # fmt: skip
         value: float = found["results"]["rbridge_gsm8k"]["trace_nll,none"]
         return value
