@@ -63,7 +63,8 @@ def test_no_batch_is_scored_twice_but_the_one_in_flight(folder: Path) -> None:
         assert (
             batches - KILLS <= sum(letters.count("D") for letters in of_runs) <= batches
         )  # killed before it was noted
-        assert kept_bytes(folder / f"cache-{chain}") == kept_bytes(folder / "cache-whole")
+        torn = kept_bytes(folder / f"cache-{chain}") - kept_bytes(folder / "cache-whole")
+        assert 0 <= torn <= KILLS * 2 * kept_bytes(folder / "cache-whole") / batches  # batches cut off in mid-write
     kept_by_killed = sum(bool(events(folder, f"{chain}-{i}")) for chain in range(CHAINS) for i in range(KILLS))
     assert kept_by_killed >= CHAINS  # the moments are not all before the first forward pass
 
