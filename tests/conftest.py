@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name bytes by their number: their content may carry a time of day, and every worker must collect the same names."""
+    """Name bytes by their number: content may carry a time of day, and all workers must collect the same names."""
     return f"{len(val)} bytes" if isinstance(val, bytes) else None
 
 
