@@ -10,6 +10,7 @@ reach. Targets: four times stock, and half of the ceiling. Without a GPU it says
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import json
 import statistics
@@ -69,12 +70,12 @@ def compare(
     stock_batch_size: int = 16,
     repeats: int = 1,
 ) -> dict[str, Any]:
-    """Score the pairs both ways, in turn, after a few to warm up.
+    """Score the pairs by stock, by ours, and by ours with compiled layers, in turn, after a few to warm up.
 
     Returns:
         By side: median ``seconds``, ``peak_mib`` of memory on a GPU; ``difference``: mean absolute difference of a
         summed log-likelihood in nats per token; ``operations`` of the different tokens, the ``ceiling`` (operations a
-        second), and ``utilisation``, the share of it that ours reaches.
+        second), and by side ``utilisation``, the share of it that ours reaches.
     """
     import torch
     from lm_eval.api.instance import Instance
@@ -92,14 +93,15 @@ def compare(
         requests = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(some)]
         return [total for total, _ in stock.loglikelihood(requests, disable_tqdm=True)]
 
-    def by_ours(some: list[tuple[str, str]]) -> list[float]:
-        scores = hf.score(ours, some, [str(i) for i in range(len(some))])
+    def by_ours(some: list[tuple[str, str]], *, compiled: bool = False) -> list[float]:
+        scores = hf.score(ours, some, [str(i) for i in range(len(some))], compiled=compiled)
         return [float(score.logprob.astype(float).sum()) for score in scores]
 
-    found: dict[str, Any] = {"stock": {"runs": []}, "ours": {"runs": []}}
+    sides = {"stock": by_stock, "ours": by_ours, "compiled": functools.partial(by_ours, compiled=True)}
+    found: dict[str, Any] = {side: {"runs": []} for side in sides}
     sums = {}
     for repeat in range(repeats + 1):  # the first warms up, on few
-        for side, score in (("stock", by_stock), ("ours", by_ours)):
+        for side, score in sides.items():
             gc.collect()
             if device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -111,9 +113,11 @@ def compare(
                 found[side]["runs"].append(time.perf_counter() - began)
             if device.type == "cuda":
                 found[side]["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
-    for side in ("stock", "ours"):
-        found[side]["seconds"] = statistics.median(found[side]["runs"])
     ceiling = matrix_rate(device, model.dtype)
+    for side in sides:
+        found[side]["seconds"] = statistics.median(found[side]["runs"])
+        if side != "stock":
+            found[side]["utilisation"] = work.total / found[side]["seconds"] / ceiling
     differences = [abs(a - b) for a, b in zip(sums["stock"], sums["ours"], strict=True)]
     return found | {
         "items": len(pairs),
@@ -123,7 +127,6 @@ def compare(
         "projected": work.projected,
         "operations": work.total,
         "ceiling": ceiling,
-        "utilisation": work.total / found["ours"]["seconds"] / ceiling,
     }
 
 
@@ -174,15 +177,17 @@ def _finish(device: Any) -> None:
 
 def report(found: dict[str, Any]) -> None:
     """Print the table."""
-    stock, ours = found["stock"], found["ours"]
+    stock, ours, compiled = found["stock"], found["ours"], found["compiled"]
     print(f"{found['machine']['gpu']}, {found['parameters'] / 1e9:.2f}B parameters, bfloat16, "
           f"{found['items']} requests, {found['projected'] / found['items']:.0f} trace tokens each")  # fmt: skip
-    print(f"{'':30}{'stock':>12}{'ours':>12}{'ratio':>10}")
+    print(f"{'':20}{'stock':>12}{'ours':>12}{'ratio':>10}{'compiled':>12}{'ratio':>10}")
     for name, key in (("seconds", "seconds"), ("peak memory, MiB", "peak_mib")):
-        print(f"{name:30}{stock[key]:12.1f}{ours[key]:12.1f}{stock[key] / ours[key]:10.2f}")
+        print(f"{name:20}{stock[key]:12.1f}{ours[key]:12.1f}{stock[key] / ours[key]:10.2f}"
+              f"{compiled[key]:12.1f}{stock[key] / compiled[key]:10.2f}")  # fmt: skip
     print(f"mean difference: {found['difference']:.2g} nats a token")
     print(f"{found['operations'] / 1e12:.1f} TFLOP of {found['tokens']} different tokens, at "
-          f"{found['utilisation']:.0%} of a large matrix product's {found['ceiling'] / 1e12:.0f} TFLOP/s")  # fmt: skip
+          f"{ours['utilisation']:.0%} (compiled: {compiled['utilisation']:.0%}) of a large matrix product's "
+          f"{found['ceiling'] / 1e12:.0f} TFLOP/s")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 # Read when libraries are imported: a command that wants others has to have a Python of its own.
 READ_AT_IMPORT = (
     "HF_HOME", "HF_ENDPOINT", "HF_HUB_", "HF_DATASETS_", "RBRIDGE_AUTOLOAD", "OMP_NUM_THREADS", "HTTP_PROXY",
-    "HTTPS_PROXY",
+    "HTTPS_PROXY", "CXX",
 )  # fmt: skip
 
 _CLIENT = """\

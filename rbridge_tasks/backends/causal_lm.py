@@ -62,6 +62,7 @@ class CausalScorer:
             busy. Either is halved when memory runs out.
         max_batch_size: texts that "auto" reads at once, at most; None does not limit them.
         autocast_dtype: as lm-eval's ``mixed_precision_dtype``.
+        compiled: whether to compile the model's layers, where that gives the same numbers.
         show_progress: whether to draw a progress bar.
     """
 
@@ -71,6 +72,7 @@ class CausalScorer:
     batch_size: int | Literal["auto"] = 1
     max_batch_size: int | None = None
     autocast_dtype: torch.dtype | None = None
+    compiled: bool = False
     show_progress: bool = True
     _choice: Choice | None = field(default=None, init=False)
     _tried_length: int = field(default=0, init=False)
@@ -161,7 +163,7 @@ class CausalScorer:
         longest = max(text.ids.size for text in texts)
         if self._choice is None or longest > self._tried_length:
             forward = Forward(self.model, self.device, self.autocast_dtype)
-            self._choice, self._tried_length = choose_reader(forward, texts), longest
+            self._choice, self._tried_length = choose_reader(forward, texts, compiled=self.compiled), longest
             self._vocab_size = self._choice.vocab_size
             if not self._choice.mixes:
                 self._size = BatchSize(texts=1)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rbridge_tasks.backends.compiled import CompiledLayers
 from rbridge_tasks.backends.texts import Text
 from rbridge_tasks.backends.token_statistics import Head, LinearHead, token_statistics
 
@@ -25,11 +26,13 @@ class Forward:
         model: a transformers causal LM in evaluation mode, on its device or spread over several.
         device: where inputs go.
         autocast_dtype: as lm-eval's ``mixed_precision_dtype``.
+        compiled: whether layers, and on a GPU the reduction of logits, are compiled.
     """
 
     model: Any
     device: torch.device
     autocast_dtype: torch.dtype | None = None
+    compiled: bool = False
 
     @functools.cached_property
     def takes(self) -> Mapping[str, inspect.Parameter]:
@@ -43,8 +46,12 @@ class Forward:
             options = {name: value for name, value in options.items() if name in known}
         elif "logits_to_keep" not in known:  # a wrapper passes it on to a model that may not know it
             options.pop("logits_to_keep", None)
-        with self._autocast():
+        with self._autocast(), self._layers.in_place() if self.compiled else contextlib.nullcontext():
             return self.model(input_ids=inputs, **options)
+
+    @functools.cached_property
+    def _layers(self) -> CompiledLayers:
+        return CompiledLayers.of(self.model)
 
     def hidden(self, inputs: torch.Tensor, **options: Any) -> torch.Tensor:
         """Hidden states (batch, tokens, width) that enter the output projection, which is applied to the last alone."""
@@ -64,7 +71,8 @@ class Forward:
     def statistics(self, hidden: torch.Tensor, targets: npt.NDArray[np.int64]) -> torch.Tensor:
         """``token_statistics`` of hidden states (scored, width) under the model's output projection."""
         with self._autocast():
-            return token_statistics(hidden, self.upload(targets, hidden.device), self._head(hidden))
+            targets_there = self.upload(targets, hidden.device)
+            return token_statistics(hidden, targets_there, self._head(hidden), compiled=self.compiled)
 
     def logits(self, texts: Sequence[Text]) -> list[torch.Tensor]:
         """Logits (scored, vocabulary) of each text, from the model's own forward pass over all of them, padded."""

@@ -27,6 +27,7 @@ def score(
     *,
     done: Callable[[Sequence[int], Sequence[TokenScores]], None] = lambda _pairs, _scores: None,
     known: Mapping[int, TokenScores] | None = None,
+    compiled: bool = False,
 ) -> list[TokenScores]:
     """Score (context, trace) pairs under an ``lm_eval.models.huggingface.HFLM``.
 
@@ -36,6 +37,7 @@ def score(
         labels: what to call each pair in an error.
         done: called after each batch with the indices of the pairs that it completed and their scores.
         known: scores of pairs from an earlier run, by index; batches are those that they are without.
+        compiled: whether to compile the model's layers.
 
     Raises:
         BackendError: an encoder-decoder model, or a subclass with a forward pass of its own.
@@ -61,6 +63,7 @@ def score(
         batch_size="auto" if str(lm.batch_size).startswith("auto") else int(lm.batch_size),
         max_batch_size=_most_texts(lm),
         autocast_dtype=lm.mixed_precision_dtype,
+        compiled=compiled,
         show_progress=not quiet,
     )
     scores: list[TokenScores] = []

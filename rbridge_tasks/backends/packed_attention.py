@@ -116,8 +116,8 @@ def _attend_rows(
     rows, home = reading.rows.to(query.device), reading.home.to(query.device)
     states = []
     for state, repeat in ((query, 1), (key, groups), (value, groups)):
-        picked = state[0].index_select(1, rows.flatten())
-        picked = picked.view(picked.shape[0], *rows.shape, -1).transpose(0, 1)
+        of_tokens = state[0].transpose(0, 1).flatten(1).index_select(0, rows.flatten())
+        picked = of_tokens.view(*rows.shape, state.shape[1], -1).transpose(1, 2)
         states.append(picked if repeat == 1 else picked.repeat_interleave(repeat, 1))
     out, log_sum = attend(*states, scale=scale, causal=True)
     heads, width = out.shape[1], out.shape[-1]

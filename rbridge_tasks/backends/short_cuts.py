@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 #: Targets that are compared, the last of a text.
 _COMPARED = 64
+#: Of what a compiler says, which may be pages.
+_REASON_LETTERS = 200
 #: Tokens of the text that is read beside the one whose numbers are compared.
 _BESIDE_TOKENS = 16
 
@@ -47,7 +49,7 @@ class _Trial:
     tolerance: float
 
 
-def choose_reader(forward: Forward, texts: Sequence[Text]) -> Choice:
+def choose_reader(forward: Forward, texts: Sequence[Text], *, compiled: bool = False) -> Choice:
     """Compare each way of reading with the model's own forward pass on one text, and take the first that agrees.
 
     The longest text: what sets in with length only (sliding windows, stretched positions) shows there or nowhere. It is
@@ -56,6 +58,7 @@ def choose_reader(forward: Forward, texts: Sequence[Text]) -> Choice:
     Args:
         forward: the model.
         texts: what will be read, at least one.
+        compiled: whether to compile layers, where the fastest way works and goes on to.
     """
     longest = max(texts, key=lambda text: text.ids.size)
     probe = Text(longest.ids, longest.targets[-_COMPARED:])
@@ -69,6 +72,11 @@ def choose_reader(forward: Forward, texts: Sequence[Text]) -> Choice:
         PaddedReader(forward, shares=False),
     )
     reader = next((way for way in ways if _agrees(way, trial)), PlainReader(forward))
+    if compiled and isinstance(reader, PackedReader):
+        faster = PackedReader(replace(forward, compiled=True))
+        reader = faster if _agrees(faster, trial) else reader
+    elif compiled:
+        logger.warning("the layers of %s are not compiled: it is read in a slow way", type(forward.model).__name__)
     return Choice(reader, logits.shape[-1], reader.shares or _mixes(reader, trial))
 
 
@@ -76,6 +84,7 @@ def _agrees(reader: Reader, trial: _Trial) -> bool:
     """Whether a reader gives a text's numbers, and does so at all."""
     text, name = trial.text, type(reader.forward.model).__name__
     what = "reusing the shared prompt" if reader.repeats and reader.shares else reader.what
+    what += " with compiled layers" * reader.forward.compiled
     # A short prefix: positions that stretch with the text are those of a short text in it, and of a long one behind it.
     split = min(text.lead, MIN_SHARED_TOKENS) if reader.shares else 0
     beside = np.concatenate([text.ids[:split], text.ids[split:][::-1][:_BESIDE_TOKENS]])
@@ -85,7 +94,9 @@ def _agrees(reader: Reader, trial: _Trial) -> bool:
             return False
         found = reader.read([Text(beside, beside[-1:]), text], prefix)[1:]
     except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        logger.info("%s does not work with %s (%s); scoring without", what, name, error)
+        level = logging.WARNING if reader.forward.compiled else logging.INFO  # what was asked for is missed
+        reason = " ".join(str(error).split())[:_REASON_LETTERS] or type(error).__name__
+        logger.log(level, "%s does not work with %s (%s); scoring without", what, name, reason)
         return False
     expected = trial.expected[:, LOGPROB].to(found.device)
     difference = float((found[:, LOGPROB] - expected).abs().mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ import torch
 from torch.nn import functional
 
 Head = Callable[[torch.Tensor], torch.Tensor]
-#: From the first and past-the-last id to the logits (rows, ids), float32, which the caller may overwrite.
-Block = Callable[[int, int], torch.Tensor]
+#: From the first and past-the-last id, and float32 memory (rows, ids) that may be used for it, to the logits of these
+#: ids, float32, which the caller may overwrite.
+Block = Callable[[int, int, torch.Tensor], torch.Tensor]
 
 #: Columns of the result of ``token_statistics``.
 LOGPROB, RANK, ENTROPY, MAX_LOGPROB = range(4)
@@ -44,10 +46,14 @@ class LinearHead:
         """Logits (rows, vocabulary)."""
         return self.after(functional.linear(rows, self.weight, self.bias))
 
-    def block(self, rows: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        """Logits (rows, stop - start) of the tokens ``start`` to ``stop``, float32."""
-        bias = None if self.bias is None else self.bias[start:stop]
-        return self.after(functional.linear(rows, self.weight[start:stop], bias)).float()
+    def block(self, rows: torch.Tensor, start: int, stop: int, memory: torch.Tensor) -> torch.Tensor:
+        """Logits (rows, stop - start) of the tokens ``start`` to ``stop``, float32; see ``Block``."""
+        weight, bias = self.weight[start:stop], None if self.bias is None else self.bias[start:stop]
+        if weight.dtype != torch.float32:
+            return self.after(functional.linear(rows, weight, bias)).float()
+        if bias is None:
+            return self.after(torch.mm(rows, weight.t(), out=memory))
+        return self.after(torch.addmm(bias, rows, weight.t(), out=memory))
 
     def of_targets(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Logit (rows,) of one token for each row, float32.
@@ -61,7 +67,9 @@ class LinearHead:
         return self.after(logits.diagonal().contiguous().unsqueeze(-1)).squeeze(-1).float()
 
 
-def token_statistics(hidden: torch.Tensor, targets: torch.Tensor, head: Head | LinearHead) -> torch.Tensor:
+def token_statistics(
+    hidden: torch.Tensor, targets: torch.Tensor, head: Head | LinearHead, *, compiled: bool = False
+) -> torch.Tensor:
     """Score target tokens from the hidden states that predict them.
 
     Logits are made for a few rows at a time, on a CPU for a part of the vocabulary at a time, and reduced at once in
@@ -71,6 +79,7 @@ def token_statistics(hidden: torch.Tensor, targets: torch.Tensor, head: Head | L
         hidden: shape (tokens, width), what enters the output projection.
         targets: shape (tokens,), ids of the tokens to score.
         head: from (rows, width) to logits (rows, vocabulary).
+        compiled: whether logits are reduced by a compiled kernel, which reads them fewer times; not on a CPU.
 
     Returns:
         float64, shape (tokens, 4): log-probability, rank, entropy and maximum log-probability in natural units. Rank 1
@@ -78,6 +87,7 @@ def token_statistics(hidden: torch.Tensor, targets: torch.Tensor, head: Head | L
     """
     if isinstance(head, LinearHead) and hidden.device.type == "cpu":
         return _in_threads(hidden, targets, head)
+    reduce = _compiled_reduce() if compiled and hidden.device.type != "cpu" else _reduce
     rows = hidden.shape[0]
     result = torch.empty(rows, 4, dtype=torch.float64, device=hidden.device)
     done, step = 0, 16
@@ -86,7 +96,9 @@ def token_statistics(hidden: torch.Tensor, targets: torch.Tensor, head: Head | L
         done += step
         logits = head(hidden[chunk]).float()
         step = max(1, _CHUNK_BYTES.get(hidden.device.type, 256 << 20) // (4 * logits.shape[-1]))
-        result[chunk] = _from_logits(logits, targets[chunk].to(logits.device)).to(result.device)
+        of_chunk = targets[chunk].to(logits.device)
+        columns = _from_logits(logits, of_chunk) if logits.device.type == "cpu" else reduce(logits, of_chunk)
+        result[chunk] = columns.to(result.device)
     return result
 
 
@@ -122,26 +134,31 @@ def _work_alone() -> None:
 
 
 def _from_linear_head(hidden: torch.Tensor, targets: torch.Tensor, head: LinearHead) -> torch.Tensor:
+    targets, order = targets.sort()
+    hidden = hidden[order]
     target = head.of_targets(hidden, targets)
-    found = _in_blocks(lambda start, stop: head.block(hidden, start, stop), targets, target, head.weight.shape[0])
+    found = _in_blocks(functools.partial(head.block, hidden), targets, target, head.weight.shape[0])
     # A logit of -inf or NaN makes the sums over a block NaN, and so does a target's logit that is not what its block
     # has, with which ties would not be told. Such rows are rare and are done again, whole.
     again = torch.nonzero(found.isnan().any(-1)).flatten()
     for row in torch.split(again, max(1, _CHUNK_BYTES["cpu"] // (4 * head.weight.shape[0]))):
         found[row] = _reduce(head(hidden[row]).float(), targets[row])
-    return found
+    return torch.empty_like(found).index_copy_(0, order, found)
 
 
 def _from_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Columns from float32 logits (rows, vocabulary), which stay as they are."""
-    if logits.device.type != "cpu":
-        return _reduce(logits, targets)
-    target = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    found = _in_blocks(lambda start, stop: logits[:, start:stop].clone(), targets, target, logits.shape[-1])
+    targets, order = targets.sort()
+
+    def block(start: int, stop: int, memory: torch.Tensor) -> torch.Tensor:
+        return torch.index_select(logits[:, start:stop], 0, order, out=memory)
+
+    target = logits[order, targets]
+    found = _in_blocks(block, targets, target, logits.shape[-1])
     again = torch.nonzero(found.isnan().any(-1)).flatten()
     if again.numel():
-        found[again] = _reduce(logits[again], targets[again])
-    return found
+        found[again] = _reduce(logits[order[again]], targets[again])
+    return torch.empty_like(found).index_copy_(0, order, found)
 
 
 def _in_blocks(block: Block, targets: torch.Tensor, target: torch.Tensor, vocabulary: int) -> torch.Tensor:
@@ -149,7 +166,7 @@ def _in_blocks(block: Block, targets: torch.Tensor, target: torch.Tensor, vocabu
 
     Args:
         block: makes the logits of some ids.
-        targets: shape (rows,), ids.
+        targets: shape (rows,), ids, ascending.
         target: shape (rows,), their logits.
         vocabulary: number of ids.
 
@@ -157,42 +174,42 @@ def _in_blocks(block: Block, targets: torch.Tensor, target: torch.Tensor, vocabu
         Shape (rows, 4); NaN where a logit is not finite, or a target's is not the one in its block.
     """
     rows = targets.shape[0]
-    order = torch.argsort(targets)
     width = -(-vocabulary // -(-vocabulary // _BLOCK_COLUMNS))  # as even as they come: see _FEWEST_COLUMNS
     starts = torch.arange(0, vocabulary + width, width)
-    bounds = torch.searchsorted(targets[order], starts).tolist()
+    bounds = torch.searchsorted(targets, starts).tolist()
     # Of equal logits those of lower ids come first: before its own block a target is ranked as if it were a bit less.
-    at_least = torch.nextafter(target, torch.tensor(-torch.inf)).unsqueeze(-1)
-    more_than = target.unsqueeze(-1)
-    threshold = at_least.clone()
-    maximum = torch.full((rows,), -torch.inf)
-    total, expected, above = torch.zeros(3, rows)
-    spare = torch.empty(rows * width)
-    for start, first, last in zip(starts.tolist(), bounds, bounds[1:], strict=False):
-        logits = block(start, min(start + width, vocabulary))
-        here = order[first:last]  # the rows whose target lies in this block
-        if first < last:
-            column = (targets[here] - start).unsqueeze(-1)
-            same = logits[here, column.squeeze(-1)] == target[here]
-            total[here[~same]] = torch.nan
-            threshold[here] = more_than[here]
-            of_lower_id = torch.arange(logits.shape[-1]) < column
-            ties = (logits[here] == more_than[here]) & of_lower_id
-            above[here] += ties.sum(-1).float()
-        scratch = torch.gt(logits, threshold, out=spare[: logits.numel()].view(logits.shape))
-        above += scratch.sum(-1)
-        higher = torch.maximum(maximum, logits.amax(-1))
-        shrink = maximum - higher
-        logits.sub_(higher.unsqueeze(-1))
-        torch.exp(logits, out=scratch)
-        kept = shrink.exp()
-        expected = kept * (expected + torch.where(kept > 0, shrink, 0.0) * total)
-        total = kept * total + scratch.sum(-1)
-        expected += scratch.mul_(logits).sum(-1)
-        maximum = higher
-    log_total = total.log()
-    columns = [target - maximum - log_total, 1 + above, log_total - expected / total, -log_total]
-    return torch.stack([column.double() for column in columns], dim=-1)
+    threshold = torch.nextafter(target, torch.tensor(-torch.inf)).unsqueeze(-1)
+    above, ties, own = torch.zeros(3, rows)
+    # Of each block: the maximum, the probability of the maximum in it, and the mean distance from the maximum.
+    maxima, top, mean = torch.empty(3, len(starts) - 1, rows)
+    memory, spare = torch.empty(2, rows * width)
+    for i, (start, first, last) in enumerate(zip(starts.tolist(), bounds, bounds[1:], strict=False)):
+        stop = min(start + width, vocabulary)
+        scratch = spare[: rows * (stop - start)].view(rows, -1)
+        logits = block(start, stop, memory[: scratch.numel()].view_as(scratch))
+        if first < last:  # the rows whose target lies in this block
+            here, column = logits[first:last], (targets[first:last] - start).unsqueeze(-1)
+            found = here.gather(-1, column)
+            own[first:last] = found.squeeze(-1)
+            ties[first:last] = ((here == found) & (torch.arange(stop - start) < column)).sum(-1)
+            threshold[first:last] = found
+        above += torch.gt(logits, threshold, out=scratch).sum(-1)
+        torch.amax(logits, -1, out=maxima[i])
+        logits.sub_(maxima[i].unsqueeze(-1))
+        probability = torch.softmax(logits, -1, out=scratch)
+        torch.amax(probability, -1, out=top[i])
+        torch.sum(logits.mul_(probability), -1, out=mean[i])
+    maxima, top, mean = (some.double() for some in (maxima, top, mean))
+    log_sums = maxima - top.log()
+    log_sum = log_sums.logsumexp(0)
+    entropy = log_sum - ((log_sums - log_sum).exp() * (maxima + mean)).sum(0)
+    rank = torch.where(own == target, 1 + above + ties, torch.nan)
+    return torch.stack([target - log_sum, rank, entropy, maxima.amax(0) - log_sum], dim=-1)
+
+
+@functools.cache
+def _compiled_reduce() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    return torch.compile(_reduce, dynamic=True)
 
 
 def _reduce(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import logging
 import os
 import sys
@@ -43,16 +44,19 @@ class TraceRequest(Instance):  # type: ignore[misc]  # lm-eval is not typed
     Attributes:
         tokenizer: whose token ids have to come back, if not the model's own, whichever it is.
         slow: to be scored through lm-eval's own ``loglikelihood``.
+        compiled: to be scored with the model's layers compiled.
     """
 
     tokenizer: TokenizerIdentity | None = field(default=None, kw_only=True)
     slow: bool = field(default=False, kw_only=True)
+    compiled: bool = field(default=False, kw_only=True)
 
     @classmethod
     def of(cls, request: Instance, tokenizer: TokenizerIdentity) -> TraceRequest:
         """The same request, for a tokenizer."""
         arguments = {name: getattr(request, name) for name in ("request_type", "doc", "arguments", "idx", "metadata")}
-        return cls(**arguments, tokenizer=tokenizer, slow=getattr(request, "slow", False))
+        how = {name: getattr(request, name, False) for name in ("slow", "compiled")}
+        return cls(**arguments, **how, tokenizer=tokenizer)
 
 
 def token_scores(lm: Any, requests: Sequence[Instance]) -> list[TokenScores]:
@@ -78,7 +82,8 @@ def token_scores(lm: Any, requests: Sequence[Instance]) -> list[TokenScores]:
         first.setdefault(request.args, request)
     pairs = [*first, *[*first][-1:] * _lacking(lm, len(first))]
     labels = [f"{request.doc['benchmark']}/{request.doc['item_id']}" for request in map(first.__getitem__, pairs)]
-    scores = _score(lm, backend, pairs, labels)
+    compiled = any(getattr(request, "compiled", False) for request in requests)
+    scores = _score(lm, backend, pairs, labels, **{"compiled": True} if compiled else {})
     answers = dict(zip(pairs, scores, strict=True))
     return [replace(answers[request.args]) for request in requests]
 
@@ -98,13 +103,20 @@ def _backend(lm: Any, *, slow: bool) -> str:
     return backend
 
 
-def _score(lm: Any, backend: str, pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> list[TokenScores]:
+def _score(
+    lm: Any, backend: str, pairs: Sequence[tuple[str, str]], labels: Sequence[str], **settings: Any
+) -> list[TokenScores]:
     """Scores by a back end; with ``--use_cache`` those of an earlier run that was killed are taken over."""
+    score = importlib.import_module(backend).score
+    if unknown := settings.keys() - inspect.signature(score).parameters.keys():
+        raise UnservedModelError(
+            f"{type(lm).__name__} cannot be scored {', '.join(unknown)}; leave rbridge_compile out, or use --model hf"
+        )
     if (folder := score_folder(lm)) is not None:
         from rbridge_tasks.resume.scoring import score_resumably
 
-        return score_resumably(lm, backend, pairs, labels, folder)
-    scores: list[TokenScores] = importlib.import_module(backend).score(lm, pairs, labels)
+        return score_resumably(lm, backend, pairs, labels, folder, **settings)
+    scores: list[TokenScores] = score(lm, pairs, labels, **settings)
     return scores
 
 

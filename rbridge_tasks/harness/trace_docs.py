@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 OPTIONS = (
     "rbridge_cache", "rbridge_source", "rbridge_weights", "rbridge_only_correct", "rbridge_frequencies",
-    "rbridge_humaneval_tests", "rbridge_slow",
+    "rbridge_humaneval_tests", "rbridge_slow", "rbridge_compile",
 )  # fmt: skip
 
 
@@ -34,7 +34,8 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
     ``rbridge_only_correct`` (true: only traces that came to the right answer), ``rbridge_frequencies`` (file of
     ``rbridge frequencies``, for the tasks ``rbridge_proxies_*``), ``rbridge_humaneval_tests`` (a
     local copy of HumanEval, for ``rbridge_humaneval_gen``), ``rbridge_slow`` (true: score through lm-eval's own
-    ``loglikelihood``, one token at a time, which serves every model class).
+    ``loglikelihood``, one token at a time, which serves every model class), ``rbridge_compile`` (true: with layers
+    compiled by torch.compile, under ``--model hf``).
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -48,12 +49,10 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
         self.weighting: str = options.get("rbridge_weights", "confidence")
         if self.weighting not in WEIGHTINGS:
             raise TaskOptionError(f"rbridge_weights is {self.weighting!r}; choose one of {', '.join(WEIGHTINGS)}")
-        only_correct = options.get("rbridge_only_correct", False)
-        if not isinstance(only_correct, bool):
-            raise TaskOptionError(f"rbridge_only_correct is {only_correct!r}; write true or false")
-        self.slow = options.get("rbridge_slow", False)
-        if not isinstance(self.slow, bool):
-            raise TaskOptionError(f"rbridge_slow is {self.slow!r}; write true or false")
+        only_correct = _switch(options, "rbridge_only_correct")
+        self.slow, self.compiled = _switch(options, "rbridge_slow"), _switch(options, "rbridge_compile")
+        if self.slow and self.compiled:
+            raise TaskOptionError("rbridge_slow and rbridge_compile exclude each other; leave one out")
         self._read_traces(options.get("rbridge_cache"), options.get("rbridge_source"), only_correct=only_correct)
         config["metadata"] = options | {"rbridge_traces": self.provenance}
         if self.is_sample:
@@ -123,3 +122,10 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
             logger.info("--cache_requests does nothing here: lm-eval's key for it does not know the trace cache")
             kwargs["cache_requests"] = kwargs["rewrite_requests_cache"] = False
         super().build_all_requests(**kwargs)
+
+
+def _switch(options: dict[str, Any], name: str) -> bool:
+    value = options.get(name, False)
+    if not isinstance(value, bool):
+        raise TaskOptionError(f"{name} is {value!r}; write true or false")
+    return value

@@ -32,6 +32,7 @@ class TokenScoresTask(TraceDocsTask):
             idx=0,
             metadata=kwargs["metadata"],
             slow=self.slow,
+            compiled=self.compiled,
         )
 
     def scored_text(self, doc: dict[str, Any]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
@@ -26,7 +27,7 @@ _UNREADABLE = (
 
 
 def score_resumably(
-    lm: Any, backend: str, pairs: Sequence[tuple[str, str]], labels: Sequence[str], folder: Path
+    lm: Any, backend: str, pairs: Sequence[tuple[str, str]], labels: Sequence[str], folder: Path, **settings: Any
 ) -> list[TokenScores]:
     """Score (context, trace) pairs by a back end, each only if no earlier run has.
 
@@ -35,14 +36,15 @@ def score_resumably(
         backend: module of the back end.
         pairs, labels: as the back end takes them.
         folder: where scores are kept, for any number of models.
+        settings: more arguments of the back end. Scores made with others are not taken.
 
     Returns:
         One ``TokenScores`` per pair; equal pairs share one object.
     """
-    score = importlib.import_module(backend).score
+    score = functools.partial(importlib.import_module(backend).score, **settings)
     started = time.monotonic()
     try:
-        scope = scope_of(lm, backend)
+        scope = scope_of(lm, backend) | settings
     except (UnidentifiedModelError, *_UNREADABLE) as error:
         reason = error if isinstance(error, UnidentifiedModelError) else f"{type(error).__name__}: {error}"
         logger.warning("scores are not kept for --use_cache and none are taken: %s", reason)

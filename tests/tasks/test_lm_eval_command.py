@@ -367,3 +367,19 @@ def test_predict_only_and_unrelated_flags_still_work(
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert all(scores_of(sample).logprob.size for sample in samples_of(tmp_path, "rbridge_gsm8k"))
+
+
+def test_without_a_compiler_a_run_goes_on(checkpoint: Path, lm_eval: Run, home: Path) -> None:
+    """rbridge_compile where there is no C++ compiler: one line says so, and the numbers are those of a plain run."""
+    without_compiler = {"CXX": str(home / "g++"), "TORCHINDUCTOR_CACHE_DIR": str(home / "inductor")}
+    found = []
+    for name, extra, environment in (("plain", {}, {}), ("compiled", {"rbridge_compile": True}, without_compiler)):
+        metadata = json.dumps({"rbridge_cache": "sample", "rbridge_weights": "none", **extra})
+        result = lm_eval(
+            checkpoint, "rbridge_gsm8k", "--limit", "2", "--metadata", metadata, "--output_path", str(home / name),
+            cwd=home, **environment,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        found.append(results_of(home / name)["results"]["rbridge_gsm8k"]["trace_nll,none"])
+    assert found[0] == found[1]
+    assert "compiled layers does not work with LlamaForCausalLM (InvalidCxxCompiler: No" in result.stderr
