@@ -9,7 +9,7 @@ would.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,14 +36,14 @@ class Reading:
     """What attention has to know of the forward pass under way.
 
     Attributes:
-        rows, home: as in ``Pack``; None for one text, which is its own row.
+        rows, home: as in ``Pack``; no rows for one text, which is its own row.
         reach: tokens of the longest text, the prefix included.
         prefix: keys and values of the prefix, by layer; empty without one.
         kept: filled with the keys and values of prefix and line where they are asked for.
         layers: how many layers have been through here.
     """
 
-    rows: torch.Tensor | None
+    rows: Sequence[torch.Tensor]
     home: torch.Tensor | None
     reach: int
     prefix: KeysValues = field(default_factory=dict)
@@ -111,18 +111,20 @@ def _attend_rows(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Causal attention of each token over its own text, the prefix left out."""
     groups = query.shape[1] // key.shape[1]
-    if reading.rows is None or reading.home is None:
+    if reading.home is None:
         return attend(query, *(state.repeat_interleave(groups, 1) for state in (key, value)), scale=scale, causal=True)
-    rows, home = reading.rows.to(query.device), reading.home.to(query.device)
-    states = []
-    for state, repeat in ((query, 1), (key, groups), (value, groups)):
-        of_tokens = state[0].transpose(0, 1).flatten(1).index_select(0, rows.flatten())
-        picked = of_tokens.view(*rows.shape, state.shape[1], -1).transpose(1, 2)
-        states.append(picked if repeat == 1 else picked.repeat_interleave(repeat, 1))
-    out, log_sum = attend(*states, scale=scale, causal=True)
-    heads, width = out.shape[1], out.shape[-1]
-    of_tokens = out.transpose(1, 2).reshape(-1, heads, width).index_select(0, home).transpose(0, 1)
-    return of_tokens.unsqueeze(0), log_sum.transpose(0, 1).reshape(heads, -1).index_select(1, home).unsqueeze(0)
+    of_rows = []
+    for rows in reading.rows:
+        states = []
+        for state, repeat in ((query, 1), (key, groups), (value, groups)):
+            of_tokens = state[0].transpose(0, 1).flatten(1).index_select(0, rows.flatten().to(state.device))
+            picked = of_tokens.view(*rows.shape, state.shape[1], -1).transpose(1, 2)
+            states.append(picked if repeat == 1 else picked.repeat_interleave(repeat, 1))
+        of_rows.append(attend(*states, scale=scale, causal=True))
+    home = reading.home.to(query.device)
+    outs, log_sums = ([some.transpose(1, 2).flatten(0, 1) for some in kind] for kind in zip(*of_rows, strict=True))
+    out, log_sum = (torch.cat(some).index_select(0, home).transpose(0, 1) for some in (outs, log_sums))
+    return out.unsqueeze(0), log_sum.unsqueeze(0)
 
 
 def _attend_prefix(

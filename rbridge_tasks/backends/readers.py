@@ -73,7 +73,7 @@ class PackedReader:
         skip = parent.length if parent else 0
         kept: KeysValues = {}
         self._hidden(
-            ids[skip:], np.arange(skip, ids.size), Reading(None, None, ids.size, parent.state if parent else {}, kept)
+            ids[skip:], np.arange(skip, ids.size), Reading((), None, ids.size, parent.state if parent else {}, kept)
         )
         return Prefix(kept, ids.size)
 
@@ -81,7 +81,8 @@ class PackedReader:
         """Columns of the scored tokens."""
         line = pack(texts, prefix.length if prefix else 0)
         upload = self.forward.upload
-        rows, home = (None, None) if len(texts) == 1 else (upload(line.rows), upload(line.home))
+        alone = len(texts) == 1
+        rows, home = ((), None) if alone else ([upload(rows) for rows in line.rows], upload(line.home))
         reading = Reading(rows, home, line.reach, prefix.state if prefix else {})
         hidden = self._hidden(line.ids, line.positions, reading)
         picked = hidden[0].index_select(0, upload(line.predicting, hidden.device))

@@ -12,6 +12,9 @@ from rbridge_tasks.backends.prefix_tree import shared_tokens
 
 Ids = npt.NDArray[np.int64]
 
+#: A text is padded to a longer one if it has this share of its tokens, or if that has no more than so many.
+_LIKE_LENGTH, _SHORT = 0.75, 128
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -38,8 +41,9 @@ class Pack:
     Attributes:
         ids: shape (tokens,).
         positions: place of each token in its text, shape (tokens,).
-        rows: where the tokens of each text stand in the line, shape (texts, longest); padded with 0.
-        home: where each token of the line stands in the flattened ``rows``, shape (tokens,).
+        rows: where the tokens of each text stand in the line, the longest text first; texts of like length together,
+            each group of shape (texts, longest), padded with 0.
+        home: where each token of the line stands in ``rows``, flattened one behind the other, shape (tokens,).
         predicting: where the tokens stand that predict the targets, text by text, shape (scored,).
         targets: shape (scored,).
         reach: tokens of the longest text, the prefix included.
@@ -47,7 +51,7 @@ class Pack:
 
     ids: Ids
     positions: Ids
-    rows: Ids
+    rows: tuple[Ids, ...]
     home: Ids
     predicting: Ids
     targets: Ids
@@ -60,34 +64,48 @@ def pack(texts: Sequence[Text], skip: int) -> Pack:
     A text's tokens stand once where it shares them with the text before it.
 
     >>> line = pack([Text(np.array([7, 1, 2, 3]), np.array([3, 9])), Text(np.array([7, 1, 4]), np.array([5]))], 1)
-    >>> line.ids.tolist(), line.positions.tolist(), line.rows.tolist(), line.predicting.tolist()
+    >>> line.ids.tolist(), line.positions.tolist(), line.rows[0].tolist(), line.predicting.tolist()
     ([1, 2, 3, 4], [1, 2, 3, 2], [[0, 1, 2], [0, 3, 0]], [1, 2, 3])
     """
-    longest = max(text.ids.size for text in texts) - skip
-    rows = np.zeros((len(texts), longest), dtype=np.int64)
-    ids, positions, home, predicting = [], [], [], []
-    before: Ids = np.zeros(0, dtype=np.int64)
+    ids, positions, places = [], [], []
+    before, place = np.zeros((2, 0), dtype=np.int64)
     count = 0
-    for i, text in enumerate(texts):
+    for text in texts:
         own = text.ids[skip:]
         known = shared_tokens(before, own)
-        new = own.size - known
-        rows[i, :known] = rows[i - 1, :known]
-        rows[i, known : own.size] = np.arange(count, count + new)
         ids.append(own[known:])
         positions.append(np.arange(skip + known, skip + own.size))
-        home.append(np.arange(i * longest + known, i * longest + own.size))
-        predicting.append(rows[i, text.lead - skip : own.size])
-        before, count = own, count + new
+        place = np.concatenate([place[:known], count + np.arange(own.size - known)])
+        places.append(place)
+        before, count = own, count + own.size - known
+    rows, starts = _rows(places)
     return Pack(
         ids=np.concatenate(ids),
         positions=np.concatenate(positions),
         rows=rows,
-        home=np.concatenate(home),
-        predicting=np.concatenate(predicting),
+        home=np.concatenate([start + new - skip for start, new in zip(starts, positions, strict=True)]),
+        predicting=np.concatenate([place[text.lead - skip :] for text, place in zip(texts, places, strict=True)]),
         targets=np.concatenate([text.targets for text in texts]),
-        reach=skip + longest,
+        reach=max(text.ids.size for text in texts),
     )
+
+
+def _rows(places: Sequence[Ids]) -> tuple[tuple[Ids, ...], list[int]]:
+    """``Pack.rows`` of texts whose tokens stand at ``places``, and where each text begins in them, flattened."""
+    groups: list[list[int]] = []
+    for i in sorted(range(len(places)), key=lambda i: -places[i].size):
+        longest = places[groups[-1][0]].size if groups else 0
+        if not groups or (longest > _SHORT and places[i].size < _LIKE_LENGTH * longest):
+            groups.append([])
+        groups[-1].append(i)
+    rows, starts, end = [], [0] * len(places), 0
+    for group in groups:
+        matrix = np.zeros((len(group), places[group[0]].size), dtype=np.int64)
+        for row, i in zip(matrix, group, strict=True):
+            row[: places[i].size] = places[i]
+            starts[i], end = end, end + row.size
+        rows.append(matrix)
+    return tuple(rows), starts
 
 
 @dataclass(frozen=True)

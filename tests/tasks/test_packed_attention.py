@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rbridge_tasks.backends import texts
 from rbridge_tasks.backends.packed_attention import (
     NAME,
     Reading,
@@ -47,25 +48,30 @@ def by_definition(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, s
     return products.softmax(-1) @ value
 
 
+@pytest.mark.parametrize("short", [2, 128])
 @pytest.mark.parametrize("prefix", [0, 1, 70])
 @pytest.mark.parametrize("key_heads", [1, 2, 4])
 @pytest.mark.parametrize("width", [8, 12])
-def test_each_text_attends_to_the_prefix_and_to_itself(prefix: int, key_heads: int, width: int) -> None:
+def test_each_text_attends_to_the_prefix_and_to_itself(
+    prefix: int, key_heads: int, width: int, short: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Texts of 1 to 40 tokens, some of which share a beginning, in one line: each as if it stood alone."""
+    monkeypatch.setattr(texts, "_SHORT", short)
     torch.manual_seed(0)
     sizes, begun = (40, 3, 17, 1), torch.randint(0, 9, (30,))
-    texts = [
+    each = [
         np.full(prefix, 7).tolist() + begun[: size // 2].tolist() + [100 + size] * (size - size // 2) for size in sizes
     ]
-    line = pack([Text(np.array(text), np.array([0])) for text in texts], prefix)
+    line = pack([Text(np.array(text), np.array([0])) for text in each], prefix)
     query, key, value = (states(heads, line.ids.size, width) for heads in (4, key_heads, key_heads))
     kept = states(key_heads, prefix, width), states(key_heads, prefix, width)
-    reading = Reading(torch.as_tensor(line.rows), torch.as_tensor(line.home), line.reach)
+    reading = Reading([torch.as_tensor(rows) for rows in line.rows], torch.as_tensor(line.home), line.reach)
     if prefix:
         reading.prefix = {0: (kept[0].unsqueeze(0), kept[1].unsqueeze(0))}
     with packed_attention(tiny_model("llama", 10), reading):
         found, _ = attention()(Layer(), query[None], key[None], value[None], None, scaling=0.3)
-    for row, size in zip(torch.as_tensor(line.rows), sizes, strict=True):
+    in_rows = [row for rows in reading.rows for row in rows]
+    for row, size in zip(in_rows, sorted(sizes, reverse=True), strict=True):
         own = row[:size]
         whole = (torch.cat([kept[0], key[:, own]], 1), torch.cat([kept[1], value[:, own]], 1))
         expected = by_definition(query[:, own], *whole, 0.3)
@@ -95,7 +101,7 @@ def test_other_attention_is_refused(option: dict[str, object]) -> None:
     """Caps, biases, text that looks ahead, and windows narrower than the text would be ignored without a word."""
     query = torch.randn(1, 2, 5, 8)
     with (
-        packed_attention(tiny_model("llama", 10), Reading(None, None, reach=5)),
+        packed_attention(tiny_model("llama", 10), Reading((), None, reach=5)),
         pytest.raises(UnsupportedAttentionError),
     ):
         attention()(Layer(), query, query, query, None, **option)
@@ -107,7 +113,7 @@ def test_model_has_its_own_attention_back() -> None:
     before = model.config._attn_implementation
 
     def failing_pass() -> None:
-        with packed_attention(model, Reading(None, None, reach=1)):
+        with packed_attention(model, Reading((), None, reach=1)):
             assert model.config._attn_implementation == NAME
             raise ZeroDivisionError
 

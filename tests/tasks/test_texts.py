@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rbridge_tasks.backends import texts as texts_module
 from rbridge_tasks.backends.texts import BatchSize, Text, pack
 
 from ..metrics.strategies import cases
+
+
+@pytest.fixture(autouse=True, scope="module", params=[2, 128])
+def short(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The length up to which all texts are padded: so short that these fall into groups, or the usual."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texts_module, "_SHORT", request.param)
+        yield
 
 
 @st.composite
@@ -31,11 +42,13 @@ def test_line_holds_each_text(case: tuple[list[Text], int]) -> None:
     """Rows spell the texts, positions count their tokens, the predicting ones are those before each target."""
     texts, skip = case
     line = pack(texts, skip)
-    for text, row in zip(texts, line.rows, strict=True):
-        own = row[: text.ids.size - skip]
+    order = sorted(range(len(texts)), key=lambda i: -texts[i].ids.size)
+    rows = dict(zip(order, (row for rows in line.rows for row in rows), strict=True))
+    for i, text in enumerate(texts):
+        own = rows[i][: text.ids.size - skip]
         assert line.ids[own].tolist() == text.ids[skip:].tolist()
         assert line.positions[own].tolist() == list(range(skip, text.ids.size))
-    expected = [line.rows[i, text.lead - skip : text.ids.size - skip] for i, text in enumerate(texts)]
+    expected = [rows[i][text.lead - skip : text.ids.size - skip] for i, text in enumerate(texts)]
     assert line.predicting.tolist() == np.concatenate(expected).tolist()
     assert line.targets.tolist() == [target for text in texts for target in text.targets]
     assert line.reach == max(text.ids.size for text in texts)
@@ -48,8 +61,19 @@ def test_every_token_of_the_line_is_at_home_in_one_row(case: tuple[list[Text], i
     texts, skip = case
     line = pack(texts, skip)
     assert line.home.size == line.ids.size == line.positions.size
-    assert line.rows.flatten()[line.home].tolist() == list(range(line.ids.size))
-    assert (line.home % line.rows.shape[1] + skip == line.positions).all()
+    flat = np.concatenate([rows.flatten() for rows in line.rows])
+    column = np.concatenate([np.arange(rows.size) % rows.shape[1] for rows in line.rows])
+    assert flat[line.home].tolist() == list(range(line.ids.size))
+    assert (column[line.home] + skip == line.positions).all()
+
+
+def test_a_short_text_is_not_padded_to_a_long_one() -> None:
+    """Three quarters of the longest is near enough, or few tokens; each group is as long as its longest text."""
+    sizes = [1000, 16, 760, 740, 560, 90, 1000, 500]
+    texts = [Text(np.full(size, i), np.array([0])) for i, size in enumerate(sizes)]
+    shapes = [rows.shape for rows in pack(texts, 0).rows]
+    assert shapes in ([(3, 1000), (2, 740), (1, 500), (2, 90)], [(3, 1000), (2, 740), (1, 500), (1, 90), (1, 16)])
+    assert [rows[0, 0] for rows in pack(texts, 0).rows][:2] == [0, 1000 + 16 + 760]
 
 
 def test_texts_in_order_share_all_they_can() -> None:
