@@ -25,8 +25,10 @@ test: $(VENV)/installed
 test-fast: $(VENV)/installed
 	$(PYTEST) -m "not slow"
 
+# One process for each: vLLM cannot start an engine where numba is, which the one before it may have brought in.
 test-vllm: $(VENV)/installed $(VLLM_VENV)/installed
-	$(VLLM_VENV)/bin/python -m pytest -o filterwarnings=default tests/vllm/test_engine.py tests/vllm/test_resume_on_vllm.py
+	$(VLLM_VENV)/bin/python -m pytest -o filterwarnings=default tests/vllm/test_resume_on_vllm.py
+	$(VLLM_VENV)/bin/python -m pytest -o filterwarnings=default tests/vllm/test_engine.py
 	RBRIDGE_VLLM=$(abspath $(VLLM_VENV))/bin/vllm $(BIN)/python -m pytest tests/vllm
 
 test-llama-cpp: $(VENV)/installed $(LLAMA_VENV)/installed
