@@ -39,6 +39,7 @@ def spelled(tokenizer: Any, traces: list[Trace]) -> Iterator[tuple[int, str]]:
         yield from ((int(token), trace.trace[start:end]) for token, start, end in [*spans][1:])
 
 
+@pytest.mark.slow
 def test_counts_are_those_of_a_loop_and_only_its_own_tokenizer_passes(
     real_tokenizer: Any, data: Path, traces: list[Trace], tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def test_floor_counts_what_must_be_done(tokenizers: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("benchmarks")
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.slow
 def test_gpu_script_compares_all_sides(tokenizers: dict[str, Any]) -> None:
     """On any device: the same sums up to bfloat16, the times of all sides, and the shares of the ceiling."""
     from gpu import Shape, compare

@@ -55,6 +55,7 @@ def compiled_runs(monkeypatch: pytest.MonkeyPatch, compile_: Callable[..., Any])
     return seen
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_numbers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """All four columns, to rounding; every pass goes through compiled layers; and the model is as before."""
@@ -80,6 +81,7 @@ def test_what_is_read_slowly_is_not_compiled(caplog: pytest.LogCaptureFixture) -
     assert "the layers of MambaForCausalLM are not compiled" in caplog.text
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_reduction_of_a_gpu_gives_the_same() -> None:
     """Log-probability, rank, entropy and maximum of the compiled kernel are those of the plain one."""

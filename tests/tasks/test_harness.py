@@ -39,6 +39,7 @@ def test_include_defaults_false_means_no_tasks_of_ours_either() -> None:
     assert TaskManager(include_defaults=False).all_tasks == []
 
 
+@pytest.mark.slow
 def test_a_users_own_task_file_wins(tmp_path: Path) -> None:
     """A task of the same name under --include_path replaces ours, as it would replace one of lm-eval's."""
     (tmp_path / "mine.yaml").write_text("task: rbridge_gsm8k\ndataset_path: mine\n")

@@ -194,6 +194,7 @@ def assert_letters_are_held(tokenizer: Any, context: str, trace: str) -> None:
     assert token_byte_ends(tokenizer, trace, pair).tolist() == byte_ends
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BYTE_LEVEL)
 def test_letters_are_those_whose_bytes_the_token_holds(tokenizers: Tokenizers, name: str) -> None:
     """For any Unicode, by comparison with the tokens' bytes laid end to end."""
