@@ -2,8 +2,8 @@
 
 Counted are one pass of every different token of the inputs through the model's body (a token that texts share, behind
 the same text, counts once), its attention to all tokens before it, and the output projection of every position that
-predicts a trace token. Each kind of matrix product is timed on its own, in the shapes that occur, the best of several
-ways to cut it up. Norms, activations, softmax, and everything that is no matrix product count as nothing.
+predicts a trace token. Each kind of matrix product is made as often as the work asks for, in the shapes that occur, cut
+up in the best of several ways. Norms, activations, softmax, and everything that is no matrix product count as nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from rbridge_tasks.backends import matrix_products
 from rbridge_tasks.backends.prefix_tree import shared_tokens
 from rbridge_tasks.tokenization import TokenizedPair
 
@@ -29,6 +30,7 @@ class Work:
 
     Attributes:
         tokens: different tokens of the inputs.
+        common: tokens that all inputs begin with.
         projected: positions that predict a trace token.
         linear: operations in linear layers by (inputs, outputs).
         attention: operations in attention.
@@ -38,6 +40,7 @@ class Work:
     """
 
     tokens: int
+    common: int
     projected: int
     linear: dict[tuple[int, int], float]
     attention: float
@@ -76,6 +79,7 @@ def count_work(model: Any, pairs: Sequence[TokenizedPair]) -> Work:
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     return Work(
         tokens=tokens,
+        common=min(shared[1:], default=0),
         projected=projected,
         linear=dict(linear),
         attention=4.0 * heads * width * keys * config.num_hidden_layers,
@@ -89,22 +93,32 @@ def count_work(model: Any, pairs: Sequence[TokenizedPair]) -> Work:
 
 
 def measured_floor(work: Work, clock: Callable[[], float], *, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """Seconds of ``work`` on the CPU, by kind of product, and the rates (operations a second) behind them."""
-    products: dict[str, tuple[float, float]] = {}
-    for (inputs, outputs), operations in work.linear.items():
-        ways = [_linear(rows, inputs, outputs, outputs, dtype) for rows in (512, 2048)]
-        products[f"linear {inputs} to {outputs}"] = operations, _rate(ways, clock)
-    cuts = [(64, work.vocabulary), (512, work.vocabulary), (512, 1024), (512, 8192)]
-    ways = [_linear(rows, work.hidden, work.vocabulary, columns, dtype) for rows, columns in cuts]
-    products["projection"] = work.projection, _rate(ways, clock)
-    products["attention"] = work.attention, _rate(_attention(work, dtype), clock)
-    seconds = {name: operations / rate for name, (operations, rate) in products.items()}
+    """Seconds that the products of ``work`` take on the CPU: all of them, made one behind the other.
+
+    Twice: linear layers by torch's own product, and by the faster one that ours uses where it can.
+
+    Returns:
+        ``seconds`` with torch's own products and ``seconds_onednn``; by kind of product and maker the operations,
+        seconds and rates behind them; ``tokens``, ``common`` and ``projected``.
+    """
+    cuts = [(64, work.vocabulary), (512, work.vocabulary), (512, 1024), (512, 8192), (2048, 256)]
+    attention = _time(work.attention, _attention(work, dtype), clock)
+    seconds_of: dict[str, dict[str, float]] = {}
+    for maker, linear in (("torch", functional.linear), ("oneDNN", matrix_products.linear)):
+        seconds_of[maker] = {"attention": attention}
+        for (inputs, outputs), operations in work.linear.items():
+            ways = [_linear(linear, rows, inputs, outputs, outputs, dtype) for rows in (512, 2048)]
+            seconds_of[maker][f"linear {inputs} to {outputs}"] = _time(operations, ways, clock)
+        ways = [_linear(linear, rows, work.hidden, work.vocabulary, columns, dtype) for rows, columns in cuts]
+        seconds_of[maker]["projection"] = _time(work.projection, ways, clock)
+    operations_of = {f"linear {inputs} to {outputs}": count for (inputs, outputs), count in work.linear.items()}
     return {
-        "seconds": sum(seconds.values()),
-        "seconds_of": seconds,
-        "operations_of": {name: operations for name, (operations, _) in products.items()},
-        "rate_of": {name: rate for name, (_, rate) in products.items()},
+        "seconds": sum(seconds_of["torch"].values()),
+        "seconds_onednn": sum(seconds_of["oneDNN"].values()),
+        "seconds_of": seconds_of,
+        "operations_of": operations_of | {"projection": work.projection, "attention": work.attention},
         "tokens": work.tokens,
+        "common": work.common,
         "projected": work.projected,
     }
 
@@ -112,13 +126,15 @@ def measured_floor(work: Work, clock: Callable[[], float], *, dtype: torch.dtype
 _Way = tuple[float, Callable[[], object]]
 
 
-def _linear(rows: int, inputs: int, outputs: int, columns: int, dtype: torch.dtype) -> _Way:
+def _linear(
+    linear: Callable[..., torch.Tensor], rows: int, inputs: int, outputs: int, columns: int, dtype: torch.dtype
+) -> _Way:
     entering, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
     parts = weight.split(columns)
 
     def product() -> None:
         for part in parts:
-            functional.linear(entering, part)
+            linear(entering, part)
 
     return 2.0 * rows * inputs * outputs, product
 
@@ -126,27 +142,33 @@ def _linear(rows: int, inputs: int, outputs: int, columns: int, dtype: torch.dty
 def _attention(work: Work, dtype: torch.dtype) -> list[_Way]:
     keys = max(1, round(work.keys))
     ways: list[_Way] = []
-    for queries in (128, 512):
+    for queries in (64, 128, 512):
         query, key = (torch.randn(work.heads, size, work.width).to(dtype) for size in (queries, keys))
+        products, states = (torch.empty(work.heads, queries, size, dtype=dtype) for size in (keys, work.width))
         weights = torch.rand(work.heads, queries, keys).to(dtype)
 
-        def product(query: Any = query, key: Any = key, weights: Any = weights) -> None:
-            torch.bmm(query, key.transpose(1, 2))
-            torch.bmm(weights, key)
+        def product(
+            query: Any = query, key: Any = key, weights: Any = weights, products: Any = products, states: Any = states
+        ) -> None:
+            torch.bmm(query, key.transpose(1, 2), out=products)
+            torch.bmm(weights, key, out=states)
 
         ways.append((4.0 * work.heads * queries * keys * work.width, product))
     return ways
 
 
-def _rate(ways: Sequence[_Way], clock: Callable[[], float], repeats: int = 9) -> float:
-    """Operations a second of the best way, each at its median."""
-    rates = []
-    for operations, product in ways:
+def _time(operations: float, ways: Sequence[_Way], clock: Callable[[], float], tries: int = 15) -> float:
+    """Seconds of so many operations, made in full in the way that is fastest in a few tries."""
+    costs = []
+    for of_one, product in ways:
         product()
-        seconds = []
-        for _ in range(repeats):
-            began = clock()
-            product()
-            seconds.append(clock() - began)
-        rates.append(operations / statistics.median(seconds))
-    return max(rates)
+        costs.append(statistics.median(_seconds(product, clock) for _ in range(tries)) / of_one)
+    of_one, product = ways[costs.index(min(costs))]
+    times = max(1, round(operations / of_one))
+    return sum(_seconds(product, clock) for _ in range(times)) * operations / (times * of_one)
+
+
+def _seconds(product: Callable[[], object], clock: Callable[[], float]) -> float:
+    began = clock()
+    product()
+    return clock() - began

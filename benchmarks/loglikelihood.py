@@ -47,11 +47,14 @@ def report(found: dict[str, Any], repeats: int) -> None:
     for name, theirs, mine in rows:
         print(f"{name:30}{theirs:12.1f}{mine:12.1f}{theirs / mine:10.2f}")
     print(f"largest relative difference of a summed log-likelihood: {found['difference']:.2g}")
-    print(f"floor: {floor['seconds']:.1f} {unit}, of which ours reaches {floor['seconds'] / ours['seconds']:.0%}; "
-          f"{floor['tokens']} different tokens, {floor['projected']} projected positions")  # fmt: skip
-    for name, seconds in floor["seconds_of"].items():
-        print(f"  {name:28}{floor['operations_of'][name] / 1e9:10.0f} GFLOP{floor['rate_of'][name] / 1e9:8.0f} GFLOP/s"
-              f"{seconds:8.2f} s")  # fmt: skip
+    for maker, key in (("torch's own products", "seconds"), ("oneDNN's products", "seconds_onednn")):
+        print(f"floor with {maker}: {floor[key]:.1f} {unit}, of which ours reaches {floor[key] / ours['seconds']:.0%}")
+    print(f"{floor['tokens']} different tokens, {floor['common']} of them a prompt that all requests begin with; "
+          f"{floor['projected']} projected positions")  # fmt: skip
+    own, onednn = floor["seconds_of"]["torch"], floor["seconds_of"]["oneDNN"]
+    for name, operations in floor["operations_of"].items():
+        print(f"  {name:28}{operations / 1e9:10.0f} GFLOP{operations / own[name] / 1e9:8.0f} and"
+              f"{operations / onednn[name] / 1e9:4.0f} GFLOP/s{own[name]:8.2f} and{onednn[name]:6.2f} s")  # fmt: skip
 
 
 if __name__ == "__main__":

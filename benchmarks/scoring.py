@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Settings:
         vocabulary: rows of the output projection, at least as many as the tokenizer has tokens.
         items: requests; traces are repeated where there are fewer.
         num_fewshot: worked examples before each question.
+        prompt_tokens: cut the worked examples' traces so that the examples have about so many tokens together; None
+            leaves them whole.
         trace_tokens: cut traces to about this many tokens; None leaves them whole.
         batch_size: a number, or "auto" for ours and 8 for stock.
         hidden_size, layers: of the model.
@@ -49,6 +51,7 @@ class Settings:
     vocabulary: int = 50_000
     items: int = 96
     num_fewshot: int = 5
+    prompt_tokens: int | None = None
     trace_tokens: int | None = None
     batch_size: str = "8"
     hidden_size: int = 256
@@ -69,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocabulary", type=int, default=50_000, help="rows of the output projection")
     parser.add_argument("--items", type=int, default=96, help="requests to score")
     parser.add_argument("--num-fewshot", type=int, default=5)
+    parser.add_argument("--prompt-tokens", type=int, help="cut the worked examples to so many tokens together")
     parser.add_argument("--trace-tokens", type=int, help="cut traces to this many tokens on average")
     parser.add_argument("--batch-size", default="8", help="a number, or auto for ours and 8 for stock")
     parser.add_argument("--hidden-size", type=int, default=256)
@@ -91,7 +95,7 @@ def measure(settings: Settings, *, repeats: int = 1, sides: tuple[str, ...] = SI
     """Run each side ``repeats`` times, in turn.
 
     Returns:
-        By side: medians of ``seconds``, ``peak_mib`` and ``loaded_mib``, and what the side itself reports;
+        By side: medians of ``seconds``, ``peak_mib`` and the like, and what else the side itself reports;
         ``difference``: largest relative difference of a summed log-likelihood; ``settings`` and ``machine``.
     """
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
@@ -106,7 +110,7 @@ def measure(settings: Settings, *, repeats: int = 1, sides: tuple[str, ...] = SI
                 results.append(json.loads((work / f"{side}.json").read_text()))
     found: dict[str, Any] = {"settings": asdict(settings), "machine": machine()}
     for side, results in runs.items():
-        keys = [key for key in ("seconds", "peak_mib", "loaded_mib") if key in results[0]]
+        keys = [key for key, value in results[0].items() if isinstance(value, float)]
         found[side] = results[-1] | {key: statistics.median(result[key] for result in results) for key in keys}
         found[side]["runs"] = [result["seconds"] for result in results]
     if "stock" in runs and "ours" in runs:
@@ -153,6 +157,8 @@ def load_pairs(settings: Settings, tokenizer: Any) -> list[tuple[str, str]]:
     from rbridge_traces import few_shot_examples
 
     examples = few_shot_examples(settings.benchmark)[: settings.num_fewshot]
+    if settings.prompt_tokens and examples:
+        examples = cut_examples(tokenizer, examples, settings.prompt_tokens)
     traces = load_traces(settings)
     traces = [traces[i % len(traces)] for i in range(settings.items)]
     texts = [trace.trace for trace in traces]
@@ -205,8 +211,21 @@ def cut_to_mean(tokenizer: Any, texts: list[str], tokens: int) -> list[str]:
     return [text[: end[max(1, round(len(end) * share)) - 1]] for text, end in zip(texts, ends, strict=True)]
 
 
+def cut_examples(tokenizer: Any, examples: list[Any], tokens: int) -> list[Any]:
+    """Cut the worked examples' traces, so that the examples have so many tokens together."""
+    from rbridge_tasks.prompts import context_of
+
+    texts = [example.trace for example in examples]
+    of_all, of_question = (len(tokenizer(context_of(examples[0], some)).input_ids) for some in (examples, []))
+    of_traces = sum(map(len, tokenizer(texts).input_ids))
+    left = max(len(texts), of_traces - (of_all - of_question - tokens))
+    cut = cut_to_mean(tokenizer, texts, left // len(texts))
+    return [replace(example, trace=text, spans=()) for example, text in zip(examples, cut, strict=True)]
+
+
 def run_side(side: str, work: Path) -> None:
     """Load the model, score the requests one way, and write what it took."""
+    import torch
     import transformers
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
@@ -225,7 +244,8 @@ def run_side(side: str, work: Path) -> None:
         from floor import count_work, measured_floor
 
         encoded = PairEncoder(lm.tokenizer, lm.add_bos_token, lm.prefix_token_id).encode(pairs)
-        figures = measured_floor(count_work(lm.model, encoded), clock)
+        with torch.inference_mode():
+            figures = measured_floor(count_work(lm.model, encoded), clock)
         (work / "floor.json").write_text(json.dumps(figures))
         return
     figures = {"loaded_mib": peak_mib()}

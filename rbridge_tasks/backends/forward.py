@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from rbridge_tasks.backends.compiled import CompiledLayers
+from rbridge_tasks.backends.matrix_products import LinearByOneDNN
 from rbridge_tasks.backends.texts import Text
 from rbridge_tasks.backends.token_statistics import Head, LinearHead, token_statistics
 
@@ -63,7 +64,8 @@ class Forward:
 
         handle = self.model.get_output_embeddings().register_forward_pre_hook(catch)
         try:
-            self.call(inputs, **options)
+            with contextlib.nullcontext() if self.compiled else LinearByOneDNN():
+                self.call(inputs, **options)
         finally:
             handle.remove()
         return caught[0]

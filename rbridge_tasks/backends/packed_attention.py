@@ -26,6 +26,9 @@ KeysValues = dict[int, tuple[torch.Tensor, torch.Tensor]]
 #: What some models add to attention, which this one does not know.
 _UNKNOWN = ("softcap", "position_bias", "s_aux", "sinks", "head_mask", "cache")
 
+#: Keys that torch's kernel for CPUs reads at a time, and queries to bring at a time where no more keys are there.
+_KERNEL_BLOCK, _PART = 512, 128
+
 
 class UnsupportedAttentionError(NotImplementedError):
     """The model's attention is of a kind that cannot be taken apart here."""
@@ -152,10 +155,7 @@ def attend(
     """
     same_width = query.shape[-1] == value.shape[-1]
     if query.device.type == "cpu" and same_width:
-        out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, 0.0, causal, attn_mask=None, scale=scale
-        )
-        return out, log_sum
+        return _attend_on_cpu(query, key, value, scale, causal=causal)
     if query.device.type == "cuda" and same_width and query.shape[-1] % 8 == 0:
         if query.dtype in (torch.bfloat16, torch.float16) and query.shape[-1] <= 256:
             out, log_sum, *_ = torch.ops.aten._scaled_dot_product_flash_attention(
@@ -167,6 +167,29 @@ def attend(
             )
         return out, log_sum[..., : query.shape[2]]
     return attend_plainly(query, key, value, scale=scale, causal=causal)
+
+
+def _attend_on_cpu(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``attend`` by torch's kernel, which reads keys a block at a time: of the block it is in, later ones too.
+
+    Up to the length of one block, queries are therefore brought a part at a time, with the keys up to their own.
+    """
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    tokens = query.shape[2]
+    if not causal or tokens <= _PART or tokens > _KERNEL_BLOCK:
+        out, log_sum = kernel(query, key, value, 0.0, causal, attn_mask=None, scale=scale)
+        return out, log_sum
+    outs, log_sums = [], []
+    for start in range(0, tokens, _PART):
+        stop = min(start + _PART, tokens)
+        later = query.new_full((stop - start, stop), -torch.inf).triu(start + 1)
+        seen = key[:, :, :stop], value[:, :, :stop]
+        out, log_sum = kernel(query[:, :, start:stop], *seen, 0.0, False, attn_mask=later, scale=scale)
+        outs.append(out)
+        log_sums.append(log_sum)
+    return torch.cat(outs, 2), torch.cat(log_sums, 2)
 
 
 def attend_plainly(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
+
+from rbridge_tasks.backends.matrix_products import linear, multiplied_by_onednn
 
 Head = Callable[[torch.Tensor], torch.Tensor]
 #: From the first and past-the-last id, and float32 memory (rows, ids) that may be used for it, to the logits of these
@@ -20,10 +22,12 @@ LOGPROB, RANK, ENTROPY, MAX_LOGPROB = range(4)
 
 #: Logits kept at a time where all of a row are made at once.
 _CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}
-#: Rows and columns of logits that a thread makes at a time on a CPU: a block in the cache can be read many times.
-_BLOCK_ROWS, _BLOCK_COLUMNS = 512, 1024
-#: Fewer rows are not worth a thread of their own.
-_FEWEST_ROWS = 64
+#: Rows, and columns at most, of a block of logits that one thread makes and reduces at a time on a CPU.
+_BLOCK_ROWS, _BLOCK_COLUMNS = 4096, 256
+#: Blocks that each thread gets where there are enough columns: none waits long for the last one.
+_BLOCKS_EACH = 4
+#: Fewer logits are not worth a thread of their own.
+_FEWEST_LOGITS = 1 << 19
 #: A narrower matrix product may sum in another order.
 _FEWEST_COLUMNS = 64
 
@@ -44,13 +48,13 @@ class LinearHead:
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Logits (rows, vocabulary)."""
-        return self.after(functional.linear(rows, self.weight, self.bias))
+        return self.after(linear(rows, self.weight, self.bias))
 
     def block(self, rows: torch.Tensor, start: int, stop: int, memory: torch.Tensor) -> torch.Tensor:
         """Logits (rows, stop - start) of the tokens ``start`` to ``stop``, float32; see ``Block``."""
         weight, bias = self.weight[start:stop], None if self.bias is None else self.bias[start:stop]
-        if weight.dtype != torch.float32:
-            return self.after(functional.linear(rows, weight, bias)).float()
+        if multiplied_by_onednn(weight) or weight.dtype != torch.float32:
+            return self.after(linear(rows, weight, bias)).float()
         if bias is None:
             return self.after(torch.mm(rows, weight.t(), out=memory))
         return self.after(torch.addmm(bias, rows, weight.t(), out=memory))
@@ -61,10 +65,12 @@ class LinearHead:
         Made by a matrix product like those of blocks, so that it comes out as there to the last bit; but nothing
         promises that, and whoever needs it so has to look.
         """
-        ids = targets[torch.arange(max(len(targets), _FEWEST_COLUMNS)) % len(targets)]
-        bias = None if self.bias is None else self.bias[ids]
-        logits = functional.linear(rows, self.weight[ids], bias)
-        return self.after(logits.diagonal().contiguous().unsqueeze(-1)).squeeze(-1).float()
+        found, parts = [], -(-len(targets) // _FEWEST_COLUMNS)
+        for some, ids in zip(rows.tensor_split(parts), targets.tensor_split(parts), strict=True):
+            columns = ids[torch.arange(_FEWEST_COLUMNS) % len(ids)]
+            bias = None if self.bias is None else self.bias[columns]
+            found.append(linear(some, self.weight[columns], bias).diagonal())
+        return self.after(torch.cat(found).unsqueeze(-1)).squeeze(-1).float()
 
 
 def token_statistics(
@@ -86,7 +92,9 @@ def token_statistics(
         is the most probable token; a token of equal logit and lower id comes first. NaN where a logit is NaN.
     """
     if isinstance(head, LinearHead) and hidden.device.type == "cpu":
-        return _in_threads(hidden, targets, head)
+        parts = -(-hidden.shape[0] // _BLOCK_ROWS) or 1
+        dealt = zip(hidden.tensor_split(parts), targets.tensor_split(parts), strict=True)
+        return torch.cat([_from_linear_head(*part, head) for part in dealt])
     reduce = _compiled_reduce() if compiled and hidden.device.type != "cpu" else _reduce
     rows = hidden.shape[0]
     result = torch.empty(rows, 4, dtype=torch.float64, device=hidden.device)
@@ -100,37 +108,6 @@ def token_statistics(
         columns = _from_logits(logits, of_chunk) if logits.device.type == "cpu" else reduce(logits, of_chunk)
         result[chunk] = columns.to(result.device)
     return result
-
-
-def _in_threads(hidden: torch.Tensor, targets: torch.Tensor, head: LinearHead) -> torch.Tensor:
-    """``token_statistics`` with rows dealt to as many threads as torch has, each of which works by itself.
-
-    Threads that share every small step wait for each other at its end, and for other programs on the machine.
-    """
-    rows, threads = hidden.shape[0], torch.get_num_threads()
-    used = min(threads, -(-rows // _FEWEST_ROWS))
-    if not used:
-        return torch.empty(0, 4, dtype=torch.float64)
-    parts = used * -(-rows // (_BLOCK_ROWS * used))
-
-    def part(rows_of_part: torch.Tensor, targets_of_part: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            return _from_linear_head(rows_of_part, targets_of_part, head)
-
-    dealt = hidden.tensor_split(parts), targets.tensor_split(parts)
-    if used == 1:
-        return torch.cat([part(*one) for one in zip(*dealt, strict=True)])
-    try:
-        with ThreadPoolExecutor(used, initializer=_work_alone) as workers:
-            return torch.cat(list(workers.map(part, *dealt)))
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _work_alone() -> None:
-    """Have the thread that calls this use no other."""
-    torch.get_num_threads()  # makes what torch sets for a new thread on its first use be set now
-    torch.set_num_threads(1)
 
 
 def _from_linear_head(hidden: torch.Tensor, targets: torch.Tensor, head: LinearHead) -> torch.Tensor:
@@ -164,6 +141,9 @@ def _from_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def _in_blocks(block: Block, targets: torch.Tensor, target: torch.Tensor, vocabulary: int) -> torch.Tensor:
     """The four columns from blocks of logits, each read while it is in the cache.
 
+    Blocks are dealt to as many threads as torch has, each of which works by itself: threads that share every small step
+    wait for each other at its end, and for other programs on the machine.
+
     Args:
         block: makes the logits of some ids.
         targets: shape (rows,), ids, ascending.
@@ -173,38 +153,75 @@ def _in_blocks(block: Block, targets: torch.Tensor, target: torch.Tensor, vocabu
     Returns:
         Shape (rows, 4); NaN where a logit is not finite, or a target's is not the one in its block.
     """
-    rows = targets.shape[0]
-    width = -(-vocabulary // -(-vocabulary // _BLOCK_COLUMNS))  # as even as they come: see _FEWEST_COLUMNS
+    rows, threads = targets.shape[0], torch.get_num_threads()
+    used = max(1, min(threads, rows * vocabulary // _FEWEST_LOGITS))
+    columns = max(_FEWEST_COLUMNS, min(_BLOCK_COLUMNS, vocabulary // (_BLOCKS_EACH * used)))
+    width = -(-vocabulary // -(-vocabulary // columns))  # as even as they come: see _FEWEST_COLUMNS
     starts = torch.arange(0, vocabulary + width, width)
     bounds = torch.searchsorted(targets, starts).tolist()
     # Of equal logits those of lower ids come first: before its own block a target is ranked as if it were a bit less.
-    threshold = torch.nextafter(target, torch.tensor(-torch.inf)).unsqueeze(-1)
-    above, ties, own = torch.zeros(3, rows)
+    lower = torch.nextafter(target, torch.tensor(-torch.inf))
+    own = torch.full((rows, width), torch.nan)  # the block that a row's target lies in
     # Of each block: the maximum, the probability of the maximum in it, and the mean distance from the maximum.
     maxima, top, mean = torch.empty(3, len(starts) - 1, rows)
-    memory, spare = torch.empty(2, rows * width)
-    for i, (start, first, last) in enumerate(zip(starts.tolist(), bounds, bounds[1:], strict=False)):
-        stop = min(start + width, vocabulary)
-        scratch = spare[: rows * (stop - start)].view(rows, -1)
-        logits = block(start, stop, memory[: scratch.numel()].view_as(scratch))
-        if first < last:  # the rows whose target lies in this block
-            here, column = logits[first:last], (targets[first:last] - start).unsqueeze(-1)
-            found = here.gather(-1, column)
-            own[first:last] = found.squeeze(-1)
-            ties[first:last] = ((here == found) & (torch.arange(stop - start) < column)).sum(-1)
-            threshold[first:last] = found
-        above += torch.gt(logits, threshold, out=scratch).sum(-1)
-        torch.amax(logits, -1, out=maxima[i])
-        logits.sub_(maxima[i].unsqueeze(-1))
-        probability = torch.softmax(logits, -1, out=scratch)
-        torch.amax(probability, -1, out=top[i])
-        torch.sum(logits.mul_(probability), -1, out=mean[i])
-    maxima, top, mean = (some.double() for some in (maxima, top, mean))
-    log_sums = maxima - top.log()
-    log_sum = log_sums.logsumexp(0)
-    entropy = log_sum - ((log_sums - log_sum).exp() * (maxima + mean)).sum(0)
-    rank = torch.where(own == target, 1 + above + ties, torch.nan)
-    return torch.stack([target - log_sum, rank, entropy, maxima.amax(0) - log_sum], dim=-1)
+    waiting = deque(enumerate(zip(starts.tolist(), bounds, bounds[1:], strict=False)))
+
+    def reduce_blocks() -> torch.Tensor:
+        """Reduce blocks until none waits; returns how many logits in them are above the target's."""
+        above = torch.zeros(rows)
+        memory, spare = torch.empty(2, rows * width)
+        while waiting:
+            try:
+                i, (start, first, last) = waiting.popleft()
+            except IndexError:  # another thread was faster
+                break
+            stop = min(start + width, vocabulary)
+            scratch = spare[: rows * (stop - start)].view(rows, -1)
+            logits = block(start, stop, memory[: scratch.numel()].view_as(scratch))
+            own[first:last, : stop - start] = logits[first:last]
+            threshold = torch.cat([target[:last], lower[last:]]).unsqueeze(-1)
+            above += torch.gt(logits, threshold, out=scratch).sum(-1)
+            torch.amax(logits, -1, out=maxima[i])
+            logits.sub_(maxima[i].unsqueeze(-1))
+            probability = torch.softmax(logits, -1, out=scratch)
+            torch.amax(probability, -1, out=top[i])
+            torch.sum(logits.mul_(probability), -1, out=mean[i])
+        return above
+
+    above = sum(_in_threads(reduce_blocks, used), torch.zeros(rows))
+    column = (targets - starts[torch.searchsorted(starts, targets, right=True) - 1]).unsqueeze(-1)
+    ties = ((own == target.unsqueeze(-1)) & (torch.arange(width) < column)).sum(-1)
+    rank = torch.where(own.gather(-1, column).squeeze(-1) == target, 1 + above + ties, torch.nan)
+    highest = maxima.amax(0)
+    below = maxima.sub_(highest)
+    shares = below.exp().div_(top)  # of a block in the sum of all, in units of the most probable token
+    total = shares.sum(0, dtype=torch.float64)
+    log_total = total.log()
+    entropy = log_total - shares.mul_(below.add_(mean)).sum(0, dtype=torch.float64) / total
+    return torch.stack([target.double() - highest - log_total, rank.double(), entropy, -log_total], dim=-1)
+
+
+def _in_threads(work: Callable[[], torch.Tensor], used: int) -> list[torch.Tensor]:
+    """Results of so many threads that all do ``work``, each without help of others."""
+    if used == 1:
+        return [work()]
+    threads = torch.get_num_threads()
+
+    def alone() -> torch.Tensor:
+        with torch.inference_mode():
+            return work()
+
+    try:
+        with ThreadPoolExecutor(used, initializer=_work_alone) as workers:
+            return [future.result() for future in [workers.submit(alone) for _ in range(used)]]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _work_alone() -> None:
+    """Have the thread that calls this use no other."""
+    torch.get_num_threads()  # makes what torch sets for a new thread on its first use be set now
+    torch.set_num_threads(1)
 
 
 @functools.cache

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from rbridge_tasks.prompts import context_of
 from rbridge_tasks.tokenization import PairEncoder
+from rbridge_traces import few_shot_examples
 
 from .support import mixed_pairs, tiny_model
 
@@ -35,6 +37,7 @@ def test_floor_counts_what_must_be_done(tokenizers: dict[str, Any]) -> None:
     begun = {tuple(pair.ids[:end].tolist()) for pair in pairs for end in range(1, pair.ids.size)}
     work = count_work(tiny_model("llama", 700), pairs)
     assert work.tokens == len(begun)
+    assert work.common == max(n for n in range(9) if len({tuple(pair.ids[:n].tolist()) for pair in pairs}) == 1)
     assert work.projected == sum(pair.ids.size - pair.first for pair in pairs)
     assert work.linear == {
         (32, 32): 2 * 32 * 32 * 2 * 2 * len(begun),  # queries and outputs of two layers
@@ -45,8 +48,26 @@ def test_floor_counts_what_must_be_done(tokenizers: dict[str, Any]) -> None:
     assert work.attention == 2 * 4 * 32 * sum(map(len, begun))
     assert work.projection == 2 * 32 * 700 * work.projected
     floor = measured_floor(work, time.perf_counter)
-    assert floor["seconds"] == pytest.approx(sum(floor["seconds_of"].values()))
-    assert all(rate > 0 for rate in floor["rate_of"].values())
+    for seconds, maker in (("seconds", "torch"), ("seconds_onednn", "oneDNN")):
+        assert floor[seconds] == pytest.approx(sum(floor["seconds_of"][maker].values()))
+        assert all(floor["seconds_of"][maker][name] > 0 for name in floor["operations_of"])
+
+
+@pytest.mark.usefixtures("benchmarks")
+@pytest.mark.parametrize("tokens", [120, 200])
+def test_worked_examples_are_cut_to_a_number_of_tokens(tokens: int, tokenizers: dict[str, Any]) -> None:
+    """Together, with what is between them, to a token for each; questions stay whole, and each keeps its beginning."""
+    from scoring import cut_examples
+
+    examples = few_shot_examples("gsm8k")[:5]
+    tokenizer = tokenizers["bos"]
+    whole, alone = (len(tokenizer(context_of(examples[0], some)).input_ids) for some in (examples, []))
+    wanted = (whole - alone) * tokens // 200
+    cut = cut_examples(tokenizer, examples, wanted)
+    found = len(tokenizer(context_of(examples[0], cut)).input_ids) - alone
+    assert found == pytest.approx(wanted, abs=2 * len(examples))
+    assert [one.question for one in cut] == [one.question for one in examples]
+    assert all(one.trace.startswith(other.trace) for one, other in zip(examples, cut, strict=True))
 
 
 @pytest.mark.usefixtures("benchmarks")

@@ -94,6 +94,20 @@ def test_kernel_and_plain_attention_agree(dtype: torch.dtype, *, causal: bool) -
     assert found[1].dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tokens", [127, 128, 129, 256, 300, 512, 513])
+def test_causal_attention_brought_in_parts(tokens: int, dtype: torch.dtype) -> None:
+    """Around the lengths from which, and up to which, queries are brought a part at a time."""
+    torch.manual_seed(0)
+    states = [torch.randn(2, 2, tokens, 16).to(dtype) for _ in range(3)]
+    found = attend(*states, scale=0.25, causal=True)
+    expected = attend_plainly(*(state.double() for state in states), scale=0.25, causal=True)
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other.double(), rtol=tolerance, atol=tolerance)
+    assert (found[0].dtype, found[1].dtype) == (dtype, torch.float32)
+
+
 @pytest.mark.parametrize(
     "option", [{"softcap": 30.0}, {"position_bias": torch.zeros(1)}, {"is_causal": False}, {"sliding_window": 4}]
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -151,16 +153,17 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_leaves_the_threads_of_torch_as_they_were(threads: int) -> None:
-    """Rows are dealt to threads that work alone; the caller, and threads that start later, have as many as before."""
+    """Blocks are dealt to threads that work alone; the caller, and threads that start later, have as many as before."""
     weight = torch.randn(3000, 8)
     seen: list[int] = []
 
     def look(logits: torch.Tensor) -> torch.Tensor:
-        seen.append(torch.get_num_threads())
+        if threading.current_thread() is not threading.main_thread():
+            seen.append(torch.get_num_threads())
         return logits
 
-    token_statistics(torch.randn(500, 8), torch.zeros(500, dtype=torch.long), LinearHead(weight, None, look))
-    assert set(seen) == {1}
+    token_statistics(torch.randn(1000, 8), torch.zeros(1000, dtype=torch.long), LinearHead(weight, None, look))
+    assert set(seen) == ({1} if threads > 1 else set())
     assert torch.get_num_threads() == threads
     later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
     later.start()
@@ -211,6 +214,26 @@ def test_projection_in_parts_equals_the_definition(dtype: torch.dtype, *, bias: 
     margin = 1e-5 if dtype == torch.float32 else target.abs() / 64  # equal up to rounding: any order will do
     assert (found[finite][:, RANK] > (logits > target + margin).sum(-1).numpy()).all()
     assert (found[finite][:, RANK] <= (logits >= target - margin).sum(-1).numpy()).all()
+
+
+def test_which_thread_is_faster_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads take blocks as they come to them, which is never the same twice; rows are split where they are many."""
+    torch.manual_seed(0)
+    hidden, targets = torch.randn(900, 16), torch.randint(0, 4000, (900,))
+    before, expected = torch.get_num_threads(), None
+    head = LinearHead(torch.randn(4000, 16), None, lambda logits: logits)
+    try:
+        torch.set_num_threads(4)
+        for wait in (0.0, 0.001, 0.003, 0.0):
+            slow = LinearHead(head.weight, None, lambda logits, wait=wait: time.sleep(wait * random.random()) or logits)
+            found = token_statistics(hidden, targets, slow)
+            expected = found if expected is None else expected
+            assert torch.equal(found, expected)
+    finally:
+        torch.set_num_threads(before)
+    monkeypatch.setattr(module, "_BLOCK_ROWS", 256)
+    agree(token_statistics(hidden, targets, head).numpy(), expected.numpy())
+    agree(expected.numpy(), by_definition(head(hidden), targets))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,0 +1,108 @@
+"""Linear layers by oneDNN give what torch's own give, and are left to torch where they must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from rbridge_tasks.backends import matrix_products
+from rbridge_tasks.backends.matrix_products import LinearByOneDNN, linear, multiplied_by_onednn
+
+from .support import tiny_model
+
+pytestmark = pytest.mark.skipif(not multiplied_by_onednn(torch.zeros(1)), reason="no oneDNN for this processor")
+
+
+@pytest.fixture
+def products(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Fills with who made each product of ``linear``."""
+    made: list[str] = []
+    by_torch, by_onednn = functional.linear, torch.ops.mkldnn._linear_pointwise
+
+    def noted(name: str, function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        return lambda *args: (made.append(name), function(*args))[1]
+
+    own = SimpleNamespace(linear=noted("torch", by_torch))  # of this module: layers of models call torch's
+    monkeypatch.setattr(matrix_products, "functional", own)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", noted("oneDNN", by_onednn))
+    return made
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("shape", [(1, 64), (333, 64), (2, 5, 64), (4, 1, 3, 64)])
+def test_equals_torch(shape: tuple[int, ...], products: list[str], *, biased: bool) -> None:
+    """States of any rank, whole or a view with steps, with a bias and without."""
+    torch.manual_seed(0)
+    states, weight, bias = torch.randn(shape), torch.randn(100, 64), torch.randn(100) if biased else None
+    with torch.inference_mode():
+        found = linear(states, weight, bias)
+        stepped = linear(states[..., ::2], weight[:, 1::2], bias)
+    assert products == ["oneDNN", "oneDNN"]
+    exact = bias.double() if biased else None
+    torch.testing.assert_close(
+        found.double(), functional.linear(states.double(), weight.double(), exact), rtol=1e-5, atol=1e-4
+    )
+    expected = functional.linear(states[..., ::2].double(), weight[:, 1::2].double(), exact)
+    torch.testing.assert_close(stepped.double(), expected, rtol=1e-5, atol=1e-4)
+
+
+class Quantised(torch.Tensor):
+    """A kind of tensor that knows how to multiply itself."""
+
+
+@pytest.mark.parametrize(
+    ("states", "weight"),
+    [
+        (torch.ones(3, 4).bfloat16(), torch.ones(5, 4).bfloat16()),
+        (torch.ones(3, 4).double(), torch.ones(5, 4).double()),
+        (torch.ones(4), torch.ones(5, 4)),
+        (torch.ones(0, 4), torch.ones(5, 4)),
+        (torch.ones(3, 4), torch.ones(5, 4).as_subclass(Quantised)),
+    ],
+    ids=["bfloat16", "float64", "one state", "no states", "a tensor of its own kind"],
+)
+def test_the_rest_is_left_to_torch(states: torch.Tensor, weight: torch.Tensor, products: list[str]) -> None:
+    """What oneDNN would refuse, or what something else multiplies."""
+    with torch.inference_mode():
+        found = linear(states, weight)
+    assert products == ["torch"]
+    assert found.shape == (*states.shape[:-1], 5)
+
+
+def test_gradients_and_autocast_are_left_to_torch(products: list[str]) -> None:
+    """oneDNN's product has no gradient and does not know of a lower precision."""
+    weight = torch.nn.Parameter(torch.ones(5, 4))
+    linear(torch.ones(3, 4), weight).sum().backward()
+    assert weight.grad is not None
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert linear(torch.ones(3, 4), weight).dtype == torch.bfloat16
+    assert products == ["torch", "torch"]
+
+
+def test_widths_that_do_not_match_are_torch_s_error() -> None:
+    """Not memory read past its end."""
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        linear(torch.ones(3, 4), torch.ones(5, 6))
+
+
+def test_every_linear_layer_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the mode and not behind it; the numbers stay."""
+    model, ids = tiny_model("llama", 50), torch.arange(20)[None]
+    by_onednn, made = torch.ops.mkldnn._linear_pointwise, []
+    monkeypatch.setattr(
+        torch.ops.mkldnn, "_linear_pointwise", lambda *args: (made.append(args[1].shape), by_onednn(*args))[1]
+    )
+    with torch.inference_mode():
+        expected = model(ids).logits
+        assert not made
+        with LinearByOneDNN():
+            found = model(ids).logits
+        layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+        assert sorted(made) == sorted(layer.weight.shape for layer in layers)
+        model(ids)
+        assert len(made) == len(layers)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
