@@ -91,12 +91,12 @@ def token_statistics(
         float64, shape (tokens, 4): log-probability, rank, entropy and maximum log-probability in natural units. Rank 1
         is the most probable token; a token of equal logit and lower id comes first. NaN where a logit is NaN.
     """
-    if isinstance(head, LinearHead) and hidden.device.type == "cpu":
-        parts = -(-hidden.shape[0] // _BLOCK_ROWS) or 1
+    rows = hidden.shape[0]
+    if isinstance(head, LinearHead) and hidden.device.type == "cpu" and rows:
+        parts = -(-rows // _BLOCK_ROWS)
         dealt = zip(hidden.tensor_split(parts), targets.tensor_split(parts), strict=True)
         return torch.cat([_from_linear_head(*part, head) for part in dealt])
     reduce = _compiled_reduce() if compiled and hidden.device.type != "cpu" else _reduce
-    rows = hidden.shape[0]
     result = torch.empty(rows, 4, dtype=torch.float64, device=hidden.device)
     done, step = 0, 16
     while done < rows:

@@ -137,7 +137,9 @@ def test_nan_comes_out_as_nan(place: int) -> None:
     assert np.isfinite(found[[0, 2]]).all()
 
 
-@pytest.mark.parametrize("head", [torch.clone, lambda rows: rows.double()])
+@pytest.mark.parametrize(
+    "head", [torch.clone, lambda rows: rows.double(), LinearHead(torch.ones(9, 5), None, torch.clone)]
+)
 def test_nothing_to_score_gives_no_rows(head: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """No tokens, no rows."""
     assert token_statistics(torch.zeros(0, 5), torch.zeros(0, dtype=torch.long), head).shape == (0, 4)
