@@ -98,8 +98,8 @@ def measured_floor(work: Work, clock: Callable[[], float], *, dtype: torch.dtype
     Twice: linear layers by torch's own product, and by the faster one that ours uses where it can.
 
     Returns:
-        ``seconds`` with torch's own products and ``seconds_onednn``; by kind of product and maker the operations,
-        seconds and rates behind them; ``tokens``, ``common`` and ``projected``.
+        ``seconds`` with torch's own products and ``seconds_onednn``; ``seconds_of`` each maker's products by
+        kind and ``operations_of`` each kind; ``tokens``, ``common`` and ``projected``.
     """
     cuts = [(64, work.vocabulary), (512, work.vocabulary), (512, 1024), (512, 8192), (2048, 256)]
     attention = _time(work.attention, _attention(work, dtype), clock)

@@ -110,6 +110,7 @@ def token_statistics(
     return result
 
 
+@torch.inference_mode()  # as in the threads: what gradients are asked of is multiplied in another way
 def _from_linear_head(hidden: torch.Tensor, targets: torch.Tensor, head: LinearHead) -> torch.Tensor:
     targets, order = targets.sort()
     hidden = hidden[order]
