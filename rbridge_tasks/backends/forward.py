@@ -92,7 +92,7 @@ class Forward:
 
     def _head(self, hidden: torch.Tensor) -> Head | LinearHead:
         """The output projection, in a form that can be applied in parts where it is nothing but a matrix."""
-        head = self.model.get_output_embeddings()
+        head, after = self.model.get_output_embeddings(), self._after_head
         weight = getattr(head, "weight", None)
         hooked = "forward" in vars(head) or head._forward_hooks or head._forward_pre_hooks
         plain = type(head) is torch.nn.Linear and not hooked
@@ -102,19 +102,25 @@ class Forward:
             and self.autocast_dtype is None
             and (weight.device, weight.dtype) == (hidden.device, hidden.dtype)
         ):
-            return LinearHead(weight, head.bias, self._after_head)
-        return lambda rows: self._after_head(head(rows))
+            return LinearHead(weight, head.bias, after)
+        return head if after is None else lambda rows: after(head(rows))
 
-    def _after_head(self, logits: torch.Tensor) -> torch.Tensor:
+    @functools.cached_property
+    def _after_head(self) -> Head | None:
         """What some models do to logits behind the projection: Granite divides, Cohere multiplies, Gemma 2 caps."""
         config = self.model.config.get_text_config()
-        if (divisor := getattr(config, "logits_scaling", None)) is not None:
-            logits = logits / divisor
-        if (factor := getattr(config, "logit_scale", None)) is not None:
-            logits = logits * factor
-        if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
-            logits = torch.tanh(logits / cap) * cap
-        return logits
+        divisor, factor, cap = (
+            getattr(config, name, None) for name in ("logits_scaling", "logit_scale", "final_logit_softcapping")
+        )
+        if divisor is factor is cap is None:
+            return None
+
+        def after(logits: torch.Tensor) -> torch.Tensor:
+            logits = logits if divisor is None else logits / divisor
+            logits = logits if factor is None else logits * factor
+            return logits if cap is None else torch.tanh(logits / cap) * cap
+
+        return after
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.autocast_dtype is None:

@@ -27,27 +27,53 @@ def linear(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     Returns:
         Shape (..., outputs).
     """
-    plain = not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
-    if (
-        plain
-        and all(multiplied_by_onednn(tensor) for tensor in (states, weight, bias) if tensor is not None)
-        and states.dim() >= 2
-        and states.numel() > 0
-        and (states.shape[-1],) == weight.shape[1:]
-    ):
-        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
-        return product
+    tensors = [tensor for tensor in (states, weight, bias) if tensor is not None]
+    if _left_to_onednn(*tensors) and states.dim() >= 2 and (states.shape[-1],) == weight.shape[1:]:
+        return _linear_by_onednn(states, weight, bias)
     return functional.linear(states, weight, bias)
 
 
-def multiplied_by_onednn(tensor: torch.Tensor) -> bool:
-    """Whether ``linear`` leaves such a tensor to oneDNN."""
+class Factor:
+    """What many matrices are multiplied by, brought into oneDNN's order once where oneDNN multiplies.
+
+    Attributes:
+        columns: shape (columns, width).
+    """
+
+    def __init__(self, columns: torch.Tensor) -> None:
+        self.columns = columns
+        self._ordered = None
+        if _left_to_onednn(columns):
+            self._ordered = torch.ops.mkldnn._reorder_linear_weight(columns.contiguous())
+
+    def linear(self, rows: torch.Tensor, offset: torch.Tensor | None = None) -> torch.Tensor:
+        """Products (rows, columns) of ``rows`` (rows, width) and the columns, to which ``offset`` (columns,) is added.
+
+        The product is rounded before the sum, as if it were added in a step of its own.
+        """
+        if self._ordered is not None and _left_to_onednn(rows) and rows.shape[1:] == self.columns.shape[1:]:
+            return _linear_by_onednn(rows, self._ordered, offset)
+        products = functional.linear(rows, self.columns)
+        return products if offset is None else products.add_(offset)
+
+
+def _left_to_onednn(*tensors: torch.Tensor) -> bool:
     return (
-        _has_onednn()
-        and tensor.dtype == torch.float32
-        and tensor.device.type == "cpu"
-        and type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        has_onednn()
+        and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
+        and all(
+            tensor.dtype == torch.float32
+            and tensor.device.type == "cpu"
+            and type(tensor) in (torch.Tensor, torch.nn.Parameter)
+            and tensor.numel() > 0
+            for tensor in tensors
+        )
     )
+
+
+def _linear_by_onednn(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+    return product
 
 
 class LinearByOneDNN(TorchFunctionMode):
@@ -65,7 +91,8 @@ class LinearByOneDNN(TorchFunctionMode):
 
 
 @functools.cache
-def _has_onednn() -> bool:
+def has_onednn() -> bool:
+    """Whether this processor's float32 products are left to oneDNN."""
     return (
         platform.machine().lower() in {"x86_64", "amd64"}
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import pad
 
-from rbridge_tasks.backends.matrix_products import linear, multiplied_by_onednn
+from rbridge_tasks.backends.matrix_products import Factor, linear
 
 Head = Callable[[torch.Tensor], torch.Tensor]
-#: From the first and past-the-last id, and float32 memory (rows, ids) that may be used for it, to the logits of these
-#: ids, float32, which the caller may overwrite.
-Block = Callable[[int, int, torch.Tensor], torch.Tensor]
+#: From the first and past-the-last id to logits of these ids less the target's of each row, in bits: (ids, rows),
+#: float32, in memory that the caller may overwrite.
+MakeBlock = Callable[[int, int], torch.Tensor]
 
 #: Columns of the result of ``token_statistics``.
 LOGPROB, RANK, ENTROPY, MAX_LOGPROB = range(4)
 
+#: Powers of two take a third of the time of powers of e.
+_BITS = math.log2(math.e)
 #: Logits kept at a time where all of a row are made at once.
 _CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}
-#: Rows, and columns at most, of a block of logits that one thread makes and reduces at a time on a CPU.
-_BLOCK_ROWS, _BLOCK_COLUMNS = 4096, 256
-#: Blocks that each thread gets where there are enough columns: none waits long for the last one.
+#: Rows, and logits, in a block that one thread makes and reduces at a time on a CPU: most of it stays in its own cache.
+_BLOCK_ROWS, _BLOCK_LOGITS = 1280, 320 << 10
+#: Blocks of rows that are dealt to threads together.
+_BLOCKS_DEALT = 8
+#: Blocks that each thread gets where there are enough ids: none waits long for the last one.
 _BLOCKS_EACH = 4
 #: Fewer logits are not worth a thread of their own.
 _FEWEST_LOGITS = 1 << 19
-#: A narrower matrix product may sum in another order.
-_FEWEST_COLUMNS = 64
+#: A smaller matrix product may sum in another order.
+_FEWEST_IDS = 64
 
 
 @dataclass(frozen=True)
@@ -39,38 +45,49 @@ class LinearHead:
     Attributes:
         weight: shape (vocabulary, width).
         bias: shape (vocabulary,), or None.
-        after: what the model does to each logit behind the projection.
+        after: what the model does to each logit behind the projection; None for nothing.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor | None
-    after: Head
+    after: Head | None
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Logits (rows, vocabulary)."""
-        return self.after(linear(rows, self.weight, self.bias))
+        return self._finished(linear(rows, self.weight, self.bias))
 
-    def block(self, rows: torch.Tensor, start: int, stop: int, memory: torch.Tensor) -> torch.Tensor:
-        """Logits (rows, stop - start) of the tokens ``start`` to ``stop``, float32; see ``Block``."""
-        weight, bias = self.weight[start:stop], None if self.bias is None else self.bias[start:stop]
-        if multiplied_by_onednn(weight) or weight.dtype != torch.float32:
-            return self.after(linear(rows, weight, bias)).float()
-        if bias is None:
-            return self.after(torch.mm(rows, weight.t(), out=memory))
-        return self.after(torch.addmm(bias, rows, weight.t(), out=memory))
+    def blocks(self, rows: torch.Tensor, targets: torch.Tensor) -> MakeBlock:
+        """What makes blocks of the logits of rows (rows, width), told from those of their targets (rows,).
 
-    def of_targets(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Logit (rows,) of one token for each row, float32.
-
-        Made by a matrix product like those of blocks, so that it comes out as there to the last bit; but nothing
-        promises that, and whoever needs it so has to look.
+        The target's own come out as 0 if the smaller product of which they are taken gives the last bit that the larger
+        one gives; nothing promises that, and whoever needs it has to look.
         """
-        found, parts = [], -(-len(targets) // _FEWEST_COLUMNS)
+        bare = self.bias is None and self.after is None and self.weight.dtype == torch.float32
+        factor = Factor(rows * _BITS if bare else rows)
+        below = self._of_targets(factor.columns, targets).neg_()
+
+        def make(start: int, stop: int) -> torch.Tensor:
+            weight = self.weight[start:stop]
+            if bare:
+                return factor.linear(weight, below)
+            logits = factor.linear(weight)
+            if self.bias is not None:
+                logits.add_(self.bias[start:stop].unsqueeze(-1))
+            return self._finished(logits).float().add_(below).mul_(_BITS)
+
+        return make
+
+    def _of_targets(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Logit (rows,) of one token for each row, float32."""
+        found, parts = [], -(-len(targets) // _FEWEST_IDS)
         for some, ids in zip(rows.tensor_split(parts), targets.tensor_split(parts), strict=True):
-            columns = ids[torch.arange(_FEWEST_COLUMNS) % len(ids)]
-            bias = None if self.bias is None else self.bias[columns]
-            found.append(linear(some, self.weight[columns], bias).diagonal())
-        return self.after(torch.cat(found).unsqueeze(-1)).squeeze(-1).float()
+            every = torch.arange(_FEWEST_IDS) % len(ids)
+            found.append(linear(self.weight[ids[every]], some[every]).diagonal()[: len(ids)])
+        logits = torch.cat(found)
+        return self._finished(logits if self.bias is None else logits.add_(self.bias[targets])).float()
+
+    def _finished(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits if self.after is None else self.after(logits)
 
 
 def token_statistics(
@@ -93,9 +110,9 @@ def token_statistics(
     """
     rows = hidden.shape[0]
     if isinstance(head, LinearHead) and hidden.device.type == "cpu" and rows:
-        parts = -(-rows // _BLOCK_ROWS)
-        dealt = zip(hidden.tensor_split(parts), targets.tensor_split(parts), strict=True)
-        return torch.cat([_from_linear_head(*part, head) for part in dealt])
+        dealt = _BLOCKS_DEALT * _BLOCK_ROWS
+        of_parts = zip(torch.split(hidden, dealt), torch.split(targets, dealt), strict=True)
+        return torch.cat([_from_linear_head(*part, head) for part in of_parts])
     reduce = _compiled_reduce() if compiled and hidden.device.type != "cpu" else _reduce
     result = torch.empty(rows, 4, dtype=torch.float64, device=hidden.device)
     done, step = 0, 16
@@ -114,12 +131,12 @@ def token_statistics(
 def _from_linear_head(hidden: torch.Tensor, targets: torch.Tensor, head: LinearHead) -> torch.Tensor:
     targets, order = targets.sort()
     hidden = hidden[order]
-    target = head.of_targets(hidden, targets)
-    found = _in_blocks(functools.partial(head.block, hidden), targets, target, head.weight.shape[0])
-    # A logit of -inf or NaN makes the sums over a block NaN, and so does a target's logit that is not what its block
-    # has, with which ties would not be told. Such rows are rare and are done again, whole.
-    again = torch.nonzero(found.isnan().any(-1)).flatten()
-    for row in torch.split(again, max(1, _CHUNK_BYTES["cpu"] // (4 * head.weight.shape[0]))):
+    parts = -(-len(targets) // _BLOCK_ROWS)
+    of_parts = zip(hidden.tensor_split(parts), targets.tensor_split(parts), strict=True)
+    vocabulary = head.weight.shape[0]
+    found = _reduce_blocks([_Blocks(head.blocks(*part), part[1], vocabulary) for part in of_parts])
+    again = torch.nonzero(found.isnan().any(-1)).flatten()  # rare
+    for row in torch.split(again, max(1, _CHUNK_BYTES["cpu"] // (4 * vocabulary))):
         found[row] = _reduce(head(hidden[row]).float(), targets[row])
     return torch.empty_like(found).index_copy_(0, order, found)
 
@@ -127,94 +144,121 @@ def _from_linear_head(hidden: torch.Tensor, targets: torch.Tensor, head: LinearH
 def _from_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Columns from float32 logits (rows, vocabulary), which stay as they are."""
     targets, order = targets.sort()
-
-    def block(start: int, stop: int, memory: torch.Tensor) -> torch.Tensor:
-        return torch.index_select(logits[:, start:stop], 0, order, out=memory)
-
     target = logits[order, targets]
-    found = _in_blocks(block, targets, target, logits.shape[-1])
+
+    def make(start: int, stop: int) -> torch.Tensor:
+        return logits[:, start:stop].index_select(0, order).t().sub_(target).mul_(_BITS)
+
+    found = _reduce_blocks([_Blocks(make, targets, logits.shape[-1])])
     again = torch.nonzero(found.isnan().any(-1)).flatten()
     if again.numel():
         found[again] = _reduce(logits[order[again]], targets[again])
     return torch.empty_like(found).index_copy_(0, order, found)
 
 
-def _in_blocks(block: Block, targets: torch.Tensor, target: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """The four columns from blocks of logits, each read while it is in the cache.
+class _Blocks:
+    """Logits of some rows, less their target's, a part of the vocabulary at a time, each read while it is in the cache.
+
+    Told from the target's logit, a token's place is a matter of signs and the sum of exponentials one of a single pass.
+
+    Args:
+        make: makes a block.
+        targets: shape (rows,), ids, ascending.
+        vocabulary: number of ids.
+    """
+
+    def __init__(self, make: MakeBlock, targets: torch.Tensor, vocabulary: int) -> None:
+        rows, threads = len(targets), torch.get_num_threads()
+        self.logits = rows * vocabulary
+        ids = max(_FEWEST_IDS, min(_BLOCK_LOGITS // rows, vocabulary // (_BLOCKS_EACH * threads)))
+        self._height = -(-vocabulary // -(-vocabulary // ids))  # as even as they come: see _FEWEST_IDS
+        self._make, self._vocabulary = make, vocabulary
+        starts = torch.arange(0, vocabulary, self._height)
+        home = torch.searchsorted(starts, targets, right=True) - 1  # the block that a target lies in
+        self._place = targets - starts[home]
+        self._bounds = torch.searchsorted(home, torch.arange(len(starts) + 1)).tolist()
+        # Of each block: how many logits are above the target's, the highest, the sum of exponentials, and that of their
+        # products with the logits; and of the rows at home in it all logits.
+        self._of_blocks = torch.empty(4, len(starts), rows)
+        self._above, self._highest, self._total, self._expected = (kind.unbind() for kind in self._of_blocks)
+        self._at_home = [torch.empty(self._height, 0)] * len(starts)
+
+    def __len__(self) -> int:
+        return len(self._at_home)
+
+    def reduce(self, i: int, scratch: torch.Tensor) -> torch.Tensor:
+        """Make and reduce a block, with the help of memory, which is returned for the next one if it can be."""
+        start, first, last = i * self._height, self._bounds[i], self._bounds[i + 1]
+        logits = self._make(start, min(start + self._height, self._vocabulary))
+        if first < last:
+            self._at_home[i] = logits[:, first:last].clone()
+        if scratch.shape != logits.shape:
+            scratch = torch.empty_like(logits)
+        exponentials = torch.exp2(logits, out=scratch)
+        torch.sum(exponentials, 0, out=self._total[i])
+        torch.amax(logits, 0, out=self._highest[i])
+        torch.sum(exponentials.mul_(logits), 0, out=self._expected[i])
+        logits[:, :last].gt_(0)
+        logits[:, last:].ge_(0)  # of equal logits those of lower ids come first, and these ids are lower
+        torch.sum(logits, 0, out=self._above[i])
+        return scratch
+
+    def columns(self) -> torch.Tensor:
+        """The four columns (rows, 4), when all blocks are reduced.
+
+        NaN in rows that have to be done in another way: a logit is -inf or NaN or too far above the target's, or the
+        target's logit is not the one in its block, so that ties would not be told.
+        """
+        self._at_home[-1] = pad(self._at_home[-1], (0, 0, 0, self._height - len(self._at_home[-1])), value=torch.nan)
+        at_home = torch.cat(self._at_home, 1)
+        ties = ((at_home == 0) & (torch.arange(self._height).unsqueeze(-1) < self._place)).sum(0)
+        rank = 1 + ties + self._of_blocks[0].sum(0)
+        highest = self._of_blocks[1].amax(0).double()
+        total, expected = self._of_blocks[2:].sum(1, dtype=torch.float64)
+        log_total = total.log2().clamp(min=highest)  # less it is by rounding only
+        entropy = (log_total - expected / total).clamp(min=0)
+        columns = torch.stack([-log_total / _BITS, rank, entropy / _BITS, (highest - log_total) / _BITS], dim=-1)
+        sound = (at_home.gather(0, self._place.unsqueeze(0)).squeeze(0) == 0) & columns.isfinite().all(-1)
+        return columns.where(sound.unsqueeze(-1), torch.nan)
+
+
+def _reduce_blocks(parts: Sequence[_Blocks]) -> torch.Tensor:
+    """The four columns of all rows.
 
     Blocks are dealt to as many threads as torch has, each of which works by itself: threads that share every small step
     wait for each other at its end, and for other programs on the machine.
-
-    Args:
-        block: makes the logits of some ids.
-        targets: shape (rows,), ids, ascending.
-        target: shape (rows,), their logits.
-        vocabulary: number of ids.
-
-    Returns:
-        Shape (rows, 4); NaN where a logit is not finite, or a target's is not the one in its block.
     """
-    rows, threads = targets.shape[0], torch.get_num_threads()
-    used = max(1, min(threads, rows * vocabulary // _FEWEST_LOGITS))
-    columns = max(_FEWEST_COLUMNS, min(_BLOCK_COLUMNS, vocabulary // (_BLOCKS_EACH * used)))
-    width = -(-vocabulary // -(-vocabulary // columns))  # as even as they come: see _FEWEST_COLUMNS
-    starts = torch.arange(0, vocabulary + width, width)
-    bounds = torch.searchsorted(targets, starts).tolist()
-    # Of equal logits those of lower ids come first: before its own block a target is ranked as if it were a bit less.
-    lower = torch.nextafter(target, torch.tensor(-torch.inf))
-    own = torch.full((rows, width), torch.nan)  # the block that a row's target lies in
-    # Of each block: the maximum, the probability of the maximum in it, and the mean distance from the maximum.
-    maxima, top, mean = torch.empty(3, len(starts) - 1, rows)
-    waiting = deque(enumerate(zip(starts.tolist(), bounds, bounds[1:], strict=False)))
+    waiting = deque((part, i) for part in parts for i in range(len(part)))
 
-    def reduce_blocks() -> torch.Tensor:
-        """Reduce blocks until none waits; returns how many logits in them are above the target's."""
-        above = torch.zeros(rows)
-        memory, spare = torch.empty(2, rows * width)
+    def reduce() -> None:
+        """Reduce blocks until none waits."""
+        scratch = torch.empty(0)
         while waiting:
             try:
-                i, (start, first, last) = waiting.popleft()
+                part, i = waiting.popleft()
             except IndexError:  # another thread was faster
                 break
-            stop = min(start + width, vocabulary)
-            scratch = spare[: rows * (stop - start)].view(rows, -1)
-            logits = block(start, stop, memory[: scratch.numel()].view_as(scratch))
-            own[first:last, : stop - start] = logits[first:last]
-            threshold = torch.cat([target[:last], lower[last:]]).unsqueeze(-1)
-            above += torch.gt(logits, threshold, out=scratch).sum(-1)
-            torch.amax(logits, -1, out=maxima[i])
-            logits.sub_(maxima[i].unsqueeze(-1))
-            probability = torch.softmax(logits, -1, out=scratch)
-            torch.amax(probability, -1, out=top[i])
-            torch.sum(logits.mul_(probability), -1, out=mean[i])
-        return above
+            scratch = part.reduce(i, scratch)
 
-    above = sum(_in_threads(reduce_blocks, used), torch.zeros(rows))
-    column = (targets - starts[torch.searchsorted(starts, targets, right=True) - 1]).unsqueeze(-1)
-    ties = ((own == target.unsqueeze(-1)) & (torch.arange(width) < column)).sum(-1)
-    rank = torch.where(own.gather(-1, column).squeeze(-1) == target, 1 + above + ties, torch.nan)
-    highest = maxima.amax(0)
-    below = maxima.sub_(highest)
-    shares = below.exp().div_(top)  # of a block in the sum of all, in units of the most probable token
-    total = shares.sum(0, dtype=torch.float64)
-    log_total = total.log()
-    entropy = log_total - shares.mul_(below.add_(mean)).sum(0, dtype=torch.float64) / total
-    return torch.stack([target.double() - highest - log_total, rank.double(), entropy, -log_total], dim=-1)
+    _in_threads(reduce, max(1, min(torch.get_num_threads(), sum(part.logits for part in parts) // _FEWEST_LOGITS)))
+    return torch.cat([part.columns() for part in parts])
 
 
-def _in_threads(work: Callable[[], torch.Tensor], used: int) -> list[torch.Tensor]:
-    """Results of so many threads that all do ``work``, each without help of others."""
+def _in_threads(work: Callable[[], None], used: int) -> None:
+    """Have so many threads do the same work, each without help of others."""
     if used == 1:
-        return [work()]
+        work()
+        return
     threads = torch.get_num_threads()
 
-    def alone() -> torch.Tensor:
+    def alone() -> None:
         with torch.inference_mode():
-            return work()
+            work()
 
     try:
         with ThreadPoolExecutor(used, initializer=_work_alone) as workers:
-            return [future.result() for future in [workers.submit(alone) for _ in range(used)]]
+            for future in [workers.submit(alone) for _ in range(used)]:
+                future.result()
     finally:
         torch.set_num_threads(threads)
 
