@@ -6,13 +6,13 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import pad
 
 from rbridge_tasks.backends.matrix_products import Factor, linear
+from rbridge_tasks.backends.threads import in_threads
 
 Head = Callable[[torch.Tensor], torch.Tensor]
 #: From the first and past-the-last id to logits of these ids less the target's of each row, in bits: (ids, rows),
@@ -29,12 +29,12 @@ _CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}
 #: Rows, and logits, in a block that one thread makes and reduces at a time on a CPU: most of it stays in its own cache.
 _BLOCK_ROWS, _BLOCK_LOGITS = 1280, 320 << 10
 #: Blocks of rows that are dealt to threads together.
-_BLOCKS_DEALT = 8
+_BLOCKS_DEALT = 4
 #: Blocks that each thread gets where there are enough ids: none waits long for the last one.
 _BLOCKS_EACH = 4
 #: Fewer logits are not worth a thread of their own.
 _FEWEST_LOGITS = 1 << 19
-#: A smaller matrix product may sum in another order.
+#: Rows of each factor of a matrix product, at least: a smaller one may sum in another order.
 _FEWEST_IDS = 64
 
 
@@ -79,11 +79,11 @@ class LinearHead:
 
     def _of_targets(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Logit (rows,) of one token for each row, float32."""
-        found, parts = [], -(-len(targets) // _FEWEST_IDS)
-        for some, ids in zip(rows.tensor_split(parts), targets.tensor_split(parts), strict=True):
-            every = torch.arange(_FEWEST_IDS) % len(ids)
-            found.append(linear(self.weight[ids[every]], some[every]).diagonal()[: len(ids)])
-        logits = torch.cat(found)
+        every = torch.arange(max(len(targets), _FEWEST_IDS)) % len(targets)
+        parts = len(every) // _FEWEST_IDS
+        pairs = zip(self.weight[targets[every]].tensor_split(parts), rows[every].tensor_split(parts), strict=True)
+        found = [linear(weight, some).diagonal() for weight, some in pairs]
+        logits = torch.cat(found)[: len(targets)]
         return self._finished(logits if self.bias is None else logits.add_(self.bias[targets])).float()
 
     def _finished(self, logits: torch.Tensor) -> torch.Tensor:
@@ -240,33 +240,8 @@ def _reduce_blocks(parts: Sequence[_Blocks]) -> torch.Tensor:
                 break
             scratch = part.reduce(i, scratch)
 
-    _in_threads(reduce, max(1, min(torch.get_num_threads(), sum(part.logits for part in parts) // _FEWEST_LOGITS)))
+    in_threads(reduce, max(1, min(torch.get_num_threads(), sum(part.logits for part in parts) // _FEWEST_LOGITS)))
     return torch.cat([part.columns() for part in parts])
-
-
-def _in_threads(work: Callable[[], None], used: int) -> None:
-    """Have so many threads do the same work, each without help of others."""
-    if used == 1:
-        work()
-        return
-    threads = torch.get_num_threads()
-
-    def alone() -> None:
-        with torch.inference_mode():
-            work()
-
-    try:
-        with ThreadPoolExecutor(used, initializer=_work_alone) as workers:
-            for future in [workers.submit(alone) for _ in range(used)]:
-                future.result()
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _work_alone() -> None:
-    """Have the thread that calls this use no other."""
-    torch.get_num_threads()  # makes what torch sets for a new thread on its first use be set now
-    torch.set_num_threads(1)
 
 
 @functools.cache

@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_tasks.backends import token_statistics as module
-from rbridge_tasks.backends.token_statistics import ENTROPY, LOGPROB, MAX_LOGPROB, RANK, LinearHead, token_statistics
+from rbridge_tasks.backends.token_statistics import (
+    ENTROPY,
+    LOGPROB,
+    MAX_LOGPROB,
+    RANK,
+    Head,
+    LinearHead,
+    token_statistics,
+)
 
 from ..metrics.strategies import cases
 
@@ -137,9 +145,7 @@ def test_nan_comes_out_as_nan(place: int) -> None:
     assert np.isfinite(found[[0, 2]]).all()
 
 
-@pytest.mark.parametrize(
-    "head", [torch.clone, lambda rows: rows.double(), LinearHead(torch.ones(9, 5), None, torch.clone)]
-)
+@pytest.mark.parametrize("head", [torch.clone, lambda rows: rows.double(), LinearHead(torch.ones(9, 5), None, None)])
 def test_nothing_to_score_gives_no_rows(head: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """No tokens, no rows."""
     assert token_statistics(torch.zeros(0, 5), torch.zeros(0, dtype=torch.long), head).shape == (0, 4)
@@ -187,9 +193,14 @@ def test_an_error_in_a_thread_reaches_the_caller(threads: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("after", [None, lambda logits: logits * 0.5])
 @pytest.mark.usefixtures("threads")
-def test_projection_in_parts_equals_the_definition(dtype: torch.dtype, *, bias: bool) -> None:
+def test_projection_in_parts_equals_the_definition(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, after: Head | None, *, bias: bool
+) -> None:
     """Over more rows and ids than a block holds, with a bias, a scale behind it, ties, -inf, and a NaN."""
+    monkeypatch.setattr(module, "_BLOCK_ROWS", 200)
+    monkeypatch.setattr(module, "_BLOCKS_DEALT", 2)
     torch.manual_seed(0)
     rows, vocabulary = 700, 2500
     hidden, weight = torch.randn(rows, 16).to(dtype), torch.randn(vocabulary, 16).to(dtype)
@@ -203,7 +214,7 @@ def test_projection_in_parts_equals_the_definition(dtype: torch.dtype, *, bias: 
     targets[:6] = torch.tensor([7, 1100, 1900, 1023, 1024, 2499])
     targets[targets == 3] = 4
     targets[targets == 1030] = 4
-    head = LinearHead(weight, offset, lambda logits: logits * 0.5)
+    head = LinearHead(weight, offset, after)
     found = token_statistics(hidden, targets, head).numpy()
     assert np.isnan(found[650]).all()
     finite = np.arange(rows) != 650
@@ -216,6 +227,24 @@ def test_projection_in_parts_equals_the_definition(dtype: torch.dtype, *, bias: 
     margin = 1e-5 if dtype == torch.float32 else target.abs() / 64  # equal up to rounding: any order will do
     assert (found[finite][:, RANK] > (logits > target + margin).sum(-1).numpy()).all()
     assert (found[finite][:, RANK] <= (logits >= target - margin).sum(-1).numpy()).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 40.0])
+def test_sure_and_surprised_predictions(scale: float) -> None:
+    """Up to hundreds of nats between the target and the highest logit: no overflow, and no bound is crossed."""
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(300, 32) * scale, torch.randn(2000, 32)
+    logits = hidden @ weight.T
+    targets = torch.where(torch.arange(300) % 2 == 0, logits.argmax(-1), logits.argmin(-1))
+    found = token_statistics(hidden, targets, LinearHead(weight, None, None)).numpy()
+    assert (found[::2, RANK] == 1).all()
+    assert (found[::2, LOGPROB] == found[::2, MAX_LOGPROB]).all()
+    assert (found[:, LOGPROB] <= found[:, MAX_LOGPROB]).all()
+    assert (found[:, MAX_LOGPROB] <= 0).all()
+    assert (found[:, ENTROPY] >= 0).all()
+    expected = by_definition(hidden.double() @ weight.double().T, targets)
+    for column in (LOGPROB, ENTROPY, MAX_LOGPROB):
+        np.testing.assert_allclose(found[:, column], expected[:, column], rtol=1e-5, atol=3e-5 * scale)
 
 
 def test_which_thread_is_faster_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,15 +268,16 @@ def test_which_thread_is_faster_changes_no_bit(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("rows", [3, 600])
+@pytest.mark.parametrize("rows", [1, 3, 600])
+@pytest.mark.parametrize("after", [None, torch.clone])
 @pytest.mark.usefixtures("threads")
-def test_a_token_ranks_just_behind_its_twin_of_lower_id(dtype: torch.dtype, rows: int) -> None:
+def test_a_token_ranks_just_behind_its_twin_of_lower_id(dtype: torch.dtype, rows: int, after: Head | None) -> None:
     """Every token has another with the same weights, in another block: of the two the lower id comes first, exactly."""
     torch.manual_seed(0)
     half = 9000
     weight = torch.randn(half, 96).to(dtype).repeat(2, 1)
     hidden, targets = torch.randn(rows, 96).to(dtype), torch.randint(0, half, (rows,))
-    head = LinearHead(weight, None, lambda logits: logits)
+    head = LinearHead(weight, None, after)
     of_lower, of_higher = (token_statistics(hidden, ids, head).numpy() for ids in (targets, targets + half))
     np.testing.assert_allclose(
         of_lower[:, [LOGPROB, ENTROPY, MAX_LOGPROB]], of_higher[:, [LOGPROB, ENTROPY, MAX_LOGPROB]]
