@@ -146,7 +146,7 @@ def _linear(
 def _dealt(rows: int, inputs: int, outputs: int, dtype: torch.dtype) -> _Way:
     """Parts of the vocabulary dealt to threads, as ours does."""
     factor = matrix_products.Factor(torch.randn(rows, inputs).to(dtype))
-    parts = torch.randn(outputs, inputs).to(dtype).split(256)
+    parts, offset = torch.randn(outputs, inputs).to(dtype).split(256), torch.zeros(rows, dtype=dtype)
 
     def product() -> None:
         waiting = deque(parts)
@@ -154,7 +154,7 @@ def _dealt(rows: int, inputs: int, outputs: int, dtype: torch.dtype) -> _Way:
         def some() -> None:
             while waiting:
                 try:
-                    factor.linear(waiting.popleft())
+                    factor.linear(waiting.popleft(), offset)
                 except IndexError:  # another thread was faster
                     break
 

@@ -46,15 +46,11 @@ class Factor:
         if _left_to_onednn(columns):
             self._ordered = torch.ops.mkldnn._reorder_linear_weight(columns.contiguous())
 
-    def linear(self, rows: torch.Tensor, offset: torch.Tensor | None = None) -> torch.Tensor:
-        """Products (rows, columns) of ``rows`` (rows, width) and the columns, to which ``offset`` (columns,) is added.
-
-        The product is rounded before the sum, as if it were added in a step of its own.
-        """
-        if self._ordered is not None and _left_to_onednn(rows) and rows.shape[1:] == self.columns.shape[1:]:
+    def linear(self, rows: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+        """Products (rows, columns) with the rows of ``rows`` (rows, width), and ``offset`` (columns,) added to each."""
+        if self._ordered is not None and _left_to_onednn(rows, offset) and rows.shape[1:] == self.columns.shape[1:]:
             return _linear_by_onednn(rows, self._ordered, offset)
-        products = functional.linear(rows, self.columns)
-        return products if offset is None else products.add_(offset)
+        return functional.linear(rows, self.columns).add_(offset)
 
 
 def _left_to_onednn(*tensors: torch.Tensor) -> bool:
@@ -96,5 +92,5 @@ def has_onednn() -> bool:
     return (
         platform.machine().lower() in {"x86_64", "amd64"}
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and all(hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight"))
     )

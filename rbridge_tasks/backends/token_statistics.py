@@ -34,6 +34,8 @@ _BLOCKS_DEALT = 4
 _BLOCKS_EACH = 4
 #: Fewer logits are not worth a thread of their own.
 _FEWEST_LOGITS = 1 << 19
+#: Bits from a target's logit up to the highest, at most: float32 loses a share of it in sums told from the target.
+_FARTHEST = 32
 #: Rows of each factor of a matrix product, at least: a smaller one may sum in another order.
 _FEWEST_IDS = 64
 
@@ -54,26 +56,23 @@ class LinearHead:
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Logits (rows, vocabulary)."""
-        return self._finished(linear(rows, self.weight, self.bias))
+        return self._logits(rows, slice(None))
 
     def blocks(self, rows: torch.Tensor, targets: torch.Tensor) -> MakeBlock:
         """What makes blocks of the logits of rows (rows, width), told from those of their targets (rows,).
 
-        The target's own come out as 0 if the smaller product of which they are taken gives the last bit that the larger
-        one gives; nothing promises that, and whoever needs it has to look.
+        The target's own come out as 0 if the smaller product that they are taken from gives the last bit that the
+        larger one gives; nothing promises that, and whoever needs it has to look.
         """
-        bare = self.bias is None and self.after is None and self.weight.dtype == torch.float32
-        factor = Factor(rows * _BITS if bare else rows)
-        below = self._of_targets(factor.columns, targets).neg_()
+        if self.bias is None and self.after is None and self.weight.dtype == torch.float32:
+            factor = Factor(rows * _BITS)
+            below = self._of_targets(factor.columns, targets).neg_()
+            return lambda start, stop: factor.linear(self.weight[start:stop], below)
+        target = self._of_targets(rows, targets)
 
         def make(start: int, stop: int) -> torch.Tensor:
-            weight = self.weight[start:stop]
-            if bare:
-                return factor.linear(weight, below)
-            logits = factor.linear(weight)
-            if self.bias is not None:
-                logits.add_(self.bias[start:stop].unsqueeze(-1))
-            return self._finished(logits).float().add_(below).mul_(_BITS)
+            logits = self._logits(rows, slice(start, stop)).float()
+            return logits.t().sub_(target).mul_(_BITS)
 
         return make
 
@@ -81,12 +80,12 @@ class LinearHead:
         """Logit (rows,) of one token for each row, float32."""
         every = torch.arange(max(len(targets), _FEWEST_IDS)) % len(targets)
         parts = len(every) // _FEWEST_IDS
-        pairs = zip(self.weight[targets[every]].tensor_split(parts), rows[every].tensor_split(parts), strict=True)
-        found = [linear(weight, some).diagonal() for weight, some in pairs]
-        logits = torch.cat(found)[: len(targets)]
-        return self._finished(logits if self.bias is None else logits.add_(self.bias[targets])).float()
+        pairs = zip(rows[every].tensor_split(parts), targets[every].tensor_split(parts), strict=True)
+        found = [self._logits(some, ids).diagonal() for some, ids in pairs]
+        return torch.cat(found)[: len(targets)].float()
 
-    def _finished(self, logits: torch.Tensor) -> torch.Tensor:
+    def _logits(self, rows: torch.Tensor, ids: slice | torch.Tensor) -> torch.Tensor:
+        logits = linear(rows, self.weight[ids], None if self.bias is None else self.bias[ids])
         return logits if self.after is None else self.after(logits)
 
 
@@ -206,8 +205,8 @@ class _Blocks:
     def columns(self) -> torch.Tensor:
         """The four columns (rows, 4), when all blocks are reduced.
 
-        NaN in rows that have to be done in another way: a logit is -inf or NaN or too far above the target's, or the
-        target's logit is not the one in its block, so that ties would not be told.
+        NaN in rows that have to be done in another way, from their highest logit: one is NaN, -inf, or far above the
+        target's, or the target's is not the one in its block, so that ties would not be told.
         """
         self._at_home[-1] = pad(self._at_home[-1], (0, 0, 0, self._height - len(self._at_home[-1])), value=torch.nan)
         at_home = torch.cat(self._at_home, 1)
@@ -218,7 +217,8 @@ class _Blocks:
         log_total = total.log2().clamp(min=highest)  # less it is by rounding only
         entropy = (log_total - expected / total).clamp(min=0)
         columns = torch.stack([-log_total / _BITS, rank, entropy / _BITS, (highest - log_total) / _BITS], dim=-1)
-        sound = (at_home.gather(0, self._place.unsqueeze(0)).squeeze(0) == 0) & columns.isfinite().all(-1)
+        found = at_home.gather(0, self._place.unsqueeze(0)).squeeze(0) == 0
+        sound = found & (highest <= _FARTHEST) & columns.isfinite().all(-1)
         return columns.where(sound.unsqueeze(-1), torch.nan)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from rbridge_tasks.backends import matrix_products
-from rbridge_tasks.backends.matrix_products import LinearByOneDNN, has_onednn, linear
+from rbridge_tasks.backends.matrix_products import Factor, LinearByOneDNN, has_onednn, linear
 
 from .support import tiny_model
 
@@ -48,6 +48,28 @@ def test_equals_torch(shape: tuple[int, ...], products: list[str], *, biased: bo
     )
     expected = functional.linear(states[..., ::2].double(), weight[:, 1::2].double(), exact)
     torch.testing.assert_close(stepped.double(), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(1, 7), (100, 64), (333, 1)])
+def test_a_factor_of_many_products(columns: int, rows: int, products: list[str]) -> None:
+    """With an offset for each column; the factor may be a view with steps."""
+    torch.manual_seed(0)
+    factor, first, offset = torch.randn(2 * columns, 48)[::2], torch.randn(rows, 48), torch.randn(columns)
+    with torch.inference_mode():
+        found = Factor(factor).linear(first, offset)
+    expected = first.double() @ factor.double().T + offset.double()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
+    assert products == ["oneDNN"]
+
+
+def test_a_factor_that_onednn_does_not_multiply(products: list[str]) -> None:
+    """Other dtypes and widths that do not match are torch's, and so is the error."""
+    with torch.inference_mode():
+        found = Factor(torch.ones(5, 4).double()).linear(torch.ones(3, 4).double(), torch.ones(5).double())
+        assert (found == 5).all()
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            Factor(torch.ones(5, 4)).linear(torch.ones(3, 6), torch.ones(5))
+    assert products == ["torch", "torch"]
 
 
 class Quantised(torch.Tensor):

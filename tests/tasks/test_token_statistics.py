@@ -244,7 +244,7 @@ def test_sure_and_surprised_predictions(scale: float) -> None:
     assert (found[:, ENTROPY] >= 0).all()
     expected = by_definition(hidden.double() @ weight.double().T, targets)
     for column in (LOGPROB, ENTROPY, MAX_LOGPROB):
-        np.testing.assert_allclose(found[:, column], expected[:, column], rtol=1e-5, atol=3e-5 * scale)
+        np.testing.assert_allclose(found[:, column], expected[:, column], rtol=1e-5, atol=1e-5 * scale)
 
 
 def test_which_thread_is_faster_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
