@@ -7,6 +7,7 @@ results differ in the last digits.
 from __future__ import annotations
 
 import functools
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,11 @@ from typing import Any
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+# oneDNN, and torch above it, keep a program for each shape that they have met, 1024 unless told otherwise before
+# their first product: half a gigabyte, as no two batches have the same number of tokens. A batch needs about ten.
+for _capacity in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_capacity, "64")
 
 
 def linear(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -103,6 +106,27 @@ def test_gradients_and_autocast_are_left_to_torch(products: list[str]) -> None:
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert linear(torch.ones(3, 4), weight).dtype == torch.bfloat16
     assert products == ["torch", "torch"]
+
+
+@pytest.mark.slow
+def test_shapes_that_come_once_do_not_pile_up() -> None:
+    """Products of a thousand shapes: memory stays within 50 MiB, where oneDNN by itself would add 500."""
+    code = """if True:
+        import torch
+        from rbridge_tasks.backends.matrix_products import Factor, linear
+        def resident():
+            return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
+        weight = torch.ones(96, 64)
+        with torch.inference_mode():
+            for rows in range(1, 1000):
+                if rows == 100:
+                    before = resident()
+                linear(torch.ones(rows, 64), weight)
+        print(resident() - before)
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 50
 
 
 def test_widths_that_do_not_match_are_torch_s_error() -> None:
