@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from rbridge_tasks.backends import matrix_products
 from rbridge_tasks.backends.prefix_tree import shared_tokens
-from rbridge_tasks.backends.threads import in_threads
+from rbridge_tasks.backends.threads import in_threads, take
 from rbridge_tasks.tokenization import TokenizedPair
 
 
@@ -152,11 +152,8 @@ def _dealt(rows: int, inputs: int, outputs: int, dtype: torch.dtype) -> _Way:
         waiting = deque(parts)
 
         def some() -> None:
-            while waiting:
-                try:
-                    factor.linear(waiting.popleft(), offset)
-                except IndexError:  # another thread was faster
-                    break
+            for part in take(waiting):
+                factor.linear(part, offset)
 
         in_threads(some, torch.get_num_threads())
 

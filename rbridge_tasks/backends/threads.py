@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 
 def in_threads(work: Callable[[], object], used: int) -> None:
@@ -29,6 +33,16 @@ def in_threads(work: Callable[[], object], used: int) -> None:
                 future.result()
     finally:
         torch.set_num_threads(threads)
+
+
+def take(waiting: deque[T]) -> Iterator[T]:
+    """What waits, until nothing does; several threads may take from it, each what is next."""
+    while True:
+        try:
+            item = waiting.popleft()
+        except IndexError:
+            return
+        yield item
 
 
 def _work_alone() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import pad
 
 from rbridge_tasks.backends.matrix_products import Factor, linear
-from rbridge_tasks.backends.threads import in_threads
+from rbridge_tasks.backends.threads import in_threads, take
 
 Head = Callable[[torch.Tensor], torch.Tensor]
 #: From the first and past-the-last id to logits of these ids less the target's of each row, in bits: (ids, rows),
@@ -22,7 +22,7 @@ MakeBlock = Callable[[int, int], torch.Tensor]
 #: Columns of the result of ``token_statistics``.
 LOGPROB, RANK, ENTROPY, MAX_LOGPROB = range(4)
 
-#: Powers of two take a third of the time of powers of e.
+#: Bits in a nat: powers of two take a third of the time of powers of e.
 _BITS = math.log2(math.e)
 #: Logits kept at a time where all of a row are made at once.
 _CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}
@@ -233,11 +233,7 @@ def _reduce_blocks(parts: Sequence[_Blocks]) -> torch.Tensor:
     def reduce() -> None:
         """Reduce blocks until none waits."""
         scratch = torch.empty(0)
-        while waiting:
-            try:
-                part, i = waiting.popleft()
-            except IndexError:  # another thread was faster
-                break
+        for part, i in take(waiting):
             scratch = part.reduce(i, scratch)
 
     in_threads(reduce, max(1, min(torch.get_num_threads(), sum(part.logits for part in parts) // _FEWEST_LOGITS)))
