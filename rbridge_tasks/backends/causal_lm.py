@@ -165,7 +165,7 @@ class CausalScorer:
             forward = Forward(self.model, self.device, self.autocast_dtype)
             self._choice, self._tried_length = choose_reader(forward, texts, compiled=self.compiled), longest
             self._vocab_size = self._choice.vocab_size
-            if not self._choice.mixes:
+            if self._choice.alone:
                 self._size = BatchSize(texts=1)
             elif isinstance(self.batch_size, int):
                 self._size = BatchSize(texts=self.batch_size)

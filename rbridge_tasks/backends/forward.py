@@ -15,8 +15,20 @@ import torch
 
 from rbridge_tasks.backends.compiled import CompiledLayers
 from rbridge_tasks.backends.matrix_products import LinearByOneDNN
+from rbridge_tasks.backends.stretching_positions import forget_lengths, stretching_rotations
 from rbridge_tasks.backends.texts import Text
 from rbridge_tasks.backends.token_statistics import Head, LinearHead, token_statistics
+
+#: Errors of models that cannot be called in some way. Running out of memory is a RuntimeError, too: see ``causal_lm``.
+UNSUPPORTED = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -28,12 +40,15 @@ class Forward:
         device: where inputs go.
         autocast_dtype: as lm-eval's ``mixed_precision_dtype``.
         compiled: whether layers, and on a GPU the reduction of logits, are compiled.
+        bare: whether the model is given token ids and nothing else, one text at a time: the way of being called that
+            every model has.
     """
 
     model: Any
     device: torch.device
     autocast_dtype: torch.dtype | None = None
     compiled: bool = False
+    bare: bool = False
 
     @functools.cached_property
     def takes(self) -> Mapping[str, inspect.Parameter]:
@@ -43,12 +58,19 @@ class Forward:
     def call(self, inputs: torch.Tensor, **options: Any) -> Any:
         """The model's forward pass, with those options that it knows."""
         known = self.takes
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        if self.bare:
+            options = {}
+        elif not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
             options = {name: value for name, value in options.items() if name in known}
         elif "logits_to_keep" not in known:  # a wrapper passes it on to a model that may not know it
             options.pop("logits_to_keep", None)
+        forget_lengths(self._rotations)
         with self._autocast(), self._layers.in_place() if self.compiled else contextlib.nullcontext():
             return self.model(input_ids=inputs, **options)
+
+    @functools.cached_property
+    def _rotations(self) -> list[torch.nn.Module]:
+        return stretching_rotations(self.model)
 
     @functools.cached_property
     def _layers(self) -> CompiledLayers:
@@ -78,6 +100,8 @@ class Forward:
 
     def logits(self, texts: Sequence[Text]) -> list[torch.Tensor]:
         """Logits (scored, vocabulary) of each text, from the model's own forward pass over all of them, padded."""
+        if self.bare and len(texts) > 1:
+            return [logits for text in texts for logits in self.logits([text])]
         inputs = self.upload(padded(texts, 0))
         keep = inputs.shape[1] - min(text.lead for text in texts)
         logits = self.call(inputs, use_cache=False, logits_to_keep=keep).logits

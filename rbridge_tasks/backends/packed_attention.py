@@ -23,8 +23,8 @@ NAME = "rbridge_packed"
 _CHOICE = "_attn_implementation_internal"
 #: Keys and values of a prefix by layer, each (1, heads, tokens, width).
 KeysValues = dict[int, tuple[torch.Tensor, torch.Tensor]]
-#: What some models add to attention, which this one does not know.
-_UNKNOWN = ("softcap", "position_bias", "s_aux", "sinks", "head_mask", "cache")
+#: Options of attention that change nothing here: positions are in the states already, the rest concerns other layers.
+_WITHOUT_EFFECT = {"cache_position", "dropout", "position_ids"}
 
 #: Keys that torch's kernel for CPUs reads at a time, and queries to bring at a time where no more keys are there.
 _KERNEL_BLOCK, _PART = 512, 128
@@ -43,7 +43,7 @@ class Reading:
         reach: tokens of the longest text, the prefix included.
         prefix: keys and values of the prefix, by layer; empty without one.
         kept: filled with the keys and values of prefix and line where they are asked for.
-        layers: how many layers have been through here.
+        layers: indices of the layers that have attended here.
     """
 
     rows: Sequence[torch.Tensor]
@@ -51,7 +51,7 @@ class Reading:
     reach: int
     prefix: KeysValues = field(default_factory=dict)
     kept: KeysValues | None = None
-    layers: int = 0
+    layers: set[int] = field(default_factory=set)
 
 
 _reading: ContextVar[Reading] = ContextVar("reading")
@@ -79,21 +79,31 @@ def _attend_packed(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    _attention_mask: torch.Tensor | None,
+    attention_mask: torch.Tensor | None = None,
     scaling: float | None = None,
+    *,
+    is_causal: bool | None = None,
+    sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention as transformers calls it: states (1, heads, tokens, width) to (1, tokens, heads, width)."""
+    """Attention as transformers calls it: states (1, heads, tokens, width) to (1, tokens, heads, width).
+
+    Raises:
+        UnsupportedAttentionError: the layer asks for anything but causal attention: a mask of its own, a window shorter
+            than the longest text, a bias, a cap, a sink, or an option that is not known.
+    """
     reading = _reading.get()
-    window = options.get("sliding_window")
-    if (
-        any(options.get(name) is not None for name in _UNKNOWN)
-        or not getattr(module, "is_causal", True)
-        or options.get("is_causal") is False
-        or (window is not None and reading.reach > window)
-    ):
-        raise UnsupportedAttentionError(f"{type(module).__name__} has more than causal attention")
-    reading.layers += 1
+    asked = [name for name, value in options.items() if value is not None and value is not False]
+    unknown = sorted(set(asked) - _WITHOUT_EFFECT)
+    if attention_mask is not None:
+        unknown.append("attention_mask")
+    if sliding_window is not None and reading.reach > sliding_window:
+        unknown.append(f"sliding_window={sliding_window}")
+    if is_causal is False or not getattr(module, "is_causal", True):
+        unknown.append("is_causal=False")
+    if unknown:
+        raise UnsupportedAttentionError(f"{type(module).__name__} uses {', '.join(unknown)}")
+    reading.layers.add(module.layer_idx)
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
     prefix = reading.prefix.get(module.layer_idx) if reading.prefix else None
     if reading.kept is not None:
@@ -102,11 +112,11 @@ def _attend_packed(
         else:
             reading.kept[module.layer_idx] = (torch.cat([prefix[0], key], 2), torch.cat([prefix[1], value], 2))
     own, own_sum = _attend_rows(query, key, value, reading, scale)
-    if prefix is None:
-        return own.transpose(1, 2), None
-    above, above_sum = _attend_prefix(query, *prefix, scale)
-    share = torch.sigmoid(above_sum - own_sum).unsqueeze(-1).to(own.dtype)
-    return torch.lerp(own, above, share).transpose(1, 2), None
+    if prefix is not None:
+        above, above_sum = _attend_prefix(query, *prefix, scale)
+        share = torch.sigmoid(above_sum - own_sum).unsqueeze(-1).to(own.dtype)
+        own = torch.lerp(own, above, share)
+    return own.transpose(1, 2).contiguous(), None
 
 
 def _attend_rows(

@@ -6,7 +6,9 @@ begin with a prefix kept before, or whole, and returns the four columns of their
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -61,9 +63,17 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class PackedReader:
-    """Texts in one line, without padding; a prefix without copies; the projection where a token is scored."""
+    """Texts in one line, without padding; a prefix without copies; the projection where a token is scored.
+
+    Attributes:
+        forward: the model.
+        layers: indices of the layers in which tokens depend on each other. All of them have to attend through
+            ``packed_attention``; any other way of mixing tokens would mix those of different texts.
+        shares: whether it may be given a prefix.
+    """
 
     forward: Forward
+    layers: frozenset[int]
     shares: bool = True
     what: ClassVar[str] = "reading texts in one line"
     repeats: ClassVar[bool] = False
@@ -80,6 +90,9 @@ class PackedReader:
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
         """Columns of the scored tokens."""
         line = pack(texts, prefix.length if prefix else 0)
+        if len(texts) > 1 and line.ids.size > self._longest_line:
+            half = len(texts) // 2
+            return torch.cat([self.read(texts[:half], prefix), self.read(texts[half:], prefix)])
         upload = self.forward.upload
         alone = len(texts) == 1
         rows, home = ((), None) if alone else ([upload(rows) for rows in line.rows], upload(line.home))
@@ -88,12 +101,22 @@ class PackedReader:
         picked = hidden[0].index_select(0, upload(line.predicting, hidden.device))
         return self.forward.statistics(picked, line.targets)
 
+    @functools.cached_property
+    def _longest_line(self) -> float:
+        """Llama 4 scales attention by a token's place in the input, in steps of so many tokens."""
+        config = self.forward.model.config.get_text_config()
+        return config.floor_scale if getattr(config, "attn_temperature_tuning", False) else math.inf
+
     def _hidden(self, ids: Ids, positions: Ids, reading: Reading) -> torch.Tensor:
+        if reading.reach >= self._longest_line:
+            raise UnsupportedAttentionError(f"attention is scaled by place in texts of {reading.reach} tokens")
         inputs, places = self.forward.upload(ids[None]), self.forward.upload(positions[None])
         with packed_attention(self.forward.model, reading):
             hidden = self.forward.hidden(inputs, position_ids=places, use_cache=False)
         if not reading.layers:
             raise UnsupportedAttentionError("the model has an attention of its own")
+        if own := sorted(self.layers - reading.layers):
+            raise UnsupportedAttentionError(f"layers {own} mix tokens in a way of their own")
         return hidden
 
 

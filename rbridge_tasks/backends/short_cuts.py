@@ -1,4 +1,4 @@
-"""Which ways of reading give a model's own numbers: each is tried before it is used."""
+"""Which ways of reading give a model's own numbers: what the model's cache rules out, then a trial of what is left."""
 
 from __future__ import annotations
 
@@ -6,113 +6,117 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
-from rbridge_tasks.backends.forward import Forward
-from rbridge_tasks.backends.prefix_tree import MIN_SHARED_TOKENS
+from rbridge_tasks.backends.forward import UNSUPPORTED, Forward
+from rbridge_tasks.backends.memory import Memory, memory_of
 from rbridge_tasks.backends.readers import PackedReader, PaddedReader, PlainReader, Reader
 from rbridge_tasks.backends.texts import Text
-from rbridge_tasks.backends.token_statistics import LOGPROB, token_statistics
+from rbridge_tasks.backends.trial import Disagreement, Trial
 
 logger = logging.getLogger(__name__)
 
-#: Targets that are compared, the last of a text.
-_COMPARED = 64
-#: Of what a compiler says, which may be pages.
-_REASON_LETTERS = 200
-#: Tokens of the text that is read beside the one whose numbers are compared.
-_BESIDE_TOKENS = 16
+#: Longest part of another program's error message that is logged.
+_REASON_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a model allows.
+    """How to read a model's texts.
 
     Attributes:
         reader: the fastest way to read that gives the numbers of the model's own forward pass.
         vocab_size: number of logits.
-        mixes: whether a text's numbers stay the same beside a longer one.
+        alone: whether texts are read one at a time, as a text beside it changes a text's numbers.
     """
 
     reader: Reader
     vocab_size: int
-    mixes: bool
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """A text, its numbers from the model's own forward pass, and how far others may be from them."""
-
-    text: Text
-    expected: torch.Tensor
-    tolerance: float
+    alone: bool
 
 
 def choose_reader(forward: Forward, texts: Sequence[Text], *, compiled: bool = False) -> Choice:
-    """Compare each way of reading with the model's own forward pass on one text, and take the first that agrees.
+    """Take the fastest way of reading that the model's structure allows and that agrees with its own forward pass.
 
-    The longest text: what sets in with length only (sliding windows, stretched positions) shows there or nowhere. It is
-    read behind a prefix and beside another text, as it will be.
+    Texts stand in one line only where the model's cache holds nothing but keys and values: recurrences and convolutions
+    run over the seams between texts. Texts are padded only where nothing in the cache depends on the input's length.
+    What structure allows is then tried (``trial``).
 
     Args:
         forward: the model.
         texts: what will be read, at least one.
         compiled: whether to compile layers, where the fastest way works and goes on to.
+
+    Raises:
+        RuntimeError: the model's own forward pass runs out of memory.
     """
-    longest = max(texts, key=lambda text: text.ids.size)
-    probe = Text(longest.ids, longest.targets[-_COMPARED:])
-    logits = forward.logits([probe])[0]
-    targets = forward.upload(probe.targets, logits.device)
-    tolerance = 1e-3 if logits.dtype in (torch.float32, torch.float64) else 0.1
-    trial = _Trial(probe, token_statistics(logits, targets, lambda rows: rows), tolerance)
-    ways: tuple[Reader, ...] = (
-        PackedReader(forward),
-        PaddedReader(forward, shares=True),
-        PaddedReader(forward, shares=False),
-    )
-    reader = next((way for way in ways if _agrees(way, trial)), PlainReader(forward))
+    trial = _trial(forward, max(texts, key=lambda text: text.ids.size))
+    forward, name = trial.forward, type(forward.model).__name__
+    memory = memory_of(forward, trial.longest.ids)
+    reader = _in_batches(forward, memory, trial)
     if compiled and isinstance(reader, PackedReader):
-        faster = PackedReader(replace(forward, compiled=True))
+        faster = replace(reader, forward=replace(forward, compiled=True))
         reader = faster if _agrees(faster, trial) else reader
     elif compiled:
-        logger.warning("the layers of %s are not compiled: it is read in a slow way", type(forward.model).__name__)
-    return Choice(reader, logits.shape[-1], reader.shares or _mixes(reader, trial))
+        logger.warning("the layers of %s are not compiled: it is read in a slow way", name)
+    if reader:
+        return Choice(reader, trial.vocab_size, alone=False)
+    logger.warning("%s gives a text other numbers beside a longer one; every text is read alone, which is slow", name)
+    single = PaddedReader(forward, shares=False)
+    works = not forward.bare and _agrees(single, trial, alone=True)
+    return Choice(single if works else PlainReader(forward), trial.vocab_size, alone=True)
 
 
-def _agrees(reader: Reader, trial: _Trial) -> bool:
-    """Whether a reader gives a text's numbers, and does so at all."""
-    text, name = trial.text, type(reader.forward.model).__name__
+def _trial(forward: Forward, longest: Text) -> Trial:
+    """The trial by the model's own forward pass, called with token ids alone where it does not take more."""
+    try:
+        return Trial.of(forward, longest)
+    except UNSUPPORTED as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        name = type(forward.model).__name__
+        logger.warning("%s is called with token ids alone, one text at a time (%s)", name, _reason(error))
+        return Trial.of(replace(forward, bare=True), longest)
+
+
+def _in_batches(forward: Forward, memory: Memory, trial: Trial) -> Reader | None:
+    """The fastest way that agrees for texts read together; None if there is none."""
+    name = type(forward.model).__name__
+    if forward.bare:
+        return None
+    if memory.is_attention_only:
+        packed = PackedReader(forward, frozenset(memory.kinds))
+        if _agrees(packed, trial):
+            return packed
+    else:
+        logger.info("%s keeps more than keys and values of attention (%s); texts are padded", name, memory)
+    if not memory.may_be_padded:
+        return None
+    ways: tuple[Reader, ...] = (
+        PaddedReader(forward, shares=True),
+        PaddedReader(forward, shares=False),
+        PlainReader(forward),
+    )
+    return next((way for way in ways if _agrees(way, trial)), None)
+
+
+def _agrees(reader: Reader, trial: Trial, *, alone: bool = False) -> bool:
+    """Whether a reader works and gives the numbers of the model's own forward pass."""
+    name = type(reader.forward.model).__name__
     what = "reusing the shared prompt" if reader.repeats and reader.shares else reader.what
     what += " with compiled layers" * reader.forward.compiled
-    # A short prefix: positions that stretch with the text are those of a short text in it, and of a long one behind it.
-    split = min(text.lead, MIN_SHARED_TOKENS) if reader.shares else 0
-    beside = np.concatenate([text.ids[:split], text.ids[split:][::-1][:_BESIDE_TOKENS]])
     try:
-        prefix = reader.keep(text.ids[:split], None) if split else None
-        if split and prefix is None:
-            return False
-        found = reader.read([Text(beside, beside[-1:]), text], prefix)[1:]
-    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        level = logging.WARNING if reader.forward.compiled else logging.INFO  # what was asked for is missed
-        reason = " ".join(str(error).split())[:_REASON_LETTERS] or type(error).__name__
-        logger.log(level, "%s does not work with %s (%s); scoring without", what, name, reason)
+        disagreement: Disagreement | None = trial.disagreement(reader, alone=alone)
+    except UNSUPPORTED as error:
+        level = logging.WARNING if reader.forward.compiled else logging.INFO  # the user asked for compiled layers
+        logger.log(level, "%s does not work with %s (%s); scoring without", what, name, _reason(error))
         return False
-    expected = trial.expected[:, LOGPROB].to(found.device)
-    difference = float((found[:, LOGPROB] - expected).abs().mean())
-    if not difference <= trial.tolerance and bool(expected.isfinite().all()):
-        logger.warning("%s changes the scores of %s by %.2g nats a token; scoring without", what, name, difference)
-        return False
-    return True
-
-
-def _mixes(reader: Reader, trial: _Trial) -> bool:
-    """Whether the beginning of a text keeps its numbers when it is padded to the length of the whole."""
-    ids = trial.text.ids[: _BESIDE_TOKENS + 1]
-    if ids.size < 2:
+    if disagreement is None:
         return True
-    short = Text(ids[:-1], ids[1:])
-    alone = reader.read([short], None)
-    beside = reader.read([short, trial.text], None)[: alone.shape[0]]
-    difference = float((beside[:, LOGPROB] - alone[:, LOGPROB]).abs().mean())
-    return not difference > trial.tolerance
+    if disagreement.is_known:
+        logger.warning("%s changes the scores of %s (%s); scoring without", what, name, disagreement)
+    return False
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:_REASON_CHARACTERS] or type(error).__name__

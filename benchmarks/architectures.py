@@ -1,0 +1,200 @@
+"""Our token scores beside each model's own forward pass over one text, for every causal architecture in transformers.
+
+Models are tiny and random, their state-mixing layers strong (``tiny_models``). Texts share a prompt, are longer than
+any window, and differ in length within a batch. Each token's log-probability is compared with that of a pass over the
+text alone. Differences are judged beside the model's own noise: how far its numbers move when its embeddings are
+rounded another way. Prints a table; exits with 1 if a score is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import tiny_models
+import torch
+import transformers
+
+from rbridge_tasks.backends.causal_lm import CausalScorer
+from rbridge_tasks.tokenization import TokenizedPair
+
+#: A difference is rounding up to so many times the noise, and up to so much of a nat in any case.
+NOISES, ROUNDING_NATS = 32, {torch.float32: 2e-4, torch.bfloat16: 0.05}
+CONTINUATIONS = (4, 9, 300, 17, 60, 33, 5, 120, 80, 64, 12, 150, 40)
+PROMPT_TOKENS = 200
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found for one model.
+
+    Attributes:
+        name, dtype, gain: as asked for.
+        model: its class.
+        reader: how its texts were read; the reason why not, where it could not be built.
+        difference_nats: largest difference of a token's log-probability from that of the pass over its text alone.
+        mean_difference_nats: the mean of these.
+        noise_nats: largest movement of a token's log-probability when the embeddings move by one rounding.
+        wrong: whether the difference is more than rounding.
+        log: what was logged.
+    """
+
+    name: str
+    dtype: str
+    gain: float
+    model: str
+    reader: str
+    difference_nats: float = float("nan")
+    mean_difference_nats: float = float("nan")
+    noise_nats: float = float("nan")
+    wrong: bool = False
+    log: tuple[str, ...] = ()
+
+
+def pairs(seed: int = 0) -> list[TokenizedPair]:
+    """Pairs of token ids: a shared prompt, a question of its own, and a continuation."""
+    random = np.random.default_rng(seed)
+    prompt = random.integers(5, tiny_models.VOCABULARY, PROMPT_TOKENS)
+    made = []
+    for i, length in enumerate(CONTINUATIONS):
+        own = random.integers(5, tiny_models.VOCABULARY, 12 + 3 * i + length)
+        ids = np.concatenate([prompt, own])
+        made.append(TokenizedPair(ids, ids.size - length, np.arange(length), np.arange(1, length + 1)))
+    return [*made, made[3], pair_with_same_question(made[5], random)]
+
+
+def pair_with_same_question(pair: TokenizedPair, random: np.random.Generator) -> TokenizedPair:
+    """A pair that shares its whole context, and some of its trace, with another."""
+    ids = pair.ids.copy()
+    ids[pair.first + 5 :] = random.integers(5, tiny_models.VOCABULARY, ids.size - pair.first - 5)
+    return TokenizedPair(ids, pair.first, pair.token_start, pair.token_end)
+
+
+@torch.no_grad()
+def alone(model: transformers.PreTrainedModel, pair: TokenizedPair) -> np.ndarray:
+    """Log-probability of each scored token from a forward pass over one text."""
+    rotations = [module for module in model.modules() if getattr(module, "rope_type", None) == "dynamic"]
+    for module in rotations:  # or the numbers depend on what the model read before
+        module.max_seq_len_cached = module.original_max_seq_len
+        module.inv_freq = module.original_inv_freq
+    logits = model(input_ids=torch.from_numpy(pair.ids[None, :-1])).logits[0, pair.first - 1 :]
+    scored = torch.from_numpy(pair.ids[pair.first :, None])
+    return logits.double().log_softmax(-1).gather(-1, scored)[:, 0].numpy()
+
+
+def noise(model: transformers.PreTrainedModel, pair: TokenizedPair, expected: np.ndarray) -> float:
+    """Largest movement of a token's log-probability when every embedding moves by up to one rounding."""
+    generator = torch.Generator().manual_seed(0)
+
+    def round_otherwise(_module: torch.nn.Module, _args: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
+        shift = torch.empty(out.shape).uniform_(-1, 1, generator=generator).to(out.dtype)
+        return out * (1 + shift * torch.finfo(out.dtype).eps)
+
+    handle = model.get_input_embeddings().register_forward_hook(round_otherwise)
+    try:
+        return float(np.abs(alone(model, pair) - expected).max())
+    finally:
+        handle.remove()
+
+
+class Log(logging.Handler):
+    """Keeps what the scorer logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def examine(name: str, dtype: torch.dtype, gain: float, batch_size: int) -> Row:
+    """Score the pairs under one model and compare every token."""
+    shown = str(dtype).removeprefix("torch.")
+    try:
+        model = tiny_models.tiny_model(name, gain=gain).to(dtype)
+        texts = pairs()
+        expected = [alone(model, pair) for pair in texts]
+    except (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError) as error:
+        return _not_built(name, shown, gain, error)
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        return _not_built(name, shown, gain, error)
+    if not all(np.isfinite(values).all() for values in expected):
+        return Row(name, shown, gain, type(model).__name__, "not judged: its own logits are not finite")
+    log = Log()
+    logger = logging.getLogger("rbridge_tasks")
+    logger.addHandler(log)
+    logger.setLevel(logging.INFO)
+    scorer = CausalScorer(model, torch.device("cpu"), 2048, batch_size=batch_size, show_progress=False)
+    try:
+        scores = scorer.score(texts, [f"trace {i}" for i in range(len(texts))])
+    except (NotImplementedError, RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        why = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        return Row(name, shown, gain, type(model).__name__, why, wrong=True, log=tuple(log.lines))
+    finally:
+        logger.removeHandler(log)
+    differences = [np.abs(s.logprob - e) for s, e in zip(scores, expected, strict=True)]
+    worst = max(float(values.max()) for values in differences)
+    moved = noise(model, texts[2], expected[2])
+    return Row(
+        name,
+        shown,
+        gain,
+        type(model).__name__,
+        describe(scorer),
+        worst,
+        float(np.concatenate(differences).mean()),
+        moved,
+        worst > max(NOISES * moved, ROUNDING_NATS[dtype]),
+        tuple(log.lines),
+    )
+
+
+def describe(scorer: CausalScorer) -> str:
+    """How texts were read."""
+    return type(scorer.reader).__name__ + ("" if scorer.reader.shares else ", prompt read again")
+
+
+def _not_built(name: str, dtype: str, gain: float, error: Exception) -> Row:
+    return Row(name, dtype, gain, "", f"not built: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
+
+
+def main() -> int:
+    """Examine the models asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", metavar="MODEL_TYPE", help="these alone")
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--gains", nargs="+", type=float, default=[1.0, 3.0], help="of the weight matrices")
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    transformers.logging.set_verbosity_error()
+    rows = []
+    for name in arguments.only or tiny_models.families():
+        for dtype in arguments.dtypes:
+            for gain in arguments.gains:
+                started = time.perf_counter()
+                row = examine(name, getattr(torch, dtype), gain, arguments.batch_size)
+                rows.append(row)
+                numbers = f"{row.difference_nats:9.2g} {row.mean_difference_nats:9.2g} {row.noise_nats:9.2g}"
+                mark = "WRONG" if row.wrong else ""
+                took = time.perf_counter() - started
+                print(f"{name:28} {dtype:9} {gain:3g} {row.reader:34} {numbers} {took:5.1f}s {mark}", flush=True)
+        if arguments.json:
+            arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    judged = [row for row in rows if np.isfinite(row.difference_nats)]
+    wrong = [row for row in rows if row.wrong]
+    print(f"{len({row.model for row in judged})} model classes, {len(judged)} combinations judged, {len(wrong)} wrong")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
