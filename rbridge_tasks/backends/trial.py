@@ -27,7 +27,7 @@ from rbridge_tasks.backends.token_statistics import LOGPROB, token_statistics
 Ids = npt.NDArray[np.int64]
 
 #: Tokens of the short text behind the prefix, and of the text that stands between parts of it.
-_SHORT_TOKENS, _BETWEEN_TOKENS = 64, 16
+_SHORT_TOKENS, _BETWEEN_TOKENS = 32, 16
 #: Differences up to so many times the noise are rounding: both sides have it, and it is measured once.
 _NOISES = 4
 #: Share of the longest text that the text padded to its length has.

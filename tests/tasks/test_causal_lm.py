@@ -25,6 +25,8 @@ from rbridge_tasks.tokenization import PairEncoder
 
 from .support import FAMILIES, Pair, PythonTwin, harness_model, mixed_pairs, shots, stock_loglikelihoods, tiny_model
 
+#: Tokens of short texts that the trial of a reader reads, once, beside the longest text.
+TRIED_BESIDE = 500
 Tokenizers = dict[str, Any]
 Column = dict[str, np.ndarray]
 
@@ -137,15 +139,21 @@ def test_model_families_agree_with_stock(tokenizers: Tokenizers, family: str) ->
 
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])
 def test_positions_that_stretch_with_the_text_agree_with_stock(tokenizers: Tokenizers, kind: str) -> None:
-    """Where keys depend on how long the whole text is, those of a shared prompt are not kept for longer texts."""
+    """A text's numbers are those of the text alone under a fresh model: not of longer texts in its batch or before."""
     scaling: dict[str, Any] = {"type": kind, "rope_type": kind, "factor": 4.0}
     if kind == "longrope":
         scaling = {"type": kind, "short_factor": [1.0] * 4, "long_factor": [4.0, 3.0, 2.0, 5.0]}
-        model = tiny_model("phi3", 700, rope_scaling=scaling, original_max_position_embeddings=64)
+        settings = {"family": "phi3", "original_max_position_embeddings": 64}
     else:
-        model = tiny_model("llama", 700, rope_scaling=scaling, max_position_embeddings=64)
-    lm, pairs = harness_model(model, tokenizers["bos"]), mixed_pairs()
-    agree(scores(lm, pairs), stock_loglikelihoods(lm, pairs))
+        settings = {"family": "llama", "max_position_embeddings": 64}
+
+    def fresh(batch_size: int = 1) -> HFLM:
+        model = tiny_model(**settings, vocab_size=700, rope_scaling=scaling)
+        return harness_model(model, tokenizers["bos"], batch_size=batch_size)
+
+    pairs = mixed_pairs()
+    expected = [stock_loglikelihoods(fresh(), [pair])[0] for pair in pairs]
+    agree(scores(fresh(batch_size=3), pairs), expected)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mamba", "gemma2"])
@@ -232,10 +240,10 @@ def test_work_that_is_saved(tokenizers: Tokenizers, family: str, shares: bool) -
     inputs, scored = (
         sum(sizes) for sizes in zip(*[(p.ids.size - 1, p.ids.size - p.first) for p in encoded], strict=True)
     )
-    trying = 4 * inputs // 10
+    trying = (5 * inputs if family == "bloom" else 2 * inputs) // 10 + TRIED_BESIDE
     with work(model) as done:
         scores(harness_model(model, tokenizers["bos"], batch_size=2), pairs)
-    assert done["projected"] <= scored + inputs * 0.35
+    assert done["projected"] <= scored + inputs * 0.35 + TRIED_BESIDE
     if shares:
         assert done["read"] <= trying + inputs * 0.3
     else:
@@ -287,7 +295,7 @@ def test_without_a_shared_prompt_each_text_is_read_once(tokenizers: Tokenizers) 
     inputs = sum(pair.ids.size - 1 for pair in PairEncoder(tokenizers["bos"], prefix_token_id=1).encode(pairs))
     with work(model) as done:
         agree(scores(lm, pairs), expected)
-    assert done["read"] <= inputs * 1.5
+    assert done["read"] <= inputs * 1.3 + TRIED_BESIDE
 
 
 def repeated_questions() -> list[Pair]:
@@ -320,7 +328,7 @@ def test_every_token_that_texts_share_is_read_once(tokenizers: Tokenizers, batch
         scores(harness_model(model, tokenizers["bos"], batch_size=batch_size), pairs)
     # Up to 31 shared tokens are read again with each text, and half a batch of 8 is cut from its neighbours.
     again = len(pairs) * 31 if batch_size == 1 else different * 0.2
-    assert different <= done["read"] <= different + again + 2 * max(map(len, inputs)) + 50
+    assert different <= done["read"] <= different + again + 2 * max(map(len, inputs)) + TRIED_BESIDE
     assert sum(map(len, inputs)) > 8 * different
 
 
