@@ -15,7 +15,8 @@ from torch.nn import functional
 from rbridge_tasks.backends import matrix_products
 from rbridge_tasks.backends.matrix_products import Factor, LinearByOneDNN, has_onednn, linear
 
-from ..error_bounds import UNIT_ROUNDOFF, assert_within, model_bound, product_bound
+from ..error_bounds import assert_within, model_bound
+from ..tensor_bounds import product_bound, roundoff
 from .support import tiny_model
 
 pytestmark = pytest.mark.skipif(not has_onednn(), reason="no oneDNN for this processor")
@@ -47,7 +48,7 @@ def test_equals_torch(shape: tuple[int, ...], products: list[str], *, biased: bo
         stepped = linear(states[..., ::2], weight[:, 1::2], bias)
     assert products == ["oneDNN", "oneDNN"]
     exact = bias.double() if biased else None
-    of_bias = 0.0 if exact is None else UNIT_ROUNDOFF[torch.float32] * exact.abs()
+    of_bias = 0.0 if exact is None else roundoff(torch.float32) * exact.abs()
     for product, left, right in ((found, states, weight), (stepped, states[..., ::2], weight[:, 1::2])):
         bound = product_bound(left, right.T, added=1) + of_bias
         assert_within(product, functional.linear(left.double(), right.double(), exact), bound)
@@ -61,7 +62,7 @@ def test_a_factor_of_many_products(columns: int, rows: int, products: list[str])
     with torch.inference_mode():
         found = Factor(factor).linear(first, offset)
     expected = first.double() @ factor.double().T + offset.double()
-    bound = product_bound(first, factor.T, added=1) + UNIT_ROUNDOFF[torch.float32] * offset.double().abs()
+    bound = product_bound(first, factor.T, added=1) + roundoff(torch.float32) * offset.double().abs()
     assert_within(found, expected, bound)
     assert products == ["oneDNN"]
 

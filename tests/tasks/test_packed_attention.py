@@ -17,7 +17,8 @@ from rbridge_tasks.backends.packed_attention import (
 )
 from rbridge_tasks.backends.texts import Text, pack
 
-from ..error_bounds import assert_within, attention_bounds
+from ..error_bounds import assert_within
+from ..tensor_bounds import attention_bounds
 from .support import tiny_model
 
 

@@ -24,8 +24,9 @@ from rbridge_tasks.backends.token_statistics import (
     token_statistics,
 )
 
-from ..error_bounds import UNIT_ROUNDOFF, assert_within, product_bound, softmax_bounds
+from ..error_bounds import assert_within
 from ..metrics.strategies import cases
+from ..tensor_bounds import product_bound, roundoff, softmax_bounds
 
 
 def by_definition(logits: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
@@ -72,9 +73,9 @@ def head_bound(hidden: torch.Tensor, head: LinearHead) -> torch.Tensor:
     size = hidden.double().abs() @ head.weight.double().abs().T
     if head.bias is not None:
         size = size + head.bias.double().abs().nan_to_num(posinf=0.0)
-    bound = 2 * (hidden.shape[-1] + 3) * UNIT_ROUNDOFF[torch.float32] * size
+    bound = 2 * (hidden.shape[-1] + 3) * roundoff(torch.float32) * size
     if head.weight.dtype != torch.float32:
-        bound = bound + 2 * (1 if head.bias is None else 2) * UNIT_ROUNDOFF[head.weight.dtype] * size
+        bound = bound + 2 * (1 if head.bias is None else 2) * roundoff(head.weight.dtype) * size
     return bound
 
 
