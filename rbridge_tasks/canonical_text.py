@@ -91,11 +91,17 @@ def _within(segment: str, shaped: str, form: Form) -> Spans:
                 return [(0, len(segment))] * len(shaped)
             sources.append(pool.pop(found)[1])
         spans.append((min(sources), max(sources) + 1))
-    reached = 0
-    for first, last in spans:
-        if first > reached or last < reached:
-            return [(0, len(segment))] * len(shaped)
-        reached = last
-    if any(first < before for (before, _), (first, _) in zip(spans, spans[1:], strict=False)) or reached < len(segment):
-        return [(0, len(segment))] * len(shaped)
-    return spans
+    return _without_crossings(spans)
+
+
+def _without_crossings(spans: Spans) -> Spans:
+    """The spans, with those that cross (characters in another order than in the text) widened to what they share."""
+    blocks: list[tuple[int, int, int]] = []  # start, end, how many characters share it
+    for start, end in spans:
+        block = (start, end, 1)
+        while blocks and start < blocks[-1][1] and block[:2] != blocks[-1][:2]:
+            before = blocks.pop()
+            start, end = min(start, before[0]), max(end, before[1])
+            block = (start, end, block[2] + before[2])
+        blocks.append(block)
+    return [(start, end) for start, end, count in blocks for _ in range(count)]

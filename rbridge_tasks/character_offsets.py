@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -221,7 +220,7 @@ def _encode_by_decoding(
     complete = 0
     for i in range(len(plain)):
         decoded = _decode_between(tokenizer, plain[: i + 1], mark)[put_before:]
-        # Replacement characters stand for the bytes of a character that later tokens complete, unless the text has them.
+        # A replacement character that is not in the text stands for bytes of a character that later tokens complete.
         prefix = decoded if shaped.startswith(decoded) else decoded.rstrip("\ufffd")
         if not shaped.startswith(prefix):
             raise _decoding_error(tokenizer, name, shaped, prefix)
@@ -247,7 +246,8 @@ def _decoding_error(tokenizer: Any, name: str, text: str, decoded: str) -> Token
     """The error for a text that comes back from the decoder changed; it shows where."""
     if decoded.startswith(" ") and not text.startswith(" "):
         decoded = decoded[1:]
-    at = len(os.path.commonprefix([text, decoded]))
+    pairs = enumerate(zip(text, decoded, strict=False))
+    at = next((place for place, (one, other) in pairs if one != other), min(len(text), len(decoded)))
     around = slice(max(0, at - 15), at + 15)
     return TokenizationError(
         f"{name}: {type(tokenizer).__name__} gives no offsets, and its decoding parts from the text at character {at}: "
