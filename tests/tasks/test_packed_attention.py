@@ -108,6 +108,10 @@ def test_causal_attention_brought_in_parts(tokens: int, dtype: torch.dtype) -> N
     """Around the lengths from which, and up to which, queries are brought a part at a time."""
     torch.manual_seed(0)
     states = [torch.randn(2, 2, tokens, 16).to(dtype) for _ in range(3)]
+    try:
+        torch.nn.functional.scaled_dot_product_attention(*states, is_causal=True, scale=0.25)
+    except RuntimeError as error:  # ATEN_CPU_CAPABILITY below what oneDNN finds, as on a processor with AMX
+        pytest.skip(f"torch's own attention does not run in {dtype} here: {error}")
     found = attend(*states, scale=0.25, causal=True)
     expected = attend_plainly(*(state.double() for state in states), scale=0.25, causal=True)
     visible = torch.ones(tokens, tokens, dtype=torch.bool).tril()
