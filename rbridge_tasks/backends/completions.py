@@ -63,7 +63,7 @@ def score(
     if not pairs:
         return []
     server = _Server(lm)
-    encoded = server.encoder.encode(pairs)
+    encoded = server.encoder.encode(pairs, labels)
     server.prove_itself()
     collector = TraceCollector(
         encoded, labels, max_prompt=lm.max_length, vocab_size=len(server.encoder.tokenizer), done=done

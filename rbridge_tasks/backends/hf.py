@@ -67,7 +67,7 @@ def score(
         show_progress=not quiet,
     )
     scores: list[TokenScores] = []
-    for start, encoded in _encoded_ahead(encoder, pairs):
+    for start, encoded in _encoded_ahead(encoder, pairs, labels):
         part = range(start, start + len(encoded))
 
         def done_in_part(indices: Sequence[int], finished: Sequence[TokenScores], part: range = part) -> None:
@@ -78,12 +78,14 @@ def score(
     return scores
 
 
-def _encoded_ahead(encoder: PairEncoder, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, list[TokenizedPair]]]:
+def _encoded_ahead(
+    encoder: PairEncoder, pairs: Sequence[tuple[str, str]], labels: Sequence[str]
+) -> Iterator[tuple[int, list[TokenizedPair]]]:
     """Tokenised pairs, so many at a time, the next while these are scored; and the index of the first of them."""
     starts = range(0, len(pairs), _TOKENISE_AT_ONCE)
     with ThreadPoolExecutor(max_workers=1) as worker:
-        parts = (pairs[start : start + _TOKENISE_AT_ONCE] for start in starts)
-        waiting = (worker.submit(encoder.encode, part) for part in parts)
+        parts = (slice(start, start + _TOKENISE_AT_ONCE) for start in starts)
+        waiting = (worker.submit(encoder.encode, pairs[part], labels[part]) for part in parts)
         following = next(waiting, None)
         for start in starts:
             encoded = following.result() if following else []

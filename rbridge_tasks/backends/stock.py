@@ -61,7 +61,7 @@ def score(
         getattr(lm, "tokenizer", None), "use a model class of lm-eval that loads one, such as --model hf"
     )
     encoder = PairEncoder(tokenizer, getattr(lm, "add_bos_token", None), getattr(lm, "prefix_token_id", None))
-    encoded = encoder.encode(pairs)
+    encoded = encoder.encode(pairs, labels)
     longest = getattr(lm, "max_length", None)
     longest = longest if isinstance(longest, int) else max((pair.ids.size for pair in encoded), default=2)
     collector = TraceCollector(encoded, labels, max_prompt=longest + 1, vocab_size=len(tokenizer), done=done)

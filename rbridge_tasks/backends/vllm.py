@@ -67,7 +67,7 @@ def score(
     _check_engine(lm)
     tokenizer = readable_tokenizer(lm.tokenizer, "leave tokenizer_mode out of --model_args")
     encoder = PairEncoder(tokenizer, lm.add_bos_token, lm.prefix_token_id)
-    encoded = encoder.encode(pairs)
+    encoded = encoder.encode(pairs, labels)
     # One token is generated after the prompt, for which the window has to have room.
     collector = TraceCollector(encoded, labels, max_prompt=lm.max_length - 1, vocab_size=_vocab_size(lm), done=done)
     logger.info("vLLM keeps no distributions: no entropy, and no score that needs one")

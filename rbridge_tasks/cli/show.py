@@ -113,7 +113,9 @@ def _proxy_tokens(trace: Trace, name: str) -> Tokens:
 
     tokenizer = load_tokenizer(name)
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    (pair,) = PairEncoder(tokenizer, prefix_token_id=prefix).encode([(context_of(trace, []), trace.trace)])
+    (pair,) = PairEncoder(tokenizer, prefix_token_id=prefix).encode(
+        [(context_of(trace, []), trace.trace)], [trace.name]
+    )
     letters = letter_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
     confidence = token_confidence(letters, pair.token_start, pair.token_end)
     start, end = pair.token_start.astype("int64"), pair.token_end.astype("int64")

@@ -14,7 +14,7 @@ from rbridge_tasks import __version__
 from rbridge_tasks.resume.weights import UnidentifiedModelError
 
 #: To be raised whenever any back end comes to give other numbers for the same model and texts.
-SCORER_VERSION = 5
+SCORER_VERSION = 6
 
 
 def scope_of(lm: Any, backend: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from rbridge_metrics import (
     token_confidence,
 )
 
+from ..error_bounds import assert_within, stored_bound
 from . import reference
 from .strategies import byte_tokens, cases, cuts, logprobs, texts, tilings
 
@@ -29,15 +30,6 @@ from .strategies import byte_tokens, cases, cuts, logprobs, texts, tilings
 def assert_same(found: npt.ArrayLike, expected: npt.ArrayLike) -> None:
     """Equal but for rounding: at most a few hundred float64 additions, 1e-16 each. Below 1e-300 digits run out."""
     np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-12, atol=1e-300)
-
-
-def float32_tolerance(logprob: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Relative error of exp(x) when x was rounded to float32, plus float64 rounding.
-
-    Rounding moves x by up to |x| * 2^-24 and exp turns that into a relative error: 7e-7 for the smallest probability
-    that is drawn and not zero by any account, exp(-12). Below -103 a probability is 0 in float32 anyway.
-    """
-    return np.abs(np.where(np.isfinite(logprob), logprob, 0.0)) * 2.0**-24 * 1.01 + 1e-12
 
 
 def letters_of(ends: list[int]) -> tuple[list[int], list[int]]:
@@ -55,14 +47,14 @@ def test_worked_example_of_the_design() -> None:
 def test_letter_split_over_three_tokens_takes_the_mean_of_its_bytes() -> None:
     """``x∑`` as bytes ``x|E2 88|91`` at 0.8, 0.6, 0.3: the sum sign gets (0.6 + 0.6 + 0.3) / 3 = 0.5."""
     ends, logprob = frontier_tokens("x∑", [1, 3, 4], np.log([0.8, 0.6, 0.3]))
-    np.testing.assert_allclose(letter_confidence(ends, logprob), [0.8, 0.5], rtol=1e-7)
+    assert_within(letter_confidence(ends, logprob), [0.8, 0.5], stored_bound([0.8, 0.5]))
 
 
 def test_letter_split_between_its_neighbours_takes_from_both() -> None:
     """``a😀b`` (1, 4 and 1 bytes) as 3 + 3 bytes at 0.9 and 0.1: letters 0.9, (2 * 0.9 + 2 * 0.1) / 4 = 0.5, 0.1."""
     ends, logprob = frontier_tokens("a😀b", [3, 6], np.log([0.9, 0.1]))
     assert ends.tolist() == [1, 2, 3]
-    np.testing.assert_allclose(letter_confidence(ends, logprob), [0.9, 0.5, 0.1], rtol=1e-7)
+    assert_within(letter_confidence(ends, logprob), [0.9, 0.5, 0.1], stored_bound([0.9, 0.5, 0.1]))
 
 
 def test_letters_at_the_edges_of_utf8_lengths_get_their_own_bytes() -> None:
@@ -72,14 +64,14 @@ def test_letters_at_the_edges_of_utf8_lengths_get_their_own_bytes() -> None:
     ends, logprob = frontier_tokens(text, np.arange(probability.size) + 1, np.log(probability))
     by_hand = [probability[start:end].mean() for start, end in [(0, 1), (1, 2), (2, 4), (4, 6), (6, 9), (9, 12)]]
     by_hand += [probability[12:16].mean(), probability[16:20].mean()]
-    np.testing.assert_allclose(letter_confidence(ends, logprob), by_hand, rtol=1e-6)
+    assert_within(letter_confidence(ends, logprob), by_hand, stored_bound(by_hand))
 
 
 def test_escaped_letter_takes_the_mean_of_the_bytes_that_spell_it() -> None:
     """``x\\u00e9y`` as ``x|\\u0|0e9y`` at 0.9, 0.6, 0.2: letters 0.9, (3 * 0.6 + 3 * 0.2) / 6 = 0.4, 0.2."""
     ends, logprob = letter_tokens([1, 6, 1], [1, 4, 8], np.log([0.9, 0.6, 0.2]))
     assert ends.tolist() == [1, 2, 3]
-    np.testing.assert_allclose(letter_confidence(ends, logprob), [0.9, 0.4, 0.2], rtol=1e-7)
+    assert_within(letter_confidence(ends, logprob), [0.9, 0.4, 0.2], stored_bound([0.9, 0.4, 0.2]))
 
 
 def test_equal_letters_give_exactly_equal_tokens() -> None:
@@ -130,8 +122,7 @@ def test_frontier_tokens_equal_the_byte_loop(data: st.DataObject, text: str) -> 
     assert (np.diff(ends, prepend=0) > 0).all()
     found = letter_confidence(ends, stored)
     expected = np.array(reference.letter_confidence_from_bytes(text, byte_end, logprob))
-    per_letter = np.repeat(stored.astype(np.float64), np.diff(ends, prepend=0))
-    assert (np.abs(found - expected) <= float32_tolerance(per_letter) * expected + 1e-300).all()
+    assert_within(found, expected, stored_bound(expected))
 
 
 @cases(200)
@@ -148,9 +139,8 @@ def test_letters_of_any_spelling_equal_the_byte_loop(data: st.DataObject, spelle
     letter_end = np.cumsum(spelled).tolist()
     letters = list(zip([0, *letter_end], letter_end, strict=False))
     expected = np.array([math.fsum(of_bytes[start:end]) / (end - start) for start, end in letters])
-    per_letter = np.repeat(stored.astype(np.float64), np.diff(ends, prepend=0))
     found = letter_confidence(ends, stored)
-    assert (np.abs(found - expected) <= float32_tolerance(per_letter) * expected + 1e-300).all()
+    assert_within(found, expected, stored_bound(expected))
     cut = [any(start < end < stop for end in byte_end) for start, stop in letters]
     needed = [stop in byte_end or cut[at] or cut[at + 1] for at, (_, stop) in enumerate(letters[:-1])]
     assert ends.tolist() == [at + 1 for at, ends_here in enumerate([*needed, True]) if ends_here]

@@ -61,6 +61,10 @@ def load_tokenizer(name: str, data: Path, folder: Path) -> PreTrainedTokenizerBa
         unpack("gpt2_encoder.json.gz", "vocab.json")
         unpack("gpt2_vocab.bpe.gz", "merges.txt")
         return GPT2Tokenizer.from_pretrained(folder)
-    packed = {"gpt-neox": "gpt-neox-20b_tokenizer.json.gz", "olmo": "olmo_dolma2_tokenizer.json.gz"}[name]
+    packed = {
+        "gpt-neox": "gpt-neox-20b_tokenizer.json.gz",
+        "olmo": "olmo_dolma2_tokenizer.json.gz",
+        "olmo1": "olmo_gpt-neox-olmo-dolma-v1_5_tokenizer.json.gz",
+    }[name]
     tokenizer = Tokenizer.from_file(unpack(packed, "tokenizer.json"))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")

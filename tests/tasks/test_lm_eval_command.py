@@ -19,6 +19,8 @@ from transformers import AutoModelForCausalLM
 from rbridge_metrics import TokenScores, minmax_weights, minmax_weights_over_test_set, rbridge_nll, span_weights
 from rbridge_traces import BENCHMARKS, TraceCache
 
+from ..error_bounds import model_bound
+
 pytestmark = pytest.mark.slow
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -227,9 +229,10 @@ def test_weights_over_the_test_set_and_from_spans(
         assert result.returncode == 0, result.stderr
         expected = [rbridge_nll(s.nll, w) for s, w in zip(scores, weights, strict=True)]
         found = results_of(out)["results"]["rbridge_csqa"]
-        assert found["rbridge_nll,none"] == pytest.approx(np.mean(expected), rel=1e-4)
+        # Another run, in other batches: a mean of weighted NLLs moves no further than the token that moves furthest.
+        assert found["rbridge_nll,none"] == pytest.approx(np.mean(expected), rel=0, abs=model_bound())
         assert found["rbridge_nll_stderr,none"] == pytest.approx(
-            np.std(expected, ddof=1) / len(expected) ** 0.5, rel=1e-3
+            np.std(expected, ddof=1) / len(expected) ** 0.5, rel=0, abs=model_bound()
         )
 
 

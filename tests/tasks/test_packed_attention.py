@@ -17,6 +17,8 @@ from rbridge_tasks.backends.packed_attention import (
 )
 from rbridge_tasks.backends.texts import Text, pack
 
+from ..error_bounds import assert_within
+from ..tensor_bounds import attention_bounds
 from .support import tiny_model
 
 
@@ -75,7 +77,12 @@ def test_each_text_attends_to_the_prefix_and_to_itself(
         own = row[:size]
         whole = (torch.cat([kept[0], key[:, own]], 1), torch.cat([kept[1], value[:, own]], 1))
         expected = by_definition(query[:, own], *whole, 0.3)
-        torch.testing.assert_close(found[0, own].transpose(0, 1).double(), expected, rtol=1e-5, atol=1e-5)
+        groups = 4 // key_heads
+        seen = [state.repeat_interleave(groups, 0) for state in whole]
+        visible = torch.ones(size, prefix + size, dtype=torch.bool).tril(prefix)
+        bound, _ = attention_bounds(query[:, own], *seen, scale=0.3, visible=visible)
+        # Prefix and own part are put together by their log-sums: each rounded, and an exponential each.
+        assert_within(found[0, own].transpose(0, 1), expected, 2 * bound)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -88,9 +95,10 @@ def test_kernel_and_plain_attention_agree(dtype: torch.dtype, *, causal: bool) -
     )
     found = attend(query, key, value, scale=0.25, causal=causal)
     expected = attend_plainly(query.double(), key.double(), value.double(), scale=0.25, causal=causal)
-    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one.double(), other.double(), rtol=tolerance, atol=tolerance)
+    visible = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril() if causal else None
+    bounds = attention_bounds(query, key, value, scale=0.25, visible=visible)
+    for one, other, bound in zip(found, expected, bounds, strict=True):
+        assert_within(one.double(), other, bound)
     assert found[1].dtype == torch.float32
 
 
@@ -100,11 +108,15 @@ def test_causal_attention_brought_in_parts(tokens: int, dtype: torch.dtype) -> N
     """Around the lengths from which, and up to which, queries are brought a part at a time."""
     torch.manual_seed(0)
     states = [torch.randn(2, 2, tokens, 16).to(dtype) for _ in range(3)]
+    try:
+        torch.nn.functional.scaled_dot_product_attention(*states, is_causal=True, scale=0.25)
+    except RuntimeError as error:  # ATEN_CPU_CAPABILITY below what oneDNN finds, as on a processor with AMX
+        pytest.skip(f"torch's own attention does not run in {dtype} here: {error}")
     found = attend(*states, scale=0.25, causal=True)
     expected = attend_plainly(*(state.double() for state in states), scale=0.25, causal=True)
-    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one.double(), other.double(), rtol=tolerance, atol=tolerance)
+    visible = torch.ones(tokens, tokens, dtype=torch.bool).tril()
+    for one, other, bound in zip(found, expected, attention_bounds(*states, scale=0.25, visible=visible), strict=True):
+        assert_within(one.double(), other, bound)
     assert (found[0].dtype, found[1].dtype) == (dtype, torch.float32)
 
 

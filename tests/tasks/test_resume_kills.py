@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rbridge_tasks.resume import store
 
+from ..error_bounds import model_bound
 from .killed_runs import OPTIONS, TASKS, kept_bytes
 
 pytestmark = pytest.mark.slow
@@ -99,7 +101,10 @@ def test_ranks_share_a_cache(folder: Path) -> None:
     later, whole = (json.loads((folder / f"{name}.json").read_text())["results"] for name in ("ranks-later", "whole"))
     for task in TASKS:
         numbers = {key: value for key, value in whole[task].items() if isinstance(value, float)}
-        assert {key: later[task][key] for key in numbers} == pytest.approx(numbers, rel=1e-5)
+        # One rank has other batches than two. NLLs, and accuracies and shares of at most 1, move within this.
+        assert {key: later[task][key] for key in numbers} == pytest.approx(
+            numbers, rel=0, abs=model_bound() / np.log(2)
+        )
 
 
 def command(checkpoint: Path, cache: Path, output: Path) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
@@ -24,6 +25,7 @@ from rbridge_tasks.harness.task_folder import TASKS_PATH
 from rbridge_tasks.harness.trace_docs import TaskOptionError
 from rbridge_tasks.tokenization import TokenizationError
 
+from ..error_bounds import assert_within, model_bound, model_sum_bound, telescoped_bounds
 from .support import TOKENIZERS, harness_model, mixed_pairs, tiny_model
 
 PAIRS = mixed_pairs()[:6]
@@ -88,10 +90,16 @@ def expected(inner: HFLM) -> list[TokenScores]:
     return hf.score(inner, PAIRS, LABELS)
 
 
-def assert_same(found: Sequence[TokenScores], expected: Sequence[TokenScores]) -> None:
+def assert_same(
+    found: Sequence[TokenScores],
+    expected: Sequence[TokenScores],
+    bounds: Callable[[npt.ArrayLike], npt.ArrayLike] = model_bound,
+) -> None:
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one.token_id, other.token_id)
-        np.testing.assert_allclose(one.logprob, other.logprob, atol=1e-4)
+        assert_within(one.logprob, other.logprob, bounds(other.logprob))
+        total, expected_total = (scores.logprob.astype(float).sum() for scores in (one, other))
+        assert_within(total, expected_total, model_sum_bound(other.logprob))
         assert one.rank is None
         assert one.max_logprob is None
         assert one.entropy is None
@@ -105,10 +113,10 @@ def test_each_token_is_scored_as_the_model_scores_it(inner: HFLM, expected: list
 
 
 def test_text_alone_is_enough_where_beginnings_keep_their_tokens(inner: HFLM, expected: list[TokenScores]) -> None:
-    """Growing beginnings of the trace, through the public ``loglikelihood``."""
+    """Growing beginnings of the trace, through the public ``loglikelihood``: differences of its float32 sums."""
     whole = [0, 2, 3, 5]
     found = stock.score(OfText(inner), [PAIRS[i] for i in whole], [LABELS[i] for i in whole])
-    assert_same(found, [expected[i] for i in whole])
+    assert_same(found, [expected[i] for i in whole], telescoped_bounds)
 
 
 def test_text_is_refused_where_a_letter_is_several_tokens(inner: HFLM) -> None:
@@ -177,6 +185,6 @@ def test_the_option_reaches_the_model() -> None:
         value: float = found["results"]["rbridge_gsm8k"]["trace_nll,none"]
         return value
 
-    assert trace_nll(OfIds(inner), rbridge_slow=True) == pytest.approx(trace_nll(inner), abs=1e-5)
+    assert trace_nll(OfIds(inner), rbridge_slow=True) == pytest.approx(trace_nll(inner), abs=model_bound())
     with pytest.raises(TaskOptionError, match="rbridge_slow is 'yes'; write true or false"):
         trace_nll(inner, rbridge_slow="yes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import pairwise
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
+from rbridge_metrics import frontier_tokens
 from rbridge_tasks.tokenization import PairEncoder, TokenizationError, TokenizedPair, token_byte_ends
 
 from ..metrics.strategies import cases, texts
-from .support import PythonTwin, harness_model, stock_tokens, tiny_model
+from .support import SPECIAL, PythonTwin, byte_level, corpus, harness_model, stock_tokens, tiny_model
 
 Tokenizers = dict[str, Any]
 
@@ -299,14 +303,148 @@ def test_bytes_of_scored_tokens_tile_the_trace(tokenizers: Tokenizers, name: str
     check()
 
 
+# ---------------------------------------------------------------- characters that tokenizers change or leave out
+
+
+def composing(name: str = "NFC") -> Any:
+    """A byte-level tokenizer that brings a text into a normal form first, as GPT-NeoX's does."""
+    tokenizer = byte_level()
+    tokenizer.backend_tokenizer.normalizer = getattr(normalizers, name)()
+    return tokenizer
+
+
+def word_piece() -> Any:
+    """A tokenizer as BERT's: no capitals, no accents, and no token holds white space."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator(corpus(), trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+
+
+def strips_spaces() -> Any:
+    """A tokenizer that takes white space off both ends of a text."""
+    tokenizer = byte_level()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
+    return tokenizer
+
+
+def held_by(tokenizer: Any, trace: str) -> dict[str, list[int]]:
+    """Tokens that hold each character of a trace, by place and character."""
+    pair = encode(tokenizer, "Answer: ", trace)
+    return {
+        f"{at}{character}": [i for i, (start, end) in enumerate(letters(pair)) if start <= at < end]
+        for at, character in enumerate(trace)
+    }
+
+
+def assert_tiles(tokenizer: Any, context: str, trace: str) -> None:
+    """Every character and every byte of the trace is in a token, in order."""
+    pair = encode(tokenizer, context, trace)
+    covered = {at for start, end in letters(pair) for at in range(start, end)}
+    assert covered == set(range(len(trace)))
+    byte_ends = token_byte_ends(tokenizer, trace, pair)
+    assert (np.diff(byte_ends, prepend=0) >= 0).all()
+    assert byte_ends[-1] == len(trace.encode())
+    frontier_tokens(trace, byte_ends, np.full(byte_ends.size, -1.0))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+def test_a_composed_accent_is_in_the_token_of_its_letter(form: str) -> None:
+    """An accent, a Hangul vowel and a mark that is put in another order; in the middle of a trace and at its end."""
+    tokenizer = composing(form)
+    for trace, parts in [
+        ("cafe\u0301 x", [(3, 5)]),
+        ("caf e\u0301", [(4, 6)]),
+        ("e\u0301\u0323 x", [(0, 3)]),
+        ("x\u1112\u1161\u11ab, y", [(1, 4)]),
+        ("\u0995\u09c7\u09be x", [(1, 3)]),
+    ]:
+        assert_tiles(tokenizer, "Answer: ", trace)
+        held = list(held_by(tokenizer, trace).values())
+        for start, end in parts:
+            assert all(held[at] == held[start] for at in range(start, end)), (ascii(trace), held)
+            assert all(not set(held[at]) & set(held[start]) for at in range(end + 1, len(trace)))
+
+
+def test_an_accent_that_is_taken_off_belongs_to_its_letter() -> None:
+    """BERT drops accents; the confidence of one goes to the token of the letter that it stands on."""
+    held = held_by(word_piece(), "cafe\u0301 42  ")
+    assert held["4\u0301"] == held["3e"]
+    assert held["5 "] == held["64"]
+    assert held["9 "] == held["8 "] == held["72"]
+
+
+@pytest.mark.parametrize("name", ["word_piece", "strips_spaces", "nfc", "nfkc"])
+def test_tokens_tile_the_trace_whatever_the_tokenizer_changes(name: str) -> None:
+    """Characters that a tokenizer joins, takes off or leaves out, white space at both ends among them."""
+    tokenizer = {
+        "word_piece": word_piece, "strips_spaces": strips_spaces, "nfc": composing,
+        "nfkc": functools.partial(composing, "NFKC"),
+    }[name]()  # fmt: skip
+    space, accents = (
+        st.text(" \n\t\u00a0", max_size=3),
+        st.text("eao\u0301\u0323\u0308\u1112\u1161\u11ab½ﬁ x", max_size=12),
+    )
+
+    @cases(150)
+    @given(st.sampled_from(CONTEXTS), space, st.one_of(texts(), accents), space)
+    def check(context: str, before: str, text: str, after: str) -> None:
+        trace = before + text + after
+        if tokenizer.tokenize(trace):
+            assert_tiles(tokenizer, context or "Q: ", trace)
+
+    check()
+
+
+class StrippingTwin(PythonTwin):
+    """A tokenizer without offsets whose decoder takes white space off both ends, as transformers' for SentencePiece."""
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        return super().convert_tokens_to_string(tokens).strip()
+
+
+@pytest.mark.parametrize("name", ["byte_level", "across_words", "bos_eos"])
+def test_a_token_of_white_space_holds_it_whatever_the_decoder_strips(tokenizers: Tokenizers, name: str) -> None:
+    """Spaces and line ends in tokens of their own, in the middle and at both ends of a text."""
+    fast, stripping = tokenizers[name], StrippingTwin(tokenizers[name])
+
+    @cases(60)
+    @example("Answer: ", "a  1 \n\n 2 ")
+    @given(st.sampled_from(CONTEXTS), st.text("a1. \n\t", min_size=1))
+    def check(context: str, trace: str) -> None:
+        found, expected = encode(stripping, context, trace), encode(fast, context, trace)
+        assert found.ids.tolist() == expected.ids.tolist()
+        assert letters(found) == letters(expected)
+
+    check()
+
+
+def test_a_decoder_that_composes_accents_is_read(tokenizers: Tokenizers) -> None:
+    """A tokenizer without offsets that brings texts into NFC has the spans of its twin with offsets."""
+    fast = composing()
+    for trace in ("cafe\u0301 x", "e\u0301\u0323 1", "x \u1112\u1161\u11ab"):
+        found, expected = encode(PythonTwin(fast), "Answer: ", trace), encode(fast, "Answer: ", trace)
+        assert found.ids.tolist() == expected.ids.tolist()
+        assert letters(found) == letters(expected)
+
+
 # ---------------------------------------------------------------- errors
 
 
 def test_decoding_that_changes_the_text_is_refused(tokenizers: Tokenizers) -> None:
-    """Letters cannot be read off a text that comes back different; the error says so in one line."""
-    with pytest.raises(TokenizationError, match="PythonTwin gives no offsets and decodes 'Answer: It is") as caught:
-        encode(PythonTwin(tokenizers["lower_case"]), "Answer: ", "It is\n4")
-    assert "\n" not in str(caught.value)
+    """One line names the trace and shows where the decoding parts from the text, behind a prompt of any length."""
+    encoder, context = PairEncoder(PythonTwin(tokenizers["lower_case"])), "one and one is two. " * 20
+    pairs = [(context, "it is 4"), (context, "it is\n4, he said, and He was right"), (context, "It is 5")]
+    with pytest.raises(TokenizationError) as caught:
+        encoder.encode(pairs, ["gsm8k/7", "gsm8k/8", "gsm8k/9"])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("trace gsm8k/8: PythonTwin gives no offsets")
+    assert (
+        "parts from the text at character 422: ', he said, and He was right' becomes ', he said, and he was" in message
+    )
 
 
 def test_forgotten_capitals_do_not_matter_with_offsets(tokenizers: Tokenizers) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from rbridge_metrics import letter_confidence
 
+from ..error_bounds import assert_within, stored_bound
 from ..metrics.strategies import logprobs, texts
 
 SHORT_ESCAPES = {
@@ -191,13 +192,11 @@ def assert_confidence(
     expected: Sequence[float],
     letters: Sequence[int] | slice = slice(None),
 ) -> None:
-    """Letters have the expected confidences, but for what storing a logarithm x in float32 does: up to |x| * 2^-24."""
+    """Letters have the expected confidences, but for the rounding of stored logarithms to float32."""
     found = letter_confidence(token_end, token_logprob)
     assert found.size == len(expected)
-    stored = np.repeat(token_logprob.astype(np.float64), np.diff(token_end, prepend=0))
     wanted = np.asarray(expected)
-    within = (np.abs(stored) * 2.0**-24 * 1.01 + 1e-12) * wanted + 1e-300
-    assert (np.abs(found - wanted) <= within)[letters].all()
+    assert_within(found[letters], wanted[letters], stored_bound(wanted)[letters])
 
 
 def chat(raw: str, cut: Cut) -> dict[str, Any]:

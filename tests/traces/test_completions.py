@@ -22,6 +22,7 @@ from rbridge_traces import (
     extract_reasoning,
 )
 
+from ..error_bounds import stored_bound
 from ..metrics.strategies import cases
 from .answers import (
     Answer,
@@ -82,7 +83,8 @@ def test_characters_that_a_server_does_not_show_change_nothing_around_them(
     for number, run in enumerate(hidden):
         if run is not None:
             probabilities = [math.exp(logprob) for logprob in logprobs_within(run, cut)]
-            assert min(probabilities) * (1 - 1e-5) <= confidence[number] <= max(probabilities) * (1 + 1e-5)
+            low, high = min(probabilities), max(probabilities)
+            assert low - stored_bound(low) <= confidence[number] <= high + stored_bound(high)
 
 
 def test_a_token_that_shows_nothing_shares_the_character_it_begins() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rbridge_traces import TraceCache, with_confidence
 
+from ..error_bounds import assert_within, stored_bound
 from ..metrics.reference import letter_confidence_from_bytes
 from ..metrics.strategies import byte_tokens, cases, texts
 from .support import complaint, make_trace, same, write
@@ -26,7 +27,8 @@ def test_a_letter_has_the_mean_confidence_over_its_bytes(data: st.DataObject) ->
     assert trace.token_end is not None
     assert trace.token_logprob is not None
     letters = np.repeat(np.exp(trace.token_logprob.astype(float)), np.diff(trace.token_end, prepend=0))
-    np.testing.assert_allclose(letters, letter_confidence_from_bytes(text, ends, logprobs), rtol=2e-6, atol=1e-7)
+    expected = letter_confidence_from_bytes(text, ends, logprobs)
+    assert_within(letters, expected, stored_bound(expected))
 
 
 def test_the_rest_of_the_trace_stays() -> None:

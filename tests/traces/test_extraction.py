@@ -23,6 +23,7 @@ from rbridge_traces import (
 )
 from rbridge_traces.extraction import letters_between
 
+from ..error_bounds import assert_within, stored_bound
 from ..metrics import reference
 from ..metrics.strategies import byte_tokens, cases, texts
 from .answers import Answer, answers, assert_confidence, chat, confidence_of, cuts_of, legacy
@@ -57,7 +58,8 @@ def test_worked_example() -> None:
     pieces = [b'{"reasoning": "\xc3', b"\xa9\\", b"n", b'2"', b"}"]
     found = extract_reasoning(completion_of_tokens(pieces, np.log([0.9, 0.5, 0.1, 0.8, 0.2])))
     assert found.text == "é\n2"
-    np.testing.assert_allclose(letter_confidence(found.token_end, found.token_logprob), [0.7, 0.3, 0.8], rtol=1e-7)
+    expected = [0.7, 0.3, 0.8]
+    assert_within(letter_confidence(found.token_end, found.token_logprob), expected, stored_bound(expected))
 
 
 def test_surrogate_pair_is_one_letter_of_twelve_bytes() -> None:
@@ -65,7 +67,7 @@ def test_surrogate_pair_is_one_letter_of_twelve_bytes() -> None:
     pieces = [b'{"reasoning":"', b"\\uD", b"83D\\ude00", b'"}']
     found = extract_reasoning(completion_of_tokens(pieces, np.log([1.0, 0.6, 0.2, 1.0])))
     assert found.text == "😀"
-    np.testing.assert_allclose(letter_confidence(found.token_end, found.token_logprob), [0.3], rtol=1e-7)
+    assert_within(letter_confidence(found.token_end, found.token_logprob), [0.3], stored_bound([0.3]))
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from rbridge_tasks.backends.hf import BackendError
 from rbridge_tasks.backends.identities import RefusedSourceError
 from rbridge_tasks.tokenization import PairEncoder
 
+from ..error_bounds import assert_within, model_bound
 from ..tasks.support import TOKENIZERS, mixed_pairs, tiny_model
 
 pytestmark = pytest.mark.slow
@@ -88,8 +89,9 @@ def assert_same(found: list[TokenScores], expected: list[TokenScores]) -> None:
     for one, other in zip(found, expected, strict=True):
         for name in ("token_id", "token_start", "token_end"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-        np.testing.assert_allclose(one.logprob, other.logprob, atol=5e-5)
-        np.testing.assert_allclose(one.max_logprob, other.max_logprob, atol=5e-5)
+        bound = model_bound(other.logprob, width=128, inner=256)
+        assert_within(one.logprob, other.logprob, bound)
+        assert_within(one.max_logprob, other.max_logprob, bound)
         assert one.entropy is None
         assert one.vocab_size == other.vocab_size
 

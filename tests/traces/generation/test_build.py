@@ -14,6 +14,7 @@ import pytest
 from rbridge_traces import TraceCache, TraceError
 from rbridge_traces.generation.recorded import JournalError
 
+from ...error_bounds import assert_within, stored_bound
 from ..chat_server import MODEL, ChatServer, completion, error, known_answer
 from ..support import complaint, make_trace, same
 from .support import ask, cached, finish, journal, some_questions, start, stopped
@@ -39,9 +40,10 @@ def test_letter_confidences_are_those_worked_out_by_hand(tmp_path: Path, server:
     assert (trace.trace, trace.final_answer, trace.correct) == ("aï\n2", "2", True)
     assert trace.token_end is not None
     assert trace.token_logprob is not None
-    letters = np.repeat(np.exp(trace.token_logprob), np.diff(trace.token_end, prepend=0))
+    letters = np.repeat(np.exp(trace.token_logprob.astype(float)), np.diff(trace.token_end, prepend=0))
     # a: 0.5; ï: a byte of each token; \\n: its backslash in one token, its n in the next; 2: the whole of a token
-    np.testing.assert_allclose(letters, [0.5, (0.5 + 0.25) / 2, (0.25 + 1.0) / 2, 1.0], rtol=1e-6)
+    expected = [0.5, (0.5 + 0.25) / 2, (0.25 + 1.0) / 2, 1.0]
+    assert_within(letters, expected, stored_bound(expected))
 
 
 def test_what_is_asked_is_the_prompt_of_the_paper_decoded_greedily(tmp_path: Path, server: ChatServer) -> None:

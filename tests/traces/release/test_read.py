@@ -12,6 +12,7 @@ import pytest
 from rbridge_metrics import letter_confidence
 from rbridge_traces import TraceImportError
 
+from ...error_bounds import assert_within, stored_bound
 from ..answers import assert_confidence, confidence_of
 from ..releases import LAYOUTS, as_json, as_lines, by_row_number, items, plain, record, rows_of
 from ..support import complaint
@@ -53,7 +54,8 @@ def test_confidences_worked_by_hand(tmp_path: Path) -> None:
     as_lines(tmp_path / "gsm8k" / "a.jsonl", rows)
     (trace,) = pull(tmp_path).traces
     assert trace.trace == "a\nb"
-    np.testing.assert_allclose(letter_confidence(trace.token_end, trace.token_logprob), [0.9, 0.375, 0.25], rtol=1e-6)
+    expected = [0.9, 0.375, 0.25]
+    assert_within(letter_confidence(trace.token_end, trace.token_logprob), expected, stored_bound(expected))
 
 
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("Let me think. ", " Done.")])
