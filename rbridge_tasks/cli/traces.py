@@ -11,7 +11,7 @@ import typer
 from rbridge_metrics.errors import RBridgeError
 
 if TYPE_CHECKING:
-    from rbridge_traces import TraceCache
+    from rbridge_traces import TraceCache, UnknownTokens
 
 traces = typer.Typer(help="Reasoning traces of frontier models: get, list, show, score, publish.", no_args_is_help=True)
 
@@ -41,14 +41,18 @@ def list_sources(cache: _Cache = None) -> None:
 
     resolved = resolve_cache(cache)
     manifests = resolved.cache.manifests()
-    columns = ("benchmark", "source", "traces", "with confidence", "correct", "spans", "written by", "confidence of")
-    table = Table(*columns, "origin", "created")
+    columns = ("benchmark", "source", "traces", "with confidence", "unknown tokens", "correct", "spans", "written by")
+    table = Table(*columns, "confidence of", "origin", "created")
+    any_unknown = False
     for found in manifests:
+        unknown = resolved.cache.tokens_unknown(found)
+        any_unknown |= bool(unknown)
         cells = (
             found.benchmark,
             found.source + (" (SAMPLE)" if found.sample and found.source != "sample" else ""),
             str(found.rows),
             str(found.rows_with_confidence),
+            "?" if unknown is None else str(unknown or "-"),
             "?" if found.rows_correct is None else str(found.rows_correct),
             str(found.rows_with_spans or "-"),
             found.frontier_model or "?",
@@ -62,6 +66,12 @@ def list_sources(cache: _Cache = None) -> None:
     if any(found.sample for found in manifests):
         console.print("These are sample traces, for trying the tool. They are not a benchmark.")
     console.print(table if manifests else "no traces")
+    if any_unknown:
+        console.print(
+            "Unknown tokens have no known log-probability (-9999, -inf, null or above 0); their confidence is "
+            "interpolated. Details: rbridge traces verify",
+            soft_wrap=True,
+        )
 
 
 @traces.command("import")
@@ -86,7 +96,7 @@ def import_file(
 
     Example: rbridge traces import cot.jsonl.gz -b gsm8k --map trace=response --map question=question
     """
-    from rbridge_traces import import_traces
+    from rbridge_traces import import_traces, unknown_tokens
 
     target = _writable(cache)
     report = import_traces(file, benchmark=benchmark, mapping=_mapping(mapping or []), skip_empty=skip_empty)
@@ -102,6 +112,7 @@ def import_file(
     )
     skipped = f", {report.skipped_empty} empty ones left out" if report.skipped_empty else ""
     typer.echo(f"{manifest.rows} traces of {benchmark} in {target.root} as {manifest.source}{skipped}")
+    warn_of_unknown(unknown_tokens(report.traces))
     if manifest.rows_with_confidence < manifest.rows:
         typer.echo(
             f"{manifest.rows - manifest.rows_with_confidence} have no token confidences; next: "
@@ -143,8 +154,16 @@ def verify(
         name = f"{result.benchmark}/{result.source}"
         rows = result.manifest.rows if result.manifest else 0
         typer.echo(f"{name}: ok, {rows} traces" if result.problem is None else f"{name}: WRONG, {result.problem}")
+        if result.unknown:
+            typer.echo(f"  {result.unknown}")
     if any(result.problem for result in results):
         raise typer.Exit(1)
+
+
+def warn_of_unknown(unknown: UnknownTokens) -> None:
+    """Report tokens whose log-probability is not known, if there are any."""
+    if unknown:
+        typer.echo(f"warning: {unknown}", err=True)
 
 
 def _writable(cache: str | None) -> TraceCache:

@@ -225,7 +225,7 @@ BAD_ROWS: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({**ROW, "spans": "0-3"}, {}, "its spans are not [start, end) pairs"),
     ({**ROW, "spans": [[0, 99]]}, {}, "span [0, 99) is empty, out of order"),
     ({**ROW, "token_end": [13]}, {}, "it has only one of token_end and token_logprob"),
-    ({**ROW, "token_end": [13], "token_logprob": [None]}, {}, "its token_logprob is not a list of numbers"),
+    ({**ROW, "token_end": [13], "token_logprob": ["-1"]}, {}, "its token_logprob is not a list of numbers"),
     ({**ROW, "trace": "\ud83d"}, {}, "its trace holds half a surrogate pair"),
 ]
 

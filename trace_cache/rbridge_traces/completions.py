@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rbridge_traces.errors import TraceError
 from rbridge_traces.replaced import PART, PartedError, parted, replaced_ends
+from rbridge_traces.unknown import known_logprobs
 
 _HALF = re.compile("[\ud800-\udfff]")
 # Legacy completions write a token that is not UTF-8 as Python writes its bytes: ``bytes: \xe2\x80``.
@@ -40,7 +41,7 @@ class Completion:
         text: the whole answer.
         token_byte_end: int64, shape (tokens,), non-decreasing end offset of each token in UTF-8 bytes of ``text``; the
             last is their number.
-        token_logprob: float64, shape (tokens,), nats; NaN where the server gave none.
+        token_logprob: float64, shape (tokens,), nats; NaN where the server gave none that counts (``known_logprobs``).
     """
 
     text: str
@@ -100,6 +101,10 @@ def completion_of_tokens(
         values = np.empty(0)
     if values.shape != (len(pieces),):
         raise CompletionError("a log-probability is not a number; export them as numbers in nats")
+    try:
+        values = known_logprobs(values)
+    except TraceError as error:
+        raise CompletionError(str(error)) from None
     spelled = b"".join(pieces)
     shared = pieces if PART.encode() in spelled else _held_back(pieces)
     ends = np.cumsum([len(piece) for piece in shared], dtype=np.int64)
