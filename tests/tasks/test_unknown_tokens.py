@@ -134,6 +134,7 @@ def test_a_trace_that_knows_too_little_has_no_confidences(rbridge: Rbridge, tmp_
         rank=np.ones(5, np.int32),
         entropy=np.ones(5, np.float32),
         max_logprob=np.full(5, -1.0, np.float32),
+        vocab_size=10,
     )
     assert item_metrics(scores, traces[0], "none", spans=False)["trace_nll"] == 1.0
 

@@ -158,7 +158,7 @@ def test_a_table_without_a_column_names_it() -> None:
     [
         ("correct", pa.array(["maybe"])),
         ("token_end", pa.array([9])),
-        ("token_logprob", pa.array([["-0.5", "-1"]])),
+        ("token_logprob", pa.array([["low", "high"]])),
         ("spans", pa.array([["0-3"]])),
         ("choices", pa.array([["yes", "no"]])),
         ("choices", pa.array([[None]], pa.list_(pa.struct({"label": pa.string(), "text": pa.string()})))),

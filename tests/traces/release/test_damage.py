@@ -78,9 +78,15 @@ MISMATCHES: list[tuple[Callable[[Path], None], list[str], dict[str, int]]] = [
         ["at letter 13 the tokens go on '0 = 42.", "the record '1'", "reasoning=reasoning", "logprob=logprob"],
         {"another reasoning": 1},
     ),
-    (no_logprobs, ["row 1: ", "log-probability"], {"unusable log-probabilities": 1}),
-    (above_certain, ["row 1: ", "log-probability"], {"unusable log-probabilities": 1}),
+    (above_certain, ["row 1: ", "most others are above 0"], {"unusable log-probabilities": 1}),
 ]
+
+
+def test_tokens_without_a_log_probability_are_unknown(root: Path, folder: Path) -> None:
+    """Nulls leave the item in and its tokens unknown."""
+    no_logprobs(folder)
+    traces = pull(root).traces
+    assert [trace.unknown_tokens > 0 for trace in traces] == [True] + [False] * (len(traces) - 1)
 
 
 @pytest.mark.parametrize(("damage", "expected", "reasons"), MISMATCHES, ids=[case[0].__name__ for case in MISMATCHES])

@@ -11,6 +11,7 @@ from rbridge_traces.completions import Completion, CompletionError, completion_o
 from rbridge_traces.errors import TraceError
 from rbridge_traces.extraction import MalformedCompletionError, Reasoning, extract_reasoning, letters_between
 from rbridge_traces.release.answers import Answer
+from rbridge_traces.unknown import known_logprobs
 
 _SHOWN = 40
 
@@ -39,6 +40,10 @@ def reasoning_of(answer: Answer, pieces: Sequence[bytes], logprobs: npt.NDArray[
     """
     if answer.failed:
         raise FailedItemError(answer.failed)
+    try:
+        known_logprobs(logprobs)
+    except TraceError as error:
+        raise MismatchError(str(error), "unusable log-probabilities") from error
     try:
         completion = completion_of_tokens(pieces, logprobs, text=answer.raw)
     except CompletionError as error:
