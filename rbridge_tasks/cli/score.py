@@ -96,4 +96,3 @@ def _note(held: Manifest, num_fewshot: int, *, only_correct: bool) -> str:
     how = f"confidences by teacher forcing, {num_fewshot}-shot"
     kept = [part for part in (held.note or "").split("; ") if part and not part.startswith("confidences by")]
     return "; ".join([*kept, *["only the traces whose final answer is right"] * only_correct, how])
-

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
-
 from ..metrics.strategies import logprobs, texts
 
 SHORT_ESCAPES = {

@@ -15,7 +15,6 @@ from rbridge_metrics import letter_confidence
 from rbridge_traces import (
     Completion,
     MalformedCompletionError,
-    TraceError,
     completion_of_choice,
     completion_of_tokens,
     extract_reasoning,

@@ -14,6 +14,7 @@ from rbridge_traces.errors import TraceError
 from rbridge_traces.schema import Trace
 from rbridge_traces.unknown import known_logprobs
 
+
 def with_confidence(trace: Trace, token_byte_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> Trace:
     """Give a trace the token confidences of a model, which replace any it has.
 

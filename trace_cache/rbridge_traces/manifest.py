@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rbridge_traces.errors import CacheCorruptError, TraceError
 from rbridge_traces.schema import Trace
-from rbridge_traces.unknown import UnknownTokens
+from rbridge_traces.unknown import NO_UNKNOWN, UnknownTokens
 
 SCHEMA_VERSION = 1
 
@@ -18,7 +18,12 @@ RESTORE = "restore the file, or import or score these traces again with --replac
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # a plain name: a manifest cannot point outside its folder
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_ADDED = ("rows_with_spans", "rows_correct", "tokens_unknown", "origin")  # keys that the first manifests of this version did not have
+_ADDED = (
+    "rows_with_spans",
+    "rows_correct",
+    "tokens_unknown",
+    "origin",
+)  # keys that the first manifests of this version did not have
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "int | None": (int, type(None)),
@@ -159,4 +164,4 @@ class VerifiedSource:
     source: str
     manifest: Manifest | None
     problem: str | None
-    unknown: UnknownTokens = UnknownTokens()
+    unknown: UnknownTokens = NO_UNKNOWN

@@ -13,7 +13,7 @@ from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceEr
 from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource
 from rbridge_traces.packing import StoredSource, pack, unpack
 from rbridge_traces.schema import BENCHMARKS, Trace, check_benchmark, one_or_all
-from rbridge_traces.unknown import UnknownTokens, unknown_tokens
+from rbridge_traces.unknown import NO_UNKNOWN, unknown_tokens
 
 MANIFEST = "manifest.json"
 
@@ -200,7 +200,7 @@ class TraceCache:
         found = []
         for name in one_or_all(benchmark):
             for source in self.sources(name):
-                manifest, problem, unknown = None, None, UnknownTokens()
+                manifest, problem, unknown = None, None, NO_UNKNOWN
                 try:
                     manifest = self._manifest(name, source)
                     unknown = unknown_tokens(self.load(name, source).traces)

@@ -74,6 +74,9 @@ class UnknownTokens:
         return found
 
 
+NO_UNKNOWN = UnknownTokens()
+
+
 def unknown_tokens(traces: Sequence[Trace]) -> UnknownTokens:
     """Count the tokens without a known log-probability. Traces without any token confidences have none."""
     holding = [trace for trace in traces if trace.unknown_tokens]
