@@ -89,17 +89,40 @@ def import_file(
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the traces.")] = None,
     skip_empty: Annotated[bool, typer.Option("--skip-empty", help="Leave out rows with an empty trace.")] = False,
+    skip_failed: Annotated[
+        bool, typer.Option("--skip-failed", help="Leave out, and count, API answers that give no trace.")
+    ] = False,
+    questions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The benchmark's test set, for questions that the file lacks.")
+    ] = None,
+    gold_from: Annotated[
+        int, typer.Option(min=0, max=1, help="Index of the first choice, where gold answers are indexes: 0 or 1.")
+    ] = 0,
+    no_logprobs: Annotated[
+        bool, typer.Option("--no-logprobs", help="Leave the log-probabilities in the file: traces without confidences.")
+    ] = False,
     replace: _Replace = False,
     cache: _Cache = None,
 ) -> None:
-    """Import traces from any file.
+    """Import traces from any file, also from saved responses of a Chat or legacy Completions API.
 
     Example: rbridge traces import cot.jsonl.gz -b gsm8k --map trace=response --map question=question
     """
     from rbridge_traces import import_traces, unknown_tokens
+    from rbridge_traces.release.report import counted
 
     target = _writable(cache)
-    report = import_traces(file, benchmark=benchmark, mapping=_mapping(mapping or []), skip_empty=skip_empty)
+    report = import_traces(
+        file,
+        benchmark=benchmark,
+        mapping=_mapping(mapping or []),
+        skip_empty=skip_empty,
+        skip_failed=skip_failed,
+        questions=questions,
+        gold_from=1 if gold_from else 0,
+        logprobs=not no_logprobs,
+    )
+    frontier_model = frontier_model or report.model
     scored = any(trace.has_confidence for trace in report.traces)
     manifest = target.write(
         report.traces,
@@ -111,7 +134,13 @@ def import_file(
         replace=replace,
     )
     skipped = f", {report.skipped_empty} empty ones left out" if report.skipped_empty else ""
+    if report.failed:
+        skipped += f", {sum(report.failed.values())} failed answers left out ({counted(report.failed)})"
     typer.echo(f"{manifest.rows} traces of {benchmark} in {target.root} as {manifest.source}{skipped}")
+    if report.gold_indexes:
+        typer.echo(f"{report.gold_indexes} gold answers were indexes from {gold_from} and are stored as labels")
+    if report.cut_off:
+        typer.echo(f"warning: {report.cut_off} answers reached their token limit, their traces are cut off", err=True)
     warn_of_unknown(unknown_tokens(report.traces))
     if manifest.rows_with_confidence < manifest.rows:
         typer.echo(
