@@ -96,8 +96,9 @@ def import_file(
         str | None, typer.Option(metavar="FILE", help="The benchmark's test set, for questions that the file lacks.")
     ] = None,
     gold_from: Annotated[
-        int, typer.Option(min=0, max=1, help="Index of the first choice, where gold answers are indexes: 0 or 1.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, max=1, help="Index of the first choice, where gold answers are indexes. Default: 0."),
+    ] = None,
     no_logprobs: Annotated[
         bool, typer.Option("--no-logprobs", help="Leave the log-probabilities in the file: traces without confidences.")
     ] = False,
@@ -119,7 +120,7 @@ def import_file(
         skip_empty=skip_empty,
         skip_failed=skip_failed,
         questions=questions,
-        gold_from=1 if gold_from else 0,
+        gold_from=None if gold_from is None else 1 if gold_from else 0,
         logprobs=not no_logprobs,
     )
     frontier_model = frontier_model or report.model
@@ -138,7 +139,7 @@ def import_file(
         skipped += f", {sum(report.failed.values())} failed answers left out ({counted(report.failed)})"
     typer.echo(f"{manifest.rows} traces of {benchmark} in {target.root} as {manifest.source}{skipped}")
     if report.gold_indexes:
-        typer.echo(f"{report.gold_indexes} gold answers were indexes from {gold_from} and are stored as labels")
+        typer.echo(f"{report.gold_indexes} gold answers were indexes from {gold_from or 0} and are stored as labels")
     if report.cut_off:
         typer.echo(f"warning: {report.cut_off} answers reached their token limit, their traces are cut off", err=True)
     warn_of_unknown(unknown_tokens(report.traces))

@@ -20,6 +20,7 @@ from rbridge_tasks.cli import main
 from rbridge_tasks.item_metrics import MissingWeightsError, item_metrics, require_weights
 from rbridge_traces import Trace, TraceCache, to_table, unknown_tokens
 
+from ..traces.releases import items, plain
 from ..traces.support import jsonl, make_trace, write
 
 Rbridge = Callable[..., tuple[int, str, str]]
@@ -153,3 +154,41 @@ def test_counts_are_of_all_traces() -> None:
     traces = [make_trace(str(n), TEXT, token_end=ENDS, token_logprob=row) for n, row in enumerate(rows)]
     found = unknown_tokens([*traces, make_trace("3", TEXT)])
     assert (found.tokens, found.traces, found.unusable, found.first) == (4, 2, 1, "gsm8k/0")
+
+
+def test_pull_counts_them(rbridge: Rbridge, tmp_path: Path) -> None:
+    """Placeholders in the token rows of a release."""
+    plain(tmp_path / "release" / "traces" / "gsm8k", items())
+    (first, *_) = sorted((tmp_path / "release" / "traces" / "gsm8k").glob("*.jsonl"))
+    rows = [json.loads(line) for line in first.read_text().splitlines()]
+    for row in rows[:8]:
+        row["logprob"] = -9999.0
+    jsonl(first, rows)
+    code, _, err = rbridge("traces", "pull", "--from", str(tmp_path / "release"))
+    assert code == 0
+    assert "in 1 traces have no known log-probability" in err
+    assert "in 1 traces have no known log-probability" in rbridge("traces", "verify")[1]
+
+
+def test_import_reports_what_it_made_of_api_responses(rbridge: Rbridge, tmp_path: Path) -> None:
+    """Model, cut-off answers, failed ones and indexes are said in lines of their own."""
+    options = {"question": "Which?", "choices": ["a", "b", "c", "d"], "gold": 3}
+    answer = {"text": "It is d.", "logprobs": {"tokens": ["It is", " d."], "token_logprobs": [-0.1, -0.2]}}
+    rows = [
+        options | {"id": 1, "response": {"model": "writer-1", "choices": [answer | {"finish_reason": "length"}]}},
+        options | {"id": 2, "response": {"model": "writer-1", "choices": [answer | {"text": '{"reasoning": "'}]}},
+    ]
+    path = jsonl(tmp_path / "out.jsonl", rows)
+    code, _, err = rbridge("traces", "import", path, "-b", "mmlu_pro_stem")
+    assert code == 2
+    assert "row 2: its log-probabilities cannot be used" in err
+    assert "--skip-failed" in err
+    code, out, err = rbridge("traces", "import", path, "-b", "mmlu_pro_stem", "--skip-failed")
+    assert code == 0
+    assert "1 traces of mmlu_pro_stem" in out
+    assert "1 failed answers left out (1 log-probabilities of another text)" in out
+    assert "1 gold answers were indexes from 0 and are stored as labels" in out
+    assert "1 answers reached their token limit" in err
+    held = TraceCache(str(tmp_path / "cache")).load("mmlu_pro_stem")
+    assert (held.manifest.frontier_model, held.manifest.confidence_model) == ("writer-1", "writer-1")
+    assert held.traces[0].gold == "D"

@@ -79,6 +79,18 @@ def test_import_converts_an_index_and_counts_it(tmp_path: Any) -> None:
     assert [trace.gold for trace in report.traces] == ["A", "D"]
 
 
+def test_many_indexes_without_a_zero_are_doubtful(tmp_path: Any) -> None:
+    """16 indexes of which none is the first choice nor beyond the last: the user has to say what they count from."""
+    row = {"question": "Which?", "trace": "It is Lima.", "choices": ["Rome", "Oslo", "Bern", "Lima"]}
+    path = jsonl(tmp_path / "doubt.jsonl", [row | {"gold": 1 + n % 3} for n in range(16)])
+    assert "--gold-from 0 or --gold-from 1" in complaint(
+        import_traces, path, benchmark="mmlu_pro_stem", error=TraceImportError
+    )
+    for gold_from, labels in ((0, "BCD"), (1, "ABC")):
+        report = import_traces(path, benchmark="mmlu_pro_stem", gold_from=gold_from)
+        assert "".join(trace.gold or "" for trace in report.traces[:3]) == labels
+
+
 def test_a_gold_without_choices_stays_as_it_is(tmp_path: Any) -> None:
     """A number is the answer of an open question."""
     path = jsonl(tmp_path / "open.jsonl", [{"question": "2 + 1?", "trace": "It is 3.", "gold": 3}])

@@ -102,6 +102,7 @@ PLAIN: dict[str, dict[str, Any]] = {
         "prompt": PROMPT,
         "outputs": [{"index": 0, "text": TEXT, "token_ids": list(range(100, 106)), "logprobs": candidates()}],
     },
+    "one of a list of generations": {**ASKED, "generations": [legacy()]},
     "trace and log-probabilities": {**ASKED, "trace": TEXT.strip(), "logprobs": legacy()["logprobs"]},
     "trace and lists": {**ASKED, "trace": TEXT.strip(), "tokens": TOKENS, "logprobs": LOGPROBS},
     "trace and response": {**ASKED, "trace": TEXT.strip(), "response": response(chat())},
@@ -206,7 +207,12 @@ def test_responses_without_ids_are_joined_in_order(tmp_path: Path) -> None:
 
 ODD = {"tok": TOKENS, "lp": LOGPROBS}
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    (response(chat()), "neither a question nor a prompt is in the row"),
+    (response(chat()), "no question is in the row, nor a prompt"),
+    (
+        {"prompt": "<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n", **legacy()},
+        "no question is in the row",
+    ),
+    ({**ASKED, "generations": [legacy(), legacy()]}, "2 answers to one question"),
     ({**ASKED, "trace": "Two", "token_logprobs": LOGPROBS}, "token_logprobs, in a layout that is not known"),
     ({**ASKED, "trace": "Two", "meta": {"logprobs": ODD}}, "meta.logprobs, in a layout that is not known"),
     ({**ASKED, "trace": "Two", "top_logprobs": [{" Two": -0.3}]}, "top_logprobs, in a layout that is not known"),

@@ -8,6 +8,8 @@ from typing import Any
 DEPTH = 3
 """Levels of objects in a row that are searched for a response: a line of batch output has response.body.choices."""
 
+_LISTS = ("choices", "outputs", "generations", "completions")  # what a list of answers is called
+
 
 def is_choice(value: Any) -> bool:
     """Whether a value is one answer: a message with a content, or a text with what an API says of its end or tokens.
@@ -33,10 +35,11 @@ def has_entries(listed: list[Any]) -> bool:
 
 def choices_of(value: Any) -> list[dict[str, Any]]:
     """The answers of a response, of vLLM's engine its outputs; none where a value is no response."""
-    if not isinstance(value, dict):
-        return []
-    listed = value.get("choices") or value.get("outputs")
-    return listed if isinstance(listed, list) and listed and all(map(is_choice, listed)) else []
+    for name in _LISTS if isinstance(value, dict) else ():
+        listed = value.get(name)
+        if isinstance(listed, list) and listed and all(map(is_choice, listed)):
+            return listed
+    return []
 
 
 def responses_in(value: Any, name: str = "", depth: int = DEPTH) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -21,6 +21,8 @@ from rbridge_traces.row_values import as_correct, as_text
 from rbridge_traces.rows import read_rows
 from rbridge_traces.schema import Trace, check_benchmark
 
+_TELLING_INDEXES = 16  # of four choices: 1 in 100 files that count from 0 has none that is 0
+
 __all__ = ["INLINE", "TARGETS", "ImportReport", "import_traces", "read_rows"]
 
 
@@ -53,7 +55,7 @@ def import_traces(
     skip_empty: bool = False,
     skip_failed: bool = False,
     questions: str | None = None,
-    gold_from: CountFrom = 0,
+    gold_from: CountFrom | None = None,
     logprobs: bool = True,
 ) -> ImportReport:
     """Read a file of any form ``read_rows`` knows as traces of one benchmark.
@@ -76,7 +78,7 @@ def import_traces(
         skip_empty: leave out rows whose trace is empty, and count them.
         skip_failed: leave out answers of an API that give no trace, and count them by reason.
         questions: a file of the benchmark's questions, to fill in questions, choices and golds that rows lack.
-        gold_from: the index of the first choice, where golds are indexes.
+        gold_from: the index of the first choice, where golds are indexes. Default: 0, refused where that is doubtful.
         logprobs: take the log-probabilities of tokens that rows hold, and refuse a row with some in no known layout.
 
     Raises:
@@ -120,13 +122,22 @@ def import_traces(
             raise TraceImportError(f"{place}: {error}") from error
     models = {draft.model for draft in drafts}
     filled = _with_questions(benchmark, drafts, questions)
+    traces = _traces(benchmark, filled, gold_from or 0)
+    indexes = [
+        draft.values["gold"]
+        for draft in filled
+        if is_index(draft.values["gold"], draft.values["choices"] or (), count_from=gold_from or 0)
+    ]
+    if gold_from is None and len(indexes) >= _TELLING_INDEXES and not any(float(index) == 0 for index in indexes):
+        raise TraceImportError(
+            f"{path}: none of its {len(indexes)} golds that are indexes of choices is 0, so they may count from 1; "
+            "say --gold-from 0 or --gold-from 1"
+        )
     return ImportReport(
-        traces=_traces(benchmark, filled, gold_from),
+        traces=traces,
         skipped_empty=skipped,
         failed=failed,
-        gold_indexes=sum(
-            is_index(draft.values["gold"], draft.values["choices"] or (), count_from=gold_from) for draft in filled
-        ),
+        gold_indexes=len(indexes),
         cut_off=sum(draft.cut_off for draft in drafts),
         model=models.pop() if len(models) == 1 else None,
     )

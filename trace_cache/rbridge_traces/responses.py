@@ -29,6 +29,7 @@ from rbridge_traces.rows import Row
 ASKED = "Respond ONLY with a JSON object"
 """Where the paper's prompt goes on after the question."""
 
+_TEMPLATE = re.compile(r"<\|[^|<>]+\|>|\[/?INST\]|<(?:start|end)_of_turn>|<｜[^｜<>]+｜>")
 _ANSWER_CUE = re.compile(r"\n\s*(?:Answer|A|Solution|Response):[^\n]{0,40}\Z")
 _QUESTION_CUE = re.compile(r"(?:\A|\n)(?:Question|Q|Problem):\s*")
 
@@ -59,8 +60,11 @@ class Answered:
 
     @property
     def question(self) -> str | None:
-        """What was asked: of a few-shot prompt its last question, without what asks for the form of the answer."""
-        if self.prompt is None:
+        """What was asked: of a few-shot prompt its last question, without what asks for the form of the answer.
+
+        None for a prompt with the marks of a chat template, in which the question is not told from the rest.
+        """
+        if self.prompt is None or _TEMPLATE.search(self.prompt):
             return None
         asked = self.prompt.partition(ASKED)[0].rstrip()
         cut = _ANSWER_CUE.sub("", asked)

@@ -100,7 +100,9 @@ def draft_of(row: Row, place: str, answered: Answered | None, options: RowOption
     values["question"] = as_text("question", values["question"])
     values["choices"] = as_choices(values["choices"])
     if values["question"] is None and not options.has_questions:
-        lack = "the question is null" if answered is None else "neither a question nor a prompt is in the row"
+        lack = "the question is null"
+        if answered is not None:
+            lack = "no question is in the row, nor a prompt that is one"
         raise TraceImportError(f"{lack}; map the field that holds it with question=FIELD, or give --questions FILE")
     text = as_text("trace", values["trace"]) or ""
     if mapping.get("spans") == INLINE:
