@@ -275,6 +275,14 @@ def test_placeholders_in_responses_are_unknown(tmp_path: Path) -> None:
     assert np.isnan(only(as_lines(row, tmp_path)).token_logprob).tolist() == [False, True, False, True, False, False]
 
 
+def test_a_mapped_answer_of_several_is_taken_where_there_are_no_log_probabilities(tmp_path: Path) -> None:
+    """A mapping says which answer is the trace; the field choices of a response holds no answer options."""
+    row = {**ASKED, "choices": [{"message": {"content": text}} for text in ("First.", "Second.")]}
+    path = as_lines(row, tmp_path)
+    (trace,) = import_traces(path, benchmark="csqa", mapping={"trace": "choices.1.message.content"}).traces
+    assert (trace.trace, trace.choices) == ("Second.", None)
+
+
 def test_answer_options_are_no_choices_of_a_response(tmp_path: Path) -> None:
     """The field choices of a multiple-choice item beside a response, and an item whose options are objects."""
     options = [{"label": "A", "text": "3"}, {"label": "B", "text": "4"}]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from rbridge_traces.api_layout import choices_of
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
 from rbridge_traces.extraction import MalformedCompletionError
 from rbridge_traces.responses import (
@@ -76,8 +77,8 @@ class Draft:
 def answers_of_row(row: Row, options: RowOptions) -> Sequence[Answered | None]:
     """The answers of an API that a row is to be read from, one draft each; None for a row read by its own fields."""
     explicit = "trace" in options.mapping or row.get("trace") is not None
-    if explicit and (not options.logprobs or lookup(row, options.mapping.get("token_end", "token_end")) is not ABSENT):
-        return [None]
+    if explicit and not _needs_tokens(row, options):
+        return answers_in(row)[:1] or [None] if choices_of(row) else [None]
     found = answers_in(row)
     asked = [answered for answered in found if answered.prompt is not None]
     own = "question" in options.mapping or row.get("question") is not None or explicit
@@ -88,13 +89,23 @@ def answers_of_row(row: Row, options: RowOptions) -> Sequence[Answered | None]:
     return found or [None]
 
 
+def _needs_tokens(row: Row, options: RowOptions) -> bool:
+    """Whether the confidences of a trace are to be taken from log-probabilities in the row."""
+    has_ends = lookup(row, options.mapping.get("token_end", "token_end")) not in (ABSENT, None)
+    return options.logprobs and not has_ends and bool(token_logprob_fields(row))
+
+
 def draft_of(row: Row, place: str, answered: Answered | None, options: RowOptions) -> Draft | None:
     """The trace of a row as far as the row says it, or None where its reasoning is empty."""
     mapping = options.mapping
     explicit = answered is None or "trace" in mapping or row.get("trace") is not None
+    # the field choices of a response holds its answers, not answer options
     own = {key: value for key, value in row.items() if not (key == "choices" and answered and answered.whole_row)}
     optional = {"trace": not explicit, "question": answered is not None or options.has_questions}
-    values = {target: _value(own, target, mapping, optional=optional.get(target, True)) for target in TARGETS}
+    values = {
+        target: _value(row if target in mapping else own, target, mapping, optional=optional.get(target, True))
+        for target in TARGETS
+    }
     if answered is not None and values["question"] is None and "question" not in mapping:
         values["question"] = answered.question
     values["question"] = as_text("question", values["question"])
