@@ -102,6 +102,8 @@ PLAIN: dict[str, dict[str, Any]] = {
         "prompt": PROMPT,
         "outputs": [{"index": 0, "text": TEXT, "token_ids": list(range(100, 106)), "logprobs": candidates()}],
     },
+    "response in a list of one": {**ASKED, "response": [response(chat())]},
+    "response as JSON text": batch_line(json.dumps(response(chat()))) | ASKED,  # type: ignore[arg-type]
     "one of a list of generations": {**ASKED, "generations": [legacy()]},
     "trace and log-probabilities": {**ASKED, "trace": TEXT.strip(), "logprobs": legacy()["logprobs"]},
     "trace and lists": {**ASKED, "trace": TEXT.strip(), "tokens": TOKENS, "logprobs": LOGPROBS},
@@ -177,10 +179,23 @@ def test_the_model_of_the_responses_is_reported(tmp_path: Path) -> None:
 def test_choices_of_one_request_with_many_prompts_are_items(tmp_path: Path) -> None:
     """The legacy API answers a list of prompts in one response."""
     prompts = [PROMPT, "Question: 3 + 1?\nAnswer:"]
-    path = as_document(response(legacy(), prompt=prompts) | {"choices": [legacy(), legacy(index=1)]}, tmp_path)
+    other = legacy(text=" Four.", logprobs={"tokens": [" Four", "."], "token_logprobs": [-0.1, -0.2]}, index=1)
+    path = as_document(response(legacy(), prompt=prompts) | {"choices": [other, legacy()]}, tmp_path)
     traces = import_traces(path, benchmark="gsm8k").traces
     assert [trace.question for trace in traces] == ["What is 2 + 2?", "3 + 1?"]
+    assert [trace.trace for trace in traces] == ["Two and two make four.", "Four."]
     assert [trace.item_id for trace in traces] == ["1/1", "1/2"]
+
+
+@pytest.mark.parametrize("block", [["<think>", "so", "</think>", "\n"], ["[THINK]", "so", "[/THINK]"]])
+def test_a_thinking_block_in_a_plain_text_is_not_of_the_trace(tmp_path: Path, block: list[str]) -> None:
+    """The same trace as from a server that keeps the thinking out of the content."""
+    trace = only(as_lines({**ASKED, **chat([*block, *TOKENS], [-9.0] * len(block) + LOGPROBS)}, tmp_path))
+    assert trace.trace == "Two and two make four."
+    np.testing.assert_allclose(trace.token_logprob, LOGPROBS, rtol=1e-6)
+    row = {**ASKED, **chat(block[:2], [-9.0] * 2)}
+    message = complaint(import_traces, as_lines(row, tmp_path), benchmark="gsm8k", error=TraceImportError)
+    assert "its answer is thinking and nothing else" in message
 
 
 def questions(tmp_path: Path) -> str:
@@ -212,6 +227,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"prompt": "<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n", **legacy()},
         "no question is in the row",
     ),
+    ({**ASKED, "output": [{"text": "4", "logprobs": [{"token": "4", "logprob": -1}]}] * 2}, "are in output.logprobs"),
     ({**ASKED, "generations": [legacy(), legacy()]}, "2 answers to one question"),
     ({**ASKED, "trace": "Two", "token_logprobs": LOGPROBS}, "token_logprobs, in a layout that is not known"),
     ({**ASKED, "trace": "Two", "meta": {"logprobs": ODD}}, "meta.logprobs, in a layout that is not known"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 DEPTH = 3
@@ -34,16 +36,24 @@ def has_entries(listed: list[Any]) -> bool:
 
 
 def choices_of(value: Any) -> list[dict[str, Any]]:
-    """The answers of a response, of vLLM's engine its outputs; none where a value is no response."""
+    """The answers of a response in the order of their indexes, of vLLM's engine its outputs; none where it is none."""
     for name in _LISTS if isinstance(value, dict) else ():
         listed = value.get(name)
         if isinstance(listed, list) and listed and all(map(is_choice, listed)):
+            indexes = [choice.get("index") for choice in listed]
+            if sorted(map(str, indexes)) == sorted(map(str, range(len(listed)))):
+                return sorted(listed, key=lambda choice: int(choice["index"]))
             return listed
     return []
 
 
 def responses_in(value: Any, name: str = "", depth: int = DEPTH) -> Iterator[tuple[str, dict[str, Any]]]:
     """Responses, and choices that stand by themselves, in a row, each with its dotted name; empty for the row."""
+    if isinstance(value, list) and len(value) == 1:
+        yield from responses_in(value[0], f"{name}.0", depth)
+    if isinstance(value, str) and value.startswith("{") and '"choices"' in value:  # a body that was not parsed
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
     if not isinstance(value, dict):
         return
     if choices_of(value) or is_choice(value):

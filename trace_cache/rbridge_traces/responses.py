@@ -30,6 +30,7 @@ ASKED = "Respond ONLY with a JSON object"
 """Where the paper's prompt goes on after the question."""
 
 _TEMPLATE = re.compile(r"<\|[^|<>]+\|>|\[/?INST\]|<(?:start|end)_of_turn>|<｜[^｜<>]+｜>")
+_THINKING = re.compile(r"\s*(<think>|<thinking>|<reasoning>|\[THINK\])")
 _ANSWER_CUE = re.compile(r"\n\s*(?:Answer|A|Solution|Response):[^\n]{0,40}\Z")
 _QUESTION_CUE = re.compile(r"(?:\A|\n)(?:Question|Q|Problem):\s*")
 
@@ -115,7 +116,8 @@ def reasoning_of_answer(
         except MalformedCompletionError:
             if _is_meant_as_object(text):
                 raise
-            return text.strip(), None, None
+            start, end = _plain(text)
+            return text[start:end], None, None
     _refuse_echo(answered, question)
     completion = completion_of_choice(_without_prompt(answered))
     try:
@@ -123,9 +125,9 @@ def reasoning_of_answer(
     except MalformedCompletionError:
         if _is_meant_as_object(text):
             raise
-        start = len(text) - len(text.lstrip())
-        ends, values = letters_between(completion, start, len(text.rstrip()))
-        found = Reasoning(text.strip(), None, ends, values)
+        start, end = _plain(text)
+        ends, values = letters_between(completion, start, end)
+        found = Reasoning(text[start:end], None, ends, values)
     return found.text, found.final_answer, found
 
 
@@ -251,6 +253,23 @@ def _refuse_echo(answered: Answered, question: str | None) -> None:
     values = logprobs.get("token_logprobs") if isinstance(logprobs, Mapping) else None
     if values and values[0] is None and question and question in answered.text:
         raise CompletionError("its text repeats the prompt (echo); give the exact prompt in a field prompt")
+
+
+def _plain(text: str) -> tuple[int, int]:
+    """Start and end of an answer without the thinking block that it begins with, nor white space around it.
+
+    Raises:
+        MalformedCompletionError: nothing is left, or the thinking does not end.
+    """
+    end = len(text.rstrip())
+    start = len(text) - len(text.lstrip())
+    if begun := _THINKING.match(text):
+        close = text.find(begun[1].replace("<", "</").replace("[", "[/"), begun.end())
+        start = text.find(begun[1][-1], close) + 1 if close >= 0 else end
+        start += len(text[start:]) - len(text[start:].lstrip())
+    if start >= end:
+        raise MalformedCompletionError("thinking and nothing else")
+    return start, end
 
 
 def _is_meant_as_object(text: str) -> bool:

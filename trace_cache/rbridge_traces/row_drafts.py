@@ -86,6 +86,11 @@ def answers_of_row(row: Row, options: RowOptions) -> Sequence[Answered | None]:
         raise TraceImportError(f"its response has {len(found)} answers to one question; keep one for each item")
     if not found and not explicit and "custom_id" in row and ("response" in row or "error" in row):
         return [Answered({}, None, None, whole_row=False)]  # a line of batch output whose request failed
+    if not found and not explicit and options.logprobs and (unread := token_logprob_fields(row)):
+        raise TraceImportError(
+            f"no field trace, and no answer of a Completions API in a layout that is known, though log-probabilities "
+            f"are in {', '.join(unread)}; the row has {', '.join(field_names(row))}; map the text with trace=FIELD"
+        )
     return found or [None]
 
 

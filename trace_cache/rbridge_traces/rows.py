@@ -146,7 +146,8 @@ def _document_rows(path: str, text: str) -> list[Row]:
         raise TraceImportError(f"{path} is broken JSON: {error}; {EXPECTED}") from error
     if isinstance(document, dict):
         arrays = [name for name, value in document.items() if _holds_objects(value)]
-        if choices_of(document) or is_choice(document) or (not arrays and any(responses_in(document))):
+        is_one_row = all(len(document[name]) == 1 for name in arrays) and any(responses_in(document))
+        if choices_of(document) or is_choice(document) or is_one_row:
             return [document]
         if len(arrays) != 1:
             found = f"{len(arrays)} ({', '.join(arrays)})" if arrays else f"none (only {', '.join(document)})"
