@@ -41,7 +41,7 @@ def list_sources(cache: _Cache = None) -> None:
 
     resolved = resolve_cache(cache)
     manifests = resolved.cache.manifests()
-    columns = ("benchmark", "source", "traces", "with confidence", "unknown tokens", "correct", "spans", "written by")
+    columns = ("benchmark", "source", "traces", "with confidence", "correct", "spans", "unknown tokens", "written by")
     table = Table(*columns, "confidence of", "origin", "created")
     any_unknown = False
     for found in manifests:
@@ -52,9 +52,9 @@ def list_sources(cache: _Cache = None) -> None:
             found.source + (" (SAMPLE)" if found.sample and found.source != "sample" else ""),
             str(found.rows),
             str(found.rows_with_confidence),
-            "?" if unknown is None else str(unknown or "-"),
             "?" if found.rows_correct is None else str(found.rows_correct),
             str(found.rows_with_spans or "-"),
+            "?" if unknown is None else str(unknown or "-"),
             found.frontier_model or "?",
             found.confidence_model or "-",
             _short(found.origin or "-"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rbridge_traces import Choice, TraceImportError, import_traces
-from rbridge_traces.gold import gold_label
+from rbridge_traces.gold import gold_label, gold_label_if_known
 
 from .support import complaint, jsonl
 
@@ -62,6 +62,14 @@ def test_indexes_may_count_from_one(gold: Any, label: str) -> None:
 def test_what_names_no_choice_or_two_is_refused(gold: Any, choices: list[Choice], why: str) -> None:
     """One line with what was found and what there is."""
     assert why in complaint(gold_label, gold, choices, error=TraceImportError)
+
+
+def test_published_golds_are_converted_where_they_can_be() -> None:
+    """``pull`` takes the data of others: an index becomes its label, what names no choice stays as published."""
+    assert gold_label_if_known("3", CITIES) == "D"
+    assert gold_label_if_known("40", CITIES) == "40"
+    assert gold_label_if_known("4", None) == "4"
+    assert gold_label_if_known(None, CITIES) is None
 
 
 def test_import_converts_an_index_and_counts_it(tmp_path: Any) -> None:

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rbridge_traces import Trace, TraceImportError, import_traces
 
+from ..metrics.strategies import cases
 from .support import complaint, jsonl
 
 PROMPT = "Question: What is 2 + 2?\nAnswer:"
@@ -306,3 +310,53 @@ def test_answer_options_are_no_choices_of_a_response(tmp_path: Path) -> None:
     trace = only(as_lines(row, tmp_path))
     assert (trace.gold, [choice.text for choice in trace.choices or ()]) == ("B", ["3", "4"])
     assert only(as_lines({**ASKED, "trace": "t", "choices": options}, tmp_path)).choices is not None
+
+
+API_FIELDS = """
+choices text message content logprobs tokens token_logprobs token logprob bytes finish_reason prompt messages response
+outputs token_ids role stop_reason index error
+"""
+KEYS = API_FIELDS.split()
+    "choices",
+    "text",
+    "message",
+    "content",
+    "logprobs",
+    "tokens",
+    "token_logprobs",
+    "token",
+    "logprob",
+    "bytes",
+    "finish_reason",
+    "prompt",
+    "messages",
+    "response",
+    "outputs",
+    "token_ids",
+    "role",
+    "stop_reason",
+    "index",
+    "error",
+]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 300) | st.floats() | st.text(max_size=3) | st.just("4"),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inside, max_size=4),
+    max_leaves=12,
+)
+
+
+@cases(300)
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES), st.booleans())
+def test_whatever_an_api_answers_it_is_a_trace_or_one_line(row: dict[str, Any], lists_tokens: bool) -> None:
+    """No value of any field leads anywhere but to valid traces or a message."""
+    if lists_tokens:
+        row = {"text": "4", "logprobs": {"tokens": ["4"], "token_logprobs": [-0.1]}} | row
+    with fsspec.open("memory://answers.jsonl", "wb") as file:
+        file.write(json.dumps({"question": "?"} | row).encode())
+    message, traces = "", []
+    try:
+        traces = import_traces("memory://answers.jsonl", benchmark="gsm8k").traces
+    except TraceImportError as error:
+        message = str(error)
+    assert bool(message) != bool(traces)
+    assert len(message.splitlines()) == (0 if traces else 1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from rbridge_traces.benchmark_names import benchmark_called, plain
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
-from rbridge_traces.gold import gold_label
+from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.questions import STEM
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.folders import table_files
@@ -171,7 +171,7 @@ def _trace(benchmark: str, number: int, values: Mapping[str, Any]) -> Trace:
         trace=text,
         choices=choices,
         final_answer=as_text("final_answer", values["final_answer"]),
-        gold=gold_label(gold, choices) if gold and choices else gold,
+        gold=gold_label_if_known(gold, choices),
         spans=spans,
     )
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from rbridge_traces.errors import TraceError, TraceImportError
-from rbridge_traces.gold import gold_label
+from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.known_reasoning import FailedItemError, MismatchError
 from rbridge_traces.release.answers import Answer, read_answers
 from rbridge_traces.release.fields import map_fields
@@ -20,8 +20,6 @@ from rbridge_traces.release.text import reasoning_of
 from rbridge_traces.release.token_rows import add_tokens, has_probabilities, layout_of, listed_tokens, read_token_rows
 from rbridge_traces.release.token_table import TokenRowsError, TokenTable
 from rbridge_traces.schema import Trace
-
-_NO_GOLD = "name the field of the label with --field completions.gold=FIELD, or - for none"
 
 
 def release_readers(
@@ -124,9 +122,7 @@ def _trace(benchmark: str, number: int, answer: Answer, table: TokenTable, item:
             trace=found.text,
             choices=answer.choices,
             final_answer=answer.final_answer if answer.final_answer is not None else found.final_answer,
-            gold=gold_label(answer.gold, answer.choices, remedy=_NO_GOLD)
-            if answer.gold and answer.choices
-            else answer.gold,
+            gold=gold_label_if_known(answer.gold, answer.choices),
             correct=answer.correct,
             token_end=found.token_end,
             token_logprob=found.token_logprob,
