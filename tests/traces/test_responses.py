@@ -317,27 +317,6 @@ choices text message content logprobs tokens token_logprobs token logprob bytes 
 outputs token_ids role stop_reason index error
 """
 KEYS = API_FIELDS.split()
-    "choices",
-    "text",
-    "message",
-    "content",
-    "logprobs",
-    "tokens",
-    "token_logprobs",
-    "token",
-    "logprob",
-    "bytes",
-    "finish_reason",
-    "prompt",
-    "messages",
-    "response",
-    "outputs",
-    "token_ids",
-    "role",
-    "stop_reason",
-    "index",
-    "error",
-]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 300) | st.floats() | st.text(max_size=3) | st.just("4"),
     lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inside, max_size=4),
