@@ -81,6 +81,8 @@ def _caches() -> list[Finding]:
             held = result.manifest
             whose = held.confidence_model or "no model"
             found = f"{held.rows} traces, {held.rows_with_confidence} with confidences of {whose}"
+            if result.unknown:
+                found += f"; {result.unknown.tokens} tokens without a known log-probability"
             lacking = held.rows_with_confidence < held.rows
             remedy = f"rbridge traces score -b {held.benchmark} --source {held.source} --model CKPT" if lacking else ""
             findings.append(Finding(name, found, remedy=remedy))

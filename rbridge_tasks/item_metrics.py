@@ -58,7 +58,9 @@ def require_weights(traces: list[Trace], weighting: str, where: str) -> None:
     needs = needs_of(weighting)
     if needs == "confidence":
         lacking = [trace for trace in traces if not trace.has_confidence]
+        partly = sum(trace.token_end is not None for trace in lacking)
         what = "token confidences"
+        what += f" ({partly} of them too few: less than half of the characters have a known one)" if partly else ""
         remedy = f'give them some with "rbridge traces score --benchmark {traces[0].benchmark} --model CKPT"'
         if all(trace.spans for trace in traces):
             remedy += f", weight their marked key steps instead with {_OPTION % 'spans'}"
@@ -95,7 +97,7 @@ def item_metrics(scores: TokenScores, trace: Trace, weighting: str, *, spans: bo
     nll = scores.nll
     n_bytes = len(trace.trace.encode())
     plain = {"trace_nll": trace_nll(nll), "trace_bits_per_byte": (float(nll.sum()), n_bytes)}
-    if trace.has_confidence:
+    if trace.has_confidence:  # NaN, an unknown log-probability, is interpolated by letter_confidence
         letters = letter_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
         confidence = token_confidence(letters, scores.token_start, scores.token_end)
         scores.confidence = confidence.astype(np.float32)

@@ -22,28 +22,40 @@ ROUNDING = 1e-6
 
 
 def letter_confidence(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> FloatArray:
-    """Give every letter the probability of the frontier token that holds it.
+    """Give every character the probability of the frontier token that holds it.
+
+    A token of unknown probability takes the linear interpolation, over token indices, between the probabilities of
+    the nearest known tokens on its two sides; at an edge, the nearest one's. So it lies between its neighbours and is
+    never the minimum or maximum of the trace by itself.
 
     Args:
-        token_end: shape (frontier tokens,), strictly increasing end offset of each token, in letters of the trace.
-        token_logprob: shape (frontier tokens,), natural log of the probability of each token.
+        token_end: shape (frontier tokens,), strictly increasing end offset of each token, in characters of the trace.
+        token_logprob: shape (frontier tokens,), natural log of the probability of each token; NaN where unknown.
 
     Returns:
         Probabilities, shape (letters,), where letters is the last end offset.
 
     Raises:
-        AlignmentError: no tokens, offsets not whole or not strictly increasing from above 0, lengths differ, or a
-            log-probability is NaN or above 0 (by more than rounding).
+        AlignmentError: no tokens, offsets not whole or not strictly increasing from above 0, lengths differ, a
+            log-probability is above 0 (by more than rounding), or all are unknown.
 
     >>> letter_confidence([1, 3], np.log([0.5, 0.25]))
     array([0.5 , 0.25, 0.25])
+    >>> letter_confidence([1, 2, 3], [0.0, np.nan, np.log(0.5)])
+    array([1.  , 0.75, 0.5 ])
     """
     ends, logprobs = _frontier(token_end, token_logprob)
     lengths = np.diff(ends, prepend=0)
     if lengths.min() <= 0:
         at = int(np.argmax(lengths <= 0))
         raise AlignmentError(f"token {at} ends at letter {ends[at]}, not after the token before it; ends must increase")
-    return np.repeat(np.exp(logprobs), lengths)
+    known = np.flatnonzero(~np.isnan(logprobs))
+    if not known.size:
+        raise AlignmentError("no frontier token has a known log-probability; a trace needs at least one")
+    confidence = np.exp(logprobs)
+    if known.size < ends.size:
+        confidence = np.interp(np.arange(ends.size), known, confidence[known])
+    return np.repeat(confidence, lengths)
 
 
 def frontier_tokens(
@@ -58,14 +70,15 @@ def frontier_tokens(
     Args:
         text: the trace, L letters, B UTF-8 bytes.
         token_byte_end: shape (tokens,), non-decreasing end offset of each token in bytes; the last equals B.
-        token_logprob: shape (tokens,), natural log of each token's probability.
+        token_logprob: shape (tokens,), natural log of each token's probability; NaN where unknown.
 
     Returns:
-        ``(token_end, token_logprob)`` as ``letter_confidence`` takes them; ends in letters, the last equals L.
+        ``(token_end, token_logprob)`` as ``letter_confidence`` takes them; ends in characters, the last equals L. A
+        character with a byte of unknown probability has an unknown one.
 
     Raises:
         AlignmentError: the tokens do not tile the bytes of the text, the text is empty or holds half a surrogate
-            pair, or a log-probability is NaN or above 0 (by more than rounding).
+            pair, or a log-probability is above 0 (by more than rounding).
 
     >>> ends, logprobs = frontier_tokens("aé", [2, 3], np.log([0.5, 0.1]))  # the second token holds half of é
     >>> ends, np.exp(logprobs).round(3)
@@ -119,7 +132,7 @@ def letter_tokens(
     of_bytes = np.repeat(np.exp(logprobs), lengths)
     mean = np.add.reduceat(of_bytes, letter_byte_end - spelled) / spelled
     stored = logprobs[np.searchsorted(byte_ends, letter_byte_end[last], side="left")]
-    with np.errstate(divide="ignore"):  # servers report impossible tokens as -9999 or -inf; exp of either is 0
+    with np.errstate(divide="ignore"):  # a probability may be 0
         stored[cut[last]] = np.log(mean[cut])
     return (np.flatnonzero(last) + 1).astype(np.int32), stored.astype(np.float32)
 
@@ -239,7 +252,7 @@ def _spans(token_start: npt.ArrayLike, token_end: npt.ArrayLike, letters: int) -
 
 
 def _frontier(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> tuple[IntArray, FloatArray]:
-    """Frontier tokens as arrays; a log-probability that rounding left above 0 becomes 0."""
+    """Frontier tokens as arrays, unknown log-probabilities as NaN; one that rounding left above 0 becomes 0."""
     ends = _whole_numbers(token_end, "token ends")
     logprobs = np.asarray(token_logprob, dtype=np.float64)
     if ends.shape != logprobs.shape or ends.ndim != 1:
@@ -248,9 +261,9 @@ def _frontier(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> tuple[I
         )
     if not ends.size:
         raise AlignmentError("no frontier tokens; a trace needs at least one")
-    right = logprobs <= ROUNDING
-    if not right.all():
-        at = int(np.argmin(right))
+    wrong = logprobs > ROUNDING
+    if wrong.any():
+        at = int(np.argmax(wrong))
         raise AlignmentError(f"log-probability {logprobs[at]} at token {at}; a number of at most 0 is needed")
     return ends, np.minimum(logprobs, 0.0)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rbridge_tasks.cli.traces import UsageError, _Benchmark, _Cache, _Replace, _writable, traces
+from rbridge_tasks.cli.traces import UsageError, _Benchmark, _Cache, _Replace, _writable, traces, warn_of_unknown
 
 if TYPE_CHECKING:
     from rbridge_traces.generation.answers import Outcome
@@ -186,6 +186,7 @@ def _print_summary(work: Build, written: Written, progress: _Progress) -> None:
     typer.echo(", ".join(facts))
     for line in _failures(written.failed):
         typer.echo(line, err=True)
+    warn_of_unknown(written.unknown)
     if manifest.rows_with_confidence < manifest.rows:
         typer.echo(
             f"they have no confidences; next: rbridge traces score -b {manifest.benchmark} --source {manifest.source} "

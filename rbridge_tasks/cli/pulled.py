@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.cli.traces import UsageError
+from rbridge_tasks.cli.traces import UsageError, warn_of_unknown
 
 if TYPE_CHECKING:
     from rbridge_traces import Manifest, TraceCache
@@ -49,28 +49,28 @@ def store(readers: Readers, target: TraceCache, source: str, about: Mapping[str,
 
 def _tell(target: TraceCache, manifest: Manifest, report: ReleaseReport) -> None:
     """Say what was written, and how to choose where there is something else to read."""
-    import numpy as np
-
+    from rbridge_traces import mean_confidence, unknown_tokens
     from rbridge_traces.release.report import counted
 
-    ends = [trace.token_logprob for trace in report.traces if trace.token_logprob is not None]
+    sizes = [trace.token_logprob.size for trace in report.traces if trace.token_logprob is not None]
     parts = [f"{manifest.benchmark}: {manifest.rows} traces"]
-    if ends:
-        logprobs = np.concatenate(ends)
-        parts.append(f"{logprobs.size} tokens (cut from {report.completion_tokens} of the completions)")
-        parts.append(f"mean confidence {float(np.exp(logprobs).mean()):.3f} over tokens")
+    if sizes:
+        parts.append(f"{sum(sizes)} tokens (cut from {report.completion_tokens} of the completions)")
+        mean = mean_confidence(report.traces)
+        parts.append(f"mean confidence {'unknown' if mean is None else format(mean, '.3f')} over tokens")
     if manifest.rows_with_spans:
         parts.append(f"{sum(len(trace.spans or ()) for trace in report.traces)} marked spans")
     left_out = counted(report.dropped)
     parts.append(f"dropped {sum(report.dropped.values())}{f' ({left_out})' if left_out else ''}")
     typer.echo(f"{', '.join(parts)}; in {target.root} as {manifest.source}")
+    warn_of_unknown(unknown_tokens(report.traces))
     if manifest.benchmark in ("arc_challenge", "csqa", "mmlu_pro_stem") and not any(t.choices for t in report.traces):
         typer.echo(f"  the answer choices of {manifest.benchmark} are not among them; add them with --questions FILE")
     with suppress(RBridgeError):  # a damaged source beside the new one is for "rbridge traces verify" to report
         rivals = [
             other.source
             for other in target.manifests(manifest.benchmark)
-            if not other.sample and other.source != manifest.source and (other.rows_with_confidence or not ends)
+            if not other.sample and other.source != manifest.source and (other.rows_with_confidence or not sizes)
         ]
         if rivals:
             typer.echo(

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.traces import UsageError, _Cache, _OnlyCorrect, _Replace, _where, _writable, traces
+from rbridge_tasks.cli.traces import (
+    UsageError,
+    _Cache,
+    _OnlyCorrect,
+    _Replace,
+    _where,
+    _writable,
+    traces,
+    warn_of_unknown,
+)
 
 if TYPE_CHECKING:
     from rbridge_traces import Manifest
@@ -32,7 +41,7 @@ def score(
 ) -> None:
     """Give traces the confidences of a local causal LM, by teacher forcing, and note its name in the manifest."""
     from rbridge_tasks.teacher_forcing import add_confidence, load_scorer
-    from rbridge_traces import TraceCache, resolve_cache
+    from rbridge_traces import TraceCache, mean_confidence, resolve_cache, unknown_tokens
 
     reading = resolve_cache(read_from or cache).cache
     target = reading if isinstance(reading, TraceCache) and read_from is None else _writable(cache)
@@ -75,19 +84,15 @@ def score(
             sample=held.sample,
             replace=replace or (target is reading and name == held.source),
         )
+        mean = mean_confidence(scored)
         typer.echo(
             f"{manifest.rows} traces of {manifest.benchmark} in {target.root} as {manifest.source}, "
-            f"confidences of {manifest.confidence_model}, mean {_mean_confidence(scored):.3f}"
+            f"confidences of {manifest.confidence_model}, mean {'unknown' if mean is None else format(mean, '.3f')}"
         )
+        warn_of_unknown(unknown_tokens(scored))
 
 
 def _note(held: Manifest, num_fewshot: int, *, only_correct: bool) -> str:
     how = f"confidences by teacher forcing, {num_fewshot}-shot"
     kept = [part for part in (held.note or "").split("; ") if part and not part.startswith("confidences by")]
     return "; ".join([*kept, *["only the traces whose final answer is right"] * only_correct, how])
-
-
-def _mean_confidence(scored: list[Any]) -> float:
-    import numpy as np
-
-    return float(np.exp(np.concatenate([trace.token_logprob for trace in scored])).mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from enum import Enum
@@ -34,7 +35,7 @@ class Tokens:
 
     Attributes:
         start, end: letters of the trace that each token covers.
-        confidence: mean over those letters, in [0, 1].
+        confidence: mean over those letters, in [0, 1]; NaN for a frontier token without a known log-probability.
         weight: of each token in the rBridge NLL; None for the frontier model's own tokens.
         name: what to call them.
     """
@@ -131,7 +132,8 @@ def _print_table(trace: Trace, tokens: Tokens) -> None:
     for i, (start, end, confidence) in enumerate(zip(tokens.start, tokens.end, tokens.confidence, strict=True)):
         weight = "" if weights is None else f" {weights[i]:8.6f}"
         text = visible(json.dumps(trace.trace[start:end], ensure_ascii=False))
-        typer.echo(f"{start:6d} {end:6d} {confidence:10.6f}{weight}  {text}")
+        shown = f"{'unknown' if math.isnan(confidence) else format(confidence, '.6f'):>10}"
+        typer.echo(f"{start:6d} {end:6d} {shown}{weight}  {text}")
 
 
 def _print_trace(found: TraceSet, trace: Trace, tokens: Tokens | None, by: By, *, legend: bool) -> None:
@@ -159,7 +161,11 @@ def _print_trace(found: TraceSet, trace: Trace, tokens: Tokens | None, by: By, *
     if tokens is None:
         line("no token confidences; give it some with: rbridge traces score")
         return
-    means = f"mean confidence {tokens.confidence.mean():.3f}"
+    import numpy as np
+
+    means = f"mean confidence {np.nanmean(tokens.confidence):.3f}"
+    if unknown := int(np.isnan(tokens.confidence).sum()):
+        means += f" ({unknown} unknown)"
     if tokens.weight is not None:
         means += f", mean weight {tokens.weight.mean():.3f}"
     line(f"{tokens.confidence.size} {tokens.name}, {means}")
@@ -185,7 +191,7 @@ def _coloured(trace: Trace, tokens: Tokens | None, by: By) -> Text:
     styles: list[Style] = [Style()] * len(trace.trace)
     if tokens is not None:
         for start, end, value in zip(tokens.start, tokens.end, tokens.values(by), strict=True):
-            styles[start:end] = [shade(float(value))] * int(end - start)
+            styles[start:end] = [Style() if math.isnan(value) else shade(float(value))] * int(end - start)
     underline = Style(underline=True)
     for start, end in trace.spans or ():
         styles[start:end] = [style + underline for style in styles[start:end]]

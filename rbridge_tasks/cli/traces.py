@@ -11,7 +11,7 @@ import typer
 from rbridge_metrics.errors import RBridgeError
 
 if TYPE_CHECKING:
-    from rbridge_traces import TraceCache
+    from rbridge_traces import TraceCache, UnknownTokens
 
 traces = typer.Typer(help="Reasoning traces of frontier models: get, list, show, score, publish.", no_args_is_help=True)
 
@@ -41,9 +41,12 @@ def list_sources(cache: _Cache = None) -> None:
 
     resolved = resolve_cache(cache)
     manifests = resolved.cache.manifests()
-    columns = ("benchmark", "source", "traces", "with confidence", "correct", "spans", "written by", "confidence of")
-    table = Table(*columns, "origin", "created")
+    columns = ("benchmark", "source", "traces", "with confidence", "correct", "spans", "unknown tokens", "written by")
+    table = Table(*columns, "confidence of", "origin", "created")
+    any_unknown = False
     for found in manifests:
+        unknown = resolved.cache.tokens_unknown(found)
+        any_unknown |= bool(unknown)
         cells = (
             found.benchmark,
             found.source + (" (SAMPLE)" if found.sample and found.source != "sample" else ""),
@@ -51,6 +54,7 @@ def list_sources(cache: _Cache = None) -> None:
             str(found.rows_with_confidence),
             "?" if found.rows_correct is None else str(found.rows_correct),
             str(found.rows_with_spans or "-"),
+            "?" if unknown is None else str(unknown or "-"),
             found.frontier_model or "?",
             found.confidence_model or "-",
             _short(found.origin or "-"),
@@ -62,6 +66,12 @@ def list_sources(cache: _Cache = None) -> None:
     if any(found.sample for found in manifests):
         console.print("These are sample traces, for trying the tool. They are not a benchmark.")
     console.print(table if manifests else "no traces")
+    if any_unknown:
+        console.print(
+            "Unknown tokens have no known log-probability (-9999, -inf, null or above 0); their confidence is "
+            "interpolated. Details: rbridge traces verify",
+            soft_wrap=True,
+        )
 
 
 @traces.command("import")
@@ -79,17 +89,41 @@ def import_file(
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the traces.")] = None,
     skip_empty: Annotated[bool, typer.Option("--skip-empty", help="Leave out rows with an empty trace.")] = False,
+    skip_failed: Annotated[
+        bool, typer.Option("--skip-failed", help="Leave out, and count, API answers that give no trace.")
+    ] = False,
+    questions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The benchmark's test set, for questions that the file lacks.")
+    ] = None,
+    gold_from: Annotated[
+        int | None,
+        typer.Option(min=0, max=1, help="Index of the first choice, where gold answers are indexes. Default: 0."),
+    ] = None,
+    no_logprobs: Annotated[
+        bool, typer.Option("--no-logprobs", help="Leave the log-probabilities in the file: traces without confidences.")
+    ] = False,
     replace: _Replace = False,
     cache: _Cache = None,
 ) -> None:
-    """Import traces from any file.
+    """Import traces from any file, also from saved responses of a Chat or legacy Completions API.
 
     Example: rbridge traces import cot.jsonl.gz -b gsm8k --map trace=response --map question=question
     """
-    from rbridge_traces import import_traces
+    from rbridge_traces import import_traces, unknown_tokens
+    from rbridge_traces.release.report import counted
 
     target = _writable(cache)
-    report = import_traces(file, benchmark=benchmark, mapping=_mapping(mapping or []), skip_empty=skip_empty)
+    report = import_traces(
+        file,
+        benchmark=benchmark,
+        mapping=_mapping(mapping or []),
+        skip_empty=skip_empty,
+        skip_failed=skip_failed,
+        questions=questions,
+        gold_from=None if gold_from is None else 1 if gold_from else 0,
+        logprobs=not no_logprobs,
+    )
+    frontier_model = frontier_model or report.model
     scored = any(trace.has_confidence for trace in report.traces)
     manifest = target.write(
         report.traces,
@@ -101,7 +135,14 @@ def import_file(
         replace=replace,
     )
     skipped = f", {report.skipped_empty} empty ones left out" if report.skipped_empty else ""
+    if report.failed:
+        skipped += f", {sum(report.failed.values())} failed answers left out ({counted(report.failed)})"
     typer.echo(f"{manifest.rows} traces of {benchmark} in {target.root} as {manifest.source}{skipped}")
+    if report.gold_indexes:
+        typer.echo(f"{report.gold_indexes} gold answers were indexes from {gold_from or 0} and are stored as labels")
+    if report.cut_off:
+        typer.echo(f"warning: {report.cut_off} answers reached their token limit, their traces are cut off", err=True)
+    warn_of_unknown(unknown_tokens(report.traces))
     if manifest.rows_with_confidence < manifest.rows:
         typer.echo(
             f"{manifest.rows - manifest.rows_with_confidence} have no token confidences; next: "
@@ -143,8 +184,16 @@ def verify(
         name = f"{result.benchmark}/{result.source}"
         rows = result.manifest.rows if result.manifest else 0
         typer.echo(f"{name}: ok, {rows} traces" if result.problem is None else f"{name}: WRONG, {result.problem}")
+        if result.unknown:
+            typer.echo(f"  {result.unknown}")
     if any(result.problem for result in results):
         raise typer.Exit(1)
+
+
+def warn_of_unknown(unknown: UnknownTokens) -> None:
+    """Report tokens whose log-probability is not known, if there are any."""
+    if unknown:
+        typer.echo(f"warning: {unknown}", err=True)
 
 
 def _writable(cache: str | None) -> TraceCache:

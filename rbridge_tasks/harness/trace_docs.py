@@ -12,7 +12,7 @@ from rbridge_tasks.harness.metrics import use_closed_form_stderrs
 from rbridge_tasks.harness.requests import attach
 from rbridge_tasks.item_metrics import WEIGHTINGS
 from rbridge_tasks.prompts import document
-from rbridge_traces import Trace
+from rbridge_traces import Trace, unknown_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,10 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
             "confidence_model": manifest.confidence_model,
             "files": manifest.files,
         }
+        unknown = unknown_tokens(traces.traces)
+        if unknown and self.needs() == "confidence":
+            self.provenance["tokens_unknown"] = unknown.tokens
+            logger.warning("rbridge_%s: %s", self.benchmark, unknown)
         logger.info(
             "rbridge_%s: %d traces%s by %s, confidences of %s, from %s (%s)",
             self.benchmark, len(traces.traces), " OF THE SAMPLE, not of the benchmark," if manifest.sample else "",

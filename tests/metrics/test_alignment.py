@@ -57,6 +57,19 @@ def test_letter_split_between_its_neighbours_takes_from_both() -> None:
     assert_within(letter_confidence(ends, logprob), [0.9, 0.5, 0.1], stored_bound([0.9, 0.5, 0.1]))
 
 
+def test_unknown_tokens_lie_between_their_known_neighbours() -> None:
+    """By hand: ``ab|c|d|e|f`` at ?, 0.8, ?, ?, 0.2: the first takes 0.8, the others 0.8 - 0.6/3 and 0.8 - 1.2/3."""
+    letters = letter_confidence([2, 3, 4, 5, 6], [NAN, math.log(0.8), NAN, NAN, math.log(0.2)])
+    np.testing.assert_allclose(letters, [0.8, 0.8, 0.8, 0.6, 0.4, 0.2], rtol=1e-15)
+
+
+def test_a_character_with_an_unknown_byte_is_unknown() -> None:
+    """``aé`` in the bytes 61 C3 | A9, of which the second is unknown: a is known, é is not."""
+    ends, logprob = frontier_tokens("aéb", [2, 3, 4], [-0.5, NAN, -1.0])
+    assert ends.tolist() == [1, 2, 3]
+    assert np.isnan(logprob).tolist() == [False, True, False]
+
+
 def test_letters_at_the_edges_of_utf8_lengths_get_their_own_bytes() -> None:
     """The first and last letters of 1, 2, 3 and 4 bytes, each byte a token of its own with its own probability."""
     text = "\x00\x7f\x80\u07ff\u0800\uffff\U00010000\U0010ffff"
@@ -270,8 +283,7 @@ MISSING: Any = None  # what a null in JSON becomes
 @pytest.mark.parametrize(
     "call",
     [
-        pytest.param(lambda: letter_confidence([1, 3], [-0.5, NAN]), id="frontier log-probability is NaN"),
-        pytest.param(lambda: letter_confidence([1, 3], [-0.5, MISSING]), id="frontier log-probability is missing"),
+        pytest.param(lambda: letter_confidence([1, 3], [NAN, MISSING]), id="no frontier log-probability is known"),
         pytest.param(lambda: letter_confidence([1, 3], [INF, -0.5]), id="frontier log-probability is infinite"),
         pytest.param(lambda: letter_confidence([1, 3], [-0.5, 0.1]), id="frontier log-probability above 0"),
         pytest.param(lambda: letter_confidence([2, 2], [-0.5, -0.5]), id="frontier token without letters"),
@@ -290,7 +302,6 @@ MISSING: Any = None  # what a null in JSON becomes
         pytest.param(lambda: frontier_tokens("aé", [2, 1, 3], [-0.5] * 3), id="frontier bytes out of order"),
         pytest.param(lambda: frontier_tokens("aé", [-1, 3], [-0.5, -0.5]), id="frontier bytes start below 0"),
         pytest.param(lambda: frontier_tokens("aé", [1.5, 3], [-0.5, -0.5]), id="frontier byte end not whole"),
-        pytest.param(lambda: frontier_tokens("aé", [3], [NAN]), id="byte-level log-probability is NaN"),
         pytest.param(lambda: frontier_tokens("aé", [3], [INF]), id="byte-level log-probability is infinite"),
         pytest.param(lambda: frontier_tokens("aé", [3], [0.1]), id="byte-level log-probability above 0"),
         pytest.param(lambda: frontier_tokens("aé", [1, 3], [-0.5]), id="fewer log-probabilities than byte ends"),
@@ -308,7 +319,6 @@ MISSING: Any = None  # what a null in JSON becomes
         pytest.param(lambda: letter_tokens([[1, 1]], [2], [-0.5]), id="letters of two traces spelled"),
         pytest.param(lambda: letter_tokens([6, 1], [6], [-0.5]), id="tokens stop before the last spelled letter"),
         pytest.param(lambda: letter_tokens([6, 1], [6, 8], [-0.5, -0.5]), id="tokens run over the spelled letters"),
-        pytest.param(lambda: letter_tokens([6, 1], [7], [NAN]), id="log-probability of a spelled letter is NaN"),
         pytest.param(lambda: token_confidence([0.5, NAN], [0], [1]), id="letter confidence is NaN"),
         pytest.param(lambda: token_confidence([0.5, INF], [0], [1]), id="letter confidence is infinite"),
         pytest.param(lambda: token_confidence([0.5, -0.7], [0], [1]), id="log-probabilities given as confidences"),

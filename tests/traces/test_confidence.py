@@ -14,6 +14,7 @@ from rbridge_traces import TraceCache, with_confidence
 from ..error_bounds import assert_within, stored_bound
 from ..metrics.reference import letter_confidence_from_bytes
 from ..metrics.strategies import byte_tokens, cases, texts
+from .answers import known
 from .support import complaint, make_trace, same, write
 
 
@@ -22,13 +23,17 @@ from .support import complaint, make_trace, same, write
 def test_a_letter_has_the_mean_confidence_over_its_bytes(data: st.DataObject) -> None:
     """However a tokenization cuts the bytes, even inside letters, and whatever it found impossible."""
     text = data.draw(texts().filter(str.strip))
-    ends, logprobs = data.draw(byte_tokens(text))
+    ends, drawn = data.draw(byte_tokens(text))
+    logprobs = list(map(known, drawn))
     trace = with_confidence(make_trace(trace=text), ends, logprobs)
     assert trace.token_end is not None
     assert trace.token_logprob is not None
     letters = np.repeat(np.exp(trace.token_logprob.astype(float)), np.diff(trace.token_end, prepend=0))
     expected = letter_confidence_from_bytes(text, ends, logprobs)
-    assert_within(letters, expected, stored_bound(expected))
+    assert np.array_equal(np.isnan(letters), np.isnan(expected))
+    of_known = ~np.isnan(expected)
+    assert_within(letters[of_known], expected[of_known], stored_bound(expected[of_known]))
+    assert trace.unknown_tokens == np.isnan(trace.token_logprob).sum()
 
 
 def test_the_rest_of_the_trace_stays() -> None:
@@ -40,14 +45,14 @@ def test_the_rest_of_the_trace_stays() -> None:
     )
 
 
-def test_impossible_tokens_can_be_stored(tmp_path: Any) -> None:
-    """-9999, as servers write it, and minus infinity count as no confidence and survive the cache."""
-    scored = with_confidence(make_trace(), [4, 6, 9], [-9999.0, float("-inf"), -1.0])
+def test_unknown_tokens_can_be_stored(tmp_path: Any) -> None:
+    """-9999, as servers write it, and minus infinity are unknown, and stay so in the cache."""
+    scored = with_confidence(make_trace(), [2, 4, 9], [-9999.0, float("-inf"), -1.0])
     write(TraceCache(str(tmp_path)), [scored])
     (loaded,) = TraceCache(str(tmp_path)).load("gsm8k").traces
     assert same(loaded, scored)
     assert loaded.token_logprob is not None
-    assert np.exp(loaded.token_logprob).round(3).tolist() == pytest.approx([0.0, 0.0, 0.368])
+    assert np.isnan(loaded.token_logprob).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +63,6 @@ def test_impossible_tokens_can_be_stored(tmp_path: Any) -> None:
         ([5, 4, 9], [-1.0, -1.0, -1.0]),
         ([], []),
         ([5, 9], [-1.0]),
-        ([9], [float("nan")]),
         ([9], [0.5]),
     ],
 )

@@ -15,7 +15,6 @@ from rbridge_metrics import letter_confidence
 from rbridge_traces import (
     Completion,
     MalformedCompletionError,
-    TraceError,
     completion_of_choice,
     completion_of_tokens,
     extract_reasoning,
@@ -26,7 +25,7 @@ from rbridge_traces.extraction import letters_between
 from ..error_bounds import assert_within, stored_bound
 from ..metrics import reference
 from ..metrics.strategies import byte_tokens, cases, texts
-from .answers import Answer, answers, assert_confidence, chat, confidence_of, cuts_of, legacy
+from .answers import Answer, answers, assert_confidence, chat, confidence_of, cuts_of, known, legacy
 from .support import complaint, make_trace
 
 
@@ -193,7 +192,8 @@ def test_a_stretch_of_plain_text_keeps_its_confidence(data: st.DataObject, text:
     shown = [number for number, piece in enumerate(pieces) if piece]
     completion = completion_of_tokens([pieces[number] for number in shown], np.asarray(logprob)[shown])
     found = letters_between(completion, start, end)
-    assert_confidence(*found, reference.letter_confidence_from_bytes(text, ends, logprob)[start:end])
+    expected = reference.letter_confidence_from_bytes(text, ends, list(map(known, logprob)))
+    assert_confidence(*found, expected[start:end])
 
 
 def nested(depth: int) -> str:
@@ -279,25 +279,16 @@ def test_of_several_objects_the_first_with_the_key_counts() -> None:
 PIECES = [b'{"reasoning": "', b"2 ", b"", b"+ 2", b'", "final_answer": "4"}']
 
 
-@pytest.mark.parametrize("missing", [None, math.nan, 0.5, math.inf])
+@pytest.mark.parametrize("missing", [None, math.nan, 0.5, math.inf, -math.inf, -9999.0, -99999.0, -1000.0])
 @pytest.mark.parametrize("token", range(5))
-def test_only_tokens_of_the_reasoning_need_a_probability(missing: float | None, token: int) -> None:
-    """A log-probability that is missing or wrong is refused inside the reasoning, and of no concern elsewhere."""
+def test_what_is_no_log_probability_is_unknown(missing: float | None, token: int) -> None:
+    """A missing value, or a placeholder of a server, is unknown where it stands in the reasoning, never 0."""
     logprobs: list[Any] = [-0.5] * 5
     logprobs[token] = missing
-    completion = completion_of_tokens(PIECES, logprobs)
-    if token in (1, 3):
-        assert "log-probability" in complaint(extract_reasoning, completion, error=TraceError)
-    else:
-        assert extract_reasoning(completion).token_end.tolist() == [2, 5]
-
-
-@pytest.mark.parametrize("impossible", [-math.inf, -9999.0, -99999.0])
-def test_an_impossible_token_has_probability_0(impossible: float) -> None:
-    """What servers write for a token they give no chance is a confidence of exactly 0, and can be stored."""
-    found = extract_reasoning(completion_of_tokens(PIECES, [-0.5, impossible, 0, 0, -0.5]))
-    assert letter_confidence(found.token_end, found.token_logprob).tolist() == [0.0, 0.0, 1.0, 1.0, 1.0]
-    assert np.isfinite(found.token_logprob).all()
+    found = extract_reasoning(completion_of_tokens(PIECES, logprobs))
+    assert found.token_end.tolist() == [2, 5]
+    assert np.isnan(found.token_logprob).tolist() == [token == 1, token == 3]
+    np.testing.assert_allclose(letter_confidence(found.token_end, found.token_logprob), math.exp(-0.5), rtol=1e-7)
 
 
 def test_a_long_answer_of_one_byte_tokens_is_exact() -> None:

@@ -114,8 +114,10 @@ def test_without_an_id_the_row_number_is_the_id(load: Any) -> None:
 )
 def test_numbers_become_text_as_they_are_written(load: Any, value: object, text: str) -> None:
     """No rounding, no reformatting."""
-    trace = only(load({**ROW, "gold": value, "item_id": value, "choices": [value]}))
-    assert (trace.gold, trace.item_id, trace.choices) == (text, text, (Choice("A", text),))
+    trace = only(load({**ROW, "gold": value, "item_id": value}))
+    assert (trace.gold, trace.item_id) == (text, text)
+    trace = only(load({**ROW, "gold": value, "choices": [value]}))
+    assert (trace.gold, trace.choices) == ("A", (Choice("A", text),))
 
 
 @pytest.mark.parametrize(("value", "correct"), [(True, True), (False, False), (1, True), (0, False), (None, None)])
@@ -225,7 +227,7 @@ BAD_ROWS: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({**ROW, "spans": "0-3"}, {}, "its spans are not [start, end) pairs"),
     ({**ROW, "spans": [[0, 99]]}, {}, "span [0, 99) is empty, out of order"),
     ({**ROW, "token_end": [13]}, {}, "it has only one of token_end and token_logprob"),
-    ({**ROW, "token_end": [13], "token_logprob": [None]}, {}, "its token_logprob is not a list of numbers"),
+    ({**ROW, "token_end": [13], "token_logprob": ["-1"]}, {}, "its token_logprob is not a list of numbers"),
     ({**ROW, "trace": "\ud83d"}, {}, "its trace holds half a surrogate pair"),
 ]
 
@@ -252,7 +254,7 @@ def test_parquet_columns_are_fields(tmp_path: Path) -> None:
         {
             "question": pa.array([{"stem": "a?"}, {"stem": "b?"}]),
             "trace": ["ab", "cd"],
-            "choices": pa.array([{"text": ["x"], "label": ["1"]}] * 2),
+            "choices": pa.array([{"text": ["x"], "label": ["1.5"]}] * 2),
             "gold": pa.array([1.5, np.nan]),
             "token_end": pa.array([[1, 2], [2]]),
             "token_logprob": pa.array([[-0.5, -0.5], [-0.25]]),
@@ -261,7 +263,7 @@ def test_parquet_columns_are_fields(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "x.parquet")
     report = import_traces(str(tmp_path / "x.parquet"), benchmark="csqa", mapping={"question": "question.stem"})
     assert [(trace.question, trace.gold) for trace in report.traces] == [("a?", "1.5"), ("b?", None)]
-    assert report.traces[0].choices == (Choice("1", "x"),)
+    assert report.traces[0].choices == (Choice("1.5", "x"),)
     assert all(trace.has_confidence for trace in report.traces)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         completion_of_choice,
         completion_of_tokens,
     )
-    from rbridge_traces.confidence import with_confidence
+    from rbridge_traces.confidence import mean_confidence, with_confidence
     from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, TraceImportError
     from rbridge_traces.extraction import MalformedCompletionError, Reasoning, extract_reasoning, parse_completion
     from rbridge_traces.hub_push import Pushed, push
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rbridge_traces.spans import parse_spans
     from rbridge_traces.store import TraceCache
     from rbridge_traces.table import arrow_schema, from_table, to_table
+    from rbridge_traces.unknown import UnknownTokens, unknown_tokens
 
 __all__ = [
     "BENCHMARKS",
@@ -54,6 +55,7 @@ __all__ = [
     "TraceError",
     "TraceImportError",
     "TraceSet",
+    "UnknownTokens",
     "VerifiedSource",
     "arrow_schema",
     "check_benchmark",
@@ -66,6 +68,7 @@ __all__ = [
     "import_export",
     "import_traces",
     "load_questions",
+    "mean_confidence",
     "parse_completion",
     "parse_spans",
     "publication",
@@ -73,6 +76,7 @@ __all__ = [
     "read_rows",
     "resolve_cache",
     "to_table",
+    "unknown_tokens",
     "user_cache_dir",
     "with_confidence",
 ]
@@ -85,7 +89,7 @@ _MODULES = {
         "completion_of_choice",
         "completion_of_tokens",
     ),
-    "confidence": ("with_confidence",),
+    "confidence": ("mean_confidence", "with_confidence"),
     "errors": ("CacheCorruptError", "CacheNotFoundError", "TraceError", "TraceImportError"),
     "extraction": ("MalformedCompletionError", "Reasoning", "extract_reasoning", "parse_completion"),
     "hub_push": ("Pushed", "push"),
@@ -100,6 +104,7 @@ _MODULES = {
     "spans": ("parse_spans",),
     "store": ("TraceCache",),
     "table": ("arrow_schema", "from_table", "to_table"),
+    "unknown": ("UnknownTokens", "unknown_tokens"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_traces.errors import TraceError
-from rbridge_traces.replaced import PART, PartedError, parted, replaced_ends
+from rbridge_traces.fitting import Stop, token_ends_in
+from rbridge_traces.replaced import PART, PartedError
+from rbridge_traces.unknown import known_logprobs
 
 _HALF = re.compile("[\ud800-\udfff]")
 # Legacy completions write a token that is not UTF-8 as Python writes its bytes: ``bytes: \xe2\x80``.
 _BYTES_NOTATION = re.compile(r"bytes:(?=.*\\x)((?:[ -\[\]-~]|\\[\\'ntr]|\\x[0-9a-fA-F]{2})+)")
-_AFTER_TEXT = re.compile(r"(\s|<[^<>]+>|\[[A-Z_]+\])*")  # end-of-text tokens, which the text leaves out
 
 
 class CompletionError(TraceError):
@@ -40,7 +41,7 @@ class Completion:
         text: the whole answer.
         token_byte_end: int64, shape (tokens,), non-decreasing end offset of each token in UTF-8 bytes of ``text``; the
             last is their number.
-        token_logprob: float64, shape (tokens,), nats; NaN where the server gave none.
+        token_logprob: float64, shape (tokens,), nats; NaN where the server gave none that counts (``known_logprobs``).
     """
 
     text: str
@@ -59,8 +60,8 @@ def completion_of_choice(choice: Mapping[str, Any]) -> Completion:
     >>> completion_of_choice({"message": {"content": "aé"}, "logprobs": {"content": tokens}}).token_byte_end
     array([2, 3])
     """
-    message, logprobs = choice.get("message"), choice.get("logprobs")
-    text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
+    logprobs = choice.get("logprobs")
+    text = text_of_choice(choice)
     if not isinstance(text, str) or not text:
         raise CompletionError(f"the answer holds no text (it has {', '.join(choice) or 'no fields'})")
     if not isinstance(logprobs, Mapping) or not (logprobs.get("content") or logprobs.get("tokens")):
@@ -74,19 +75,36 @@ def completion_of_choice(choice: Mapping[str, Any]) -> Completion:
     else:
         pieces = [token_bytes(token, None) for token in logprobs["tokens"]]
         values = logprobs.get("token_logprobs") or []
-    return completion_of_tokens(pieces, values, text=text)
+    reason = choice.get("stop_reason")
+    stop = Stop(choice.get("finish_reason") == "stop", reason if isinstance(reason, str) else None)
+    return completion_of_tokens(pieces, values, text=text, stop=stop)
+
+
+def text_of_choice(choice: Mapping[str, Any]) -> Any:
+    """The text of a choice, of a content in parts that of its parts of type text; None where it has none."""
+    message = choice.get("message")
+    content = message.get("content") if isinstance(message, Mapping) else choice.get("text")
+    if not isinstance(content, list):
+        return content
+    parts = [part for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
 def completion_of_tokens(
-    pieces: Sequence[bytes], logprobs: Sequence[float | None] | npt.NDArray[np.float64], *, text: str | None = None
+    pieces: Sequence[bytes],
+    logprobs: Sequence[float | None] | npt.NDArray[np.float64],
+    *,
+    text: str | None = None,
+    stop: Stop | None = None,
 ) -> Completion:
     """Put a completion together from the bytes of its tokens.
 
     Args:
         pieces: bytes of each token.
         logprobs: natural log of each token's probability; None where there is none.
-        text: what the tokens have to spell, but for white space before it and end-of-text tokens behind it. Default:
-            whatever they spell.
+        text: a stretch of what the tokens spell; what may lie around it is said in ``rbridge_traces.fitting``.
+            Default: whatever they spell.
+        stop: how the answer ended, where that is known.
 
     Raises:
         CompletionError: no tokens, as many log-probabilities are not there, or the tokens spell something else; shows
@@ -100,6 +118,10 @@ def completion_of_tokens(
         values = np.empty(0)
     if values.shape != (len(pieces),):
         raise CompletionError("a log-probability is not a number; export them as numbers in nats")
+    try:
+        values = known_logprobs(values)
+    except TraceError as error:
+        raise CompletionError(str(error)) from None
     spelled = b"".join(pieces)
     shared = pieces if PART.encode() in spelled else _held_back(pieces)
     ends = np.cumsum([len(piece) for piece in shared], dtype=np.int64)
@@ -112,28 +134,11 @@ def completion_of_tokens(
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise CompletionError(f"the answer holds half a surrogate pair at letter {error.start}") from None
-    return _fitted(pieces, Completion(text, ends, values))
-
-
-def _fitted(pieces: Sequence[bytes], whole: Completion) -> Completion:
-    """Count the token ends of a completion from the beginning of its text, which the tokens have to spell."""
-    spelled, wanted = b"".join(pieces), whole.text.encode()
-    before = spelled.find(wanted)
-    if before >= 0 and not spelled[:before].decode("utf-8", errors="replace").strip():
-        behind = spelled[before + len(wanted) :].decode("utf-8", errors="replace")
-        if _AFTER_TEXT.fullmatch(behind):
-            return _cut(Completion(whole.text, whole.token_byte_end - before, whole.token_logprob), len(wanted))
-    tokens = [piece.decode("utf-8", errors="replace") for piece in pieces]
-    leading, trailing = _around(tokens, whole.text)
-    around = leading + whole.text + trailing
-    text_only = "".join(tokens).encode() == spelled  # of a server that sends bytes, those of a part are not UTF-8
     try:
-        if not text_only or PART.encode() not in spelled + wanted:
-            raise parted(spelled.decode("utf-8", errors="backslashreplace"), around)
-        ends = replaced_ends(tokens, around)
+        fitted = token_ends_in(pieces, ends, text, stop or Stop())
     except PartedError as error:
         raise CompletionError(str(error)) from None
-    return _cut(Completion(whole.text, ends - len(leading.encode()), whole.token_logprob), len(wanted))
+    return _cut(Completion(text, fitted, values), len(text.encode()))
 
 
 def _held_back(pieces: Sequence[bytes]) -> Sequence[bytes]:
@@ -162,21 +167,6 @@ def _held_back(pieces: Sequence[bytes]) -> Sequence[bytes]:
             ]
         empty = 0
     return shared
-
-
-def _around(tokens: Sequence[str], text: str) -> tuple[str, str]:
-    """White space before the text, and white space and end-of-text tokens behind it, that only the tokens have."""
-    spelled = "".join(tokens)
-    leading = spelled[: len(spelled) - len(spelled.lstrip())].removesuffix(text[: len(text) - len(text.lstrip())])
-    first = len(tokens)
-    while first and _AFTER_TEXT.fullmatch(tokens[first - 1]):
-        first -= 1
-    behind = "".join(tokens[first:])
-    return leading, next(
-        behind[own:]
-        for own in range(len(behind), -1, -1)
-        if text.endswith(behind[:own]) and _AFTER_TEXT.fullmatch(behind[own:])
-    )
 
 
 def _cut(whole: Completion, n_bytes: int) -> Completion:

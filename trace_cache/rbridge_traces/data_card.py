@@ -116,8 +116,9 @@ def _counts(sources: Sequence[TraceSet]) -> str:
 
 
 def tokens_of(found: TraceSet) -> int:
-    """Tokens with a confidence, over all traces."""
-    return sum(trace.token_logprob.size for trace in found.traces if trace.token_logprob is not None)
+    """Tokens with a known log-probability, over all traces."""
+    scored = [trace for trace in found.traces if trace.token_logprob is not None]
+    return sum(trace.token_logprob.size - trace.unknown_tokens for trace in scored if trace.token_logprob is not None)
 
 
 def _use(first: Manifest, place: str, repo: str | None) -> str:

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from rbridge_metrics.alignment import letter_bytes, letter_tokens
 from rbridge_metrics.errors import AlignmentError
 from rbridge_traces.completions import Completion
-from rbridge_traces.confidence import stored_logprob
 from rbridge_traces.errors import TraceError
 
 REASONING = "reasoning"
@@ -44,7 +43,7 @@ class Reasoning:
         final_answer: the value of ``final_answer``, of other types than text as it was written; None if there is none.
         token_end: int32, shape (frontier tokens,), end offset of each token in letters of ``text``. A letter that
             several tokens spell together is an entry of its own.
-        token_logprob: float32, same shape, nats.
+        token_logprob: float32, same shape, nats; NaN where unknown.
     """
 
     text: str
@@ -83,7 +82,7 @@ def extract_reasoning(completion: Completion) -> Reasoning:
 
     Raises:
         MalformedCompletionError: no such JSON object, or its ``reasoning`` is empty, not text, or not valid Unicode.
-        TraceError: a token of the reasoning has no log-probability.
+        TraceError: the stretch of the reasoning is not tiled by tokens.
 
     >>> from rbridge_traces.completions import completion_of_tokens
     >>> found = extract_reasoning(completion_of_tokens([b'{"reasoning": "', b"2 ", b'+ 2"}'], np.log([1, 0.5, 0.25])))
@@ -111,7 +110,7 @@ def letters_between(
         ``token_end`` and ``token_logprob`` as ``Trace`` takes them.
 
     Raises:
-        TraceError: a token of the stretch has no log-probability, or one above 0.
+        TraceError: the stretch is empty.
     """
     low = len(completion.text[:start].encode())
     try:
@@ -123,7 +122,7 @@ def letters_between(
         ends, logprobs = letter_tokens(spelled, inside[holds], completion.token_logprob[first : last + 1][holds])
     except AlignmentError as error:
         raise TraceError(f"the tokens of the reasoning: {error}") from error
-    return ends, stored_logprob(logprobs)
+    return ends, logprobs
 
 
 def _locate(text: str) -> _Located:

@@ -1,48 +1,74 @@
-"""Traces out of a user's own file: its fields mapped to those of a trace, each row checked."""
+"""Traces out of a user's own file: its fields mapped to those of a trace, or the answers of an API in it."""
 
 from __future__ import annotations
 
-import math
-import string
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
-from rbridge_traces.rows import Row, read_rows
-from rbridge_traces.schema import Choice, Trace, check_benchmark
-from rbridge_traces.spans import parse_spans
+from rbridge_traces.gold import CountFrom, gold_label, is_index
+from rbridge_traces.row_drafts import (
+    INLINE,
+    TARGETS,
+    Draft,
+    FailedAnswerError,
+    RowOptions,
+    answers_of_row,
+    draft_of,
+)
+from rbridge_traces.row_values import as_correct, as_text
+from rbridge_traces.rows import read_rows
+from rbridge_traces.schema import Trace, check_benchmark
+
+_TELLING_INDEXES = 16  # of four choices: 1 in 100 files that count from 0 has none that is 0
 
 __all__ = ["INLINE", "TARGETS", "ImportReport", "import_traces", "read_rows"]
-
-TARGETS = tuple(field.name for field in fields(Trace) if field.name != "benchmark")
-"""The fields of a trace that a field of a file can be mapped to."""
-
-INLINE = "inline"
-"""What ``spans`` is mapped to where the trace itself holds ``<span>..</span>`` marks."""
-
-_ID_FIELDS = ("item_id", "id", "task_id", "question_id", "unique_id")
-ABSENT = object()
-"""What ``lookup`` gives where there is no such field."""
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """The traces of a file, in order, and how many of its rows had none."""
+    """What a file came to.
+
+    Attributes:
+        traces: in the order of the rows.
+        skipped_empty: rows left out because their trace is empty.
+        failed: answers left out because they give no trace, by reason.
+        gold_indexes: traces whose gold was the index of a choice and is now its label.
+        cut_off: traces whose answer reached its token limit.
+        model: that gave the answers, where API responses name one.
+    """
 
     traces: list[Trace]
     skipped_empty: int
+    failed: Counter[str] = field(default_factory=Counter)
+    gold_indexes: int = 0
+    cut_off: int = 0
+    model: str | None = None
 
 
 def import_traces(
-    path: str, *, benchmark: str, mapping: Mapping[str, str] | None = None, skip_empty: bool = False
+    path: str,
+    *,
+    benchmark: str,
+    mapping: Mapping[str, str] | None = None,
+    skip_empty: bool = False,
+    skip_failed: bool = False,
+    questions: str | None = None,
+    gold_from: CountFrom | None = None,
+    logprobs: bool = True,
 ) -> ImportReport:
     """Read a file of any form ``read_rows`` knows as traces of one benchmark.
 
     A field of a trace that is not mapped is taken from the field of the same name if a row has it. ``item_id`` is then
-    taken from item_id, id, task_id, question_id or unique_id, whichever comes first, or is the number of the row.
-    Numbers become text where text is due (3 becomes ``3``, 3.0 ``3.0``). Choices are a list of texts (labelled A, B,
-    ...), a list of ``{label, text}``, ``{"label": [...], "text": [...]}`` or an object of texts by label.
+    taken from item_id, custom_id, id, task_id, question_id or unique_id, whichever comes first, or is the number of the
+    row. Numbers become text where text is due (3 becomes ``3``, 3.0 ``3.0``). Choices are a list of texts (labelled A,
+    B, ...), a list of ``{label, text}``, ``{"label": [...], "text": [...]}`` or an object of texts by label. The gold
+    of an item with choices becomes a label (see ``gold_label``).
+
+    A row that has no trace of its own may hold the response of a Completions API (see ``answers_in``). Its text, or the
+    ``reasoning`` of the JSON object in it, is the trace, and its log-probabilities are the confidences. The question is
+    then the field of that name, the last question of its prompt, or that of ``questions``.
 
     Args:
         path: local path, or any URL fsspec knows.
@@ -50,170 +76,128 @@ def import_traces(
         mapping: field of a trace -> field of the file. Dots lead into objects and lists: ``question.stem``,
             ``choices.0.text``. ``{"spans": "inline"}`` cuts ``<span>..</span>`` marks out of the trace.
         skip_empty: leave out rows whose trace is empty, and count them.
+        skip_failed: leave out answers of an API that give no trace, and count them by reason.
+        questions: a file of the benchmark's questions, to fill in questions, choices and golds that rows lack.
+        gold_from: the index of the first choice, where golds are indexes. Default: 0, refused where that is doubtful.
+        logprobs: take the log-probabilities of tokens that rows hold, and refuse a row with some in no known layout.
 
     Raises:
         TraceImportError: the file cannot be read, or a row is not a valid trace; names the file and the row (from 1).
         TraceError: unknown benchmark.
     """
     check_benchmark(benchmark)
-    mapping = mapping or {}
-    for target in mapping:
+    options = RowOptions(mapping or {}, has_questions=questions is not None, logprobs=logprobs)
+    for target in options.mapping:
         if target not in TARGETS:
             raise TraceImportError(
                 f"cannot map to {target!r}{did_you_mean(target, TARGETS)}; a trace has the fields {', '.join(TARGETS)}"
             )
-    traces: list[Trace] = []
-    first_row: dict[str, int] = {}
+    drafts: list[Draft] = []
+    failed: Counter[str] = Counter()
     skipped = 0
     for number, row in enumerate(read_rows(path), start=1):
+        place = f"{path}, row {number}"
         try:
-            trace = _trace(row, number, benchmark, mapping)
+            answers = answers_of_row(row, options)
+            for position, answered in enumerate(answers, start=1):
+                try:
+                    draft = draft_of(row, place, answered, options)
+                except FailedAnswerError as error:
+                    if not skip_failed:
+                        raise TraceImportError(f"{error}; leave such answers out with --skip-failed") from error
+                    failed[error.reason] += 1
+                    continue
+                if draft is None and not skip_empty:
+                    raise TraceImportError(
+                        "the trace is empty; leave such rows out with --skip-empty, "
+                        "or map the field that holds the reasoning with trace=FIELD"
+                    )
+                if draft is None:
+                    skipped += 1
+                    continue
+                if len(answers) > 1 and not draft.named:
+                    draft.values["item_id"] = f"{number}/{position}"
+                drafts.append(draft)
         except TraceError as error:
-            raise TraceImportError(f"{path}, row {number}: {error}") from error
-        if trace is None and not skip_empty:
-            raise TraceImportError(
-                f"{path}, row {number}: the trace is empty; leave such rows out with --skip-empty, "
-                "or map the field that holds the reasoning with trace=FIELD"
-            )
-        if trace is None:
-            skipped += 1
-            continue
-        if trace.item_id in first_row:
-            raise TraceImportError(
-                f"{path}, row {number}: the item_id {trace.item_id} is that of row {first_row[trace.item_id]} too; "
-                "keep one trace for each item, or map a field that tells the rows apart with item_id=FIELD"
-            )
-        first_row[trace.item_id] = number
-        traces.append(trace)
-    return ImportReport(traces, skipped)
-
-
-def _trace(row: Row, number: int, benchmark: str, mapping: Mapping[str, str]) -> Trace | None:
-    """The trace of a row, or None where its reasoning is empty."""
-    values = {target: _value(row, target, mapping) for target in TARGETS}
-    text = as_text("trace", values["trace"]) or ""
-    if mapping.get("spans") == INLINE:
-        text, values["spans"] = parse_spans(text)
-    if not text.strip():
-        return None
-    question = as_text("question", values["question"])
-    if question is None:
-        raise TraceImportError("the question is null; map the field that holds it with question=FIELD")
-    return Trace(
-        benchmark=benchmark,
-        item_id=_item_id(row, number, values["item_id"], mapping),
-        question=question,
-        trace=text,
-        choices=as_choices(values["choices"]),
-        final_answer=as_text("final_answer", values["final_answer"]),
-        gold=as_text("gold", values["gold"]),
-        correct=as_correct(values["correct"]),
-        token_end=values["token_end"],
-        token_logprob=values["token_logprob"],
-        spans=values["spans"],
+            raise TraceImportError(f"{place}: {error}") from error
+    models = {draft.model for draft in drafts}
+    filled = _with_questions(benchmark, drafts, questions)
+    traces = _traces(benchmark, filled, gold_from or 0)
+    indexes = [
+        draft.values["gold"]
+        for draft in filled
+        if is_index(draft.values["gold"], draft.values["choices"] or (), count_from=gold_from or 0)
+    ]
+    if gold_from is None and len(indexes) >= _TELLING_INDEXES and not any(float(index) == 0 for index in indexes):
+        raise TraceImportError(
+            f"{path}: none of its {len(indexes)} golds that are indexes of choices is 0, so they may count from 1; "
+            "say --gold-from 0 or --gold-from 1"
+        )
+    return ImportReport(
+        traces=traces,
+        skipped_empty=skipped,
+        failed=failed,
+        gold_indexes=len(indexes),
+        cut_off=sum(draft.cut_off for draft in drafts),
+        model=models.pop() if len(models) == 1 else None,
     )
 
 
-def _value(row: Row, target: str, mapping: Mapping[str, str]) -> Any:
-    """What a row gives for a field of a trace; None where it gives nothing and need not."""
-    source = mapping.get(target)
-    if target == "spans" and source == INLINE:
-        return None
-    value = lookup(row, source or target)
-    if value is ABSENT and (source or target in ("question", "trace")):
-        there = _field_names(row)
-        field = source or target
-        raise TraceImportError(
-            f"no field {field}{did_you_mean(field, there)} for the {target}; the row has {', '.join(there) or 'none'}; "
-            f"map one with {target}=FIELD"
+def _with_questions(benchmark: str, drafts: Sequence[Draft], path: str | None) -> Sequence[Draft]:
+    """Fill in questions, choices and golds from a file of the benchmark's questions, where one is given."""
+    if path is None or not drafts:
+        return drafts
+    from rbridge_traces.release.answers import Answer
+    from rbridge_traces.release.questions import with_questions
+
+    asked = [
+        Answer(
+            place=draft.place,
+            row={},
+            item_id=draft.values["item_id"] if draft.named else None,
+            question=draft.values["question"],
+            choices=draft.values["choices"],
+            reasoning=None,
+            raw=None,
+            final_answer=None,
+            gold=as_text("gold", draft.values["gold"]),
+            correct=None,
         )
-    if value is ABSENT or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return value
+        for draft in drafts
+    ]
+    for draft, answer in zip(drafts, with_questions(benchmark, asked, path), strict=True):
+        draft.values |= {"item_id": answer.item_id, "question": answer.question}
+        draft.values["choices"] = draft.values["choices"] if draft.values["choices"] is not None else answer.choices
+        draft.values["gold"] = draft.values["gold"] if draft.values["gold"] is not None else answer.gold
+    return drafts
 
 
-def lookup(row: Row, field: str) -> Any:
-    """What a row holds under a name; dots lead into objects and lists."""
-    if field in row:
-        return row[field]
-    value: Any = row
-    for part in field.split("."):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return ABSENT
-    return value
+def _gold(draft: Draft, gold_from: CountFrom) -> str | None:
+    """The gold of a draft: of an item with choices the label of the right one."""
+    gold, choices = draft.values["gold"], draft.values["choices"]
+    text = as_text("gold", gold)
+    remedy = "give the label" + "; if indexes in this file count from 1, say --gold-from 1" * (gold_from == 0)
+    return gold_label(gold, choices, count_from=gold_from, remedy=remedy) if choices and text else text
 
 
-def _field_names(row: Row) -> list[str]:
-    """The fields of a row and, dotted, those of the objects in it."""
-    names: list[str] = []
-    for name, value in row.items():
-        names.append(name)
-        if isinstance(value, dict):
-            names.extend(f"{name}.{inner}" for inner in value)
-    return names
-
-
-def _item_id(row: Row, number: int, mapped: Any, mapping: Mapping[str, str]) -> str:
-    if "item_id" in mapping:
-        item_id = as_text("item_id", mapped)
-        if item_id is None:
-            raise TraceImportError(f"the item_id ({mapping['item_id']}) is null; map another field with item_id=FIELD")
-        return item_id
-    found = (as_text("item_id", row[name]) for name in _ID_FIELDS if row.get(name) is not None)
-    return next((item_id for item_id in found if item_id is not None), str(number))
-
-
-def as_text(target: str, value: Any) -> str | None:
-    """A value as text, numbers written out."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    inside = "; name the field inside it, as in question.stem or choices.0.text" * isinstance(value, (dict, list))
-    raise TraceImportError(f"the {target} is a {type(value).__name__}, expected text{inside}")
-
-
-def as_correct(value: Any) -> bool | None:
-    """True, false, 1, 0 or null as a truth value."""
-    if value is None or isinstance(value, bool):
-        return value
-    if value in (0, 1):
-        return bool(value)
-    raise TraceImportError(f"correct is {value!r}, expected true, false, 1 or 0")
-
-
-def as_choices(value: Any) -> tuple[Choice, ...] | None:
-    """Choices in any of the forms that ``import_traces`` names."""
-    if value is None:
-        return None
-    if isinstance(value, dict) and isinstance(value.get("label"), list) and isinstance(value.get("text"), list):
-        labels, texts = value["label"], value["text"]
-        if len(labels) != len(texts):
-            raise TraceImportError(f"the choices have {len(labels)} labels but {len(texts)} texts")
-        pairs = list(zip(labels, texts, strict=True))
-    elif isinstance(value, dict):
-        pairs = [(label, text) for label, text in value.items() if text is not None]
-    elif isinstance(value, list) and all(isinstance(choice, dict) for choice in value):
-        missing = [number for number, choice in enumerate(value, start=1) if not {"label", "text"} <= choice.keys()]
-        if missing:
-            raise TraceImportError(f"choice {missing[0]} has {', '.join(value[missing[0] - 1])}; expected label, text")
-        pairs = [(choice["label"], choice["text"]) for choice in value]
-    elif isinstance(value, list) and len(value) <= len(string.ascii_uppercase):
-        pairs = list(zip(string.ascii_uppercase, value, strict=False))
-    else:
-        what = f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
-        raise TraceImportError(
-            f"the choices are {what}, expected at most 26 texts, a list of {{label, text}}, or texts by label"
-        )
-    return tuple(Choice(_required("choice label", label), _required("choice", text)) for label, text in pairs)
-
-
-def _required(target: str, value: Any) -> str:
-    text = as_text(target, value)
-    if text is None:
-        raise TraceImportError(f"a {target} is null, expected text")
-    return text
+def _traces(benchmark: str, drafts: Sequence[Draft], gold_from: CountFrom) -> list[Trace]:
+    """The traces of drafts, each checked, no item twice."""
+    traces: list[Trace] = []
+    first: dict[str, str] = {}
+    for draft in drafts:
+        try:
+            correct, gold = as_correct(draft.values["correct"]), _gold(draft, gold_from)
+            final_answer = as_text("final_answer", draft.values["final_answer"])
+            traces.append(
+                Trace(benchmark, **draft.values | {"correct": correct, "gold": gold, "final_answer": final_answer})
+            )
+        except TraceError as error:
+            raise TraceImportError(f"{draft.place}: {error}") from error
+        item_id = traces[-1].item_id
+        if item_id in first:
+            raise TraceImportError(
+                f"{draft.place}: the item_id {item_id} is that of {first[item_id]} too; "
+                "keep one trace for each item, or map a field that tells the rows apart with item_id=FIELD"
+            )
+        first[item_id] = draft.place.rpartition(", ")[2]
+    return traces

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rbridge_traces.errors import CacheCorruptError, TraceError
 from rbridge_traces.schema import Trace
+from rbridge_traces.unknown import NO_UNKNOWN, UnknownTokens
 
 SCHEMA_VERSION = 1
 
@@ -17,7 +18,12 @@ RESTORE = "restore the file, or import or score these traces again with --replac
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # a plain name: a manifest cannot point outside its folder
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_ADDED = ("rows_with_spans", "rows_correct", "origin")  # keys that the first manifests of this version did not have
+_ADDED = (
+    "rows_with_spans",
+    "rows_correct",
+    "tokens_unknown",
+    "origin",
+)  # keys that the first manifests of this version did not have
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "int | None": (int, type(None)),
@@ -48,6 +54,8 @@ class Manifest:
         rows_with_confidence: traces that carry token confidences.
         rows_with_spans: traces with marked regions.
         rows_correct: traces whose final answer is right; None where that is not known of any.
+        tokens_unknown: frontier tokens without a known log-probability, whose confidence is interpolated; None where
+            they were not counted, in manifests written before there was this key.
         origin: where the traces were fetched, with the revision: ``hf://datasets/NAME@SHA``.
         files: sha256 (hex) by file name, in the order of the rows.
     """
@@ -67,6 +75,7 @@ class Manifest:
     rows_with_confidence: int
     rows_with_spans: int = 0
     rows_correct: int | None = None
+    tokens_unknown: int | None = None
     origin: str | None = None
     files: dict[str, str]
 
@@ -142,9 +151,17 @@ class TraceSet:
 
 @dataclass(frozen=True)
 class VerifiedSource:
-    """What a check of one source found. ``manifest`` is None if it cannot be read, ``problem`` None if all is well."""
+    """What a check of one source found.
+
+    Attributes:
+        benchmark, source: what was checked.
+        manifest: None if it cannot be read.
+        problem: None if all is well.
+        unknown: frontier tokens without a known log-probability, counted as they are read.
+    """
 
     benchmark: str
     source: str
     manifest: Manifest | None
     problem: str | None
+    unknown: UnknownTokens = NO_UNKNOWN

@@ -48,6 +48,7 @@ def pack(traces: Sequence[Trace], about: Manifest) -> StoredSource:
         rows_with_confidence=sum(trace.has_confidence for trace in traces),
         rows_with_spans=sum(trace.spans is not None for trace in traces),
         rows_correct=sum(graded) if graded else None,
+        tokens_unknown=sum(trace.unknown_tokens for trace in traces),
         files={name: digest},
     )
     return StoredSource(TraceSet(manifest, list(traces), about.source), {name: data})

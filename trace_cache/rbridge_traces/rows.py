@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any, BinaryIO, cast
 
 from rbridge_traces import files
+from rbridge_traces.api_layout import choices_of, is_choice, responses_in
 from rbridge_traces.errors import TraceImportError
 
 Row = dict[str, Any]
@@ -23,8 +24,9 @@ _PARQUET, _GZIP, _ZSTD = b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 def read_rows(path: str) -> Iterator[Row]:
     """Read the rows of a file, in order.
 
-    What the file is, is told by its content: Parquet; a JSON array of objects; one JSON object with exactly one array
-    of objects in it; or JSON Lines. Only where one object alone could be either of the last two does its name decide.
+    What the file is, is told by its content: Parquet; a JSON array of objects; one JSON object that is a response of a
+    Completions API or holds exactly one array of objects; or JSON Lines. Only where one object alone could be either of
+    the last two does its name decide.
     JSON Lines and Parquet are read as the rows are asked for, never as a whole.
 
     Args:
@@ -144,6 +146,9 @@ def _document_rows(path: str, text: str) -> list[Row]:
         raise TraceImportError(f"{path} is broken JSON: {error}; {EXPECTED}") from error
     if isinstance(document, dict):
         arrays = [name for name, value in document.items() if _holds_objects(value)]
+        is_one_row = all(len(document[name]) == 1 for name in arrays) and any(responses_in(document))
+        if choices_of(document) or is_choice(document) or is_one_row:
+            return [document]
         if len(arrays) != 1:
             found = f"{len(arrays)} ({', '.join(arrays)})" if arrays else f"none (only {', '.join(document)})"
             raise TraceImportError(f"{path} is one JSON object; expected one array of objects in it, found {found}")

@@ -36,6 +36,10 @@ class SampleCache:
         """The manifests of all benchmarks, in the order of ``BENCHMARKS``, or of one."""
         return [self.load(name).manifest for name in one_or_all(benchmark)]
 
+    def tokens_unknown(self, manifest: Manifest) -> int | None:
+        """Tokens without a known log-probability: the sample has no token confidences at all."""
+        return manifest.tokens_unknown
+
     def load(self, benchmark: str, source: str | None = None, *, needs: str | None = None) -> TraceSet:  # noqa: ARG002
         """Read the sample traces of a benchmark. There is one source, whatever is needed.
 
@@ -62,6 +66,7 @@ class SampleCache:
             created=_CREATED,
             rows=len(traces),
             rows_with_confidence=0,
+            tokens_unknown=0,
             rows_with_spans=sum(trace.spans is not None for trace in traces),
             files={name: digest},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics.alignment import ROUNDING
 from rbridge_traces.errors import TraceError, did_you_mean
+from rbridge_traces.unknown import known_logprobs
 
 BENCHMARKS = ("math500", "mmlu_pro_stem", "gsm8k", "arc_challenge", "csqa", "humaneval")
 
@@ -61,7 +62,8 @@ class Trace:
         gold: the benchmark's own answer; for a multiple-choice item the label of the right choice.
         correct: whether the frontier model's answer is right.
         token_end: int32, shape (frontier tokens,), end offset of each token in letters; the last equals ``len(trace)``.
-        token_logprob: float32, shape (frontier tokens,), log-probability of each token in nats.
+        token_logprob: float32, shape (frontier tokens,), log-probability of each token in nats; NaN where it is
+            unknown. What is no log-probability of a sampled token (see ``known_logprobs``) is stored as unknown.
         spans: the marked regions of span mode, ``[start, end)`` in letters, in order.
 
     Raises:
@@ -87,8 +89,16 @@ class Trace:
 
     @property
     def has_confidence(self) -> bool:
-        """Whether the frontier model's token probabilities are known, as rBridge NLL needs them."""
-        return self.token_end is not None
+        """Whether the frontier model's confidence is known for half of the characters or more, as rBridge NLL needs."""
+        if self.token_end is None or self.token_logprob is None:
+            return False
+        known = np.diff(self.token_end, prepend=0)[~np.isnan(self.token_logprob)]
+        return 2 * int(known.sum()) >= len(self.trace)
+
+    @property
+    def unknown_tokens(self) -> int:
+        """Number of frontier tokens whose log-probability is unknown."""
+        return 0 if self.token_logprob is None else int(np.isnan(self.token_logprob).sum())
 
     def __post_init__(self) -> None:
         try:
@@ -161,16 +171,12 @@ def _token_ends(values: object, letters: int) -> npt.NDArray[np.int32]:
 
 
 def _token_logprobs(values: object, tokens: int) -> npt.NDArray[np.float32]:
+    if isinstance(values, (list, tuple)):
+        values = [math.nan if value is None else value for value in values]
     logprobs = _numbers("token_logprob", values, "fiu")
     if logprobs.size != tokens:
         raise TraceError(f"{tokens} token_end but {logprobs.size} token_logprob; one of each for every token")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
-        clipped = np.minimum(logprobs, 0).astype(np.float32)
-    wrong = ~np.isfinite(clipped) | ~(logprobs <= ROUNDING)
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise TraceError(f"token_logprob is {logprobs[at]} at token {at}; a finite number of at most 0 is needed")
-    return _frozen(clipped)
+    return _frozen(known_logprobs(logprobs).astype(np.float32))
 
 
 def _spans(values: Iterable[Iterable[int]], letters: int) -> tuple[tuple[int, int], ...]:

@@ -13,6 +13,7 @@ from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceEr
 from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource
 from rbridge_traces.packing import StoredSource, pack, unpack
 from rbridge_traces.schema import BENCHMARKS, Trace, check_benchmark, one_or_all
+from rbridge_traces.unknown import NO_UNKNOWN, unknown_tokens
 
 MANIFEST = "manifest.json"
 
@@ -54,6 +55,19 @@ class TraceCache:
             CacheCorruptError: a manifest cannot be read. ``verify`` goes on past it.
         """
         return [self._manifest(name, source) for name in one_or_all(benchmark) for source in self.sources(name)]
+
+    def tokens_unknown(self, manifest: Manifest) -> int | None:
+        """Frontier tokens of a source without a known log-probability, read from its files where not in its manifest.
+
+        Returns:
+            None where the files cannot be read; ``verify`` says why.
+        """
+        if manifest.tokens_unknown is not None or not manifest.rows_with_confidence:
+            return manifest.tokens_unknown or 0
+        try:
+            return unknown_tokens(self.load(manifest.benchmark, manifest.source).traces).tokens
+        except TraceError:
+            return None
 
     def load(self, benchmark: str, source: str | None = None, *, needs: Needs | None = None) -> TraceSet:
         """Read the traces of a benchmark, checking every file against its checksum.
@@ -186,13 +200,13 @@ class TraceCache:
         found = []
         for name in one_or_all(benchmark):
             for source in self.sources(name):
-                manifest, problem = None, None
+                manifest, problem, unknown = None, None, NO_UNKNOWN
                 try:
                     manifest = self._manifest(name, source)
-                    self.load(name, source)
+                    unknown = unknown_tokens(self.load(name, source).traces)
                 except TraceError as error:
                     problem = str(error)
-                found.append(VerifiedSource(name, source, manifest, problem))
+                found.append(VerifiedSource(name, source, manifest, problem, unknown))
         return found
 
     def _write(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool) -> None:

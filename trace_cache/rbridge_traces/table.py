@@ -52,6 +52,9 @@ def to_table(traces: Sequence[Trace]) -> pa.Table:
         choices and [{"label": choice.label, "text": choice.text} for choice in choices]
         for choices in columns["choices"]
     ]
+    columns["token_logprob"] = pa.array(  # NaN, an unknown log-probability, is stored as null
+        columns["token_logprob"], arrow_schema().field("token_logprob").type, from_pandas=True
+    )
     return pa.table(columns, schema=arrow_schema())
 
 
@@ -82,8 +85,8 @@ def from_table(table: pa.Table) -> list[Trace]:
 
 
 def _list_arrays(column: pa.ChunkedArray) -> list[npt.NDArray[Any] | None]:
-    """Each row of a list column as a view of the column's buffer; a null row as None."""
-    return [row.values.to_numpy() if row.is_valid else None for row in column]
+    """Each row of a list column, a view of the column's buffer where it holds no null; a null row as None."""
+    return [row.values.to_numpy(zero_copy_only=False) if row.is_valid else None for row in column]
 
 
 def to_parquet(traces: Sequence[Trace]) -> bytes:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rbridge_traces import CacheNotFoundError, TraceError
@@ -347,3 +348,27 @@ def test_responses_of_an_odd_form_fail_their_item_and_nothing_else(
     assert [failed.item_id for failed in written.failed] == ["2"]
     assert written.failed[0].reason
     assert written.manifest.rows == 4
+
+
+def test_thinking_tokens_before_the_content_cost_no_answer(tmp_path: Path) -> None:
+    """A server that lists the tokens of its thinking too: no item of 25 fails, and one -9999 is counted."""
+
+    def answer(question: str) -> Reply:
+        content = '{"reasoning": "2 + 2 = 4", "final_answer": "1"}'
+        thinking = [(b"<think>", -1.0), (content.encode(), -1.0), (b"</think>", -1.0), (b"\n", -1.0)]
+        unknown = -9999.0 if "number 3." in question else -0.5
+        own = [(content[:18].encode(), -0.1), (content[18:22].encode(), unknown), (content[22:].encode(), -0.2)]
+        reply = completion(content, [*thinking, *own, (b"<|im_end|>", -1.0)])
+        reply.body["choices"][0]["stop_reason"] = None
+        return reply
+
+    with ChatServer(answer) as thinker:
+        written = finish(tmp_path, thinker, 25)
+    assert not written.failed
+    assert (written.unknown.tokens, written.unknown.traces, written.unknown.first) == (1, 1, "gsm8k/3")
+    traces = cached(tmp_path).traces
+    assert {trace.trace for trace in traces} == {"2 + 2 = 4"}
+    for trace in traces:
+        assert trace.token_logprob is not None
+        expected = [-0.1, np.nan if trace.item_id == "3" else -0.5, -0.2]
+        np.testing.assert_allclose(trace.token_logprob, expected, rtol=1e-6)

@@ -78,9 +78,15 @@ MISMATCHES: list[tuple[Callable[[Path], None], list[str], dict[str, int]]] = [
         ["at letter 13 the tokens go on '0 = 42.", "the record '1'", "reasoning=reasoning", "logprob=logprob"],
         {"another reasoning": 1},
     ),
-    (no_logprobs, ["row 1: ", "log-probability"], {"unusable log-probabilities": 1}),
-    (above_certain, ["row 1: ", "log-probability"], {"unusable log-probabilities": 1}),
+    (above_certain, ["row 1: ", "most others are above 0"], {"unusable log-probabilities": 1}),
 ]
+
+
+def test_tokens_without_a_log_probability_are_unknown(root: Path, folder: Path) -> None:
+    """Nulls leave the item in and its tokens unknown."""
+    no_logprobs(folder)
+    traces = pull(root).traces
+    assert [trace.unknown_tokens > 0 for trace in traces] == [True] + [False] * (len(traces) - 1)
 
 
 @pytest.mark.parametrize(("damage", "expected", "reasons"), MISMATCHES, ids=[case[0].__name__ for case in MISMATCHES])
@@ -216,13 +222,14 @@ def test_token_rows_that_name_no_item_that_there_is(root: Path, folder: Path) ->
     assert "--field tokens.item_id=FIELD" in message
 
 
-def test_a_probability_of_zero_is_kept_and_one_above_one_refused(root: Path, folder: Path) -> None:
-    """Zero becomes the most negative number that is stored; what is no probability is named with file and line."""
+def test_a_probability_of_zero_is_unknown_and_one_above_one_refused(root: Path, folder: Path) -> None:
+    """No sampled token has the probability 0; what is no probability is named with file and line."""
     for part in folder.glob("*.jsonl"):
         rewrite(part, lambda rows: [row.update(prob=float(np.exp(row.pop("logprob")))) for row in rows])
     rewrite(folder / TOKENS, lambda rows: [row.update(prob=0.0) for row in rows])
     (first, *_) = pull(root).traces
-    assert set(first.token_logprob.tolist()) == {-9999.0}
+    assert np.isnan(first.token_logprob).all()
+    assert not first.has_confidence
     rewrite(folder / TOKENS, lambda rows: rows[2].update(prob=1.5))
     message = complaint(pull, root, error=TraceError)
     assert f"{TOKENS}, line 3: the probability is 1.5, expected one in [0, 1]" in message

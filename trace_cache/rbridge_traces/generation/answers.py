@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rbridge_traces.completions import NoLogprobsError, completion_of_choice
+from rbridge_traces.completions import NoLogprobsError, completion_of_choice, text_of_choice
 from rbridge_traces.errors import TraceError
 from rbridge_traces.extraction import Reasoning, extract_reasoning, parse_completion
 
@@ -129,7 +129,7 @@ def _judge(
             reasoning = extract_reasoning(completion_of_choice(choice))
             text, answer = reasoning.text, reasoning.final_answer
         else:
-            content = message.get("content")
+            content = text_of_choice(choice)
             reasoning, (text, answer) = None, parse_completion(content if isinstance(content, str) else "")
         _check_answer(answer)
     except NoLogprobsError as error:

@@ -22,6 +22,7 @@ from rbridge_traces.manifest import Manifest
 from rbridge_traces.questions import Question
 from rbridge_traces.store import TraceCache
 from rbridge_traces.table import to_parquet
+from rbridge_traces.unknown import UnknownTokens, unknown_tokens
 
 _ELSEWHERE = "build under another name with --source NAME"
 _START_OVER = "start over with --replace, which sets the answers so far aside"
@@ -34,13 +35,15 @@ class Written:
     Attributes:
         manifest: of the source.
         failed: the last outcome of every item without a trace.
-        mean_confidence: over all tokens; None without confidences.
+        mean_confidence: over all tokens whose log-probability is known; None without confidences.
+        unknown: tokens whose log-probability is not known.
         changed: False where the cache held just this already.
     """
 
     manifest: Manifest
     failed: list[Outcome]
     mean_confidence: float | None
+    unknown: UnknownTokens
     changed: bool
 
 
@@ -161,7 +164,7 @@ class Build:
         held = self._held()
         digest = hashlib.sha256(to_parquet(made.traces)).hexdigest()
         if held is not None and digest in held.files.values() and described.items() <= vars(held).items():
-            return Written(held, made.failed, made.mean_confidence, changed=False)
+            return Written(held, made.failed, made.mean_confidence, unknown_tokens(made.traces), changed=False)
         if held is not None and not self._replace:
             self._check_ours(held)
         manifest = self.cache.write(
@@ -175,7 +178,7 @@ class Build:
             note=described["note"],
             replace=held is not None or self._replace,
         )
-        return Written(manifest, made.failed, made.mean_confidence, changed=True)
+        return Written(manifest, made.failed, made.mean_confidence, unknown_tokens(made.traces), changed=True)
 
     def _outcomes(self) -> list[Outcome]:
         found = (self.answers.by_item.get(question.item_id) for question in self.questions)

@@ -208,9 +208,11 @@ class Client:
         model, usage = response.get("model"), response.get("usage")
         spent = {name: usage.get(name) for name in _USAGE} if isinstance(usage, dict) else {}
         temperature = "greedy (temperature 0)" if greedy else "the model's own temperature"
+        stop_reason = choice.get("stop_reason")  # vLLM: the stop string, whose tokens follow those of the content
         return Answer(
             choice={
                 "finish_reason": choice.get("finish_reason"),
+                **({"stop_reason": stop_reason} if isinstance(stop_reason, str) else {}),
                 "message": kept,
                 "logprobs": _without_alternatives(choice.get("logprobs")),
             },

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from rbridge_traces.confidence import mean_confidence
 from rbridge_traces.errors import TraceError
 from rbridge_traces.generation.answers import Outcome, listed_failures
 from rbridge_traces.generation.client import Connection
@@ -31,9 +30,8 @@ class Made:
 
     @property
     def mean_confidence(self) -> float | None:
-        """Over all tokens; None without confidences."""
-        confidences = [np.exp(trace.token_logprob) for trace in self.traces if trace.token_logprob is not None]
-        return float(np.concatenate(confidences).mean()) if confidences else None
+        """Over all tokens whose log-probability is known; None without confidences."""
+        return mean_confidence(self.traces)
 
     @property
     def shortfall(self) -> list[str]:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbridge_traces.errors import TraceError, TraceImportError
-from rbridge_traces.importer import as_choices, as_correct, as_text
 from rbridge_traces.release.fields import Fields, map_fields
 from rbridge_traces.release.token_rows import unit
+from rbridge_traces.responses import ASKED
+from rbridge_traces.row_values import as_choices, as_correct, as_text
 from rbridge_traces.rows import Row, numbered_rows
 from rbridge_traces.schema import Choice
-
-_ASKED = "Respond ONLY with a JSON object"  # where the paper's prompt goes on after the question
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +100,7 @@ _TEXTS = ("item_id", "question", "reasoning", "completion", "final_answer", "gol
 
 
 def _bare(question: str | None) -> str | None:
-    return question and question.partition(_ASKED)[0].rstrip()
+    return question and question.partition(ASKED)[0].rstrip()
 
 
 def _present(text: str | None, there: bool) -> str | None:

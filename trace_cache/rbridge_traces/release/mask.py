@@ -12,12 +12,13 @@ from typing import Any
 
 from rbridge_traces.benchmark_names import benchmark_called, plain
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
-from rbridge_traces.importer import as_choices, as_text
+from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.questions import STEM
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.folders import table_files
 from rbridge_traces.release.report import Readers, ReleaseReport
 from rbridge_traces.release.token_rows import unit
+from rbridge_traces.row_values import as_choices, as_text
 from rbridge_traces.rows import numbered_rows
 from rbridge_traces.schema import BENCHMARKS, Trace, check_benchmark
 from rbridge_traces.spans import parse_spans
@@ -162,14 +163,15 @@ def _trace(benchmark: str, number: int, values: Mapping[str, Any]) -> Trace:
     text, spans = parse_spans(marked)
     if not spans:
         raise _NoTraceError("without marks")
+    choices, gold = as_choices(values["choices"]), as_text("gold", values["gold"])
     return Trace(
         benchmark=benchmark,
         item_id=as_text("item_id", values["item_id"]) or str(number),
         question=as_text("question", values["question"]) or "",
         trace=text,
-        choices=as_choices(values["choices"]),
+        choices=choices,
         final_answer=as_text("final_answer", values["final_answer"]),
-        gold=as_text("gold", values["gold"]),
+        gold=gold_label_if_known(gold, choices),
         spans=spans,
     )
 

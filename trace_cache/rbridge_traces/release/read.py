@@ -8,13 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from rbridge_traces.errors import TraceError, TraceImportError
+from rbridge_traces.gold import gold_label_if_known
+from rbridge_traces.known_reasoning import FailedItemError, MismatchError
 from rbridge_traces.release.answers import Answer, read_answers
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.folders import ReleaseFiles, release_files, release_folders
 from rbridge_traces.release.join import join
 from rbridge_traces.release.questions import with_questions
 from rbridge_traces.release.report import Readers, ReleaseReport, counted
-from rbridge_traces.release.text import FailedItemError, MismatchError, reasoning_of
+from rbridge_traces.release.text import reasoning_of
 from rbridge_traces.release.token_rows import add_tokens, has_probabilities, layout_of, listed_tokens, read_token_rows
 from rbridge_traces.release.token_table import TokenRowsError, TokenTable
 from rbridge_traces.schema import Trace
@@ -120,7 +122,7 @@ def _trace(benchmark: str, number: int, answer: Answer, table: TokenTable, item:
             trace=found.text,
             choices=answer.choices,
             final_answer=answer.final_answer if answer.final_answer is not None else found.final_answer,
-            gold=answer.gold,
+            gold=gold_label_if_known(answer.gold, answer.choices),
             correct=answer.correct,
             token_end=found.token_end,
             token_logprob=found.token_logprob,

@@ -7,31 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_traces.completions import Completion, CompletionError, completion_of_tokens
+from rbridge_traces.completions import CompletionError, completion_of_tokens
 from rbridge_traces.errors import TraceError
-from rbridge_traces.extraction import MalformedCompletionError, Reasoning, extract_reasoning, letters_between
+from rbridge_traces.extraction import Reasoning
+from rbridge_traces.known_reasoning import FailedItemError, MismatchError, reasoning_in
 from rbridge_traces.release.answers import Answer
-
-_SHOWN = 40
-
-
-class FailedItemError(TraceError):
-    """An item of which the authors themselves have no trace. The message is the reason, to be counted."""
-
-
-class MismatchError(TraceError):
-    """Tokens and completion of an item are not of one text; ``reason`` is the kind, to be counted."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+from rbridge_traces.unknown import known_logprobs
 
 
 def reasoning_of(answer: Answer, pieces: Sequence[bytes], logprobs: npt.NDArray[np.float64]) -> Reasoning:
     """Cut the reasoning of an item out of its tokens.
 
     The tokens have to spell the completion, where that is known, and the reasoning in it has to be that of the record.
-    Where they spell no JSON object, they have to hold the reasoning of the record as it stands, once.
 
     Raises:
         FailedItemError: the completion is malformed, or its reasoning empty.
@@ -40,54 +27,11 @@ def reasoning_of(answer: Answer, pieces: Sequence[bytes], logprobs: npt.NDArray[
     if answer.failed:
         raise FailedItemError(answer.failed)
     try:
+        known_logprobs(logprobs)
+    except TraceError as error:
+        raise MismatchError(str(error), "unusable log-probabilities") from error
+    try:
         completion = completion_of_tokens(pieces, logprobs, text=answer.raw)
     except CompletionError as error:
         raise MismatchError(str(error), "tokens of another text") from error
-    try:
-        found = extract_reasoning(completion)
-    except MalformedCompletionError as error:
-        if answer.reasoning is None:
-            raise FailedItemError("malformed completion") from error
-        return _verbatim(completion, answer, answer.reasoning, str(error))
-    except TraceError as error:
-        raise MismatchError(str(error), "unusable log-probabilities") from error
-    if answer.reasoning is None or answer.reasoning == found.text:
-        return found
-    if answer.reasoning == found.text.strip():
-        return _stripped(found)
-    raise MismatchError(
-        f"the reasoning of the record is not that which the tokens spell: {_parting(found.text, answer.reasoning)}",
-        "another reasoning",
-    )
-
-
-def _verbatim(completion: Completion, answer: Answer, reasoning: str, why: str) -> Reasoning:
-    """The reasoning of a record where the tokens spell it without JSON around it."""
-    at = completion.text.find(reasoning)
-    if at < 0 or completion.text.find(reasoning, at + 1) >= 0:
-        there = "twice or more" if at >= 0 else f"nowhere ({_parting(completion.text, reasoning)})"
-        raise MismatchError(
-            f"the tokens spell {why}, and the reasoning of the record stands in them {there}", "another reasoning"
-        )
-    try:
-        ends, logprobs = letters_between(completion, at, at + len(reasoning))
-    except TraceError as error:
-        raise MismatchError(str(error), "unusable log-probabilities") from error
-    return Reasoning(reasoning, answer.final_answer, ends, logprobs)
-
-
-def _stripped(found: Reasoning) -> Reasoning:
-    """A reasoning without the white space around it."""
-    text = found.text.strip()
-    start = len(found.text) - len(found.text.lstrip())
-    end = start + len(text)
-    first = int(np.searchsorted(found.token_end, start, side="right"))
-    last = int(np.searchsorted(found.token_end, end, side="left")) + 1
-    ends = found.token_end[first:last].clip(start, end) - np.int32(start)
-    return Reasoning(text, found.final_answer, ends, found.token_logprob[first:last])
-
-
-def _parting(spelled: str, record: str) -> str:
-    pairs = enumerate(zip(spelled, record, strict=False))
-    at = next((at for at, (one, other) in pairs if one != other), min(len(spelled), len(record)))
-    return f"at letter {at} the tokens go on {spelled[at : at + _SHOWN]!r}, the record {record[at : at + _SHOWN]!r}"
+    return reasoning_in(completion, answer.reasoning, answer.final_answer)

@@ -1,0 +1,177 @@
+"""Where a text stands among the tokens that a server lists for it.
+
+Servers list every sampled token, also those that they leave out of the text: a thinking block or a channel header
+before it, white space around it, end-of-text tokens and stop strings behind it. The text has to be an exact stretch of
+what the tokens spell, and what lies around it has to be of one of these kinds. Anything else is refused, never shifted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from rbridge_traces.replaced import PART, PartedError, parted, replaced_ends
+
+_MARK = r"<[^<>\s][^<>]*>|\[/?[A-Z_]+\]|◁[^◁▷]+▷"  # <|im_end|>, </s>, [/INST], ◁/think▷
+_END = re.compile(rf"(?:\s|{_MARK})*")
+_BEGIN = re.compile(rf"(?:{_MARK})\s*")
+_MARKED_BEFORE = re.compile(rf"(?:{_MARK})\s*\Z")
+# A mark that follows thinking or begins another message. What stands before one is not the end of an answer.
+_INSIDE = re.compile(r"(?i)[<\[◁][^<>\[\]◁▷]*(?:think|thought|reason|channel|message)[^<>\[\]◁▷]*[>\]▷]|<\|start\|>")
+_LONGEST_STOP = 64  # characters, of a stop string that the server does not name
+_MOST_PLACES = 1000  # at which a text is looked at, from the last on; so many has a text of one character
+_TELLING = 8  # characters of ASCII at which a text is taken to begin without a mark before it
+
+
+@dataclass(frozen=True)
+class Stop:
+    """How an answer ended.
+
+    Attributes:
+        by_stop: the model ended it, or a stop string did; False if it was cut off, or where that is not known.
+        string: the stop string, where the server names it (vLLM: ``stop_reason``).
+    """
+
+    by_stop: bool = False
+    string: str | None = None
+
+
+def token_ends_in(
+    pieces: Sequence[bytes], piece_ends: npt.NDArray[np.int64], text: str, stop: Stop
+) -> npt.NDArray[np.int64]:
+    """Find where each token ends in a text.
+
+    Of several places where the text may stand the last counts: a draft of it in a thinking block comes before it.
+
+    Args:
+        pieces: bytes of each token.
+        piece_ends: int64, shape (tokens,), end offset of each token in all of their bytes.
+        text: not empty; what a stretch of the tokens spells.
+        stop: how the answer ended.
+
+    Returns:
+        Shape (tokens,), end offset in UTF-8 bytes of ``text``; below 1 for tokens before it, above its length for those
+        behind it.
+
+    Raises:
+        PartedError: no stretch of the tokens spells the text, or what lies around it is not of a kind that servers
+            leave out.
+    """
+    spelled, wanted = b"".join(pieces), text.encode()
+    refused = ""
+    stopped: list[int] = []
+    for at in islice(_occurrences(spelled, wanted), _MOST_PLACES):
+        before, behind = _decoded(spelled[:at]), _decoded(spelled[at + len(wanted) :])
+        if inside := _INSIDE.search(behind):
+            refused = refused or f"only before {inside[0]!r}, as part of what the model thought first"
+            break
+        if why := _begins_within_a_token(before, at, piece_ends):
+            refused = refused or why
+        elif _END.fullmatch(behind) or _is_stop_string(behind, len(pieces[-1]), stop):
+            return piece_ends - at
+        elif stop.by_stop and len(behind) <= _LONGEST_STOP and _is_beginning(before):
+            stopped.append(at)
+        else:
+            refused = refused or f"behind it they go on {behind[:30]!r}, which is no end-of-text token"
+    if len(stopped) == 1:
+        return piece_ends - stopped[0]
+    if len(stopped) > 1:
+        refused = f"it stands there {len(stopped)} times, each time with other tokens behind it"
+    tokens = [_decoded(piece) for piece in pieces]
+    leading, trailing = _around(tokens, text)
+    parting = parted(spelled.decode("utf-8", errors="backslashreplace"), leading + text + trailing)
+    # Of a server that sends bytes, those of a part of a character are not UTF-8, and all of them are known.
+    if "".join(tokens).encode() == spelled and PART.encode() in spelled + wanted:
+        return _replaced(tokens, text, parting)
+    raise PartedError(f"the tokens hold the text, but {refused}") if refused else parting
+
+
+def _occurrences(spelled: bytes, wanted: bytes) -> Iterator[int]:
+    """Offsets at which bytes stand in others, from the last to the first."""
+    at = spelled.rfind(wanted)
+    while at >= 0:
+        yield at
+        at = spelled.rfind(wanted, 0, at + len(wanted) - 1)
+
+
+def _decoded(spelled: bytes) -> str:
+    return spelled.decode("utf-8", errors="replace")
+
+
+def _begins_within_a_token(before: str, at: int, piece_ends: npt.NDArray[np.int64]) -> str:
+    """Why a text cannot begin at a byte: the token there holds more than white space or the end of a mark before it."""
+    token = int(np.searchsorted(piece_ends, at, side="right"))
+    token_start = int(piece_ends[token - 1]) if token else 0
+    white_space = before[len(before.rstrip()) :]
+    if at - len(white_space.encode()) <= token_start or _MARKED_BEFORE.search(before):
+        return ""
+    return f"it begins within a token, behind {before[-30:]!r}"
+
+
+def _is_beginning(before: str) -> bool:
+    return not before.strip() or _MARKED_BEFORE.search(before) is not None
+
+
+def _is_stop_string(behind: str, last_token_bytes: int, stop: Stop) -> bool:
+    """Whether what follows a text is the stop string that the server names; its last token may go on beyond it."""
+    if not stop.string or stop.string not in behind:
+        return False
+    start = behind.index(stop.string)
+    beyond = behind[start + len(stop.string) :]
+    return _END.fullmatch(behind[:start]) is not None and (
+        len(beyond.encode()) < last_token_bytes or _END.fullmatch(beyond) is not None
+    )
+
+
+def _replaced(tokens: Sequence[str], text: str, parting: PartedError) -> npt.NDArray[np.int64]:
+    """Do what ``token_ends_in`` does where U+FFFD stands for parts of characters in the text of tokens."""
+    shown = "".join(tokens)
+    starts = np.concatenate(([0], np.cumsum([len(token) for token in tokens])))
+    error = parting
+    for begin in _beginnings(shown, text):
+        first = int(np.searchsorted(starts, begin))  # tokens shown as nothing at the seam may hold a part of the text
+        first -= int(starts[first] > begin)
+        rest = [shown[begin : starts[first + 1]], *tokens[first + 1 :]]
+        leading, trailing = _around(rest, text)
+        if begin and _INSIDE.search(trailing):
+            continue
+        try:
+            ends = replaced_ends(rest, leading + text + trailing)
+        except PartedError as other:
+            error = error if begin else other
+            continue
+        return np.concatenate((np.zeros(first, np.int64), ends - len(leading.encode())))
+    raise error
+
+
+def _beginnings(shown: str, text: str) -> Iterator[int]:
+    """Characters at which a text may begin: the first, and from the last on, those behind a mark or with its own words.
+
+    The first comes first: most servers list the tokens of the text alone.
+    """
+    yield 0
+    places = {mark.end() for mark in _BEGIN.finditer(shown)}
+    words = re.match(r"[\x00-\x7f]*", text)
+    if words and len(words[0]) >= _TELLING:
+        places |= {found.start() for found in re.finditer(re.escape(words[0]), shown)}
+    yield from sorted(places - {0, len(shown)}, reverse=True)
+
+
+def _around(tokens: Sequence[str], text: str) -> tuple[str, str]:
+    """White space before the text, and white space and end-of-text tokens behind it, that only the tokens have."""
+    spelled = "".join(tokens)
+    leading = spelled[: len(spelled) - len(spelled.lstrip())].removesuffix(text[: len(text) - len(text.lstrip())])
+    first = len(tokens)
+    while first and _END.fullmatch(tokens[first - 1]):
+        first -= 1
+    behind = "".join(tokens[first:])
+    return leading, next(
+        behind[own:]
+        for own in range(len(behind), -1, -1)
+        if text.endswith(behind[:own]) and _END.fullmatch(behind[own:])
+    )

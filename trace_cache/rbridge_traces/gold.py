@@ -1,0 +1,90 @@
+"""The right choice of a multiple-choice item as its label, however a file names it: by label, index or text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from rbridge_traces.errors import TraceImportError
+from rbridge_traces.schema import Choice
+
+CountFrom = Literal[0, 1]
+"""The index of the first choice."""
+
+
+def gold_label(
+    gold: Any, choices: Sequence[Choice], *, count_from: CountFrom = 0, remedy: str = "give the label"
+) -> str:
+    """The label of the right choice.
+
+    In this order: a label, also as ``(B)`` or in lower case; the index of a choice, where the labels are no numbers;
+    the text of a choice.
+
+    Args:
+        gold: as a file has it: a number or text.
+        choices: at least one.
+        count_from: the index of the first choice.
+        remedy: what a user can do about another gold, for the error.
+
+    Raises:
+        TraceImportError: it is none of these, or both the index of one choice and the text of another.
+
+    >>> four = [Choice(label, label.lower() * 3) for label in "ABCD"]
+    >>> [gold_label(gold, four) for gold in (3, "3", "(b)", "ccc")]
+    ['D', 'D', 'B', 'C']
+    """
+    written = _written(gold)
+    labels = [choice.label for choice in choices]
+    if str(gold) in labels:
+        return str(gold)
+    if written in labels:
+        return written
+    bare = written.strip("()[].: ").casefold()
+    named = [label for label in labels if label.casefold() == bare]
+    if len(named) == 1:
+        return named[0]
+    of_text = [choice.label for choice in choices if choice.text.strip() in (written, str(gold))]
+    if not of_text:
+        of_text = [choice.label for choice in choices if choice.text.strip().casefold() == written.casefold()]
+    of_index = _by_index(written, labels, count_from)
+    found = set(of_text[:1] if len(of_text) == 1 else []) | set(of_index)
+    if len(found) == 1 and len(of_text) <= 1:
+        return found.pop()
+    shown = f"the gold is {written!r}, beside choices labelled {', '.join(labels)}"
+    if of_index and of_text:
+        raise TraceImportError(
+            f"{shown}: it could be the index of choice {of_index[0]} or the text of choice {of_text[0]}; "
+            "give the label of the right choice"
+        )
+    raise TraceImportError(f"{shown}: it is no label, no text of one choice and no index from {count_from}; {remedy}")
+
+
+def gold_label_if_known(gold: str | None, choices: Sequence[Choice] | None) -> str | None:
+    """The label of the right choice where ``gold_label`` finds it, else the gold as published; for data of others."""
+    if not gold or not choices:
+        return gold
+    try:
+        return gold_label(gold, choices)
+    except TraceImportError:  # tasks that need the gold refuse it by name
+        return gold
+
+
+def is_index(gold: Any, choices: Sequence[Choice], *, count_from: CountFrom = 0) -> bool:
+    """Whether a gold that ``gold_label`` takes is read as an index."""
+    labels = [choice.label for choice in choices]
+    written = _written(gold)
+    by_text = any(choice.text.strip() in (written, str(gold)) for choice in choices)
+    return written not in labels and not by_text and bool(_by_index(written, labels, count_from))
+
+
+def _written(gold: Any) -> str:
+    """A gold as text; 3.0, as a column of floats or a text of one has it, is 3."""
+    return str(gold).strip().removesuffix(".0")
+
+
+def _by_index(written: str, labels: Sequence[str], count_from: CountFrom) -> list[str]:
+    """The label of the choice that a number counts to; none for another number, or beside labels that are numbers."""
+    if not (written.isascii() and written.isdecimal()) or any(label.isdecimal() for label in labels):
+        return []
+    index = int(written) - count_from
+    return [labels[index]] if 0 <= index < len(labels) else []

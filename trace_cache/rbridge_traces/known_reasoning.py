@@ -1,0 +1,87 @@
+"""The tokens of a reasoning that is known already, found in the completion that they spell."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rbridge_traces.completions import Completion
+from rbridge_traces.errors import TraceError
+from rbridge_traces.extraction import MalformedCompletionError, Reasoning, extract_reasoning, letters_between
+
+_SHOWN = 40
+
+
+class FailedItemError(TraceError):
+    """An item of which the authors themselves have no trace. The message is the reason, to be counted."""
+
+
+class MismatchError(TraceError):
+    """Tokens and completion of an item are not of one text; ``reason`` is the kind, to be counted."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def reasoning_in(completion: Completion, reasoning: str | None, final_answer: str | None) -> Reasoning:
+    """Cut the reasoning out of a completion, and compare it with the one on record.
+
+    Where the completion is no JSON object, it has to hold the reasoning of the record as it stands, once.
+
+    Args:
+        completion: with its tokens.
+        reasoning: of the record; None where it has none.
+        final_answer: of the record, for a completion that is no JSON object.
+
+    Raises:
+        FailedItemError: the completion is malformed and there is no reasoning on record.
+        MismatchError: anything else; shows where the texts part.
+    """
+    try:
+        found = extract_reasoning(completion)
+    except MalformedCompletionError as error:
+        if reasoning is None:
+            raise FailedItemError("malformed completion") from error
+        return _verbatim(completion, reasoning, final_answer, str(error))
+    except TraceError as error:
+        raise MismatchError(str(error), "unusable log-probabilities") from error
+    if reasoning is None or reasoning == found.text:
+        return found
+    if reasoning == found.text.strip():
+        return _stripped(found)
+    raise MismatchError(
+        f"the reasoning of the record is not that which the tokens spell: {_parting(found.text, reasoning)}",
+        "another reasoning",
+    )
+
+
+def _verbatim(completion: Completion, reasoning: str, final_answer: str | None, why: str) -> Reasoning:
+    """The reasoning of a record where the tokens spell it without JSON around it."""
+    at = completion.text.find(reasoning)
+    if at < 0 or completion.text.find(reasoning, at + 1) >= 0:
+        there = "twice or more" if at >= 0 else f"nowhere ({_parting(completion.text, reasoning)})"
+        raise MismatchError(
+            f"the tokens spell {why}, and the reasoning of the record stands in them {there}", "another reasoning"
+        )
+    try:
+        ends, logprobs = letters_between(completion, at, at + len(reasoning))
+    except TraceError as error:
+        raise MismatchError(str(error), "unusable log-probabilities") from error
+    return Reasoning(reasoning, final_answer, ends, logprobs)
+
+
+def _stripped(found: Reasoning) -> Reasoning:
+    """A reasoning without the white space around it."""
+    text = found.text.strip()
+    start = len(found.text) - len(found.text.lstrip())
+    end = start + len(text)
+    first = int(np.searchsorted(found.token_end, start, side="right"))
+    last = int(np.searchsorted(found.token_end, end, side="left")) + 1
+    ends = found.token_end[first:last].clip(start, end) - np.int32(start)
+    return Reasoning(text, found.final_answer, ends, found.token_logprob[first:last])
+
+
+def _parting(spelled: str, record: str) -> str:
+    pairs = enumerate(zip(spelled, record, strict=False))
+    at = next((at for at, (one, other) in pairs if one != other), min(len(spelled), len(record)))
+    return f"at letter {at} the tokens go on {spelled[at : at + _SHOWN]!r}, the record {record[at : at + _SHOWN]!r}"

@@ -1,0 +1,277 @@
+"""Answers of Completions APIs in the rows of a file: where a row holds one, its text, its tokens and its question.
+
+A row may be a response (``{"choices": [...]}``, Chat or legacy Completions), hold one (a line of OpenAI's batch output,
+``{"response": {"body": {"choices": ...}}}``), be one of its choices (``{"text", "logprobs"}``), or an output of vLLM's
+offline engine (``{"prompt", "outputs": [...]}``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rbridge_traces.api_layout import DEPTH, choices_of, has_entries, responses_in
+from rbridge_traces.completions import CompletionError, completion_of_choice, text_of_choice
+from rbridge_traces.errors import TraceImportError
+from rbridge_traces.extraction import (
+    REASONING,
+    MalformedCompletionError,
+    Reasoning,
+    extract_reasoning,
+    letters_between,
+    parse_completion,
+)
+from rbridge_traces.known_reasoning import reasoning_in
+from rbridge_traces.rows import Row
+
+ASKED = "Respond ONLY with a JSON object"
+"""Where the paper's prompt goes on after the question."""
+
+_TEMPLATE = re.compile(r"<\|[^|<>]+\|>|\[/?INST\]|<(?:start|end)_of_turn>|<｜[^｜<>]+｜>")
+_THINKING = re.compile(r"\s*(<think>|<thinking>|<reasoning>|\[THINK\])")
+_ANSWER_CUE = re.compile(r"\n\s*(?:Answer|A|Solution|Response):[^\n]{0,40}\Z")
+_QUESTION_CUE = re.compile(r"(?:\A|\n)(?:Question|Q|Problem):\s*")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer of an API in a row.
+
+    Attributes:
+        choice: in the Chat or legacy Completions layout.
+        model: that gave it, where the response says so.
+        prompt: the text that was sent, or the last user message; None where the row does not hold it.
+        whole_row: the row is the response, so that its ``id`` and ``choices`` are those of the response.
+    """
+
+    choice: Row
+    model: str | None
+    prompt: str | None
+    whole_row: bool
+
+    @property
+    def text(self) -> str:
+        """What the model answered, without the prompt where a server repeats it (``echo``); empty if nothing."""
+        text = text_of_choice(self.choice)
+        if not isinstance(text, str):
+            return ""
+        return text.removeprefix(self.prompt) if self.prompt and "message" not in self.choice else text
+
+    @property
+    def question(self) -> str | None:
+        """What was asked: of a few-shot prompt its last question, without what asks for the form of the answer.
+
+        None for a prompt with the marks of a chat template, in which the question is not told from the rest.
+        """
+        if self.prompt is None or _TEMPLATE.search(self.prompt):
+            return None
+        asked = self.prompt.partition(ASKED)[0].rstrip()
+        cut = _ANSWER_CUE.sub("", asked)
+        return (_QUESTION_CUE.split(cut)[-1] if cut != asked else asked).strip() or None
+
+
+def answers_in(row: Row) -> list[Answered]:
+    """The answers that a row holds: none, one, or as many as its response has choices.
+
+    Raises:
+        TraceImportError: it holds several responses.
+    """
+    found = list(responses_in(row))
+    if len(found) > 1:
+        raise TraceImportError(
+            f"it holds {len(found)} responses ({', '.join(name for name, _ in found)}); keep the one that is the trace"
+        )
+    if not found:
+        return []
+    (name, response), *_ = found
+    choices = choices_of(response) or [response]
+    whole = not name and choices_of(response) != []
+    prompts = _prompts(row, len(choices))
+    model = response.get("model")
+    return [
+        Answered(_in_known_layout(choice), model if isinstance(model, str) else None, prompt, whole)
+        for choice, prompt in zip(choices, prompts, strict=True)
+    ]
+
+
+def reasoning_of_answer(
+    answered: Answered, question: str | None, *, logprobs: bool
+) -> tuple[str, str | None, Reasoning | None]:
+    """Trace, final answer and tokens of an answer, which is the JSON object of the paper or is the trace itself.
+
+    Args:
+        answered: with a text.
+        question: that was asked, where it is known.
+        logprobs: whether to take the log-probabilities, where there are some.
+
+    Raises:
+        TraceError: a JSON object that is malformed or cut off, or tokens that do not spell the text.
+    """
+    text = answered.text
+    if not (logprobs and _has_tokens(answered.choice)):
+        try:
+            return *parse_completion(text), None
+        except MalformedCompletionError:
+            if _is_meant_as_object(text):
+                raise
+            start, end = _plain(text)
+            return text[start:end], None, None
+    _refuse_echo(answered, question)
+    completion = completion_of_choice(_without_prompt(answered))
+    try:
+        found = extract_reasoning(completion)
+    except MalformedCompletionError:
+        if _is_meant_as_object(text):
+            raise
+        start, end = _plain(text)
+        ends, values = letters_between(completion, start, end)
+        found = Reasoning(text[start:end], None, ends, values)
+    return found.text, found.final_answer, found
+
+
+def tokens_of_trace(trace: str, row: Row, answered: Answered | None) -> Reasoning | None:
+    """The tokens of a trace that a row gives by itself, from the response in it or from lists of tokens beside it.
+
+    Returns:
+        None where the row has no log-probabilities of tokens in a layout that is known.
+
+    Raises:
+        TraceError: the tokens do not spell the trace.
+    """
+    if answered is not None and _has_tokens(answered.choice):
+        return reasoning_in(completion_of_choice(_without_prompt(answered)), trace, None)
+    beside = _in_known_layout({"text": trace, **{name: row.get(name) for name in _BESIDE}})
+    if not _has_tokens(beside):
+        return None
+    completion = completion_of_choice(beside)
+    ends, values = letters_between(completion, 0, len(trace))
+    return Reasoning(trace, None, ends, values)
+
+
+def token_logprob_fields(row: Row) -> list[str]:
+    """Names, dotted, of the fields of a row that hold log-probabilities of tokens: lists or objects with a number."""
+    return list(_logprob_fields(row, "", DEPTH + 2))
+
+
+def _logprob_fields(value: Any, before: str, depth: int) -> Iterator[str]:
+    if isinstance(value, list):
+        if depth and value:
+            yield from _logprob_fields(value[0], before, depth - 1)
+        return
+    if not isinstance(value, Mapping) or not depth:
+        return
+    for name, inner in value.items():
+        if "logprob" in str(name).lower().replace("_", "") and isinstance(inner, (list, dict)):
+            if _holds_number(inner):
+                yield f"{before}{name}"
+        else:
+            yield from _logprob_fields(inner, f"{before}{name}.", depth - 1)
+
+
+_BESIDE = ("logprobs", "tokens", "token_logprobs", "token_logprob", "token_ids")
+
+
+def _holds_number(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_number, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_number, value))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _has_tokens(choice: Row) -> bool:
+    """Whether a choice lists its tokens in the Chat or legacy layout."""
+    logprobs = choice.get("logprobs")
+    return isinstance(logprobs, Mapping) and bool(logprobs.get("content") or logprobs.get("tokens"))
+
+
+def _prompts(row: Row, count: int) -> list[str | None]:
+    """The prompt of each choice of a response; None where the row has none."""
+    prompt = next(_values(row, "prompt", DEPTH), None)
+    if isinstance(prompt, list) and len(prompt) == count and all(isinstance(text, str) for text in prompt):
+        return list(prompt)
+    if isinstance(prompt, str):
+        return [prompt] * count
+    messages = next(_values(row, "messages", DEPTH), None)
+    asked = [message for message in messages if _is_user(message)] if isinstance(messages, list) else []
+    return [_content(asked[-1]["content"]) if asked else None] * count
+
+
+def _is_user(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "user" and "content" in message
+
+
+def _content(content: Any) -> str | None:
+    text = text_of_choice({"message": {"content": content}})
+    return text if isinstance(text, str) else None
+
+
+def _values(value: Any, key: str, depth: int) -> Iterator[Any]:
+    """What an object holds under a name, the outermost first."""
+    if not isinstance(value, dict):
+        return
+    if value.get(key):
+        yield value[key]
+    if depth:
+        for inner in value.values():
+            yield from _values(inner, key, depth - 1)
+
+
+def _in_known_layout(choice: Row) -> Row:
+    """A choice whose log-probabilities are in the Chat or legacy layout, wherever they can be brought into one."""
+    listed, tokens, ids = choice.get("logprobs"), choice.get("tokens"), choice.get("token_ids")
+    values = choice.get("token_logprobs") or choice.get("token_logprob") or listed
+    if isinstance(tokens, list) and has_entries(tokens):
+        return {**choice, "logprobs": {"content": tokens}}
+    if isinstance(tokens, list) and isinstance(values, list) and not any(isinstance(value, dict) for value in values):
+        return {**choice, "logprobs": {"tokens": tokens, "token_logprobs": values}}
+    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
+        return choice
+    if has_entries(listed):
+        return {**choice, "logprobs": {"content": listed}}
+    if isinstance(ids, list) and len(ids) == len(listed):  # of vLLM's engine: candidates of each token by their ids
+        sampled = [entry.get(str(token)) or entry.get(token) for token, entry in zip(ids, listed, strict=True)]
+        if all(isinstance(entry, dict) and "decoded_token" in entry for entry in sampled):
+            content = [{"token": entry["decoded_token"], "logprob": entry.get("logprob")} for entry in sampled]
+            return {**choice, "logprobs": {"content": content}}
+    return choice
+
+
+def _without_prompt(answered: Answered) -> Row:
+    """A choice whose text is the answer alone."""
+    return answered.choice if "message" in answered.choice else {**answered.choice, "text": answered.text}
+
+
+def _refuse_echo(answered: Answered, question: str | None) -> None:
+    """Refuse a text that repeats a prompt which the row does not hold: where the answer begins is not known.
+
+    The first token of a prompt has no log-probability.
+    """
+    logprobs = answered.choice["logprobs"]
+    values = logprobs.get("token_logprobs") if isinstance(logprobs, Mapping) else None
+    if values and values[0] is None and question and question in answered.text:
+        raise CompletionError("its text repeats the prompt (echo); give the exact prompt in a field prompt")
+
+
+def _plain(text: str) -> tuple[int, int]:
+    """Start and end of an answer without the thinking block that it begins with, nor white space around it.
+
+    Raises:
+        MalformedCompletionError: nothing is left, or the thinking does not end.
+    """
+    end = len(text.rstrip())
+    start = len(text) - len(text.lstrip())
+    if begun := _THINKING.match(text):
+        close = text.find(begun[1].replace("<", "</").replace("[", "[/"), begun.end())
+        start = text.find(begun[1][-1], close) + 1 if close >= 0 else end
+        start += len(text[start:]) - len(text[start:].lstrip())
+    if start >= end:
+        raise MalformedCompletionError("thinking and nothing else")
+    return start, end
+
+
+def _is_meant_as_object(text: str) -> bool:
+    """Whether a text that is no JSON object with a reasoning was to be one: broken, or cut off."""
+    return "{" in text and f'"{REASONING}"' in text

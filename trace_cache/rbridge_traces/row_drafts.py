@@ -1,0 +1,215 @@
+"""One row of a user's file as a trace: by its own fields, or by the answer of an API in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from rbridge_traces.api_layout import choices_of
+from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.extraction import MalformedCompletionError
+from rbridge_traces.responses import (
+    Answered,
+    answers_in,
+    reasoning_of_answer,
+    token_logprob_fields,
+    tokens_of_trace,
+)
+from rbridge_traces.row_values import ABSENT, as_choices, as_text, field_names, lookup
+from rbridge_traces.rows import Row
+from rbridge_traces.schema import Trace
+from rbridge_traces.spans import parse_spans
+
+TARGETS = tuple(field.name for field in fields(Trace) if field.name != "benchmark")
+"""The fields of a trace that a field of a file can be mapped to."""
+
+INLINE = "inline"
+"""What ``spans`` is mapped to where the trace itself holds ``<span>..</span>`` marks."""
+
+_ID_FIELDS = ("item_id", "custom_id", "id", "task_id", "question_id", "unique_id")
+_NO_LOGPROBS = "import the text without confidences with --no-logprobs"
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """How rows are read.
+
+    Attributes:
+        mapping: field of a trace -> field of the file.
+        has_questions: questions come from elsewhere where rows have none.
+        logprobs: take the log-probabilities that rows hold.
+    """
+
+    mapping: Mapping[str, str]
+    has_questions: bool
+    logprobs: bool
+
+
+class FailedAnswerError(TraceImportError):
+    """An answer that gives no trace; ``reason`` is the kind, to be counted."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass
+class Draft:
+    """A trace whose question, choices and gold may still be unknown.
+
+    Attributes:
+        place: file and row.
+        values: of the fields of ``Trace`` by name, but for ``benchmark``; ``gold`` as the file has it.
+        named: the row names the item itself.
+        cut_off: the answer reached its token limit.
+        model: that gave it.
+    """
+
+    place: str
+    values: dict[str, Any]
+    named: bool
+    cut_off: bool = False
+    model: str | None = None
+
+
+def answers_of_row(row: Row, options: RowOptions) -> Sequence[Answered | None]:
+    """The answers of an API that a row is to be read from, one draft each; None for a row read by its own fields."""
+    explicit = "trace" in options.mapping or row.get("trace") is not None
+    if explicit and not _needs_tokens(row, options):
+        return answers_in(row)[:1] or [None] if choices_of(row) else [None]
+    found = answers_in(row)
+    asked = [answered for answered in found if answered.prompt is not None]
+    own = "question" in options.mapping or row.get("question") is not None or explicit
+    if len(found) > 1 and (own or len({answered.prompt for answered in asked}) < len(asked)):
+        raise TraceImportError(f"its response has {len(found)} answers to one question; keep one for each item")
+    if not found and not explicit and "custom_id" in row and ("response" in row or "error" in row):
+        return [Answered({}, None, None, whole_row=False)]  # a line of batch output whose request failed
+    if not found and not explicit and options.logprobs and (unread := token_logprob_fields(row)):
+        raise TraceImportError(
+            f"no field trace, and no answer of a Completions API in a layout that is known, though log-probabilities "
+            f"are in {', '.join(unread)}; the row has {', '.join(field_names(row))}; map the text with trace=FIELD"
+        )
+    return found or [None]
+
+
+def _needs_tokens(row: Row, options: RowOptions) -> bool:
+    """Whether the confidences of a trace are to be taken from log-probabilities in the row."""
+    has_ends = lookup(row, options.mapping.get("token_end", "token_end")) not in (ABSENT, None)
+    return options.logprobs and not has_ends and bool(token_logprob_fields(row))
+
+
+def draft_of(row: Row, place: str, answered: Answered | None, options: RowOptions) -> Draft | None:
+    """The trace of a row as far as the row says it, or None where its reasoning is empty."""
+    mapping = options.mapping
+    explicit = answered is None or "trace" in mapping or row.get("trace") is not None
+    # the field choices of a response holds its answers, not answer options
+    own = {key: value for key, value in row.items() if not (key == "choices" and answered and answered.whole_row)}
+    optional = {"trace": not explicit, "question": answered is not None or options.has_questions}
+    values = {
+        target: _value(row if target in mapping else own, target, mapping, optional=optional.get(target, True))
+        for target in TARGETS
+    }
+    if answered is not None and values["question"] is None and "question" not in mapping:
+        values["question"] = answered.question
+    values["question"] = as_text("question", values["question"])
+    values["choices"] = as_choices(values["choices"])
+    if values["question"] is None and not options.has_questions:
+        lack = "the question is null"
+        if answered is not None:
+            lack = "no question is in the row, nor a prompt that is one"
+        raise TraceImportError(f"{lack}; map the field that holds it with question=FIELD, or give --questions FILE")
+    text = as_text("trace", values["trace"]) or ""
+    if mapping.get("spans") == INLINE:
+        text, values["spans"] = parse_spans(text)
+    if not explicit and answered is not None:
+        text = _read_answer(answered, values, options)
+    elif text.strip() and options.logprobs and values["token_end"] is None and values["token_logprob"] is None:
+        _add_tokens(text, row, answered, values)
+    if not text.strip():
+        return None
+    if options.logprobs and values["token_end"] is None and values["token_logprob"] is None:
+        _refuse_unread_logprobs(row)
+    item_id = _item_id(own, values["item_id"], mapping, answered)
+    return Draft(
+        place=place,
+        values=values | {"trace": text, "item_id": item_id or place.rpartition(" ")[2]},
+        named=item_id is not None,
+        cut_off=not explicit and answered is not None and answered.choice.get("finish_reason") == "length",
+        model=answered.model if answered else None,
+    )
+
+
+def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions) -> str:
+    """The trace of an answer; adds its tokens, and its final answer where the row has none."""
+    choice = answered.choice
+    message = choice.get("message")
+    if not choice:
+        raise FailedAnswerError("its request failed, there is no answer", "failed requests")
+    if (isinstance(message, dict) and message.get("refusal")) or choice.get("finish_reason") == "content_filter":
+        raise FailedAnswerError("the model or its content filter refused to answer", "refused")
+    if not answered.text.strip():
+        return ""
+    try:
+        text, final_answer, tokens = reasoning_of_answer(answered, values["question"], logprobs=options.logprobs)
+    except MalformedCompletionError as error:
+        cut = " (it reached its token limit)" if choice.get("finish_reason") == "length" else ""
+        raise FailedAnswerError(f"its answer is {error}{cut}", "malformed") from error
+    except TraceError as error:
+        raise FailedAnswerError(
+            f"its log-probabilities cannot be used: {error}; {_NO_LOGPROBS}", "log-probabilities of another text"
+        ) from error
+    values["token_end"], values["token_logprob"] = (tokens.token_end, tokens.token_logprob) if tokens else (None, None)
+    if values["final_answer"] is None:
+        values["final_answer"] = final_answer
+    return text
+
+
+def _add_tokens(text: str, row: Row, answered: Answered | None, values: dict[str, Any]) -> None:
+    """Add the tokens of a trace that the row gives by itself, where there are log-probabilities beside it."""
+    try:
+        tokens = tokens_of_trace(text, row, answered)
+    except TraceError as error:
+        raise TraceImportError(f"its log-probabilities are not those of the trace: {error}; {_NO_LOGPROBS}") from error
+    if tokens is not None:
+        values["token_end"], values["token_logprob"] = tokens.token_end, tokens.token_logprob
+
+
+def _refuse_unread_logprobs(row: Row) -> None:
+    if unread := token_logprob_fields(row):
+        raise TraceImportError(
+            f"the row has log-probabilities in {', '.join(unread)}, in a layout that is not known; expected those of "
+            "the Chat Completions API (content: a list of {token, logprob, bytes}) or of legacy Completions (tokens, "
+            f"token_logprobs) beside the text, or token_end and token_logprob; or {_NO_LOGPROBS}"
+        )
+
+
+def _value(row: Row, target: str, mapping: Mapping[str, str], *, optional: bool) -> Any:
+    """What a row gives for a field of a trace; None where it gives nothing and need not."""
+    source = mapping.get(target)
+    if target == "spans" and source == INLINE:
+        return None
+    value = lookup(row, source or target)
+    if value is ABSENT and (source or not optional):
+        there = field_names(row)
+        field = source or target
+        raise TraceImportError(
+            f"no field {field}{did_you_mean(field, there)} for the {target}; the row has {', '.join(there) or 'none'}; "
+            f"map one with {target}=FIELD"
+        )
+    if value is ABSENT or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value
+
+
+def _item_id(row: Row, mapped: Any, mapping: Mapping[str, str], answered: Answered | None) -> str | None:
+    if "item_id" in mapping:
+        item_id = as_text("item_id", mapped)
+        if item_id is None:
+            raise TraceImportError(f"the item_id ({mapping['item_id']}) is null; map another field with item_id=FIELD")
+        return item_id
+    # a response's own id is the server's, not the item's
+    names = [name for name in _ID_FIELDS if not (name == "id" and answered is not None and answered.whole_row)]
+    found = (as_text("item_id", row[name]) for name in names if row.get(name) is not None)
+    return next((item_id for item_id in found if item_id is not None), None)

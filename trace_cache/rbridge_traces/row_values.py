@@ -1,0 +1,90 @@
+"""Values of a row of a user's file: found under a name, and brought into the types that a trace has."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+from rbridge_traces.errors import TraceImportError
+from rbridge_traces.rows import Row
+from rbridge_traces.schema import Choice
+
+ABSENT = object()
+"""What ``lookup`` gives where there is no such field."""
+
+
+def lookup(row: Row, field: str) -> Any:
+    """What a row holds under a name; dots lead into objects and lists."""
+    if field in row:
+        return row[field]
+    value: Any = row
+    for part in field.split("."):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return ABSENT
+    return value
+
+
+def field_names(row: Row) -> list[str]:
+    """The fields of a row and, dotted, those of the objects in it."""
+    names: list[str] = []
+    for name, value in row.items():
+        names.append(name)
+        if isinstance(value, dict):
+            names.extend(f"{name}.{inner}" for inner in value)
+    return names
+
+
+def as_text(target: str, value: Any) -> str | None:
+    """A value as text, numbers written out."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    inside = "; name the field inside it, as in question.stem or choices.0.text" * isinstance(value, (dict, list))
+    raise TraceImportError(f"the {target} is a {type(value).__name__}, expected text{inside}")
+
+
+def as_correct(value: Any) -> bool | None:
+    """True, false, 1, 0 or null as a truth value."""
+    if value is None or isinstance(value, bool):
+        return value
+    if value in (0, 1):
+        return bool(value)
+    raise TraceImportError(f"correct is {value!r}, expected true, false, 1 or 0")
+
+
+def as_choices(value: Any) -> tuple[Choice, ...] | None:
+    """Choices in any of the forms that ``import_traces`` names."""
+    if value is None:
+        return None
+    if isinstance(value, dict) and isinstance(value.get("label"), list) and isinstance(value.get("text"), list):
+        labels, texts = value["label"], value["text"]
+        if len(labels) != len(texts):
+            raise TraceImportError(f"the choices have {len(labels)} labels but {len(texts)} texts")
+        pairs = list(zip(labels, texts, strict=True))
+    elif isinstance(value, dict):
+        pairs = [(label, text) for label, text in value.items() if text is not None]
+    elif isinstance(value, list) and all(isinstance(choice, dict) for choice in value):
+        missing = [number for number, choice in enumerate(value, start=1) if not {"label", "text"} <= choice.keys()]
+        if missing:
+            raise TraceImportError(f"choice {missing[0]} has {', '.join(value[missing[0] - 1])}; expected label, text")
+        pairs = [(choice["label"], choice["text"]) for choice in value]
+    elif isinstance(value, list) and len(value) <= len(string.ascii_uppercase):
+        pairs = list(zip(string.ascii_uppercase, value, strict=False))
+    else:
+        what = f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
+        raise TraceImportError(
+            f"the choices are {what}, expected at most 26 texts, a list of {{label, text}}, or texts by label"
+        )
+    return tuple(Choice(_required("choice label", label), _required("choice", text)) for label, text in pairs)
+
+
+def _required(target: str, value: Any) -> str:
+    text = as_text(target, value)
+    if text is None:
+        raise TraceImportError(f"a {target} is null, expected text")
+    return text
