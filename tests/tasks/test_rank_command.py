@@ -137,7 +137,7 @@ def test_samples_are_told_apart_by_size(tmp_path: Path) -> None:
     """Where a run has several sizes, RUN@PARAMS:TOKENS says which the file is of; RUN alone is an error."""
     rows = [row(run, 1.0, size=size) for run in ("a", "b") for size in (SMALL, LARGE)]
     path = table(tmp_path / "scores.csv", rows)
-    file = samples(tmp_path / "any.jsonl", {"rbridge_nll": [0.5, 1.5]})
+    file = samples(tmp_path / "any.jsonl", {"rbridge_nll": [0.5, 1.5] * 3})
     with pytest.raises(RBridgeError, match="run 'a' was scored at several sizes"):
         invoke("rank", path, "--samples", f"a={file}")
     options = [part for run in ("a", "b") for part in ("--samples", f"{run}@98M:9.8B={file}")]
