@@ -325,3 +325,15 @@ def test_figures_are_drawn(scores: Path, targets: Path, tmp_path: Path) -> None:
     before = ranks.read_bytes(), frontier.read_bytes()
     invoke(*arguments)
     assert (ranks.read_bytes(), frontier.read_bytes()) == before
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_few_items_give_no_intervals(tmp_path: Path, count: int) -> None:
+    """Resamples of fewer than five items repeat the same draws, and would look certain."""
+    path = table(tmp_path / "scores.csv", [row("a", 1.0, stderr=None), row("b", 2.0, stderr=None)])
+    files = [samples(tmp_path / f"{run}.jsonl", {"rbridge_nll": [v] * count}) for run, v in (("a", 1.0), ("b", 2.0))]
+    found = as_json("rank", path, "--samples", f"a={files[0]}", "--samples", f"b={files[1]}")
+    assert [one["run"] for one in found["rankings"][0]["candidates"]] == ["a", "b"]
+    few = any("fewer than 5 items" in note for note in found["notes"])
+    assert few == (count < 5)
+    assert ("the same draw" in found["rankings"][0]["method"]) == (count == 5)
