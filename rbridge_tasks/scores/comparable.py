@@ -62,7 +62,8 @@ def differences(scores: Iterable[Measured]) -> list[Difference]:
         if apart:
             (benchmark, metric), models = next(iter(apart.items()))
             one, other = [*models.items()][:2]
-            more = f" (and {len(apart) - 1} more pairs of benchmark and metric)" if len(apart) > 1 else ""
+            others = len(apart) - 1
+            more = f" (and {others} more pair{'s' * (others > 1)} of benchmark and metric)" if others else ""
             refused = setting not in REPORTED_ONLY
             text = (
                 f"{benchmark} {metric}{more}: {setting} differs, such as {one[0]} for {one[1]} and {other[0]} for "
