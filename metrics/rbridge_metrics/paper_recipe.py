@@ -21,8 +21,8 @@ FORMULAS = {
     "exponential": "a exp(b x) + c",
     "logarithmic": "a log(x + 1) + b",
 }
-#: Function evaluations after which least squares give up. The paper's table comes out with this limit. With SciPy's
-#: default of 800 the exponential is passed over where the paper keeps it; with 20,000 it is kept where the paper does not.
+#: Function evaluations after which least squares give up. The paper's table comes out with this limit: with SciPy's 800
+#: the exponential is passed over where the paper keeps it, with 20,000 it is kept where the paper does not.
 MAX_EVALUATIONS = 5000
 NAMES = {name: tuple("abc")[: 2 if name in ("linear", "logarithmic") else 3] for name in FORMULAS}
 
