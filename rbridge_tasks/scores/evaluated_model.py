@@ -28,7 +28,7 @@ class Model:
         params: lm-eval's own count of the parameters.
         named_by_folder: the file names no model, and its folder gave the name.
         precision: ``dtype`` and ``quantisation``, as far as the file states them.
-        arguments: other model arguments that change scores, and their values.
+        arguments: other model arguments that change scores, and their values; None where the file states no arguments.
     """
 
     label: str
@@ -37,7 +37,7 @@ class Model:
     params: float | None
     named_by_folder: bool
     precision: Mapping[str, str] = field(default_factory=dict)
-    arguments: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str] | None = None
 
 
 def model_of(config: Mapping[str, Any], model_name: object, path: Path) -> Model:
@@ -66,7 +66,9 @@ def model_of(config: Mapping[str, Any], model_name: object, path: Path) -> Model
         params=params if params > 0 else None,
         named_by_folder=named_by_folder,
         precision=_precision(config, arguments),
-        arguments={name: _argument(arguments.get(name, "default")) for name in _SCORING_ARGUMENTS} if arguments else {},
+        arguments={key: _argument(arguments[key]) for key in _SCORING_ARGUMENTS if key in arguments}
+        if arguments
+        else None,
     )
 
 

@@ -11,7 +11,7 @@ from rbridge_tasks.scores.comparable import Measured, check_comparable, differen
 from rbridge_tasks.scores.joined_items import Prompts
 from rbridge_tasks.scores.lm_eval_results import ResultsError, ResultsFile, Score, result_files
 from rbridge_tasks.scores.rows import counted
-from rbridge_tasks.scores.settings import settings_of
+from rbridge_tasks.scores.settings import ITEMS_AND_PROMPTS, settings_of
 
 
 class SamplesFile(NamedTuple):
@@ -67,7 +67,7 @@ def settings_beside(samples: Path, metric: str) -> dict[str, str] | None:
     """Settings of a metric of a samples file; None where no results file of that evaluation lies beside it.
 
     The results file is the one with the time of the samples file in its name; else the only one in the folder that
-    holds the task. The number of items is not among the settings: samples files hold the items themselves.
+    holds the task. Number and checksum of the items are not among the settings: samples files hold the items.
 
     Args:
         samples: ``samples_<task>_<date>.jsonl``.
@@ -79,7 +79,10 @@ def settings_beside(samples: Path, metric: str) -> dict[str, str] | None:
     task = samples.stem.removeprefix("samples_").rpartition("_")[0]
     beside = results_beside(samples)
     results = ResultsFile(beside) if beside is not None else _only_results_of(task, samples.parent)
-    return None if results is None else settings_of(Score(task, metric, math.nan, math.nan, math.nan), results)
+    if results is None:
+        return None
+    settings = settings_of(Score(task, metric, math.nan, math.nan, math.nan), results)
+    return {name: value for name, value in settings.items() if name != ITEMS_AND_PROMPTS}
 
 
 def _only_results_of(task: str, folder: Path) -> ResultsFile | None:

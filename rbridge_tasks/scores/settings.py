@@ -27,6 +27,9 @@ DTYPE, QUANTISATION = "dtype", "quantisation"
 MODEL_ARGUMENTS = "model arguments"
 ITEMS_AND_PROMPTS = "items and prompts"
 
+#: What model arguments without anything special come to. Alone they are not worth a column of a score table.
+DEFAULTS = {QUANTISATION: "none", MODEL_ARGUMENTS: "default"}
+
 #: Settings whose difference is reported and never refused.
 REPORTED_ONLY = frozenset((DTYPE, QUANTISATION, MODEL_ARGUMENTS, ITEMS_AND_PROMPTS))
 
@@ -44,11 +47,12 @@ def settings_of(score: Score, results: ResultsFile) -> dict[str, str]:
     }
     for name, key in (("chat template", "chat_template_sha"), ("system instruction", "system_instruction_sha")):
         if key in results.data:
-            settings[name] = results.data[key] or "none"
+            settings[name] = str(results.data[key] or "none")[:12]
     if results.data.get("chat_template_sha") and settings["n-shot"] != "0":
         settings["few-shot examples as turns"] = results.data.get("fewshot_as_multiturn")
-    if results.model.arguments:
-        settings[MODEL_ARGUMENTS] = ", ".join(f"{name}={value}" for name, value in results.model.arguments.items())
+    if results.model.arguments is not None:
+        given = ", ".join(f"{name}={value}" for name, value in results.model.arguments.items())
+        settings[MODEL_ARGUMENTS] = given or "default"
     traces = {member: results.traces(member) for member in members}
     if all(traces.values()):
         settings |= _of_traces(score, results, traces)

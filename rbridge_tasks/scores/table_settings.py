@@ -13,20 +13,20 @@ from functools import lru_cache
 import pandas as pd
 
 from rbridge_tasks.scores.comparable import Measured, check_comparable
-from rbridge_tasks.scores.settings import ITEMS
+from rbridge_tasks.scores.settings import DEFAULTS, ITEMS
 from rbridge_tasks.scores.table import ScoreTableError
 
 SETTINGS = "settings"
 
 
 def settings_text(settings: Mapping[str, str]) -> str:
-    """A cell of the column; empty where nothing is known. The number of items stands in the column ``n``.
+    """A cell of the column; empty where nothing but defaults is known. The number of items stands in the column ``n``.
 
     >>> settings_text({"n-shot": "5", "number of items": "100"})
     '{"n-shot": "5"}'
     """
     noted = {name: value for name, value in settings.items() if name != ITEMS}
-    return json.dumps(noted, ensure_ascii=False) if noted else ""
+    return json.dumps(noted, ensure_ascii=False) if noted.items() - DEFAULTS.items() else ""
 
 
 def measured_rows(table: pd.DataFrame) -> list[Measured]:
