@@ -15,6 +15,13 @@ from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.bootstrap import Seed, resampled_means
 from rbridge_metrics.errors import BootstrapError
 
+#: Fewest items that a change is judged on. With fewer, all items getting worse is more probable than 5 % where nothing
+#: changed: 2^-4 = 6.25 % with 4 items, 2^-5 = 3.1 % with 5.
+MIN_ITEMS = 5
+
+# A resample whose spread is a smaller share of that of all items has none: it drew equal differences only.
+_NO_SPREAD = 1e-6
+
 
 @dataclass(frozen=True)
 class PairedChange:
@@ -24,7 +31,8 @@ class PairedChange:
         baseline, current: the two scores.
         change: of the score in the direction of worse, in its own unit.
         stderr: of that change, over items.
-        low, high: interval of the change, two-sided.
+        low, high: interval of the change, two-sided; an end is NaN where it is not defined, because too many resamples
+            drew equal differences only and have no t statistic.
         p_value: of the question whether the change is larger than the one tolerated; small if it is.
         items: number of items.
     """
@@ -101,16 +109,18 @@ def paired_change(
     excess = change - margin
     if stderr <= 1e-12 * max(abs(before), abs(after), 1e-300):  # the same change on every item
         p_value = 0.0 if excess > 1e-12 * abs(before) else 1.0
-        return PairedChange(before, after, change, stderr, change, change, p_value, old.size)
+        return PairedChange(before, after, change, 0.0, change, change, p_value, old.size)
     centred = influence - change
     moments = resampled_means(np.stack([centred, centred**2]), resamples=resamples, seed=seed)
     spread = np.sqrt(np.maximum(moments[:, 1] - moments[:, 0] ** 2, 0.0) * old.size / (old.size - 1))
+    spread[spread <= _NO_SPREAD * centred.std(ddof=1)] = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.nan_to_num(moments[:, 0] / (spread / np.sqrt(old.size)), nan=0.0)
+        t = moments[:, 0] / (spread / np.sqrt(old.size))
+    t[np.isnan(t)] = 0.0
     observed = excess / stderr
     p_value = (1.0 + float((t >= observed).sum())) / (1.0 + resamples)
-    low_t, high_t = np.quantile(t, [(1 - level) / 2, (1 + level) / 2])
-    low, high = float(change - high_t * stderr), float(change - low_t * stderr)
+    low_t, high_t = np.quantile(t, (1 - level) / 2, method="lower"), np.quantile(t, (1 + level) / 2, method="higher")
+    low, high = (float(change - end * stderr) if np.isfinite(end) else float("nan") for end in (high_t, low_t))
     return PairedChange(before, after, change, stderr, low, high, p_value, old.size)
 
 

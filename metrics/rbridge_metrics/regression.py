@@ -16,7 +16,7 @@ from rbridge_metrics.curves import Curve, PaperCurve, RobustCurve
 from rbridge_metrics.errors import FitError
 from rbridge_metrics.functions import DEFAULT, Floats, functions_for
 from rbridge_metrics.intervals import jackknife_plus
-from rbridge_metrics.paper_recipe import fit_paper, least_squares
+from rbridge_metrics.paper_recipe import ConvergenceError, fit_paper, least_squares
 
 RECIPES = ("robust", "paper")
 SWITCH_AT_STANDARD_ERRORS = 2.0
@@ -46,6 +46,9 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         train_r2_: R^2 on the points fitted.
         left_out_mae_: absolute error in points at points left out, by function: what the choice was made on.
         left_out_: the curve fitted without each point, for which the choice is made again.
+        unconverged_: functions of the paper recipe that were passed over because least squares did not converge.
+        left_out_unconverged_: points without which the kept function of the paper recipe did not converge: they are
+            lacking in ``left_out_``, on which the intervals rest.
         left_out_residuals_: accuracy minus prediction of those curves at their own points, shape (points,).
 
     >>> x = np.linspace(-1.0, -0.5, 12)
@@ -86,6 +89,8 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.range_ = (float(x.min()), float(x.max()))
         falling = ((x - x.mean()) * (target - target.mean())).sum() < 0
         self.direction_ = "falling" if falling else "rising"
+        self.unconverged_: tuple[str, ...] = ()
+        self.left_out_unconverged_ = 0
         if self.recipe == "paper":
             self._choose_by_train_r2(x, target)
         else:
@@ -120,12 +125,17 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
 
     def _choose_by_train_r2(self, x: Floats, y: Floats) -> None:
         fit = fit_paper(x, y, np.inf if self.lowest_x is None else self.lowest_x)
+        self.unconverged_ = fit.unconverged
         self.curve_: Curve = PaperCurve(fit.name, fit.params, self.range_)
         self.left_out_: list[Curve] = []
         residuals = []
         for i in range(len(x)):
             others = np.delete(x, i)
-            params = least_squares(fit.name, others, np.delete(y, i), start=fit.params)
+            try:
+                params = least_squares(fit.name, others, np.delete(y, i), start=fit.params)
+            except ConvergenceError:
+                self.left_out_unconverged_ += 1
+                continue
             if params is not None:
                 self.left_out_.append(PaperCurve(fit.name, params, (float(others.min()), float(others.max()))))
                 residuals.append(y[i] - self.left_out_[-1](x[i : i + 1])[0])

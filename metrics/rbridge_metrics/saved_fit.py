@@ -32,6 +32,8 @@ def to_dict(fit: ProxyRegressor) -> dict[str, Any]:
         "direction": fit.direction_,
         "train_r2": fit.train_r2_,
         "left_out_mae": fit.left_out_mae_,
+        "unconverged": list(fit.unconverged_),
+        "left_out_unconverged": fit.left_out_unconverged_,
         "left_out": [
             {**_saved(curve), "residual": float(residual)}
             for curve, residual in zip(fit.left_out_, fit.left_out_residuals_, strict=True)
@@ -60,6 +62,8 @@ def from_dict(saved: Mapping[str, Any]) -> ProxyRegressor:
         fit.direction_ = str(saved["direction"])
         fit.train_r2_ = float(saved["train_r2"])
         fit.left_out_mae_ = {name: float(error) for name, error in saved["left_out_mae"].items()}
+        fit.unconverged_ = tuple(map(str, saved.get("unconverged", ())))
+        fit.left_out_unconverged_ = int(saved.get("left_out_unconverged", 0))
         fit.left_out_ = [_read(curve, saved) for curve in saved["left_out"]]
         fit.left_out_residuals_ = np.array([float(curve["residual"]) for curve in saved["left_out"]])
     except KeyError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from rbridge_metrics.regression import ProxyRegressor
 class Fold:
     """One split: which points were fitted and predicted, by which function, and how far off. Errors are in points.
 
+    ``unconverged`` names functions of the paper recipe that were passed over because they did not converge; those of
+    the baseline that is fitted to the order have its name in front.
+
     ``errors`` holds absolute errors at the test points: of the ``proxy`` and of every baseline, each of shape (test,).
     """
 
@@ -30,6 +34,7 @@ class Fold:
     high: Floats
     covered: npt.NDArray[np.bool_]
     errors: dict[str, Floats]
+    unconverged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,11 @@ class CrossValidation:
         """The function each fold chose."""
         return [fold.function for fold in self.folds]
 
+    @property
+    def unconverged(self) -> dict[str, int]:
+        """In how many folds each function did not converge."""
+        return dict(Counter(name for fold in self.folds for name in fold.unconverged))
+
     def _mae(self, name: str) -> float:
         return float(np.mean([fold.errors[name].mean() for fold in self.folds]))
 
@@ -100,6 +110,7 @@ class CrossValidation:
             "level": self.level,
             "coverage": self.coverage,
             "functions": self.functions,
+            "unconverged": self.unconverged,
             "baseline_mae_pct": self.baselines,
             "verdict": self.verdict(),
             "left_out": [
@@ -167,11 +178,15 @@ def cross_validate(
     for train, test in splits(places, scheme, n_folds=n_folds, min_train=min_train, seed=seed):
         try:
             errors = _baselines(accuracies, places, runs, train, test)
+            unconverged: tuple[str, ...] = ()
             if by_order:
+                name = f"log({order_name})"
                 fit = ProxyRegressor(recipe=recipe).fit(np.log(places[train]), accuracies[train])
                 predicted = fit.predict(np.log(places[test]))
-                errors = {f"log({order_name})": np.abs(predicted - accuracies[test]), **errors}
-            folds.append(_fold(scores, accuracies, train, test, recipe, level, errors))
+                errors = {name: np.abs(predicted - accuracies[test]), **errors}
+                unconverged = tuple(f"{name}: {function}" for function in fit.unconverged_)
+            fold = _fold(scores, accuracies, train, test, recipe, level, errors)
+            folds.append(replace(fold, unconverged=(*fold.unconverged, *unconverged)))
         except FitError as error:
             skipped.append(f"fold {len(folds) + len(skipped) + 1}, {len(train)} points to fit: {error}")
     if not folds:
@@ -222,4 +237,5 @@ def _fold(
         high=high,
         covered=(low <= y[test]) & (y[test] <= high),
         errors={"proxy": np.abs(prediction - y[test]), **errors},
+        unconverged=fit.unconverged_,
     )

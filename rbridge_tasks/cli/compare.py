@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +73,7 @@ def compare(
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 2000,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Of intervals, and of all comparisons.")] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    allow_incomparable: AllowIncomparable = False,
     everything: Annotated[bool, typer.Option("--all", help="Show every metric, not only the best.")] = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write all rows: .csv or .parquet.")] = None,
     plot: Annotated[str | None, typer.Option(help="Draw the best metrics with intervals: .svg or .png.")] = None,
@@ -112,11 +114,15 @@ def compare(
     chosen, notes = _metrics(table, metrics or [])
     if checkpoints:
         both = table if target is None else _joined(table, read_scores(target))
-        found, more = checkpoint_points(both, chosen, truths, proxy=str(proxy), target=str(target_model), unit=unit)
+        found, more = checkpoint_points(
+            both, chosen, truths, proxy=str(proxy), target=str(target_model), unit=unit, allow=allow_incomparable
+        )
     else:
         sizes = [parse_size(size) if size else None for size in (at, target_at)]
         targets = read_scores(str(target))
-        found, more = candidate_points(table, targets, chosen, truths, at=sizes[0], target_at=sizes[1], unit=unit)
+        found, more = candidate_points(
+            table, targets, chosen, truths, at=sizes[0], target_at=sizes[1], unit=unit, allow=allow_incomparable
+        )
     accuracies = fits and all(points.is_accuracy for points in found)
     settings = Settings(
         by=by or ("mae" if checkpoints and accuracies else "decision_accuracy"),
@@ -193,8 +199,10 @@ def _joined(scores: pd.DataFrame, targets: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     from rbridge_tasks.scores.table import COLUMNS, KEY, checked_scores
+    from rbridge_tasks.scores.table_settings import SETTINGS
 
-    both = pd.concat([scores[[*COLUMNS]], targets[[*COLUMNS]]], ignore_index=True)
+    parts = [table[[name for name in (*COLUMNS, SETTINGS) if name in table.columns]] for table in (scores, targets)]
+    both = pd.concat(parts, ignore_index=True)
     return checked_scores(both.drop_duplicates([*KEY, "value"]), name="scores and targets together")
 
 

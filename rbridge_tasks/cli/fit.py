@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
     from rbridge_tasks.fitting.pairing import Pairs
@@ -52,6 +53,7 @@ def fit(
         str | None, typer.Option(help="How accuracy should go with the score: rising or falling. Default: by its name.")
     ] = None,
     unit: Annotated[str, typer.Option(help="Of the accuracies: percent, fraction, or auto.")] = "auto",
+    allow_incomparable: AllowIncomparable = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write the fits here: fit.json.")] = None,
     plot: Annotated[str | None, typer.Option(help="Draw the fits with their intervals: .svg or .png.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -78,7 +80,9 @@ def fit(
         check_suffix(output, (".json",), "a fit")
     if plot:
         check_plot_path(plot)
-    pairs = _pairs(table, x, y, group, order, proxy_metric, target_metric or [], proxy, target, unit)
+    pairs = _pairs(
+        table, x, y, group, order, proxy_metric, target_metric or [], proxy, target, unit, allow=allow_incomparable
+    )
     if plot:
         from rbridge_tasks.plots.fit import check_panels
 
@@ -112,6 +116,8 @@ def _pairs(
     proxy: str | None,
     target: str | None,
     unit: str,
+    *,
+    allow: bool,
 ) -> Pairs:
     of_pairs = {"--x": x, "--y": y}
     of_scores = {
@@ -137,7 +143,15 @@ def _pairs(
     if from_scores:
         from rbridge_tasks.fitting.score_pairs import pairs_from_scores
 
-        return pairs_from_scores(read_scores(path), str(proxy_metric), target_metrics, str(proxy), str(target), unit)
+        return pairs_from_scores(
+            read_scores(path),
+            str(proxy_metric),
+            target_metrics,
+            str(proxy),
+            str(target),
+            unit,
+            allow_incomparable=allow,
+        )
     from rbridge_tasks.fitting.pairing import pairs_from_table
 
     names = [name.strip() for name in (group or "").split(",") if name.strip()]

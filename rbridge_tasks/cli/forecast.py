@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
     from rbridge_metrics import Backtest
@@ -49,6 +50,7 @@ def forecast(
         bool, typer.Option("--backtest", help="Forecast the checkpoints left out and compare with them and baselines.")
     ] = False,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Probability that intervals are made for.")] = 0.9,
+    allow_incomparable: AllowIncomparable = False,
     plot: Annotated[str | None, typer.Option(help="Draw the forecast of one run: .svg or .png.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
@@ -60,10 +62,11 @@ def forecast(
     from rbridge_tasks.fitting.fit_file import read_fit
     from rbridge_tasks.forecasting.accuracy_forecasts import AccuracyFits
     from rbridge_tasks.forecasting.run_forecasts import Part, backtest_runs, doubts, forecast_runs
-    from rbridge_tasks.forecasting.training_runs import training_runs
+    from rbridge_tasks.forecasting.training_runs import rows_of_runs, training_runs
     from rbridge_tasks.plots.style import check_plot_path
     from rbridge_tasks.scores.sizes import parse_count
     from rbridge_tasks.scores.table import read_scores
+    from rbridge_tasks.scores.table_settings import check_rows
 
     if plot:
         check_plot_path(plot)
@@ -75,8 +78,9 @@ def forecast(
         use_first = 0.5
     part = Part(parse_count(until) if until else None, use_first, "huber" if robust else "squared")
     times = sorted({parse_count(text) for text in at or []})
+    table = read_scores(scores)
     runs, notes = training_runs(
-        read_scores(scores),
+        table,
         metric,
         runs=run or [],
         benchmarks=benchmark or [],
@@ -88,6 +92,12 @@ def forecast(
     found, skipped = forecast_runs(runs, part)
     notes += skipped + doubts(found, times)
     fits = AccuracyFits.of(read_fit(fit), metric) if fit else None
+    rows = rows_of_runs(table, runs)
+    notes += check_rows(rows, allow=allow_incomparable, within=("run", "params"))
+    if fits:
+        for _, part in rows.groupby(["run", "params"], dropna=False):
+            lines = check_rows(part, allow=allow_incomparable, beside=fits.file.measured)
+            notes += [line for line in lines if line not in notes]
     notes += fits.doubts(found, times) if fits else []
     entries = [_entry(one, times, level, fits) for one in found]
     tested, untested = backtest_runs(found, part, level) if backtest else ([], [])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
     from rbridge_tasks.gating.judgement import Judgement, Settings
@@ -60,6 +61,7 @@ def gate(
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Of the intervals.")] = 0.9,
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    allow_incomparable: AllowIncomparable = False,
     summary: Annotated[
         str | None, typer.Option(help="Append a Markdown summary to this file. Default: $GITHUB_STEP_SUMMARY.")
     ] = None,
@@ -89,9 +91,12 @@ def gate(
     chosen = metric_called(metric)
     settings = Settings(_share(max_regression), alpha, power, level, resamples, seed)
     if baseline is not None:
-        judgement = _by_baseline(current, baseline, chosen, settings, benchmark or [])
+        judgement = _by_baseline(current, baseline, chosen, settings, benchmark or [], allow=allow_incomparable)
     else:
-        judgement = _by_forecast(current, str(forecast), chosen, settings, benchmark or [], (run, params, tokens))
+        which = run, params, tokens
+        judgement = _by_forecast(
+            current, str(forecast), chosen, settings, benchmark or [], which, allow=allow_incomparable
+        )
     if junit:
         write_file(junit, reports.junit(judgement, chosen, settings))
     if place := summary or os.environ.get("GITHUB_STEP_SUMMARY"):
@@ -121,7 +126,7 @@ def gate(
 
 
 def _by_baseline(
-    current: str, baseline: str, metric: Metric, settings: Settings, benchmarks: Sequence[str]
+    current: str, baseline: str, metric: Metric, settings: Settings, benchmarks: Sequence[str], *, allow: bool
 ) -> Judgement:
     from rbridge_tasks.gating.judgement import judge
     from rbridge_tasks.scores.table import READ
@@ -132,7 +137,7 @@ def _by_baseline(
                 f"{path} is a table, and a baseline is compared item by item; give folders of lm_eval --log_samples, "
                 "or compare with a forecast: rbridge gate CURRENT --forecast TABLE"
             )
-    return judge(current, baseline, metric, settings, benchmarks)
+    return judge(current, baseline, metric, settings, benchmarks, allow_incomparable=allow)
 
 
 def _by_forecast(
@@ -142,13 +147,18 @@ def _by_forecast(
     settings: Settings,
     benchmarks: Sequence[str],
     which: tuple[str | None, str | None, str | None],
+    *,
+    allow: bool,
 ) -> Judgement:
     from rbridge_tasks.gating.forecast import Which, judge_by_forecast
     from rbridge_tasks.scores.sizes import parse_count
 
     run, params, tokens = which
     counts = (parse_count(text) if text else None for text in (params, tokens))
-    return judge_by_forecast(current, past, metric, settings, which=Which(run, *counts), benchmarks=benchmarks)
+    chosen = Which(run, *counts)
+    return judge_by_forecast(
+        current, past, metric, settings, which=chosen, benchmarks=benchmarks, allow_incomparable=allow
+    )
 
 
 def _share(text: str) -> float:

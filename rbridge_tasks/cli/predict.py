@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rbridge_tasks.cli.options import AllowIncomparable
+
 if TYPE_CHECKING:
     from rbridge_tasks.fitting.fit_file import FitFile
     from rbridge_tasks.fitting.prediction import Predicted
@@ -31,6 +33,7 @@ def predict(
         float | None, typer.Option(min=0.01, max=0.999, help="Of the intervals. Default: as fitted.")
     ] = None,
     unit: Annotated[str, typer.Option(help="Of the accuracies of --y: percent, fraction, or auto.")] = "auto",
+    allow_incomparable: AllowIncomparable = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write the table: .csv or .parquet.")] = None,
     plot: Annotated[str | None, typer.Option(help="Draw predictions on their curves: .svg or .png.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -53,7 +56,9 @@ def predict(
     curves = read_fit(fit)
     groups = [part.strip() for part in use.split(",")] if use else []
     rows = read_table(table, text=[*TEXT, *curves.columns])
-    found, notes = predict_table(curves, rows, x=x, y=y, use=groups, level=level, unit=unit)
+    found, notes = predict_table(
+        curves, rows, x=x, y=y, use=groups, level=level, unit=unit, allow_incomparable=allow_incomparable
+    )
     level = curves.level if level is None else level
     if output:
         write_predictions(found, output)
@@ -107,7 +112,10 @@ def _text_columns(found: Sequence[Predicted], names: Iterable[str]) -> list[str]
     """The first columns of text: what tells rows apart in a table that is not a score table."""
     from pandas.api.types import is_string_dtype
 
-    return [name for name in names if all(is_string_dtype(one.rows[name]) for one in found)][:_MOST_TEXT]
+    from rbridge_tasks.scores.table_settings import SETTINGS
+
+    texts = [name for name in names if all(is_string_dtype(one.rows[name]) for one in found)]
+    return [name for name in texts if name != SETTINGS][:_MOST_TEXT]
 
 
 def _cell(value: object) -> str:

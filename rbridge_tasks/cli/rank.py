@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
     from rbridge_metrics import Savings
@@ -61,6 +62,7 @@ def rank(
     level: _Level = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     everything: Annotated[bool, typer.Option("--all", help="Show every size, not only the largest.")] = False,
+    allow_incomparable: AllowIncomparable = False,
     plot: Annotated[str | None, typer.Option(help="Draw ranks with intervals: .svg or .png.")] = None,
     frontier_plot: Annotated[
         str | None, typer.Option(help="Draw decision accuracy against compute: .svg or .png.")
@@ -88,19 +90,24 @@ def rank(
         raise RankUsageError(f"--metric and --against name one metric twice: {', '.join(names)}; name others")
     truths = [metric_called(name) for name in target_metric or ["acc"]]
     settings = Settings(resamples, seed, level)
-    rankings, notes = _rankings(scores, [chosen, *others], benchmark or [], at, samples or [], settings)
+    rankings, notes = _rankings(
+        scores, [chosen, *others], benchmark or [], at, samples or [], settings, allow=allow_incomparable
+    )
     own = [ranking for ranking in rankings if ranking.candidates.metric.name == chosen.name]
     points: list[TargetAgreement] = []
     saved: dict[str, Savings] = {}
     if target is not None:
-        from rbridge_tasks.ranking.candidates import target_values
+        from rbridge_tasks.ranking.candidates import rows_at, target_values
         from rbridge_tasks.ranking.target_agreement import compare_with_target, savings
         from rbridge_tasks.scores.sizes import parse_size
         from rbridge_tasks.scores.table import read_scores
+        from rbridge_tasks.scores.table_settings import check_rows
 
         benchmarks = list(dict.fromkeys(ranking.candidates.benchmark for ranking in rankings))
         size = parse_size(target_at) if target_at else None
-        values = target_values(read_scores(target), truths, benchmarks=benchmarks, at=size)
+        truth_table = read_scores(target)
+        values = target_values(truth_table, truths, benchmarks=benchmarks, at=size)
+        notes += check_rows(rows_at(truth_table, values, size), allow=allow_incomparable)
         points, more = compare_with_target(rankings, values, level=level)
         notes += more
         for name in dict.fromkeys(point.benchmark for point in points):
@@ -132,13 +139,17 @@ def _rankings(
     at: str | None,
     samples: Sequence[str],
     settings: Settings,
+    *,
+    allow: bool,
 ) -> tuple[list[Ranking], list[str]]:
     """The candidates of every size in order, by each metric, and notes on them. Samples are of the first metric."""
-    from rbridge_tasks.ranking.candidate_ranking import NO_INTERVALS, UNPAIRED, rank_candidates
-    from rbridge_tasks.ranking.candidates import candidates_by_size
+    from rbridge_metrics.gate import MIN_ITEMS
+    from rbridge_tasks.ranking.candidate_ranking import FEW_ITEMS, NO_INTERVALS, UNPAIRED, rank_candidates
+    from rbridge_tasks.ranking.candidates import candidates_by_size, compared_rows
     from rbridge_tasks.ranking.sample_groups import joined_samples
     from rbridge_tasks.scores.sizes import parse_size
     from rbridge_tasks.scores.table import read_scores
+    from rbridge_tasks.scores.table_settings import check_rows
 
     frame = read_scores(table)
     size = parse_size(at) if at else None
@@ -146,12 +157,20 @@ def _rankings(
     notes: list[str] = []
     for index, metric in enumerate(metrics):
         groups, found = candidates_by_size(frame, metric, benchmarks=benchmarks, at=size)
-        notes += found
-        items = joined_samples(groups, samples if index == 0 else [])
+        rows = compared_rows(frame, metric, benchmarks, size)
+        notes += [*found, *check_rows(rows, allow=allow, within=("params", "tokens"))]
+        items, lines = joined_samples(groups, samples if index == 0 else [], allow_incomparable=allow)
+        notes += [line for line in lines if line not in notes]
         rankings += [rank_candidates(group, own, settings) for group, own in zip(groups, items, strict=True)]
     bare = sum(ranking.method == NO_INTERVALS for ranking in rankings)
     if bare:
         notes.append(f"{bare} of {len(rankings)} sizes have candidates without a standard error: no intervals there")
+    few = sum(ranking.method == FEW_ITEMS for ranking in rankings)
+    if few:
+        notes.append(
+            f"{few} of {len(rankings)} sizes have samples of fewer than {MIN_ITEMS} items: no intervals there; score "
+            "more items"
+        )
     unpaired = sum(ranking.method == UNPAIRED for ranking in rankings)
     if unpaired:
         notes.append(

@@ -8,7 +8,7 @@ from typing import Any
 
 from rbridge_metrics import Savings
 from rbridge_tasks.cli.output import note, print_table
-from rbridge_tasks.ranking.candidate_ranking import NO_INTERVALS, Ranking, Settings
+from rbridge_tasks.ranking.candidate_ranking import Ranking, Settings
 from rbridge_tasks.ranking.target_agreement import MEASURES, TargetAgreement
 from rbridge_tasks.scores.directions import Metric
 from rbridge_tasks.scores.rows import counted
@@ -21,7 +21,7 @@ def show_rankings(rankings: Sequence[Ranking], settings: Settings, *, hidden: in
     """A table for each ranking; ``hidden`` is how many there are in all, 0 where all are shown."""
     for ranking in rankings:
         candidates, summary = ranking.candidates, ranking.summary
-        sure = ranking.method != NO_INTERVALS
+        sure = ranking.resampled is not None
         percent = f"{100 * settings.level:g} %"
         title = f"{candidates.benchmark}, {candidates.metric.name} ({candidates.metric.direction}), {candidates.size}"
         columns = ["rank", "run", "score"]

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from rbridge_tasks.cli.options import AllowIncomparable
+
 
 def report(
     scores: Annotated[
@@ -42,6 +44,7 @@ def report(
         str | None, typer.Option(metavar="PARAMS:TOKENS", help="The target's size, where --target holds several.")
     ] = None,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Probability that intervals are made for.")] = 0.9,
+    allow_incomparable: AllowIncomparable = False,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     date: Annotated[
         str | None, typer.Option(help="A date for the head; none by default, so pages can be compared.")
@@ -72,9 +75,10 @@ def report(
         level=level,
         title=title,
         date=date,
+        allow_incomparable=allow_incomparable,
     )
     sections = write_report(inputs, output)
     size = Path(output).stat().st_size if Path(output).exists() else 0
     typer.echo(f"{output}: {size / 1e6:.2f} MB" if size else output)
-    for text in unfilled(sections):
+    for text in (*inputs.doubts, *unfilled(sections)):
         note(text)

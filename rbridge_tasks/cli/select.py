@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,7 @@ def select(
     save: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the scorer that the models are ranked by: .json.")
     ] = None,
+    allow_incomparable: AllowIncomparable = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write the ranking: .csv or .parquet.")] = None,
     plot: Annotated[str | None, typer.Option(help="Draw scorers and ranking: .svg or .png.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -78,9 +80,11 @@ def select(
     if scorer and (clash := [name for name, value in given.items() if value]):
         raise SelectUsageError(f"--scorer ranks by what was learnt before, {', '.join(clash)} learns anew; give one")
     if scorer:
-        _apply(table, scorer, benchmark or [], output, plot, as_json)
+        _apply(table, scorer, benchmark or [], output, plot, as_json, allow=allow_incomparable)
         return
-    models, population, targets = _population(table, target, target_metric or ["acc"], metrics or [], benchmark or [])
+    models, population, targets = _population(
+        table, target, target_metric or ["acc"], metrics or [], benchmark or [], allow=allow_incomparable
+    )
 
     from rbridge_metrics.selection.scorers import SCORERS
     from rbridge_metrics.selection.select import select as select_scorer
@@ -108,13 +112,19 @@ def select(
 
 
 def _population(
-    path: str, target: str | None, target_metrics: list[str], metrics: list[str], benchmarks: list[str]
+    path: str, target: str | None, target_metrics: list[str], metrics: list[str], benchmarks: list[str], *, allow: bool
 ) -> tuple[ModelTable, Population, list[str]]:
     from rbridge_metrics.selection.population import make_population
     from rbridge_tasks.scores.directions import metric_called
     from rbridge_tasks.scores.metric_names import split_names
     from rbridge_tasks.scores.table import read_scores
-    from rbridge_tasks.selecting.model_table import accuracies_of, default_metrics, model_table, without
+    from rbridge_tasks.selecting.model_table import (
+        accuracies_of,
+        check_models,
+        default_metrics,
+        model_table,
+        without,
+    )
 
     truths = [metric_called(name) for name in target_metrics]
     names = [truth.name for truth in truths]
@@ -125,7 +135,11 @@ def _population(
     if both := [name for name in wanted if name in names and target is None]:
         raise SelectUsageError(f"{', '.join(both)} is the accuracy itself; leave it out of --metrics")
     models = model_table(scores, wanted, benchmarks=benchmarks)
-    accuracies = accuracies_of(models, read_scores(target) if target else scores, truths)
+    targets = read_scores(target) if target else scores
+    accuracies = accuracies_of(models, targets, truths)
+    for rows, chosen in ((scores, models.metrics), (targets, names)):
+        lines = check_models(rows, chosen, models.benchmarks, allow=allow)
+        models.notes.extend(line for line in lines if line not in models.notes)
     population = make_population(models.features, accuracies)
     models.notes.extend(without(models, population.left_out))
     return models, population, names
@@ -164,16 +178,28 @@ def _report(
         note(text)
 
 
-def _apply(table: str, scorer: str, benchmarks: list[str], output: str | None, plot: str | None, as_json: bool) -> None:
+def _apply(
+    table: str,
+    scorer: str,
+    benchmarks: list[str],
+    output: str | None,
+    plot: str | None,
+    as_json: bool,
+    *,
+    allow: bool,
+) -> None:
     from rbridge_tasks.cli.output import note, print_json
     from rbridge_tasks.cli.select_output import ranking_rows, show_ranking
     from rbridge_tasks.scores.table import read_scores, write_table
-    from rbridge_tasks.selecting.model_table import model_table
+    from rbridge_tasks.selecting.model_table import check_models, model_table
     from rbridge_tasks.selecting.ranked_models import ranked_by_saved
     from rbridge_tasks.selecting.scorer_file import read_scorer
 
     saved = read_scorer(scorer)
-    ranking, notes = ranked_by_saved(model_table(read_scores(table), saved.metrics, benchmarks=benchmarks), saved)
+    scores = read_scores(table)
+    models = model_table(scores, saved.metrics, benchmarks=benchmarks)
+    ranking, notes = ranked_by_saved(models, saved)
+    notes += check_models(scores, models.metrics, models.benchmarks, allow=allow)
     if output:
         write_table(ranking, output, "a ranking")
     if plot:

@@ -14,10 +14,19 @@ import pandas as pd
 from rbridge_metrics import RBridgeError, training_flops
 from rbridge_tasks.fitting.pairing import Group, PairError, in_percent
 from rbridge_tasks.fitting.score_pairs import pairs_from_scores, rows_of_model
-from rbridge_tasks.ranking.candidates import Candidates, Targets, candidates_by_size, is_of_size, target_values
+from rbridge_tasks.ranking.candidates import (
+    Candidates,
+    Targets,
+    candidates_by_size,
+    compared_rows,
+    is_of_size,
+    rows_at,
+    target_values,
+)
 from rbridge_tasks.scores.directions import Metric, bounds_of, check_one_unit
 from rbridge_tasks.scores.rows import counted
 from rbridge_tasks.scores.sizes import Size, count_text
+from rbridge_tasks.scores.table_settings import check_rows
 
 Values = npt.NDArray[np.float64]
 
@@ -79,6 +88,7 @@ def candidate_points(
     at: Size | None,
     target_at: Size | None,
     unit: str = "auto",
+    allow: bool = False,
 ) -> tuple[list[Points], list[str]]:
     """Runs at one size, against what the target made of the same runs.
 
@@ -89,6 +99,7 @@ def candidate_points(
 
     Raises:
         CompareError, CandidatesError: nothing to compare; targets of other benchmarks, runs or sizes.
+        IncomparableError: scores of one metric and size, or targets, had different settings, and not ``allow``.
         PairError, DirectionError: accuracies in mixed units.
     """
     said: Counter[str] = Counter()
@@ -104,6 +115,10 @@ def candidate_points(
         )  # fmt: skip
     benchmarks = list(dict.fromkeys(group.benchmark for _, group in groups))
     values = target_values(targets, target_metrics, benchmarks=benchmarks, at=target_at)
+    for metric in metrics:
+        rows = compared_rows(scores, metric, (), at)
+        said.update(check_rows(rows, allow=allow, within=("params", "tokens")))
+    said.update(check_rows(rows_at(targets, values, target_at), allow=allow))
     lacking = [name for name in benchmarks if name not in values]
     if lacking:
         said[f"{counted(len(lacking), 'benchmark')} without targets left out: {', '.join(lacking)}"] = 1
@@ -138,11 +153,13 @@ def checkpoint_points(
     proxy: str,
     target: str,
     unit: str = "auto",
+    allow: bool = False,
 ) -> tuple[list[Points], list[str]]:
     """Checkpoints of a small model against a large one's accuracy at the same tokens, joined as ``rbridge fit`` does.
 
     Raises:
         CompareError, PairError: nothing can be joined.
+        IncomparableError: scores of one metric of a model had different settings, and not ``allow``.
     """
     said: Counter[str] = Counter()
     scored: dict[str, list[_Scored]] = {}
@@ -156,7 +173,7 @@ def checkpoint_points(
         except PairError as error:
             skipped.append(str(error))
             continue
-        pairs = pairs_from_scores(shared, metric.name, names, proxy, target, unit)
+        pairs = pairs_from_scores(shared, metric.name, names, proxy, target, unit, allow_incomparable=allow)
         said.update(pairs.notes)
         for group in pairs.groups:
             there = set(large[large["benchmark"] == group.key["benchmark"]]["metric"])

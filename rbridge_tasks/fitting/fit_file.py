@@ -12,6 +12,7 @@ from rbridge_metrics.errors import FitError, RBridgeError
 from rbridge_metrics.regression import ProxyRegressor
 from rbridge_tasks.atomic import write_json
 from rbridge_tasks.fitting.fit_report import FORMAT
+from rbridge_tasks.scores.comparable import Measured
 
 
 class FitFileError(RBridgeError):
@@ -41,6 +42,13 @@ class FitFile:
     source: dict[str, Any]
     level: float
     content: dict[str, Any] = field(repr=False)
+
+    @property
+    def measured(self) -> list[Measured]:
+        """Settings of the proxy scores that were fitted, for each benchmark; empty where the file states none."""
+        settings = self.source.get("proxy_settings")
+        metric = str(self.source.get("proxy_metric"))
+        return [Measured(name, metric, self.path, own) for name, own in settings.items()] if settings else []
 
     @property
     def columns(self) -> list[str]:
@@ -95,6 +103,10 @@ def read_fit(path: str | Path) -> FitFile:
             for fit in content["fits"]
         ]
         source, level = dict(content["source"]), float(content["level"])
+        if settings := source.get("proxy_settings"):
+            source["proxy_settings"] = {
+                str(name): {str(key): str(own[key]) for key in own} for name, own in settings.items()
+            }
     except FitError as error:
         raise FitFileError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:

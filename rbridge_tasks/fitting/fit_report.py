@@ -9,9 +9,11 @@ from typing import Any
 
 from rbridge_metrics.errors import FitError
 from rbridge_metrics.isotonic import shape_check
+from rbridge_metrics.paper_recipe import MAX_EVALUATIONS
 from rbridge_metrics.regression import ProxyRegressor
 from rbridge_metrics.validation import cross_validate
 from rbridge_tasks.fitting.pairing import Group, PairError, Pairs, expected_direction
+from rbridge_tasks.scores.rows import counted
 
 FORMAT = {"format": "rbridge-fit", "version": 1}
 
@@ -61,7 +63,7 @@ def fit_report(pairs: Pairs, settings: Settings) -> dict[str, Any]:
 
 def _fit(group: Group, source: dict[str, Any], settings: Settings) -> dict[str, Any]:
     model = ProxyRegressor(recipe=settings.recipe).fit(group.x, group.y)
-    notes, validation = [], None
+    notes, validation = _unconverged(model), None
     try:
         validation = cross_validate(
             group.x,
@@ -77,6 +79,11 @@ def _fit(group: Group, source: dict[str, Any], settings: Settings) -> dict[str, 
             seed=settings.seed,
         )
         notes += [f"not validated: {reason}" for reason in validation.skipped]
+        notes += [
+            f"cross-validation: {function} did not converge in {count} of {len(validation.folds)} folds and was passed "
+            "over there"
+            for function, count in validation.unconverged.items()
+        ]
     except FitError as error:
         notes.append(f"not cross-validated: {error}")
     metric = group.key.get("metric") or source.get("proxy_metric") or source.get("x") or ""
@@ -95,6 +102,21 @@ def _fit(group: Group, source: dict[str, Any], settings: Settings) -> dict[str, 
         "model": model.to_dict(),
         "cross_validation": validation.to_dict() if validation else None,
     }
+
+
+def _unconverged(model: ProxyRegressor) -> list[str]:
+    """What did not converge under the paper recipe, and what that cost."""
+    lines = [
+        f"the {name} function did not converge within {MAX_EVALUATIONS} evaluations and was passed over; the paper's "
+        "recipe does so too"
+        for name in model.unconverged_
+    ]
+    if lost := model.left_out_unconverged_:
+        lines.append(
+            f"the {model.function_} function did not converge without one point each for {counted(lost, 'point')}: the "
+            f"intervals rest on the other {len(model.left_out_)}"
+        )
+    return lines
 
 
 def _points(group: Group) -> list[dict[str, Any]]:

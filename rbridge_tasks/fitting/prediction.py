@@ -17,7 +17,9 @@ from rbridge_tasks.fitting.fit_file import FitFile, FittedGroup
 from rbridge_tasks.fitting.pairing import Values, as_numbers, cell_text, in_percent
 from rbridge_tasks.fitting.score_pairs import SIZE_WITHIN
 from rbridge_tasks.scores.rows import counted
+from rbridge_tasks.scores.settings import ITEMS, TRACES
 from rbridge_tasks.scores.table import ScoreTableError, checked_scores, write_table
+from rbridge_tasks.scores.table_settings import check_rows
 
 ADDED = ("predicted_accuracy_pct", "low_pct", "high_pct", "outside_fitted_range", "rank")
 
@@ -76,6 +78,7 @@ def predict_table(
     use: Sequence[str] = (),
     level: float | None = None,
     unit: str = "auto",
+    allow_incomparable: bool = False,
 ) -> tuple[list[Predicted], list[str]]:
     """Predict an accuracy for every row that a curve of the file is for.
 
@@ -87,12 +90,14 @@ def predict_table(
         use: values of the one group whose curve to use for all rows, whatever they are.
         level: of the intervals; by default the file's.
         unit: of the accuracies, see ``pairing.in_percent``.
+        allow_incomparable: predict from scores whose settings differ from those fitted, and note it.
 
     Returns:
         Predictions by group, and notes: rows skipped with the reason, and predictions outside the fitted scores.
 
     Raises:
         PredictionError: a column is missing, or no row can be predicted.
+        IncomparableError: a row's settings differ from those of the scores fitted, such as other shots.
     """
     notes: list[str] = []
     skipped: Counter[str] = Counter()
@@ -116,6 +121,11 @@ def predict_table(
     notes += [f"{counted(count, 'row')} skipped: {why}" for why, count in skipped.items() if count]
     if not found:
         raise PredictionError(f"no row can be predicted by {fit.path}; {'; '.join(notes) or 'the table is empty'}")
+    for one in found:
+        beside = [measured for measured in fit.measured if [measured.benchmark] == [*one.group.key.values()]]
+        if beside and "benchmark" in one.rows.columns:
+            own = one.rows.assign(benchmark=beside[0].benchmark)  # another one's curve, with --use, is compared too
+            notes += check_rows(own, allow=allow_incomparable, beside=beside, but=() if not use else (ITEMS, TRACES))
     if y:
         found = _with_actual(found, y, unit, notes)
     return found, [*notes, *_doubts(found)]

@@ -15,13 +15,21 @@ import pandas as pd
 from rbridge_tasks.fitting.pairing import Group, PairError, Pairs, Values, in_percent
 from rbridge_tasks.scores.rows import counted
 from rbridge_tasks.scores.run_names import count
+from rbridge_tasks.scores.table_settings import check_rows, shared_settings
 
 # Models are called by rounded sizes: "1b" has 1.2 or 1.5 billion parameters, "13b" 13.7.
 SIZE_WITHIN = 1.6
 
 
 def pairs_from_scores(
-    table: pd.DataFrame, proxy_metric: str, target_metrics: Sequence[str], proxy: str, target: str, unit: str = "auto"
+    table: pd.DataFrame,
+    proxy_metric: str,
+    target_metrics: Sequence[str],
+    proxy: str,
+    target: str,
+    unit: str = "auto",
+    *,
+    allow_incomparable: bool = False,
 ) -> Pairs:
     """Pairs of a small model's score and a large model's accuracy, a group for each benchmark.
 
@@ -35,8 +43,10 @@ def pairs_from_scores(
         target_metrics: accuracies of the large one, in order of preference: the first that a benchmark has is taken.
         proxy, target: size, name or run of the two models, see :func:`rows_of_model`.
         unit: of the accuracies, see ``pairing.in_percent``.
+        allow_incomparable: fit scores of different settings together, and note it.
 
     Raises:
+        IncomparableError: scores of one model on one benchmark had different settings, such as other shots.
         PairError: a model or metric is not in the table, or nothing can be joined.
     """
     _check_metrics(table, [proxy_metric, *target_metrics])
@@ -45,6 +55,8 @@ def pairs_from_scores(
     notes: list[str] = []
     benchmarks = [name for name in dict.fromkeys(small["benchmark"]) if name in set(large["benchmark"])]
     _note_benchmarks(small, large, benchmarks, notes)
+    for rows in (small, large):
+        notes += check_rows(rows[rows["benchmark"].isin(benchmarks)], allow=allow_incomparable)
     groups = []
     for benchmark in benchmarks:
         accuracies = large[large["benchmark"] == benchmark]
@@ -67,6 +79,7 @@ def pairs_from_scores(
         "target": target,
         "proxy_params": sorted({float(size) for size in small["params"].dropna()}),
         "runs": sorted({run for group in groups for run in group.run or []}),
+        "proxy_settings": shared_settings(small[small["benchmark"].isin(benchmarks)]),
     }
     return Pairs(groups, source, [*notes, *unit_notes])
 

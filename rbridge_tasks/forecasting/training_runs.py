@@ -121,6 +121,16 @@ def training_runs(
     return found, notes
 
 
+def rows_of_runs(scores: pd.DataFrame, runs: Sequence[TrainingRun]) -> pd.DataFrame:
+    """The rows of a score table that runs were made of."""
+    used = pd.Series(False, index=scores.index)
+    for run in runs:
+        same = scores["params"].isna() if math.isnan(run.params) else scores["params"] == run.params
+        same &= (scores["run"] == run.run) & (scores["benchmark"] == run.benchmark)
+        used |= same & (scores["metric"] == run.metric) & scores["tokens"].isin(run.tokens)
+    return scores[used]
+
+
 def _list(column: pd.Series) -> str:
     names = sorted(set(column))
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

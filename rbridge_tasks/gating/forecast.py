@@ -20,9 +20,11 @@ from rbridge_metrics import (
 from rbridge_tasks.forecasting.training_runs import TrainingRun, training_runs
 from rbridge_tasks.gating.judgement import GateError, Judgement, Settings, corrected
 from rbridge_tasks.scores.collect import collect
+from rbridge_tasks.scores.comparable import OPTION
 from rbridge_tasks.scores.directions import Metric
 from rbridge_tasks.scores.sizes import count_text
 from rbridge_tasks.scores.table import READ, read_scores
+from rbridge_tasks.scores.table_settings import check_rows
 
 _GROUPS = "rbridge"  # what our groups of tasks are called; their members are judged one by one
 _SAME_SIZE = 5e-3  # relative; as of a training run
@@ -65,6 +67,7 @@ def judge_by_forecast(
     *,
     which: Which | None = None,
     benchmarks: Sequence[str] = (),
+    allow_incomparable: bool = False,
 ) -> Judgement:
     """Compare a checkpoint with what its run's earlier checkpoints let expect, on every benchmark that they have.
 
@@ -75,8 +78,10 @@ def judge_by_forecast(
         settings: of the test; nothing is resampled.
         which: checkpoint, where names do not say.
         benchmarks: compare these alone; all of the past's where empty.
+        allow_incomparable: compare with a past of other settings, and note it.
 
     Raises:
+        IncomparableError: checkpoint and past were scored under different settings, such as other shots.
         GateError: the checkpoint cannot be told, lacks a benchmark, or was scored on other items than the past.
         ForecastError: the past is too short, or cannot be fitted.
         CandidatesError: the past holds no such run.
@@ -94,10 +99,16 @@ def judge_by_forecast(
     runs = [one for one in runs if benchmarks or not one.benchmark.startswith(_GROUPS)] or runs
     if len({one.benchmark for one in runs}) < len(runs):
         raise GateError(f"{past} holds {run} in several sizes; name the checkpoint's with --params")
+    used = past_scores[(past_scores["run"] == run) & (past_scores["metric"] == metric.name)]
+    if known:
+        used = used[np.isclose(used["params"], now.params, rtol=_SAME_SIZE)]
+    compared = pd.concat([used[used["tokens"] < now.tokens * (1 - 1e-9)], now.rows.reset_index()], ignore_index=True)
+    compared = compared[compared["benchmark"].isin([one.benchmark for one in runs])]
+    notes += check_rows(compared, allow=allow_incomparable)
     laws = [_law(one, now) for one in runs]
     changes, detectable = [], []
     for one, law in zip(runs, laws, strict=True):
-        changes.append(_change(one, law, now, past_scores, metric, settings))
+        changes.append(_change(one, law, now, past_scores, metric, settings, allow_incomparable=allow_incomparable))
         detectable.append(
             detectable_forecast_change(
                 law,
@@ -118,7 +129,7 @@ def _scores(path: str | Path, metric: Metric) -> tuple[pd.DataFrame, list[str]]:
     if Path(path).suffix.lower() in READ:
         return read_scores(path), []
     found = collect([path], metrics=[metric.name], include_sample=True)
-    return found.table, [note.text for note in found.notes if note.kind != "replaced"]
+    return found.table, [note.text for note in found.notes if note.kind not in ("replaced", "settings differ")]
 
 
 def _checkpoint(scores: pd.DataFrame, which: Which, metric: Metric, path: str | Path) -> _Checkpoint:
@@ -168,7 +179,14 @@ def _law(run: TrainingRun, now: _Checkpoint) -> PowerLaw:
 
 
 def _change(
-    run: TrainingRun, law: PowerLaw, now: _Checkpoint, past: pd.DataFrame, metric: Metric, settings: Settings
+    run: TrainingRun,
+    law: PowerLaw,
+    now: _Checkpoint,
+    past: pd.DataFrame,
+    metric: Metric,
+    settings: Settings,
+    *,
+    allow_incomparable: bool,
 ) -> ForecastChange:
     if run.benchmark not in now.rows.index:
         raise GateError(
@@ -178,11 +196,11 @@ def _change(
     score = now.rows.loc[run.benchmark]
     of_past = past[(past["run"] == run.run) & (past["benchmark"] == run.benchmark) & (past["metric"] == metric.name)]
     sizes = {float(n) for n in of_past["n"].dropna()}
-    if not np.isnan(score["n"]) and sizes - {float(score["n"])}:
+    if not np.isnan(score["n"]) and sizes - {float(score["n"])} and not allow_incomparable:
         raise GateError(
             f"{now.name} was scored on {score['n']:g} items of {run.benchmark} and its past on "
             f"{', '.join(f'{n:g}' for n in sorted(sizes))}; a forecast holds for the same items: use the same traces "
-            "and --limit"
+            f"and --limit, or insist with {OPTION}"
         )
     value = float(score["value"])
     if not run.bounds[0] <= value <= run.bounds[1]:

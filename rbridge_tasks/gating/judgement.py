@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from rbridge_metrics import ForecastChange, PairedChange, RBridgeError, holm, minimum_detectable_change, paired_change
+from rbridge_metrics.gate import MIN_ITEMS
 from rbridge_tasks.scores.directions import Metric
-from rbridge_tasks.scores.samples import find_samples, join_items, read_items, sampled_benchmarks
+from rbridge_tasks.scores.joined_items import JoinedItems, join_items
+from rbridge_tasks.scores.sample_settings import SamplesFile, check_samples
+from rbridge_tasks.scores.samples import find_samples, read_items, sampled_benchmarks
 
 
 class GateError(RBridgeError):
@@ -46,7 +49,8 @@ class Judged:
         benchmark: its name.
         change: from the baseline, or from the forecast, to the checkpoint.
         p_value: corrected over benchmarks.
-        detectable: share of the score compared with, what is tolerated included, that would be found with ``power``.
+        detectable: share of the score compared with, what is tolerated included, that would be found with ``power``;
+            NaN where that score is 0, or where the change is the same on every item.
         regressed: significantly worse by more than is tolerated.
     """
 
@@ -84,7 +88,13 @@ class Judgement:
 
 
 def judge(
-    current: str | Path, baseline: str | Path, metric: Metric, settings: Settings, benchmarks: Sequence[str] = ()
+    current: str | Path,
+    baseline: str | Path,
+    metric: Metric,
+    settings: Settings,
+    benchmarks: Sequence[str] = (),
+    *,
+    allow_incomparable: bool = False,
 ) -> Judgement:
     """Compare two evaluations item by item on every benchmark of the baseline.
 
@@ -93,20 +103,31 @@ def judge(
         metric: a mean over items, or bits per byte.
         settings: of the test.
         benchmarks: compare these alone; all of the baseline's where empty.
+        allow_incomparable: compare evaluations of different settings, on the items that both have, and note it.
 
     Raises:
-        GateError: a benchmark is missing on either side: what was not scored cannot pass.
+        GateError: a benchmark is missing on either side: what was not scored cannot pass; or has too few items.
+        IncomparableError: the evaluations had different settings, such as other shots or other confidences.
         SamplesError: files that cannot be read, or were scored on other items.
     """
     names = [*benchmarks] or sampled_benchmarks(baseline, metric.name)
     if not names:
         raise GateError(f"{baseline} holds no samples with {metric.name}; give a folder of lm_eval --log_samples")
-    changes = [_change(name, current, baseline, metric, settings) for name in names]
+    files = [file for name in names for file in _files(name, current, baseline, metric)]
+    notes, prompts = check_samples(files, metric.name, allow=allow_incomparable)
+    changes = []
+    for before, after in zip(files[::2], files[1::2], strict=True):
+        sides = (("the baseline", before), ("the checkpoint", after))
+        items = {side: read_items(file.path, metric.name) for side, file in sides}
+        joined = join_items(items, allow=allow_incomparable, prompts=prompts)
+        notes += [f"{before.benchmark}: {text}" for text in joined.notes]
+        changes.append(_change(before.benchmark, joined, metric, settings))
+    spreads = np.array([change.stderr for change in changes])
     detectable = minimum_detectable_change(
-        [change.stderr for change in changes], alpha=settings.alpha, power=settings.power, tests=len(changes)
+        np.where(spreads > 0, spreads, np.nan), alpha=settings.alpha, power=settings.power, tests=len(changes)
     )
     judged = corrected(names, changes, detectable.tolist(), settings)
-    return Judgement(judged, str(current), str(baseline), "baseline", "items")
+    return Judgement(judged, str(current), str(baseline), "baseline", "items", tuple(notes))
 
 
 def corrected(
@@ -136,10 +157,9 @@ def corrected(
     )
 
 
-def _change(
-    benchmark: str, current: str | Path, baseline: str | Path, metric: Metric, settings: Settings
-) -> PairedChange:
-    items = {}
+def _files(benchmark: str, current: str | Path, baseline: str | Path, metric: Metric) -> list[SamplesFile]:
+    """The samples files of a benchmark, the baseline's first."""
+    found = []
     for side, path in (("the baseline", baseline), ("the checkpoint", current)):
         file = find_samples(path, benchmark, metric.name)
         if file is None:
@@ -147,8 +167,17 @@ def _change(
                 f"{path} holds no samples of {benchmark}, which {side} needs; score it there too, or name the "
                 "benchmarks to compare with --benchmark"
             )
-        items[side] = read_items(file, metric.name)
-    joined = join_items(items)
+        found.append(SamplesFile(benchmark, str(path), file))
+    return found
+
+
+def _change(benchmark: str, joined: JoinedItems, metric: Metric, settings: Settings) -> PairedChange:
+    items = joined.numerator.shape[1]
+    if items < MIN_ITEMS:
+        raise GateError(
+            f"{benchmark} has {items} item{'s' if items > 1 else ''} on both sides; at least {MIN_ITEMS} are needed to "
+            "tell a change from chance: score more (a larger --limit), or name other benchmarks with --benchmark"
+        )
     if not np.array_equal(*joined.denominator):
         raise GateError(f"{benchmark}: {metric.name} has other sizes on the two sides; score both with the same traces")
     return paired_change(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 
 from rbridge_metrics import ForecastChange
 from rbridge_tasks.gating.judgement import Judged, Judgement, Settings
 from rbridge_tasks.scores.directions import Metric
 from rbridge_tasks.scores.rows import counted
+from rbridge_tasks.visible_text import visible
 
 
 def verdict(judgement: Judgement, settings: Settings) -> str:
@@ -35,11 +37,18 @@ def row(one: Judged) -> list[str]:
         f"{change.baseline:.5g}",
         f"{change.current:.5g}",
         f"{change.relative:+.2%}" if base else f"{change.change:+.4g}",
-        f"{change.low / base:+.2%} to {change.high / base:+.2%}" if base else "-",
+        _interval(change.low, change.high, base),
         f"{one.p_value:.4f}" if one.p_value >= 1e-4 else "<0.0001",
-        f"{one.detectable:+.2%}" if base else "-",
+        f"{one.detectable:+.2%}" if math.isfinite(one.detectable) else "-",
         "regressed" if one.regressed else "passed",
     ]
+
+
+def _interval(low: float, high: float, base: float) -> str:
+    """An interval as shares of the baseline, or in the unit of the score where that is 0; ``-`` where not defined."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "-"
+    return f"{low / base:+.2%} to {high / base:+.2%}" if base else f"{low:+.4g} to {high:+.4g}"
 
 
 def columns(judgement: Judgement, settings: Settings) -> list[str]:
@@ -88,6 +97,8 @@ def junit(judgement: Judgement, metric: Metric, settings: Settings) -> bytes:
             ET.SubElement(case, "failure", message=f"{metric.name} worse by {row(one)[4]}").text = text
         else:
             ET.SubElement(case, "system-out").text = text
+    if judgement.notes:
+        ET.SubElement(suite, "system-out").text = "\n".join(map(visible, judgement.notes))
     ET.indent(suite)
     return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))
 

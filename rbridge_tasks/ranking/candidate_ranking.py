@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics import Interval, RankSummary, drawn_scores, percentile_interval, rank_summary
+from rbridge_metrics.gate import MIN_ITEMS
 from rbridge_tasks.ranking.candidates import Candidates
-from rbridge_tasks.scores.samples import JoinedItems
+from rbridge_tasks.scores.joined_items import JoinedItems
 
 PAIRED = "items resampled, the same draw for all candidates"
 UNPAIRED = "standard errors, candidates taken as independent"
 NO_INTERVALS = "no intervals: standard errors are missing"
+FEW_ITEMS = f"no intervals: fewer than {MIN_ITEMS} items"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Ranking:
 
     Attributes:
         candidates: what is ranked.
-        method: where the intervals come from: ``PAIRED``, ``UNPAIRED`` or ``NO_INTERVALS``.
+        method: where the intervals come from, ``PAIRED`` or ``UNPAIRED``; or why there are none, ``NO_INTERVALS`` or
+            ``FEW_ITEMS``.
         summary: the order, best first, with its uncertainty (NaN without intervals).
         score_interval: of each candidate, in that order.
         resampled: shape (resamples, candidates), in the order of ``candidates``; None without intervals.
@@ -47,10 +50,15 @@ class Ranking:
 
 
 def rank_candidates(candidates: Candidates, items: JoinedItems | None, settings: Settings) -> Ranking:
-    """Order candidates: by paired resampling where there are item scores, else by standard errors."""
+    """Order candidates: by paired resampling where there are item scores, else by standard errors.
+
+    Fewer than ``MIN_ITEMS`` items give no intervals: resamples of so few repeat the same draws, and look certain.
+    """
     seed = (settings.seed, zlib.crc32(candidates.benchmark.encode()))  # benchmarks have items of their own
     resampled, method = None, NO_INTERVALS
-    if items is not None:
+    if items is not None and items.numerator.shape[1] < MIN_ITEMS:
+        method = FEW_ITEMS
+    elif items is not None:
         resampled, method = items.resampled(settings.resamples, seed), PAIRED
     elif np.isfinite(candidates.stderr).all():
         drawn = drawn_scores(candidates.value, candidates.stderr, resamples=settings.resamples, seed=seed)

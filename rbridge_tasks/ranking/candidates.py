@@ -113,6 +113,13 @@ def rows_of(scores: pd.DataFrame, metric: Metric, benchmarks: Sequence[str]) -> 
     return rows[rows["benchmark"].isin(benchmarks)] if benchmarks else rows
 
 
+def compared_rows(scores: pd.DataFrame, metric: Metric, benchmarks: Sequence[str], at: Size | None) -> pd.DataFrame:
+    """The rows that ``candidates_by_size`` makes candidates of."""
+    rows = rows_of(scores, metric, benchmarks)
+    rows = rows[rows["tokens"] != 0]
+    return rows if at is None else rows[_of_size(rows, at)]
+
+
 class Targets(NamedTuple):
     """What the target model scored on one benchmark, by run."""
 
@@ -163,6 +170,17 @@ def target_values(
         check_one_unit(metric.name, part["value"].tolist(), f"the targets of {benchmark}")
         values[benchmark] = Targets(metric, dict(zip(part["run"], part["value"], strict=True)))
     return values
+
+
+def rows_at(targets: pd.DataFrame, values: Mapping[str, Targets], at: Size | None) -> pd.DataFrame:
+    """The rows that ``target_values`` took its values from."""
+    rows = targets[
+        [
+            benchmark in values and metric == values[benchmark].metric.name
+            for benchmark, metric in zip(targets["benchmark"], targets["metric"], strict=True)
+        ]
+    ]
+    return rows if at is None else rows[_of_size(rows, at)]
 
 
 def _group(part: pd.DataFrame, benchmark: str, metric: Metric, params: float, tokens: float) -> Candidates:

@@ -5,29 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rbridge_tasks.ranking.candidates import Candidates, is_of_size
-from rbridge_tasks.scores.samples import (
-    ItemScores,
-    JoinedItems,
-    SamplesError,
-    check_against_table,
-    find_samples,
-    join_items,
-    read_items,
-)
+from rbridge_tasks.scores.joined_items import JoinedItems, join_items
+from rbridge_tasks.scores.sample_settings import SamplesFile, check_samples
+from rbridge_tasks.scores.samples import ItemScores, SamplesError, check_against_table, find_samples, read_items
 from rbridge_tasks.scores.sizes import parse_size
 
 
-def joined_samples(groups: Sequence[Candidates], samples: Sequence[str]) -> list[JoinedItems | None]:
+def joined_samples(
+    groups: Sequence[Candidates], samples: Sequence[str], *, allow_incomparable: bool = False
+) -> tuple[list[JoinedItems | None], list[str]]:
     """Read and join the item scores of the groups that have them.
 
     Args:
         groups: all of one metric.
         samples: ``RUN=PATH`` or ``RUN@PARAMS:TOKENS=PATH``; a path is a samples file or a folder of them.
+        allow_incomparable: join samples of evaluations with different settings, and note it.
 
     Returns:
-        One for each group; None where no file was given for any of its candidates.
+        One for each group, None where no file was given for any of its candidates; and notes on settings and items.
 
     Raises:
+        IncomparableError: the evaluations of a group's candidates had different settings.
         SamplesError: a run, size or file that fits no candidate; files that disagree with the table or with each other;
             or a group in which only some candidates have one.
     """
@@ -48,10 +46,16 @@ def joined_samples(groups: Sequence[Candidates], samples: Sequence[str]) -> list
         if not used:
             benchmarks = sorted({group.benchmark for group in groups})
             raise SamplesError(f"--samples {text!r} holds no samples of {', '.join(benchmarks)}")
-    return [_joined(group, items) for group, items in zip(groups, found, strict=True)]
+    notes: dict[str, None] = {}
+    joined = [
+        _joined(group, items, notes, allow=allow_incomparable) for group, items in zip(groups, found, strict=True)
+    ]
+    return joined, [*notes]
 
 
-def _joined(group: Candidates, found: dict[str, ItemScores]) -> JoinedItems | None:
+def _joined(
+    group: Candidates, found: dict[str, ItemScores], notes: dict[str, None], *, allow: bool
+) -> JoinedItems | None:
     if not found:
         return None
     missing = [run for run in group.runs if run not in found]
@@ -60,7 +64,11 @@ def _joined(group: Candidates, found: dict[str, ItemScores]) -> JoinedItems | No
             f"{len(missing)} of {len(group.runs)} candidates of {group.benchmark} at {group.size} have no --samples, "
             f"such as {missing[0]}; paired intervals need those of all"
         )
-    return join_items({run: found[run] for run in group.runs})
+    files = [SamplesFile(group.benchmark, run, found[run].path) for run in group.runs]
+    lines, prompts = check_samples(files, group.metric.name, allow=allow)
+    joined = join_items({run: found[run] for run in group.runs}, allow=allow, prompts=prompts)
+    notes.update(dict.fromkeys([*lines, *(f"{group.benchmark}: {text}" for text in joined.notes)]))
+    return joined
 
 
 def _meant(groups: Sequence[Candidates], name: str) -> list[tuple[int, str]]:

@@ -44,8 +44,9 @@ def findings(
     latest: Sequence[Latest],
     verdicts: Sequence[Remark],
 ) -> list[Remark]:
-    """What is best, how it changed, what is predicted, and how far the fit can be trusted."""
-    found = [_best(inputs, lines, rankings)]
+    """Settings that differ between the scores, what is best, how it changed, what is predicted, how far to trust it."""
+    found = [Remark("Settings differ", f"{text}.", "doubt") for text in inputs.doubts]
+    found.append(_best(inputs, lines, rankings))
     found += _training(inputs, lines)
     found += _predicted(latest, inputs.level_text)
     found += _trust(verdicts)

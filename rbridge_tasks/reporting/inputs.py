@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.scores.comparable import Measured, check_comparable
 from rbridge_tasks.scores.directions import Metric, metric_called
 from rbridge_tasks.scores.table import read_scores
+from rbridge_tasks.scores.table_settings import check_rows
 
 if TYPE_CHECKING:
     from rbridge_tasks.fitting.fit_file import FitFile
@@ -42,6 +45,7 @@ class Inputs:
         traces: how many are shown of each benchmark.
         level: of the intervals.
         title, date: in the head; the date is left out where it is None.
+        doubts: in what settings the scores differ, a line each.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Inputs:
     level: float = 0.9
     title: str = "rBridge report"
     date: str | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def benchmarks(self) -> list[str]:
@@ -87,6 +92,7 @@ def read_inputs(
     level: float = 0.9,
     title: str | None = None,
     date: str | None = None,
+    allow_incomparable: bool = False,
 ) -> Inputs:
     """Read everything that a report is asked to show.
 
@@ -101,8 +107,10 @@ def read_inputs(
         traces: how many to show of each benchmark.
         level: of the intervals.
         title, date: for the head.
+        allow_incomparable: show scores of different settings together; the page says so.
 
     Raises:
+        IncomparableError: scores of one benchmark and metric had different settings, such as other shots.
         ReportError: no such benchmark or metric in the table.
         RBridgeError: a file cannot be read, or a direction is not known.
     """
@@ -124,20 +132,55 @@ def read_inputs(
         evaluated = [one for one in evaluations(samples) if not benchmarks or one.benchmark in benchmarks]
     from rbridge_tasks.scores.sizes import parse_size
 
+    headline = _headline(table, metric, str(scores))
+    truths = tuple(metric_called(name) for name in target_metrics or ["acc"])
+    names = [truth.name for truth in truths]
     return Inputs(
         name=Path(scores).name,
         scores=table,
-        metric=_headline(table, metric, str(scores)),
+        metric=headline,
         fit=found,
         targets=targets,
-        target_metrics=tuple(metric_called(name) for name in target_metrics or ["acc"]),
+        target_metrics=truths,
         target_at=parse_size(target_at) if target_at else None,
         evaluations=evaluated,
         traces=traces,
         level=level,
         title=title or "rBridge report",
         date=date,
+        doubts=_doubts(table, headline, found, targets, names, evaluated, allow=allow_incomparable),
     )
+
+
+def _doubts(
+    table: pd.DataFrame,
+    headline: Metric,
+    fit: FitFile | None,
+    targets: pd.DataFrame | None,
+    truths: Sequence[str],
+    evaluated: Sequence[Evaluation],
+    *,
+    allow: bool,
+) -> tuple[str, ...]:
+    """In what settings scores of one benchmark and metric differ: of table and fit, of targets, and of samples."""
+    from rbridge_tasks.scores.lm_eval_results import Score
+    from rbridge_tasks.scores.settings import settings_of
+
+    lines = check_rows(table, allow=allow, beside=fit.measured if fit else ())
+    if targets is not None:
+        lines += check_rows(targets[targets["metric"].isin(truths)], allow=allow)
+    measured = [
+        Measured(
+            one.benchmark,
+            headline.name,
+            one.results.model.label,
+            settings_of(Score(task, headline.name, math.nan, math.nan, math.nan), one.results),
+        )
+        for one in evaluated
+        for task in one.files
+    ]
+    lines += check_comparable(measured, allow=allow)
+    return tuple(dict.fromkeys(lines))
 
 
 def _headline(table: pd.DataFrame, wanted: str | None, name: str) -> Metric:

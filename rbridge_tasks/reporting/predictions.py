@@ -52,7 +52,9 @@ def prediction_section(inputs: Inputs, lines: Sequence[Line]) -> tuple[Section, 
     notes = [f"{_name(one)}: {text}" for one in fit.content["fits"] for text in one["notes"]]
     notes += fit.content.get("notes", [])
     try:
-        found, more = predict_table(fit, inputs.scores, level=inputs.level)
+        # Settings were compared as the inputs were read; what differs stands in the head.
+        found, more = predict_table(fit, inputs.scores, level=inputs.level, allow_incomparable=True)
+        more = [text for text in more if text not in inputs.doubts]
     except PredictionError as error:
         section = Section(KEY, TITLE, _lede(fit), remarks, (), tables, f"No prediction for this table: {error}.", notes)
         return section, []

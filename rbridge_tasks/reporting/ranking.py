@@ -17,7 +17,7 @@ from rbridge_tasks.reporting.sections import Panel, Remark, Section, Table
 if TYPE_CHECKING:
     from rbridge_tasks.ranking.candidate_ranking import Ranking, Settings
     from rbridge_tasks.ranking.candidates import Candidates
-    from rbridge_tasks.scores.samples import JoinedItems
+    from rbridge_tasks.scores.joined_items import JoinedItems
 
 KEY, TITLE = "ranking", "Ranking of data sets"
 _MOST_DRAWN = 40  # the table has all
@@ -82,7 +82,8 @@ def _largest(groups: Sequence[Candidates]) -> list[Candidates]:
 
 def _items(group: Candidates, inputs: Inputs) -> tuple[JoinedItems | None, str]:
     """Item scores of all candidates where there are samples of each, else None and why not where some are given."""
-    from rbridge_tasks.scores.samples import check_against_table, join_items, read_items
+    from rbridge_tasks.scores.joined_items import join_items
+    from rbridge_tasks.scores.samples import check_against_table, read_items
 
     rows = inputs.headline
     same = (rows["benchmark"] == group.benchmark) & _equal(rows["params"], group.params)
@@ -100,7 +101,8 @@ def _items(group: Candidates, inputs: Inputs) -> tuple[JoinedItems | None, str]:
         for run, value in zip(group.runs, group.value, strict=True):
             found[run] = read_items(files[models[run]], group.metric.name)
             check_against_table(run, found[run], float(value), group.metric.name)
-        return join_items(found), ""
+        joined = join_items(found, prompts="report")  # settings were compared as the inputs were read
+        return joined, "".join(f"{group.benchmark}: {text}." for text in joined.notes)
     except RBridgeError as error:
         return None, f"{group.benchmark}: no paired intervals, {error}."
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from rbridge_tasks.scores.checkpoint_files import params_of_checkpoint, tokens_of_checkpoint
-from rbridge_tasks.scores.comparable import Measured, differences, settings_of
+from rbridge_tasks.scores.comparable import Measured, differences
 from rbridge_tasks.scores.lm_eval_results import ResultsError, ResultsFile, Score, benchmark_of, result_files
 from rbridge_tasks.scores.rows import (
     CollectError,
@@ -26,7 +26,9 @@ from rbridge_tasks.scores.rows import (
 )
 from rbridge_tasks.scores.run_names import read_name
 from rbridge_tasks.scores.runs_table import Known, RunsTable
+from rbridge_tasks.scores.settings import settings_of
 from rbridge_tasks.scores.table import COLUMNS, checked_scores, whole_letters
+from rbridge_tasks.scores.table_settings import SETTINGS, settings_text
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class _Reading:
     skipped: list[str] = field(default_factory=list)
     samples: list[str] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
+    unusable_stderrs: list[str] = field(default_factory=list)
     folder_names: list[str] = field(default_factory=list)
 
 
@@ -68,7 +71,8 @@ def collect(
         include_sample: keep scores on the sample traces that ship with this package.
 
     Raises:
-        CollectError: a source is not there or holds no results; nothing is left; two models claim to be one checkpoint.
+        CollectError: a source is not there or holds no results; nothing is left; two models, or two precisions of one
+            model, claim to be one checkpoint.
         ResultsError: a file that was named is not one of results. Found in a folder, it is left out and counted.
         ScoreTableError: ``runs`` cannot be used.
     """
@@ -100,11 +104,11 @@ def one_table(
         runs: where that was read from.
 
     Raises:
-        CollectError: two models claim to be one checkpoint.
+        CollectError: two models, or two precisions of one model, claim to be one checkpoint.
     """
     rows = with_exact_params(rows)
     check_checkpoints(rows)
-    notes = [Note("settings differ", 1, line) for line in differences(row.measured for row in rows)]
+    notes = [Note("settings differ", 1, one.text) for one in differences(row.measured for row in rows)]
     rows, replaced = latest(rows)
     notes += replaced + unknown(rows)
     keys = known.unused() if known else []
@@ -139,6 +143,7 @@ def _add(
 ) -> None:
     found.files += 1
     found.unusable += results.unusable
+    found.unusable_stderrs += results.unusable_stderrs
     if results.model.named_by_folder:
         found.folder_names.append(str(results.path))
     kept = [score for score in results.scores if include_sample or not results.is_sample(score.task)]
@@ -178,6 +183,7 @@ def rows_of_scores(
             run_given=told.run is not None,
             named=(named.run, named.params),
             doubt=named.doubt,
+            file=results.path,
         )
         for score in scores
     ]
@@ -197,6 +203,7 @@ def _notes_of_reading(found: _Reading) -> list[Note]:
         ("files skipped", found.skipped, "file", "left out: {}"),
         ("sample", found.samples, "score", "on sample traces left out (--include-sample keeps them), such as {}"),
         ("no number", found.unusable, "value", "left out, being no number: {}"),
+        ("no standard error", found.unusable_stderrs, "standard error", "left out, not a number of 0 or more: {}"),
         ("named by folder", found.folder_names, "file", "without the model's name, which its folder gives: {}"),
     )
     return [
@@ -232,10 +239,10 @@ def _table(rows: list[ScoreRow]) -> pd.DataFrame:
             *map(whole_letters, (row.run, row.model)),
             *(math.nan if number is None else number for number in (row.params, row.tokens)),
             *map(whole_letters, (row.measured.benchmark, row.measured.metric)),
-            *(row.value, row.stderr, row.n),
+            *(row.value, row.stderr, row.n, whole_letters(settings_text(row.measured.settings))),
         )
         for row in rows
     ]
     order = ["run", "params", "tokens", "model", "benchmark", "metric"]
-    frame = pd.DataFrame(cells, columns=[*COLUMNS]).sort_values(order, kind="stable", ignore_index=True)
-    return checked_scores(frame)
+    frame = pd.DataFrame(cells, columns=[*COLUMNS, SETTINGS]).sort_values(order, kind="stable", ignore_index=True)
+    return checked_scores(frame if (frame[SETTINGS] != "").any() else frame.drop(columns=SETTINGS))

@@ -1,20 +1,23 @@
-"""Which scores compare: what has to be equal between two results of one benchmark and metric, and where it is not."""
+"""Which scores compare: the settings that have to be equal between two scores of one benchmark and metric.
+
+One check for every command. A difference is an error that names both values; ``--allow-incomparable`` turns it into a
+warning. Differences in how a model was loaded (``settings.REPORTED_ONLY``) are always a warning only.
+"""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from rbridge_metrics.proxy_names import PROXIES
-from rbridge_tasks.scores.lm_eval_results import ResultsFile, Score
+from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.scores.settings import ITEMS_AND_PROMPTS, REPORTED_ONLY
 
-_WEIGHTED_BY_CONFIDENCE = frozenset(("rbridge_nll", "rbridge_bits_per_byte"))
-_PER_TOKEN = frozenset(("rbridge_nll", "rbridge_span_nll", "trace_nll", "gold_nll", "scb_nll", *PROXIES))
+OPTION = "--allow-incomparable"
 
-#: The setting that names what token frequencies were counted over.
-TOKEN_COUNTS = "token frequencies"
+
+class IncomparableError(RBridgeError, ValueError):
+    """Scores that were measured under different settings. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -27,71 +30,70 @@ class Measured:
     settings: Mapping[str, str]
 
 
-def settings_of(score: Score, results: ResultsFile) -> dict[str, str]:
-    """What has to be equal for a score to compare with others, by name. What the file does not say is left out."""
-    members = results.members(score.task)
-    settings: dict[str, object] = {
-        "n-shot": _joined(_shots(member, results) for member in members),
-        "number of items": None if math.isnan(score.n) else f"{score.n:g}",
-        "task version": results.section("versions").get(score.task),
-    }
-    for name, key in (("chat template", "chat_template_sha"), ("system instruction", "system_instruction_sha")):
-        if key in results.data:
-            settings[name] = results.data[key] or "none"
-    traces = [results.traces(member) for member in members]
-    if all(traces):
-        files = [one["files"] if isinstance(one.get("files"), dict) else {} for one in traces]
-        settings["traces"] = _joined(str(sha)[:12] for one in files for sha in one.values())
-        settings["only correct traces"] = _joined(one.get("only_correct", False) for one in traces)
-        if score.metric in _WEIGHTED_BY_CONFIDENCE:
-            weights = (results.metadata(member).get("rbridge_weights", "confidence") for member in members)
-            settings["confidence model"] = _joined(one.get("confidence_model") or "none" for one in traces)
-            settings["weights"] = _joined(weights)
-        if score.metric in PROXIES and "counts" in PROXIES[score.metric].needs:
-            counted = (results.metadata(member).get("rbridge_token_counts") for member in members)
-            settings[TOKEN_COUNTS] = _joined(counted)
-        if score.metric in _PER_TOKEN:
-            special = [results.data.get(f"tokenizer_{kind}_token") for kind in ("bos", "eos", "pad")]
-            settings["tokenizer"] = None if None in special else " ".join(map(str, special))
-    return {name: str(value) for name, value in settings.items() if value is not None}
+@dataclass(frozen=True)
+class Difference:
+    """A setting that differs between scores of one benchmark and metric.
+
+    Attributes:
+        setting: name.
+        text: which values, of which models.
+        refused: whether the scores do not compare; else the difference is worth a line, and no more.
+    """
+
+    setting: str
+    text: str
+    refused: bool
 
 
-def differences(scores: Iterable[Measured]) -> list[str]:
-    """Say, a line for each setting, where scores of one benchmark and metric were measured differently.
+def differences(scores: Iterable[Measured]) -> list[Difference]:
+    """The settings in which scores of one benchmark and metric differ, each once, with an example.
 
     >>> proxy, other = Measured("gsm8k", "acc", "a", {"n-shot": "5"}), Measured("gsm8k", "acc", "b", {"n-shot": "0"})
-    >>> differences([proxy, other])
+    >>> [one.text for one in differences([proxy, other])]
     ['gsm8k acc: n-shot differs, such as 5 for a and 0 for b; these scores do not compare']
     """
     seen: dict[str, dict[tuple[str, str], dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for score in scores:
         for setting, value in score.settings.items():
             seen[setting][score.benchmark, score.metric].setdefault(value, score.model)
-    lines = []
-    for setting, found in seen.items():
-        apart = {key: models for key, models in found.items() if len(models) > 1}
+    found = []
+    for setting, values in seen.items():
+        apart = {key: models for key, models in values.items() if len(models) > 1}
         if apart:
             (benchmark, metric), models = next(iter(apart.items()))
             one, other = [*models.items()][:2]
-            more = f" (and {len(apart) - 1} more pairs of benchmark and metric)" if len(apart) > 1 else ""
-            lines.append(
+            others = len(apart) - 1
+            more = f" (and {others} more pair{'s' * (others > 1)} of benchmark and metric)" if others else ""
+            refused = setting not in REPORTED_ONLY
+            text = (
                 f"{benchmark} {metric}{more}: {setting} differs, such as {one[0]} for {one[1]} and {other[0]} for "
-                f"{other[1]}; these scores do not compare"
+                f"{other[1]}"
             )
-    return lines
+            found.append(Difference(setting, f"{text}; these scores do not compare" if refused else text, refused))
+    if any(one.refused for one in found):  # they change prompts and items, so the checksum adds nothing
+        found = [one for one in found if one.setting != ITEMS_AND_PROMPTS]
+    return found
 
 
-def _shots(task: str, results: ResultsFile) -> object:
-    """Worked examples in the prompt, in the place where each version notes them."""
-    places = (
-        results.section("n-shot").get(task),
-        results.section("configs", task).get("num_fewshot"),
-        results.section("config").get("num_fewshot"),
-    )
-    return next((shots for shots in places if shots is not None), None)
+def check_comparable(scores: Iterable[Measured], *, allow: bool) -> list[str]:
+    """Refuse scores of one benchmark and metric that were measured under different settings.
 
+    Args:
+        scores: all scores that a command compares with each other.
+        allow: the user insists: report what would be refused.
 
-def _joined(values: Iterable[object]) -> str | None:
-    """Distinct values in order, None where one is unknown."""
-    distinct = {None if value is None else str(value) for value in values}
-    return None if None in distinct else ", ".join(sorted(str(value) for value in distinct))
+    Returns:
+        A line for each difference that is reported and not refused.
+
+    Raises:
+        IncomparableError: settings differ; names them all, with the values of two scores each.
+    """
+    found = differences(scores)
+    refused = [one for one in found if one.refused]
+    if refused and not allow:
+        texts = [one.text.removesuffix("; these scores do not compare") for one in refused]
+        raise IncomparableError(
+            f"{'; '.join(texts)}. These scores do not compare: score all under the same settings, or insist with "
+            f"{OPTION}"
+        )
+    return [one.text for one in found]

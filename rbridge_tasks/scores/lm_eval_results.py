@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.scores.evaluated_model import model_of
+from rbridge_tasks.scores.json_numbers import is_missing, number_of
 from rbridge_traces import BENCHMARKS
 
-_NAME_ARGUMENTS = ("peft", "delta", "pretrained", "model", "path", "engine")  # in lm-eval's own order
 _NOT_METRICS = frozenset(("alias", "name", "sample_len", "sample_count"))
 _PLACEHOLDERS = frozenset(("bypass",))  # what --predict_only writes: 999, and nobody measured it
 _FILE_DATE = re.compile(r"_(\d{4}-\d\d-\d\dT)(\d\d-\d\d-\d\d(?:\.\d+)?)\.json$")
@@ -47,25 +47,6 @@ class Score:
     n: float
 
 
-@dataclass(frozen=True)
-class Model:
-    """What lm-eval evaluated.
-
-    Attributes:
-        label: with its revision, as tables name it: ``EleutherAI/pythia-160m@step1000``.
-        name: the part that names the run: the model, or the adapter on it.
-        revision: None for the default one.
-        params: lm-eval's own count of the parameters.
-        named_by_folder: no model stands in the file, and its folder gave the name.
-    """
-
-    label: str
-    name: str
-    revision: str | None
-    params: float | None
-    named_by_folder: bool
-
-
 class ResultsFile:
     """A results file of lm-eval.
 
@@ -75,7 +56,9 @@ class ResultsFile:
         model: what was evaluated.
         date: start of the evaluation, seconds since 1970.
         scores: its finite numbers.
-        unusable: what is NaN, infinite or no number, a line each.
+        unusable: values that are NaN, infinite or not a number, one line each.
+        unusable_stderrs: standard errors that are present but not a number >= 0, one line each; "N/A" and NaN, which
+            lm-eval writes where it computes none, are not among them.
 
     Raises:
         ResultsError: it cannot be read, is no JSON, or not of lm-eval.
@@ -84,10 +67,11 @@ class ResultsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.data = _load(path)
-        self.model = _model(self.section("config"), _text(self.data.get("model_name")), path)
+        self.model = model_of(self.section("config"), self.data.get("model_name"), path)
         self.date = _date(self.data, path)
         self.scores: list[Score] = []
         self.unusable: list[str] = []
+        self.unusable_stderrs: list[str] = []
         groups = self.section("groups")
         for task, entry in (groups | self.section("results")).items():  # some versions write a group into both
             if isinstance(entry, dict) and task.strip():
@@ -136,19 +120,24 @@ class ResultsFile:
             if is_error or other or (filtered and "," not in key):
                 continue
             name = _joined(metric, "" if filter_name == "none" else filter_name)
-            if math.isnan(_number(value)):
+            if math.isnan(number_of(value)):
                 self.unusable.append(f"{benchmark_of(task)} {name} is {str(value)[:40]!r} in {self.path}")
                 continue
-            stderr = _number(entry.get(_joined(f"{metric}_stderr", filter_name)))
-            stderr = stderr if stderr >= 0 else math.nan
-            self.scores.append(Score(task, name, _number(value), stderr, self._items(task, key, entry)))
+            given = entry.get(_joined(f"{metric}_stderr", filter_name))
+            stderr = number_of(given)
+            if not stderr >= 0:
+                stderr = math.nan
+                if not is_missing(given):
+                    line = f"{benchmark_of(task)} {name} has the standard error {str(given)[:40]!r} in {self.path}"
+                    self.unusable_stderrs.append(line)
+            self.scores.append(Score(task, name, number_of(value), stderr, self._items(task, key, entry)))
 
     def _items(self, task: str, key: str, entry: Mapping[str, Any]) -> float:
         """Items behind a score; of a group the sum over its tasks."""
-        counted = _number(entry["sample_count"].get(key)) if isinstance(entry.get("sample_count"), dict) else math.nan
+        counted = number_of(entry["sample_count"].get(key)) if isinstance(entry.get("sample_count"), dict) else math.nan
         noted = (self.section("n-samples").get(member) for member in self.members(task))
-        total = sum(_number(size.get("effective") if isinstance(size, dict) else size) for size in noted)
-        sizes = (counted, total, _number(entry.get("sample_len")))
+        total = sum(number_of(size.get("effective") if isinstance(size, dict) else size) for size in noted)
+        sizes = (counted, total, number_of(entry.get("sample_len")))
         known = (number for number in sizes if number > 0 and number % 1 == 0)
         return next(known, math.nan)
 
@@ -189,39 +178,10 @@ def _load(path: Path) -> dict[str, Any]:
     return data
 
 
-def _model(config: Mapping[str, Any], model_name: str, path: Path) -> Model:
-    arguments = _arguments(config.get("model_args"))
-    name = next((str(arguments[key]) for key in _NAME_ARGUMENTS if arguments.get(key)), "") or model_name
-    named_by_folder = not name
-    name = name or path.absolute().parent.name.replace("__", "/") or "unnamed"
-    base = arguments.get("pretrained")
-    label = name if base in (None, "", name) else f"{base}+{name}"
-    revision = str(arguments.get("revision") or "") or _text(config.get("model_revision"))
-    revision = "" if revision in ("main", "master", "None") else revision
-    if arguments.get("subfolder"):
-        name, label = (f"{text}/{arguments['subfolder']}" for text in (name, label))
-    params = _number(config.get("model_num_parameters"))
-    return Model(
-        label=f"{label}@{revision}" if revision else label,
-        name=name,
-        revision=revision or None,
-        params=params if params > 0 else None,
-        named_by_folder=named_by_folder,
-    )
-
-
-def _arguments(given: object) -> dict[str, Any]:
-    """Model arguments, which older versions write as ``key=value,key=value``."""
-    if isinstance(given, dict):
-        return given
-    pairs = re.split(r",(?=\s*\w+=)", given) if isinstance(given, str) else []
-    return {key.strip(): value.strip() for key, _, value in (pair.partition("=") for pair in pairs)}
-
-
 def _date(data: Mapping[str, Any], path: Path) -> float:
     """When the evaluation began; else the date in the file's name; else that of the file."""
-    if _number(data.get("date")) > 0:
-        return _number(data["date"])
+    if number_of(data.get("date")) > 0:
+        return number_of(data["date"])
     named = _FILE_DATE.search(path.name)
     if named:
         try:
@@ -233,14 +193,3 @@ def _date(data: Mapping[str, Any], path: Path) -> float:
 
 def _joined(metric: str, filter_name: str) -> str:
     return f"{metric},{filter_name}" if filter_name else metric
-
-
-def _number(value: object) -> float:
-    """A finite number, or NaN: booleans and text such as "N/A" are no numbers."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return math.nan
-    return float(value) if abs(value) < sys.float_info.max else math.nan
-
-
-def _text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else ""

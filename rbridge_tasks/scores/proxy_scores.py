@@ -17,11 +17,12 @@ from rbridge_metrics import PROXIES, ProxyParameters, ScoreError, TokenScores, p
 from rbridge_metrics.proxies import DEFAULTS, last_tokens
 from rbridge_tasks.frequencies.frequency_file import TokenFrequencies, read_frequencies
 from rbridge_tasks.scores.collect import one_table, rows_of_scores
-from rbridge_tasks.scores.comparable import TOKEN_COUNTS, Measured
+from rbridge_tasks.scores.comparable import Measured
 from rbridge_tasks.scores.lm_eval_results import Score
 from rbridge_tasks.scores.rows import Note, ScoreRow, counted
 from rbridge_tasks.scores.runs_table import RunsTable
 from rbridge_tasks.scores.samples import SamplesError
+from rbridge_tasks.scores.settings import TOKEN_COUNTS
 from rbridge_tasks.scores.trace_samples import Evaluation, ScoredTrace, evaluations
 
 _TRACES_AT_ONCE = 256

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rbridge_tasks.scores.comparable import Measured
 from rbridge_tasks.scores.lm_eval_results import ResultsError
+from rbridge_tasks.scores.settings import DTYPE, ITEMS_AND_PROMPTS, QUANTISATION
 
 
 class CollectError(ResultsError):
@@ -50,6 +52,7 @@ class ScoreRow:
         run_given: the user named the run.
         named: run and size as the names tell them: the same for checkpoints of one architecture.
         doubt: why the tokens in the name were not taken.
+        file: the results file.
     """
 
     run: str
@@ -65,6 +68,7 @@ class ScoreRow:
     run_given: bool
     named: tuple[str, float | None]
     doubt: str | None
+    file: Path
 
     @property
     def checkpoint(self) -> tuple[str | float | None, ...]:
@@ -88,9 +92,9 @@ def with_exact_params(rows: list[ScoreRow]) -> list[ScoreRow]:
 
 
 def check_checkpoints(rows: list[ScoreRow]) -> None:
-    """Refuse two models, or two tasks, under one name: one of them would silently be lost."""
+    """Refuse two models, two tasks, or two precisions of one model under one name: one of them would be lost."""
     models: dict[tuple[object, ...], ScoreRow] = {}
-    tasks: dict[tuple[object, ...], str] = {}
+    scores: dict[tuple[object, ...], dict[str, ScoreRow]] = {}
     for row in rows:
         first = models.setdefault(row.checkpoint, row)
         if not _same_model(first.model, row.model) and not (first.run_given and row.run_given):
@@ -98,13 +102,25 @@ def check_checkpoints(rows: list[ScoreRow]) -> None:
                 f"{first.model} and {row.model} both look like run {row.run!r} at {row.tokens:g} tokens; tell them "
                 "apart, or say that they are one, with --runs FILE (a table with the columns model and run)"
             )
-        what = (*row.checkpoint, row.measured.benchmark, row.measured.metric)
-        task = tasks.setdefault(what, row.task)
-        if task != row.task:
+        earlier = scores.setdefault((*row.checkpoint, row.measured.benchmark, row.measured.metric), {"task": row})
+        if earlier["task"].task != row.task:
             raise CollectError(
-                f"{task} and {row.task} both give {row.measured.metric} of {row.measured.benchmark} for {row.model}; "
-                "rename one of them only"
+                f"{earlier['task'].task} and {row.task} both give {row.measured.metric} of {row.measured.benchmark} "
+                f"for {row.model}; rename one of them only"
             )
+        for setting in (DTYPE, QUANTISATION):
+            if setting in row.measured.settings:
+                _check_precision(setting, earlier.setdefault(setting, row), row)
+
+
+def _check_precision(setting: str, first: ScoreRow, row: ScoreRow) -> None:
+    one, other = (score.measured.settings[setting] for score in (first, row))
+    if one != other:
+        raise CollectError(
+            f"{row.model} was evaluated on {row.measured.benchmark} with {setting} {one} ({first.file}) and {other} "
+            f"({row.file}), and one score would replace the other; leave one of the files out, or name the runs apart "
+            "with --runs FILE (a table with the columns path and run: the path of a results file or its folder)"
+        )
 
 
 def _same_model(one: str, other: str) -> bool:
@@ -116,17 +132,31 @@ def _same_model(one: str, other: str) -> bool:
 def latest(rows: list[ScoreRow]) -> tuple[list[ScoreRow], list[Note]]:
     """The latest result of each checkpoint, benchmark and metric."""
     last: dict[tuple[object, ...], ScoreRow] = {}
+    replaced: list[tuple[ScoreRow, ScoreRow]] = []
     for row in sorted(rows, key=lambda row: row.date):
-        last[(*row.checkpoint, row.measured.benchmark, row.measured.metric)] = row
-    replaced = len(rows) - len(last)
+        what = (*row.checkpoint, row.measured.benchmark, row.measured.metric)
+        if what in last:
+            replaced.append((last[what], row))
+        last[what] = row
     if not replaced:
         return [*last.values()], []
-    kept = set(map(id, last.values()))
-    gone = next(row for row in rows if id(row) not in kept)
+    old, new = replaced[0]
     text = (
-        f"{counted(replaced, 'score')} replaced by later ones, such as {gone.measured.benchmark} {gone.measured.metric}"
+        f"{counted(len(replaced), 'score')} replaced by later ones, such as {old.measured.benchmark} "
+        f"{old.measured.metric} of {old.model}: {old.value:.6g} ({old.file}) by {new.value:.6g} ({new.file})"
     )
-    return [*last.values()], [Note("replaced", replaced, f"{text} of {gone.model}")]
+    return [*last.values()], [Note("replaced", len(replaced), text + _changes(old, new))]
+
+
+def _changes(old: ScoreRow, new: ScoreRow) -> str:
+    """In which settings an evaluation differs from the one that it replaces."""
+    before, after = old.measured.settings, new.measured.settings
+    changed = [
+        f"{name} was {before[name]} and is {after[name]}"
+        for name in before
+        if name != ITEMS_AND_PROMPTS and after.get(name, before[name]) != before[name]
+    ]
+    return f"; {'; '.join(changed)}" if changed else ""
 
 
 def unknown(rows: list[ScoreRow]) -> list[Note]:

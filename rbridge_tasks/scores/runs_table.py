@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rbridge_tasks.scores.lm_eval_results import Model
+from rbridge_tasks.scores.evaluated_model import Model
 from rbridge_tasks.scores.run_names import count
 from rbridge_tasks.scores.table import ScoreTableError, read_table
 

@@ -1,10 +1,10 @@
-"""Item scores from the files of ``lm_eval --log_samples``, joined item by item for the paired bootstrap."""
+"""Item scores from the files of ``lm_eval --log_samples``."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics import (
-    RBridgeError,
-    TraceMoments,
-    resampled_means,
-    resampled_ratios,
-    weighted_nats_over_test_set,
-)
+from rbridge_metrics import RBridgeError, TraceMoments, weighted_nats_over_test_set
 from rbridge_tasks.scores.lm_eval_results import benchmark_of
 
 #: Metrics that are bits per byte of a corpus, and the sign of the log-likelihood in their pairs.
@@ -41,6 +35,7 @@ class ItemScores:
         path: of the file.
         ids: of the items, sorted.
         hashes: lm-eval's hash of each item's content, "" where the file has none.
+        prompts: lm-eval's hash of each item's prompt, "" where the file has none.
         numerator: shape (items,), the score of each item, or its bits.
         denominator: shape (items,), 1, or the bytes of each item.
     """
@@ -48,6 +43,7 @@ class ItemScores:
     path: Path
     ids: tuple[str, ...]
     hashes: tuple[str, ...]
+    prompts: tuple[str, ...]
     numerator: npt.NDArray[np.float64]
     denominator: npt.NDArray[np.float64]
 
@@ -55,20 +51,6 @@ class ItemScores:
     def score(self) -> float:
         """Mean over the items, or ratio over the corpus: what lm-eval reports."""
         return float(self.numerator.sum() / self.denominator.sum())
-
-
-@dataclass(frozen=True)
-class JoinedItems:
-    """The same items under several candidates, arrays of shape (candidates, items)."""
-
-    numerator: npt.NDArray[np.float64]
-    denominator: npt.NDArray[np.float64]
-
-    def resampled(self, resamples: int, seed: int | Sequence[int]) -> npt.NDArray[np.float64]:
-        """Scores over items drawn with replacement, the same for all candidates, shape (resamples, candidates)."""
-        if (self.denominator == 1).all():
-            return resampled_means(self.numerator, resamples=resamples, seed=seed)
-        return resampled_ratios(self.numerator, self.denominator, resamples=resamples, seed=seed)
 
 
 def read_items(path: str | Path, metric: str) -> ItemScores:
@@ -82,7 +64,7 @@ def read_items(path: str | Path, metric: str) -> ItemScores:
         SamplesError: no such file, not a samples file, no such metric in it, or a score that is no finite number.
     """
     name, _, filter_name = metric.partition(",")
-    ids, hashes, values, others = [], [], [], set()
+    ids, hashes, prompts, values, others = [], [], [], [], set()
     for number, row in sample_rows(Path(path)):
         if row.get("filter", "none") != (filter_name or "none") or name not in row:
             others |= {_joined(found, row.get("filter", "none")) for found in row.get("metrics", ())}
@@ -91,6 +73,7 @@ def read_items(path: str | Path, metric: str) -> ItemScores:
         item = doc.get("item_id") if isinstance(doc, dict) else None
         ids.append(str(item if item is not None else row.get("doc_id", number)))
         hashes.append(str(row.get("doc_hash", "")))
+        prompts.append(str(row.get("prompt_hash", "")))
         values.append(row[name])
     if not ids:
         there = f"it has {', '.join(sorted(others))}" if others else "it has no rows"
@@ -104,36 +87,9 @@ def read_items(path: str | Path, metric: str) -> ItemScores:
         path=Path(path),
         ids=tuple(ids[at] for at in order),
         hashes=tuple(hashes[at] for at in order),
+        prompts=tuple(prompts[at] for at in order),
         numerator=numerator[order],
         denominator=denominator[order],
-    )
-
-
-def join_items(candidates: Mapping[str, ItemScores]) -> JoinedItems:
-    """Bring the items of several candidates into one order.
-
-    Raises:
-        SamplesError: two candidates were scored on other items, or on other content under the same id.
-    """
-    (first, reference), *rest = candidates.items()
-    for name, other in rest:
-        if other.ids != reference.ids:
-            missing, extra = sorted({*reference.ids} - {*other.ids}), sorted({*other.ids} - {*reference.ids})
-            raise SamplesError(
-                f"{name} was scored on {len(other.ids)} items and {first} on {len(reference.ids)}; {len(missing)} are "
-                f"only in {first} and {len(extra)} only in {name}, such as {(missing + extra)[0]}. Paired intervals "
-                "need the same items: score both with the same traces and --limit"
-            )
-        both = zip(reference.ids, reference.hashes, other.hashes, strict=True)
-        differing = [item for item, ours, theirs in both if ours and theirs and ours != theirs]
-        if differing:
-            raise SamplesError(
-                f"{len(differing)} items of {first} and {name} have the same id but not the same content, such as "
-                f"{differing[0]}; score both with the same traces and the same version of the data set"
-            )
-    return JoinedItems(
-        np.stack([items.numerator for items in candidates.values()]),
-        np.stack([items.denominator for items in candidates.values()]),
     )
 
 

@@ -85,14 +85,14 @@ def checked_scores(frame: pd.DataFrame, *, name: str = "the score table") -> pd.
 
 
 def numbers(column: pd.Series, *, name: str) -> pd.Series:
-    """A column as ``float64``, empty cells as NaN.
+    """A column as ``float64``; cells that are empty, or hold a word for nothing such as ``N/A``, as NaN.
 
     Raises:
         ScoreTableError: a cell is neither a number nor empty; names the column, the row and the cell.
     """
     if pd.api.types.is_bool_dtype(column):
         raise ScoreTableError(f"{name} has true and false in the column {column.name}; it should hold numbers")
-    blank = column.isna() | (column.astype(str).str.strip() == "")
+    blank = column.isna() | column.astype(str).str.strip().isin(_NOTHING)
     result = pd.to_numeric(column.where(~blank), errors="coerce").astype("float64")
     wrong = np.flatnonzero((result.isna() & ~blank).to_numpy())
     if wrong.size:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rbridge_metrics import ScoreError, TokenScores
 from rbridge_tasks.scores.lm_eval_results import ResultsFile, benchmark_of
+from rbridge_tasks.scores.sample_settings import results_beside
 from rbridge_tasks.scores.samples import SamplesError, sample_rows
 from rbridge_traces import BENCHMARKS
 
@@ -135,14 +136,14 @@ def _task(path: Path) -> str | None:
 
 
 def _results_beside(path: Path) -> Path:
-    """The results file of the same evaluation: lm-eval writes the same time into both names."""
-    date = path.stem.rpartition("_")[2]
-    beside = sorted(path.parent.glob(f"*_{date}.json"))
-    if not beside:
+    """The results file of the same evaluation."""
+    beside = results_beside(path)
+    if beside is None:
+        date = path.stem.rpartition("_")[2]
         raise SamplesError(
             f"no results_{date}.json lies beside {path}, which says what was evaluated; keep the two files together"
         )
-    return beside[0]
+    return beside
 
 
 def _item(row: dict[str, Any], number: int, path: Path) -> tuple[str, str]:

@@ -15,7 +15,9 @@ from rbridge_metrics.proxy_names import PROXIES
 from rbridge_metrics.selection.population import LeftOut
 from rbridge_tasks.scores.directions import Metric, check_one_unit
 from rbridge_tasks.scores.rows import counted
+from rbridge_tasks.scores.settings import TOKENIZER
 from rbridge_tasks.scores.sizes import count_text
+from rbridge_tasks.scores.table_settings import check_rows
 
 Values = npt.NDArray[np.float64]
 
@@ -67,6 +69,15 @@ def model_table(scores: pd.DataFrame, metrics: Sequence[str], *, benchmarks: Seq
     features = np.full((len(models), len(names), len(metrics)), math.nan)
     _fill(features, rows, *places)
     return ModelTable(models.reset_index(drop=True), names, [*metrics], features)
+
+
+def check_models(scores: pd.DataFrame, metrics: Sequence[str], benchmarks: Sequence[str], *, allow: bool) -> list[str]:
+    """Refuse scores of models that were measured under different settings; see ``table_settings.check_rows``.
+
+    Tokenizers may differ: models of different families are what is ranked here.
+    """
+    rows = scores[scores["metric"].isin(metrics) & scores["benchmark"].isin(benchmarks)]
+    return check_rows(rows, allow=allow, but=(TOKENIZER,))
 
 
 def default_metrics(scores: pd.DataFrame, targets: Sequence[str]) -> list[str]:

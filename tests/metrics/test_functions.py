@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
+from rbridge_metrics import ProxyRegressor, cross_validate
 from rbridge_metrics.curve_fitting import fit_function
 from rbridge_metrics.functions import Function, functions_for
 from rbridge_metrics.paper_recipe import NAMES, evaluate, fit_paper
@@ -209,3 +210,28 @@ def test_recipe_of_the_paper_leaves_out_what_cannot_be_fitted() -> None:
     assert "logarithmic" in fit_paper(np.array([-0.99, -0.9, -0.8, -0.7, -0.6]), y).train_r2
     assert set(fit_paper(np.array([1.0, 1.0, 2.0, 2.0, 2.0]), y).train_r2) == {"linear", "logarithmic"}
     assert {name for name, names in NAMES.items() if len(names) == 3} == {"quadratic", "exponential"}
+
+
+def test_the_exponential_gets_the_evaluations_of_the_paper() -> None:
+    """More than SciPy's default of 800, which left the better function out on points like these."""
+    x = np.linspace(20.0, 28.0, 12)
+    y = 20.0 + 30.0 * np.exp(2.0 * (x - 28.0))
+    fit = fit_paper(x, y)
+    assert fit.name == "exponential"
+    np.testing.assert_allclose(evaluate(fit.name, fit.params, x), y, atol=1e-3)
+    assert fit.unconverged == ()
+
+
+def test_what_did_not_converge_is_named() -> None:
+    """Straight points leave an exponential without a best rate: passed over, and said so."""
+    x = np.linspace(-0.889, -0.77, 15)
+    y = 40.0 + 35.0 * np.sqrt(np.linspace(0.0, 1.0, 15)) + np.sin(40.0 * np.arange(15))
+    fit = fit_paper(x, y)
+    assert fit.unconverged == ("exponential",)
+    assert "exponential" not in fit.train_r2
+    model = ProxyRegressor(recipe="paper").fit(x, y)
+    assert model.unconverged_ == ("exponential",)
+    assert ProxyRegressor.from_dict(model.to_dict()).unconverged_ == ("exponential",)
+    found = cross_validate(x, y, recipe="paper", scheme="shuffled")
+    assert set(found.unconverged) == {"exponential"}
+    assert found.to_dict()["unconverged"] == found.unconverged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,53 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     """By its name."""
     with pytest.raises(RBridgeError, match="there is no file or folder"):
         gate(tmp_path / "now", tmp_path / "before")
+
+
+class TestFewItems:
+    """Whatever the number of items, an interval is one that can be read, or is not shown."""
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 4])
+    def test_too_few_items_are_one_line(self, tmp_path: Path, count: int) -> None:
+        """With fewer than five, all of them getting worse is more probable than 5 % by chance alone."""
+        paths = self.pair(tmp_path, [1.0] * count, [2.0] * count)
+        with pytest.raises(RBridgeError, match=rf"gsm8k has {count} items? on both sides; at least 5 are needed"):
+            gate(*paths)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "code"),
+        [
+            ([1.0, 1.1, 1.2, 1.3, 1.4], [2.0, 2.3, 2.1, 2.6, 2.2], 1),
+            ([0.0] * 4 + [1.0], [0.0] * 5, 0),
+            ([0.0] * 29 + [1.0], [0.0] * 30, 0),
+            ([1.0] * 5, [1.0] * 5, 0),
+            ([1.0] * 5, [1.5] * 5, 1),
+            ([0.0] * 5, [0.0] * 5, 0),
+            ([0.0] * 6, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 1),
+        ],
+    )
+    def test_what_is_printed_is_short_and_finite(
+        self, tmp_path: Path, old: list[float], new: list[float], code: int
+    ) -> None:
+        """Sparse differences, the same change on every item, no change, a baseline of 0."""
+        paths = self.pair(tmp_path, old, new)
+        done = CliRunner().invoke(app, ["gate", *map(str, paths)], catch_exceptions=False)
+        assert done.exit_code == code
+        assert max(len(word) for word in done.stdout.replace("│", " ").split() if word.strip("─┌┐└┘┬┴├┤┼━┏┓┡┩╇")) < 200
+        assert not any(character.isdigit() for word in re.findall(r"\d{12,}", done.stdout) for character in word)
+        _, found = gate(*paths)
+        (one,) = found["benchmarks"]
+        for name in ("low", "high"):
+            assert one["change"][name] is None or abs(one["change"][name]) < 100
+
+    @pytest.mark.parametrize("new", [[1.0] * 8, [1.5] * 8])
+    def test_no_spread_has_no_detectable_change(self, tmp_path: Path, new: list[float]) -> None:
+        """The standard error of the change is 0: that says nothing of what would be found."""
+        _, found = gate(*self.pair(tmp_path, [1.0] * 8, new))
+        assert found["benchmarks"][0]["detectable"] is None
+
+    def pair(self, tmp_path: Path, old: list[float], new: list[float]) -> tuple[Path, Path]:
+        """The checkpoint and the baseline."""
+        paths = tmp_path / "now", tmp_path / "before"
+        for path, scores in zip(paths, (new, old), strict=True):
+            samples(path / "samples_rbridge_gsm8k_2026-01-01T00-00-00.jsonl", {"rbridge_nll": scores})
+        return paths

@@ -137,7 +137,7 @@ def test_samples_are_told_apart_by_size(tmp_path: Path) -> None:
     """Where a run has several sizes, RUN@PARAMS:TOKENS says which the file is of; RUN alone is an error."""
     rows = [row(run, 1.0, size=size) for run in ("a", "b") for size in (SMALL, LARGE)]
     path = table(tmp_path / "scores.csv", rows)
-    file = samples(tmp_path / "any.jsonl", {"rbridge_nll": [0.5, 1.5]})
+    file = samples(tmp_path / "any.jsonl", {"rbridge_nll": [0.5, 1.5] * 3})
     with pytest.raises(RBridgeError, match="run 'a' was scored at several sizes"):
         invoke("rank", path, "--samples", f"a={file}")
     options = [part for run in ("a", "b") for part in ("--samples", f"{run}@98M:9.8B={file}")]
@@ -325,3 +325,15 @@ def test_figures_are_drawn(scores: Path, targets: Path, tmp_path: Path) -> None:
     before = ranks.read_bytes(), frontier.read_bytes()
     invoke(*arguments)
     assert (ranks.read_bytes(), frontier.read_bytes()) == before
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_few_items_give_no_intervals(tmp_path: Path, count: int) -> None:
+    """Resamples of fewer than five items repeat the same draws, and would look certain."""
+    path = table(tmp_path / "scores.csv", [row("a", 1.0, stderr=None), row("b", 2.0, stderr=None)])
+    files = [samples(tmp_path / f"{run}.jsonl", {"rbridge_nll": [v] * count}) for run, v in (("a", 1.0), ("b", 2.0))]
+    found = as_json("rank", path, "--samples", f"a={files[0]}", "--samples", f"b={files[1]}")
+    assert [one["run"] for one in found["rankings"][0]["candidates"]] == ["a", "b"]
+    few = any("fewer than 5 items" in note for note in found["notes"])
+    assert few == (count < 5)
+    assert ("the same draw" in found["rankings"][0]["method"]) == (count == 5)

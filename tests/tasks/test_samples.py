@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rbridge_metrics import TraceMoments, bits_per_byte, weighted_nats_over_test_set
-from rbridge_tasks.scores.samples import SamplesError, check_against_table, find_samples, join_items, read_items
+from rbridge_tasks.scores.joined_items import join_items
+from rbridge_tasks.scores.samples import SamplesError, check_against_table, find_samples, read_items
 
 from .made_scores import samples
 
