@@ -44,7 +44,7 @@ def test_a_users_own_task_file_wins(tmp_path: Path) -> None:
     """A task of the same name under --include_path replaces ours, as it would replace one of lm-eval's."""
     (tmp_path / "mine.yaml").write_text("task: rbridge_gsm8k\ndataset_path: mine\n")
     with_mine = TaskManager(include_path=str(tmp_path))
-    assert with_mine.task_index["rbridge_gsm8k"].yaml_path == tmp_path / "mine.yaml"
+    assert with_mine._index["rbridge_gsm8k"].yaml_path == tmp_path / "mine.yaml"
     assert with_mine.include_path == str(tmp_path)
 
 
