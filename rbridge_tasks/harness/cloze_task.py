@@ -23,6 +23,9 @@ class ClozeTask(TraceDocsTask, task_class("multiple_choice")):  # type: ignore[m
     def check_traces(self, traces: list[Trace], where: str) -> None:
         require_choices(traces, where)
 
+    def construct_requests(self, doc: dict[str, Any], ctx: str, **kwargs: Any) -> Any:
+        return super().construct_requests(doc, self.scored_context(ctx, "", kwargs), **kwargs)
+
     def process_results(self, doc: dict[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, Any]:
         if predicts_only(self):
             return {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from lm_eval.api.task import ConfigurableTask
 
+from rbridge_tasks.harness.chat_template import AssistantHeader, assistant_header
 from rbridge_tasks.harness.lm_eval_versions import QUALIFIED_NAME
 from rbridge_tasks.harness.metrics import use_closed_form_stderrs
 from rbridge_tasks.harness.requests import attach
@@ -15,6 +17,10 @@ from rbridge_tasks.task_options import TaskOptionError, task_options
 from rbridge_traces import Trace
 
 logger = logging.getLogger(__name__)
+
+#: The task version in the results of a run whose texts begin after the header of an assistant message, and began with
+#: other white space in results of the version in the YAML file.
+_VERSION_OF_HEADERS = 1.1
 
 
 class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not typed
@@ -32,6 +38,7 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
         config["metadata"] = given | {"rbridge_traces": self.provenance}
         if self.is_sample:
             config["task_alias"] = f"{config.get('task_alias') or config['task']} (sample)"
+        self._header: AssistantHeader | None = None
         super().__init__(config=config)
 
     def needs(self) -> Literal["confidence", "spans"] | None:
@@ -97,4 +104,32 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
         if kwargs.get("cache_requests"):
             logger.info("--cache_requests does nothing here: lm-eval's key for it does not know the trace cache")
             kwargs["cache_requests"] = kwargs["rewrite_requests_cache"] = False
+        self._header = None
         super().build_all_requests(**kwargs)
+
+    def scored_context(self, context: Any, delimiter: str, how: Mapping[str, Any]) -> str:
+        """What is read before a scored text.
+
+        Args:
+            context: as lm-eval built it.
+            delimiter: stands between a question and its answer where no chat template is applied. A template puts
+                there what it puts before an assistant message.
+            how: the arguments of ``construct_requests``, with the chat template if one is applied.
+
+        Raises:
+            TaskOptionError: the model's chat template gives messages in the place of a text.
+        """
+        if not isinstance(context, str):
+            raise TaskOptionError(
+                f"--apply_chat_template gives {type(context).__name__} for this model, and {self.config.task} needs "
+                "text; leave --apply_chat_template out, or add tokenizer_backend=huggingface,tokenized_requests=True "
+                "to --model_args"
+            )
+        plain = context if context[-1:].isspace() else context + delimiter
+        if not how.get("apply_chat_template"):
+            return plain
+        self._header = self._header or assistant_header(how["chat_template"])
+        scored = self._header.before_answer(context)
+        if scored != plain:
+            self.VERSION = _VERSION_OF_HEADERS
+        return scored

@@ -36,7 +36,7 @@ class TokenScoresTask(TraceDocsTask, task_class(OUTPUT_TYPE)):  # type: ignore[m
         request = TraceRequest(
             request_type=REQUEST_TYPE,
             doc=doc,
-            arguments=(ctx if ctx[-1:].isspace() else ctx + delimiter, text),
+            arguments=(self.scored_context(ctx, delimiter, kwargs), text),
             idx=0,
             **request_fields(self, kwargs),
             slow=self.options["rbridge_slow"],

@@ -33,7 +33,7 @@ def settings_of(score: Score, results: ResultsFile) -> dict[str, str]:
     settings: dict[str, object] = {
         "n-shot": _joined(_shots(member, results) for member in members),
         "number of items": None if math.isnan(score.n) else f"{score.n:g}",
-        "task version": results.section("versions").get(score.task),
+        "task version": _versions(score.task, members, results),
     }
     for name, key in (("chat template", "chat_template_sha"), ("system instruction", "system_instruction_sha")):
         if key in results.data:
@@ -79,6 +79,13 @@ def differences(scores: Iterable[Measured]) -> list[str]:
                 f"{other[1]}; these scores do not compare"
             )
     return lines
+
+
+def _versions(task: str, members: Iterable[str], results: ResultsFile) -> str | None:
+    """Version of a task, or of a group and the tasks in it; None where the file gives none."""
+    versions = results.section("versions")
+    known = (versions.get(name) for name in dict.fromkeys([task, *members]))
+    return _joined(version for version in known if version is not None) or None
 
 
 def _shots(task: str, results: ResultsFile) -> object:
