@@ -101,9 +101,13 @@ def _tasks() -> Iterator[Finding]:
     elif outcome["found"] is False:
         reason = next((line for line in errors if "rbridge-tasks could not" in line), "")
         reason = reason or "the .pth file is missing or not read"
-        yield Finding("lm-eval hook", f"not active ({reason})", ok=False, remedy=f"reinstall rbridge-tasks, or {by_path}")
+        yield Finding(
+            "lm-eval hook", f"not active ({reason})", ok=False, remedy=f"reinstall rbridge-tasks, or {by_path}"
+        )
     if run.returncode == 0:
-        yield Finding("tasks", f"{outcome['scored']} built and scored on the sample traces under lm-eval, without a model")
+        yield Finding(
+            "tasks", f"{outcome['scored']} built and scored on the sample traces under lm-eval, without a model"
+        )
         return
     reason = errors[-1] if errors else f"exit code {run.returncode}"
     needed = next((str(one) for one in _requirements("rbridge-tasks") if one.name == "lm-eval"), "lm-eval")

@@ -22,7 +22,7 @@ _MISSPELT = 0.85
 _SHOWN = 60
 #: What JSON calls the types of Python.
 _TYPE_NAMES = {
-    list: "a list", tuple: "a list", dict: "an object", bool: "true or false", int: "a number", float: "a number",
+    list: "a list", tuple: "a list", dict: "an object", bool: "a boolean", int: "a number", float: "a number",
     str: "text",
 }  # fmt: skip
 
@@ -97,7 +97,9 @@ def task_options(metadata: object) -> dict[str, Any]:
     if metadata is None:
         metadata = {}
     if not isinstance(metadata, Mapping):
-        raise TaskOptionError(f"metadata is {_shown(metadata)}, {_type_name(metadata)}; give an object: keys and values")
+        raise TaskOptionError(
+            f"metadata is {_shown(metadata)}, {_type_name(metadata)}; give an object: keys and values"
+        )
     for key in metadata:
         _check_key(str(key))
     options = {option.name: _checked(option, metadata.get(option.name)) for option in OPTIONS}
@@ -130,7 +132,7 @@ def _checked(option: Option, value: object) -> str | bool | None:
         return value
     if option.kind == "choice":
         if value not in option.choices:
-            nearest = difflib.get_close_matches(str(value), option.choices, n=1)
+            nearest = difflib.get_close_matches(value, option.choices, n=1) if isinstance(value, str) else []
             meant = f"did you mean {nearest[0]}? " if nearest else ""
             raise TaskOptionError(f"{option.name} is {_shown(value)}; {meant}choose one of {', '.join(option.choices)}")
         return str(value)

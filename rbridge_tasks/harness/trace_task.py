@@ -16,7 +16,6 @@ from rbridge_tasks.prompts import DELIMITER
 from rbridge_tasks.task_options import task_options
 from rbridge_traces import Trace
 
-
 #: Aggregations of the metrics whose weights are normalised over the whole test set.
 _OVER_TEST_SET = {
     "rbridge_nll": "test_set_rbridge_nll",
@@ -85,9 +84,7 @@ class TraceTask(TokenScoresTask):
 
 def aggregated_by(aggregations: Mapping[str, str], metric_list: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The metrics of a task's configuration, some of them with another aggregation."""
-    return [
-        {**entry, "aggregation": aggregations.get(entry["metric"], entry["aggregation"])} for entry in metric_list
-    ]
+    return [{**entry, "aggregation": aggregations.get(entry["metric"], entry["aggregation"])} for entry in metric_list]
 
 
 class _Response:

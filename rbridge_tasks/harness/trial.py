@@ -62,7 +62,7 @@ def _uniform_scores(text: str) -> TokenScores:
 
 
 def main() -> None:
-    """Print, as a line of JSON, whether lm-eval finds our tasks by itself, and how many of ``TASKS`` could be scored."""
+    """Print a line of JSON: whether lm-eval finds our tasks by itself, and how many of ``TASKS`` could be scored."""
     from lm_eval import evaluate
     from lm_eval.tasks import TaskManager
 

@@ -109,7 +109,9 @@ def assert_close(found: dict[str, Any], expected: dict[str, Any], tolerance: flo
 def test_the_environment_has_the_version_in_its_name(venv: Path, tmp_path: Path) -> None:
     """The environments hold the versions that they are named after, whatever the main environment has."""
     code = "import importlib.metadata as m, lm_eval; print(m.version('lm_eval'), lm_eval.__version__)"
-    found = subprocess.run([venv / "bin" / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [venv / "bin" / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert found.stdout.split() == [venv.name.partition("lm-eval-")[2]] * 2
 
 
@@ -187,7 +189,9 @@ def test_predictions_without_metrics(venv: Path, evaluations: Evaluations) -> No
     assert all(row["resps"] and not set(row["metrics"]) - {"bypass"} for rows in samples.values() for row in rows)
 
 
-@pytest.mark.parametrize("metadata", ['{"rbridge_wieghts": "none"}', '{"rbridge_cache": 12}', '{"rbridge_source": true}'])
+@pytest.mark.parametrize(
+    "metadata", ['{"rbridge_wieghts": "none"}', '{"rbridge_cache": 12}', '{"rbridge_source": true}']
+)
 def test_wrong_options_are_one_line_before_the_model_is_loaded(venv: Path, tmp_path: Path, metadata: str) -> None:
     """The model does not even exist: it is not looked at. From Python as well, where the model is loaded first."""
     model = ["--model", "hf", "--model_args", "pretrained=/no/such/model", "--tasks", "rbridge_gsm8k"]

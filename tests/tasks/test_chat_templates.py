@@ -28,8 +28,8 @@ TEMPLATES = {
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     ),
     "gemma": (
-        "{% for m in messages %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}"
-        "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+        "{% for m in messages %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+        "{{ m.content | trim }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
     ),
     "llama 2": (  # a space before the answer that is not in the prompt
         "{% for m in messages %}{% if m.role == 'user' %}<s>[INST] {{ m.content }} [/INST]"
@@ -86,7 +86,11 @@ def requests_of(task: Any, shots: int, text: str | None, **options: Any) -> list
     """The requests of a task's first item."""
     task.set_config("num_fewshot", shots)
     if text is not None:
-        options = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": template_of(text)} | options
+        options = {
+            "apply_chat_template": True,
+            "fewshot_as_multiturn": True,
+            "chat_template": template_of(text),
+        } | options
     task.build_all_requests(limit=1, **options)
     return list(task.instances)
 
@@ -155,7 +159,9 @@ def test_the_task_version_says_where_texts_are_not_those_of_version_1(style: str
 
 def test_a_template_that_cannot_be_read_leaves_contexts_as_they_are() -> None:
     """A template that refuses a second question, or changes its messages, gives no header; nothing is cut or added."""
-    refuses = template_of("{% if messages | length > 1 %}{{ raise_exception('one turn') }}{% endif %}{{ messages[0].content }}")
+    refuses = template_of(
+        "{% if messages | length > 1 %}{{ raise_exception('one turn') }}{% endif %}{{ messages[0].content }}"
+    )
     changes = template_of("{% for m in messages %}{{ m.content | upper }}{% endfor %}")
     for template in (refuses, changes):
         assert assistant_header(template) == AssistantHeader("", "")
