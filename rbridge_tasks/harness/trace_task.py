@@ -41,8 +41,13 @@ class TokenScoresTask(TraceDocsTask, task_class(OUTPUT_TYPE)):  # type: ignore[m
             slow=self.options["rbridge_slow"],
             compiled=self.options["rbridge_compile"],
         )
-        request.target = self.doc_to_target(doc)
+        request.target = text
         return request
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> Any:
+        if doc_to_target is None:
+            return self.scored_text(doc)[1]  # as text: lm-eval 0.5 takes "168" for a number, and warns
+        return super().doc_to_target(doc, doc_to_target)
 
     def scored_text(self, doc: dict[str, Any]) -> tuple[str, str]:
         """What is scored after the context, and what stands before it: the trace, unless a task scores another text."""
