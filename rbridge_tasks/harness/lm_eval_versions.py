@@ -20,6 +20,7 @@ from typing import Any
 
 import lm_eval.api.metrics
 import lm_eval.evaluator_utils
+from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
 #: Name under which 0.5 would list a task in the results, in its configuration.
@@ -48,6 +49,12 @@ def request_fields(task: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields that tell a request's task and document, from the arguments of ``construct_requests``."""
     task_name, doc_id, repeats = given.get("metadata") or (task.config.task, given["doc_id"], 1)
     return {"task_name": task_name, "doc_id": doc_id, "metadata": (task_name, doc_id, repeats)}
+
+
+def new_request(request_type: str, doc: Mapping[str, Any], arguments: tuple[Any, ...], idx: int = 0) -> Any:
+    """A request that belongs to no task."""
+    fields = {"task_name": "", "doc_id": idx, "metadata": ("", idx, 1)}
+    return Instance(request_type=request_type, doc=doc, arguments=arguments, idx=idx, **fields)
 
 
 def choose_stderrs_with(choose: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:

@@ -72,15 +72,15 @@ def test_chat_templates_and_system_instructions_are_lm_evals() -> None:
     """With a chat template the question is a user turn, and no delimiter is put after the template's own end."""
 
     def template(messages: list[dict[str, str]], **_: Any) -> str:
-        return "".join(f"<{m['role']}>{m['content']}\n" for m in messages) + "<assistant>\n"
+        return "".join(f"<{m['role']}>\n{m['content']}\n" for m in messages) + "<assistant>\n"
 
     task = load("rbridge_csqa")
     task.set_config("num_fewshot", 1)
     options = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": template}
     task.build_all_requests(limit=1, system_instruction="Think.", **options)
     context, _ = task.instances[0].args
-    assert context.startswith("<system>Think.")
-    assert context.count("<user>Question:") == 2
+    assert context.startswith("<system>\nThink.")
+    assert context.count("<user>\nQuestion:") == 2
     assert context.endswith("Answer:\n<assistant>\n")
 
 

@@ -153,7 +153,8 @@ def test_other_classes_are_refused_unless_asked_for(inner: HFLM, expected: list[
         docs = [{"benchmark": "gsm8k", "item_id": str(i)} for i in range(len(PAIRS))]
         kind = requests.REQUEST_TYPE
         asked: list[Instance] = [
-            TraceRequest(kind, doc, pair, 0, slow=slow) for doc, pair in zip(docs, PAIRS, strict=True)
+            TraceRequest(request_type=kind, doc=doc, arguments=pair, idx=0, task_name="", doc_id=0, slow=slow)
+            for doc, pair in zip(docs, PAIRS, strict=True)
         ]
         return requests.token_scores(lm, asked)
 
