@@ -126,7 +126,7 @@ def test_what_is_no_language_model_is_refused(inner: HFLM) -> None:
     """A class that gives random numbers; a chat API gives none; without a tokenizer there are no tokens."""
 
     class Random(OfText):
-        def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        def loglikelihood(self, requests: Any, **_: Any) -> list[tuple[float, bool]]:
             rng = np.random.default_rng(0)
             return [(-float(rng.random()), False) for _ in requests]
 
