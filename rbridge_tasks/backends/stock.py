@@ -118,7 +118,7 @@ def _ask_text(
     collector: TraceCollector,
 ) -> Iterator[PromptScores]:
     """One request for each beginning of a trace that ends with a token."""
-    from lm_eval.api.instance import Instance
+    from rbridge_tasks.harness.lm_eval_versions import new_request
 
     requests = []
     for window in chunk:
@@ -137,7 +137,7 @@ def _ask_text(
                     f"trace {collector.label(window)} is cut into other tokens up to {beginnings[number][1][-20:]!r} "
                     f"than as a whole, and {type(lm).__name__} takes only text; use a model class that takes token ids"
                 )
-        requests += [Instance("loglikelihood", {}, beginning, 0) for beginning in beginnings]
+        requests += [new_request("loglikelihood", {}, beginning) for beginning in beginnings]
     found = iter(_log_likelihoods(lm, "loglikelihood", requests))
     for window in chunk:
         steps = np.diff([0.0, *(next(found) for _ in range(window.stop - window.first))])

@@ -1,4 +1,5 @@
 """Every contact with lm-eval's internals: our task folder, metrics, request type, standard errors, task classes.
 
-Written against lm-eval 0.4.13. What its main branch moves is mended here and nowhere else.
+It serves the versions of lm-eval that ``make test-lm-eval`` installs. ``lm_eval_versions`` holds what differs between
+them, ``trial`` is what ``rbridge doctor`` runs to find out whether the installed version is served.
 """

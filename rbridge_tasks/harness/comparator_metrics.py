@@ -12,13 +12,13 @@ import lm_eval.api.metrics  # noqa: F401  # registers "mean"
 from lm_eval.api.registry import register_metric
 
 from rbridge_metrics.cloze import CLOZE_METRICS
-from rbridge_tasks.harness.requests import REQUEST_TYPE
+from rbridge_tasks.harness.requests import OUTPUT_TYPE
 
 #: Name and output type of lm-eval's own ``exact_match`` are as they are; these are ours.
-_LOWER = {"gold_nll": REQUEST_TYPE, "scb_nll": REQUEST_TYPE, "ted": "generate_until", "ted_per_token": "generate_until"}
+_LOWER = {"gold_nll": OUTPUT_TYPE, "scb_nll": OUTPUT_TYPE, "ted": "generate_until", "ted_per_token": "generate_until"}
 _HIGHER = {
     **dict.fromkeys(CLOZE_METRICS, "multiple_choice"),
-    "mpca": REQUEST_TYPE,
+    "mpca": OUTPUT_TYPE,
     "math_verify": "generate_until",
     "pass@1": "generate_until",
 }

@@ -10,12 +10,13 @@ from rbridge_tasks.answering.answers import answer_code, answer_line, reasoning_
 from rbridge_tasks.answering.code_execution import check_allowed, passes
 from rbridge_tasks.answering.humaneval import OPTION, checks_of, program_of
 from rbridge_tasks.harness.comparator_metrics import metric_list
+from rbridge_tasks.harness.lm_eval_versions import predicts_only, task_class
 from rbridge_tasks.harness.trace_docs import TraceDocsTask
 from rbridge_traces import Choice, Trace
 from rbridge_traces.generation.grading import check_grader, grade
 
 
-class GenerationTask(TraceDocsTask):
+class GenerationTask(TraceDocsTask, task_class("generate_until")):  # type: ignore[misc]  # lm-eval is not typed
     """Lets the model go on from the context, greedily, and grades the final answer that it comes to."""
 
     accuracy = "exact_match"
@@ -27,13 +28,9 @@ class GenerationTask(TraceDocsTask):
         require_gold(traces, where)
 
     def build_all_requests(self, **kwargs: Any) -> None:
-        if not self._predicts_only:
+        if not predicts_only(self):
             self.prepare_grading()
         super().build_all_requests(**kwargs)
-
-    @property
-    def _predicts_only(self) -> bool:
-        return "bypass" in self._metric_fn_list  # lm_eval --predict_only
 
     def prepare_grading(self) -> None:
         """Make sure, before the model writes, that what it writes can be graded."""
@@ -45,7 +42,7 @@ class GenerationTask(TraceDocsTask):
         return bool(grade(self.benchmark, answer_line(stated), doc["gold"], choices or None))
 
     def process_results(self, doc: dict[str, Any], results: Sequence[str]) -> dict[str, Any]:
-        if self._predicts_only:
+        if predicts_only(self):
             return {}
         reasoning, stated = reasoning_and_answer(results[0])
         trace = words(doc["trace"])
@@ -67,10 +64,10 @@ class CodeGenerationTask(GenerationTask):
     """Grades by running the function that the model wrote, where the user allows that."""
 
     accuracy = "pass@1"
+    UNSAFE_CODE = True  # lm-eval asks for --confirm_run_unsafe_code; 0.5 reads this and not the YAML key
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.checks: dict[str, str] = {}
-        self._tests_file: str | None = (config.get("metadata") or {}).get(OPTION)
         super().__init__(config)
 
     def check_traces(self, traces: list[Trace], where: str) -> None:
@@ -78,7 +75,7 @@ class CodeGenerationTask(GenerationTask):
 
     def prepare_grading(self) -> None:
         check_allowed(self.config.task)
-        self.checks = checks_of([*self.traces.values()], path=self._tests_file, sample=self.is_sample)
+        self.checks = checks_of([*self.traces.values()], path=self.options[OPTION], sample=self.is_sample)
 
     def is_right(self, doc: dict[str, Any], stated: str) -> bool:
         return passes(program_of(doc["question"], answer_code(stated), self.checks[doc["item_id"]]))

@@ -14,7 +14,8 @@ import lm_eval.api.metrics  # noqa: F401  # registers "mean"
 from lm_eval.api.registry import register_aggregation, register_metric
 
 from rbridge_metrics import TraceMoments, bits_per_byte, bits_per_byte_stderr, weighted_nats_over_test_set
-from rbridge_tasks.harness.requests import REQUEST_TYPE
+from rbridge_tasks.harness.lm_eval_versions import choose_stderrs_with
+from rbridge_tasks.harness.requests import OUTPUT_TYPE
 
 
 @register_aggregation("corpus_bits_per_byte")
@@ -64,19 +65,19 @@ _STDERRS: dict[Callable[..., float], Callable[..., float]] = {
 }
 
 
-@register_metric(metric="rbridge_nll", higher_is_better=False, output_type=REQUEST_TYPE, aggregation="mean")
+@register_metric(metric="rbridge_nll", higher_is_better=False, output_type=OUTPUT_TYPE, aggregation="mean")
 def rbridge_nll(items: Any) -> Any:
     """Weighted NLL of a trace. ``TraceTask`` computes it; lm-eval wants a function under the name."""
     return items
 
 
-@register_metric(metric="trace_nll", higher_is_better=False, output_type=REQUEST_TYPE, aggregation="mean")
+@register_metric(metric="trace_nll", higher_is_better=False, output_type=OUTPUT_TYPE, aggregation="mean")
 def trace_nll(items: Any) -> Any:
     """Plain NLL of a trace, in nats per token; computed by ``TraceTask``."""
     return items
 
 
-@register_metric(metric="rbridge_span_nll", higher_is_better=False, output_type=REQUEST_TYPE, aggregation="mean")
+@register_metric(metric="rbridge_span_nll", higher_is_better=False, output_type=OUTPUT_TYPE, aggregation="mean")
 def rbridge_span_nll(items: Any) -> Any:
     """NLL of the tokens in marked spans, over all tokens of the trace; computed by ``TraceTask``."""
     return items
@@ -85,7 +86,7 @@ def rbridge_span_nll(items: Any) -> Any:
 @register_metric(
     metric="rbridge_bits_per_byte",
     higher_is_better=False,
-    output_type=REQUEST_TYPE,
+    output_type=OUTPUT_TYPE,
     aggregation="corpus_bits_per_byte",
 )
 def rbridge_bits_per_byte(items: Any) -> Any:
@@ -94,7 +95,7 @@ def rbridge_bits_per_byte(items: Any) -> Any:
 
 
 @register_metric(
-    metric="trace_bits_per_byte", higher_is_better=False, output_type=REQUEST_TYPE, aggregation="corpus_bits_per_byte"
+    metric="trace_bits_per_byte", higher_is_better=False, output_type=OUTPUT_TYPE, aggregation="corpus_bits_per_byte"
 )
 def trace_bits_per_byte(items: Any) -> Any:
     """(nats, bytes) of a trace; computed by ``TraceTask``."""
@@ -114,13 +115,13 @@ def with_stderr(stderr: Callable[..., float]) -> Callable[[Callable[..., float]]
 @functools.cache
 def use_closed_form_stderrs() -> None:
     """Have lm-eval take standard errors of our aggregations from here. Others it computes as before."""
-    import lm_eval.evaluator_utils as evaluator_utils
 
-    original = evaluator_utils.stderr_for_metric
+    def choose(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def stderr_for_metric(metric: Callable[..., float], bootstrap_iters: int) -> Any:
+            closed_form = _STDERRS.get(metric)
+            return closed_form if closed_form is not None and bootstrap_iters > 0 else original(metric, bootstrap_iters)
 
-    @functools.wraps(original)
-    def stderr_for_metric(metric: Callable[..., float], bootstrap_iters: int) -> Any:
-        closed_form = _STDERRS.get(metric)
-        return closed_form if closed_form is not None and bootstrap_iters > 0 else original(metric, bootstrap_iters)
+        return stderr_for_metric
 
-    evaluator_utils.stderr_for_metric = stderr_for_metric
+    choose_stderrs_with(choose)

@@ -18,7 +18,7 @@ from lm_eval.api.registry import register_aggregation, register_metric
 
 from rbridge_metrics import PROXIES, ScoreError, frequency_weights, weighted_means
 from rbridge_tasks.harness.metrics import with_stderr
-from rbridge_tasks.harness.requests import REQUEST_TYPE
+from rbridge_tasks.harness.requests import OUTPUT_TYPE
 from rbridge_tasks.item_metrics import REPORTED_PROXIES
 
 
@@ -75,9 +75,9 @@ def top1_accuracy_by_inverse_trace_token_frequency(items: Sequence[TokenRanks]) 
 
 
 #: Aggregation of each metric whose items are ``TokenRanks``.
-BY_TRACE_TOKENS: dict[str, Callable[[Sequence[TokenRanks]], float]] = {
-    "top5_accuracy_by_frequency": top5_accuracy_by_trace_token_frequency,
-    "top1_accuracy_by_inverse_frequency": top1_accuracy_by_inverse_trace_token_frequency,
+BY_TRACE_TOKENS = {
+    "top5_accuracy_by_frequency": "top5_accuracy_by_trace_token_frequency",
+    "top1_accuracy_by_inverse_frequency": "top1_accuracy_by_inverse_trace_token_frequency",
 }
 
 
@@ -91,7 +91,7 @@ def _registered(name: str) -> Callable[[Any], Any]:
     function: Callable[[Any], Any] = register_metric(
         metric=name,
         higher_is_better=not PROXIES[name].lower_is_better,
-        output_type=REQUEST_TYPE,
+        output_type=OUTPUT_TYPE,
         aggregation="mean",
     )(metric)
     return function

@@ -13,10 +13,9 @@ from rbridge_metrics import PROXIES, TokenScores, proxy_scores
 from rbridge_metrics.proxies import DEFAULTS, last_tokens
 from rbridge_tasks.frequencies.frequency_file import TokenFrequencies, read_frequencies
 from rbridge_tasks.harness.proxy_metrics import BY_TRACE_TOKENS, TokenRanks
-from rbridge_tasks.harness.requests import TraceRequest
-from rbridge_tasks.harness.trace_docs import TaskOptionError
-from rbridge_tasks.harness.trace_task import TokenScoresTask
+from rbridge_tasks.harness.trace_task import TokenScoresTask, aggregated_by
 from rbridge_tasks.item_metrics import REPORTED_PROXIES, needs_of
+from rbridge_tasks.task_options import task_options
 from rbridge_traces import Trace
 
 logger = logging.getLogger(__name__)
@@ -32,22 +31,23 @@ class ProxyTask(TokenScoresTask):
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.frequencies = _frequencies((config.get("metadata") or {}).get("rbridge_frequencies"))
+        path = task_options(config.get("metadata"))["rbridge_frequencies"]
+        self.frequencies: TokenFrequencies | None = None if path is None else read_frequencies(path)
+        if self.frequencies is None:
+            config = config | {"metric_list": aggregated_by(BY_TRACE_TOKENS, config["metric_list"])}
         super().__init__(config)
         counted = "the scored traces" if self.frequencies is None else self.frequencies.sha256
         self.config.metadata["rbridge_token_counts"] = counted
-        if self.frequencies is None:
-            self._aggregation_list |= BY_TRACE_TOKENS
         self._said_absent = False
 
     def needs(self) -> Literal["confidence", "spans"] | None:
         # A preference, not a condition: the traces that rbridge_* take, so that one forward pass serves both.
-        return needs_of(self.weighting)
+        return needs_of(self.options["rbridge_weights"])
 
     def construct_requests(self, doc: dict[str, Any], ctx: str, **kwargs: Any) -> Instance:
         request = super().construct_requests(doc, ctx, **kwargs)
         if self.frequencies is not None:
-            request = TraceRequest.of(request, self.frequencies.tokenizer)
+            request.tokenizer = self.frequencies.tokenizer
         return request
 
     def metrics_of(self, trace: Trace, scores: TokenScores) -> dict[str, Any]:  # noqa: ARG002  # other tasks need it
@@ -70,11 +70,3 @@ class ProxyTask(TokenScoresTask):
 
 def _last(array: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     return cast("npt.NDArray[np.int32]", last_tokens(array, DEFAULTS))
-
-
-def _frequencies(path: object) -> TokenFrequencies | None:
-    if path is None:
-        return None
-    if not isinstance(path, str):
-        raise TaskOptionError(f"rbridge_frequencies is {path!r}; name a file of rbridge frequencies")
-    return read_frequencies(path)

@@ -6,11 +6,8 @@ import functools
 import importlib
 import inspect
 import logging
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -19,9 +16,12 @@ from lm_eval.api.model import LM
 from rbridge_metrics import RBridgeError, TokenScores
 from rbridge_tasks.frequencies.frequency_file import TokenizerIdentity
 from rbridge_tasks.harness.logger_samples import teach_loggers
+from rbridge_tasks.harness.one_line_errors import show_errors_in_one_line
 from rbridge_tasks.harness.use_cache import guard_stock_answers, score_folder
 
 REQUEST_TYPE = "rbridge_token_scores"
+#: What the configuration of our tasks gives as their output type: one that lm-eval knows.
+OUTPUT_TYPE = "loglikelihood"
 
 #: Back end module by the lm-eval model class it serves; subclasses are served too.
 BACKENDS = {
@@ -50,13 +50,6 @@ class TraceRequest(Instance):  # type: ignore[misc]  # lm-eval is not typed
     tokenizer: TokenizerIdentity | None = field(default=None, kw_only=True)
     slow: bool = field(default=False, kw_only=True)
     compiled: bool = field(default=False, kw_only=True)
-
-    @classmethod
-    def of(cls, request: Instance, tokenizer: TokenizerIdentity) -> TraceRequest:
-        """The same request, for a tokenizer."""
-        arguments = {name: getattr(request, name) for name in ("request_type", "doc", "arguments", "idx", "metadata")}
-        how = {name: getattr(request, name, False) for name in ("slow", "compiled")}
-        return cls(**arguments, **how, tokenizer=tokenizer)
 
 
 def token_scores(lm: Any, requests: Sequence[Instance]) -> list[TokenScores]:
@@ -136,17 +129,4 @@ def attach() -> None:
     guard_stock_answers()
     teach_loggers()
     logging.getLogger("rbridge_tasks").parent = logging.getLogger("lm_eval")  # its level, format and handlers
-    _show_errors_in_one_line()
-
-
-def _show_errors_in_one_line() -> None:
-    """Print our own errors without a traceback when they end a program; RBRIDGE_TRACEBACK=1 shows it."""
-    previous = sys.excepthook
-
-    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, RBridgeError) and not os.environ.get("RBRIDGE_TRACEBACK"):
-            print(f"rbridge: error: {error}", file=sys.stderr)
-        else:
-            previous(kind, error, trace)
-
-    sys.excepthook = excepthook
+    show_errors_in_one_line()

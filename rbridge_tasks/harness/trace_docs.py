@@ -3,60 +3,42 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from lm_eval.api.task import ConfigurableTask
 
-from rbridge_metrics import RBridgeError
+from rbridge_tasks.harness.chat_template import AssistantHeader, assistant_header
+from rbridge_tasks.harness.lm_eval_versions import QUALIFIED_NAME
 from rbridge_tasks.harness.metrics import use_closed_form_stderrs
 from rbridge_tasks.harness.requests import attach
-from rbridge_tasks.item_metrics import WEIGHTINGS
 from rbridge_tasks.prompts import document
+from rbridge_tasks.task_options import TaskOptionError, task_options
 from rbridge_traces import Trace, unknown_tokens
 
 logger = logging.getLogger(__name__)
 
-OPTIONS = (
-    "rbridge_cache", "rbridge_source", "rbridge_weights", "rbridge_only_correct", "rbridge_frequencies",
-    "rbridge_humaneval_tests", "rbridge_slow", "rbridge_compile",
-)  # fmt: skip
-
-
-class TaskOptionError(RBridgeError):
-    """A value in --metadata or --num_fewshot that our tasks do not know."""
+#: The task version in the results of a run whose texts begin after the header of an assistant message, and began with
+#: other white space in results of the version in the YAML file.
+_VERSION_OF_HEADERS = 1.1
 
 
 class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not typed
-    """A task over the items of one benchmark that have traces.
-
-    Options come from ``--metadata``: ``rbridge_cache`` (folder or URL of a trace cache, or "sample"),
-    ``rbridge_source`` (which of several sources in it), ``rbridge_weights`` (see ``WEIGHTINGS``),
-    ``rbridge_only_correct`` (true: only traces that came to the right answer), ``rbridge_frequencies`` (file of
-    ``rbridge frequencies``, for the tasks ``rbridge_proxies_*``), ``rbridge_humaneval_tests`` (a
-    local copy of HumanEval, for ``rbridge_humaneval_gen``), ``rbridge_slow`` (true: score through lm-eval's own
-    ``loglikelihood``, one token at a time, which serves every model class), ``rbridge_compile`` (true: with layers
-    compiled by torch.compile, under ``--model hf``).
-    """
+    """A task over the items of one benchmark that have traces. Its options are those of ``task_options``."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         attach()
         use_closed_form_stderrs()
-        config = {key: value for key, value in config.items() if key != "class"}
-        options = dict(config.get("metadata") or {})
-        if unknown := [key for key in options if key.startswith("rbridge_") and key not in OPTIONS]:
-            raise TaskOptionError(f"unknown option {unknown[0]!r} in --metadata; known are {', '.join(OPTIONS)}")
+        config = {key: value for key, value in config.items() if key not in ("class", QUALIFIED_NAME)}
+        self.options = task_options(config.get("metadata"))
         self.benchmark: str = config["dataset_name"]
-        self.weighting: str = options.get("rbridge_weights", "confidence")
-        if self.weighting not in WEIGHTINGS:
-            raise TaskOptionError(f"rbridge_weights is {self.weighting!r}; choose one of {', '.join(WEIGHTINGS)}")
-        only_correct = _switch(options, "rbridge_only_correct")
-        self.slow, self.compiled = _switch(options, "rbridge_slow"), _switch(options, "rbridge_compile")
-        if self.slow and self.compiled:
-            raise TaskOptionError("rbridge_slow and rbridge_compile exclude each other; leave one out")
-        self._read_traces(options.get("rbridge_cache"), options.get("rbridge_source"), only_correct=only_correct)
-        config["metadata"] = options | {"rbridge_traces": self.provenance}
+        self._read_traces()
+        given = dict(config.get("metadata") or {})
+        given |= {name: value for name, value in self.options.items() if name in given}
+        config["metadata"] = given | {"rbridge_traces": self.provenance}
         if self.is_sample:
             config["task_alias"] = f"{config.get('task_alias') or config['task']} (sample)"
+        self._header: AssistantHeader | None = None
         super().__init__(config=config)
 
     def needs(self) -> Literal["confidence", "spans"] | None:
@@ -66,11 +48,12 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
     def check_traces(self, traces: list[Trace], where: str) -> None:
         """Raise an ``RBridgeError`` where the traces found lack what the task needs."""
 
-    def _read_traces(self, cache: str | None, source: str | None, *, only_correct: bool) -> None:
+    def _read_traces(self) -> None:
         from rbridge_traces import resolve_cache
 
-        resolved = resolve_cache(cache)
-        traces = resolved.cache.load(self.benchmark, source, needs=self.needs())
+        only_correct = self.options["rbridge_only_correct"]
+        resolved = resolve_cache(self.options["rbridge_cache"])
+        traces = resolved.cache.load(self.benchmark, self.options["rbridge_source"], needs=self.needs())
         if only_correct:
             traces = traces.only_correct()
         self.check_traces(traces.traces, traces.location)
@@ -125,11 +108,32 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
         if kwargs.get("cache_requests"):
             logger.info("--cache_requests does nothing here: lm-eval's key for it does not know the trace cache")
             kwargs["cache_requests"] = kwargs["rewrite_requests_cache"] = False
+        self._header = None
         super().build_all_requests(**kwargs)
 
+    def scored_context(self, context: Any, delimiter: str, how: Mapping[str, Any]) -> str:
+        """What is read before a scored text.
 
-def _switch(options: dict[str, Any], name: str) -> bool:
-    value = options.get(name, False)
-    if not isinstance(value, bool):
-        raise TaskOptionError(f"{name} is {value!r}; write true or false")
-    return value
+        Args:
+            context: as lm-eval built it.
+            delimiter: stands between a question and its answer where no chat template is applied. A template puts
+                there what it puts before an assistant message.
+            how: the arguments of ``construct_requests``, with the chat template if one is applied.
+
+        Raises:
+            TaskOptionError: the model's chat template gives messages in the place of a text.
+        """
+        if not isinstance(context, str):
+            raise TaskOptionError(
+                f"--apply_chat_template gives {type(context).__name__} for this model, and {self.config.task} needs "
+                "text; leave --apply_chat_template out, or add tokenizer_backend=huggingface,tokenized_requests=True "
+                "to --model_args"
+            )
+        plain = context if context[-1:].isspace() else context + delimiter
+        if not how.get("apply_chat_template"):
+            return plain
+        self._header = self._header or assistant_header(how["chat_template"])
+        scored = self._header.before_answer(context)
+        if scored != plain:
+            self.VERSION = _VERSION_OF_HEADERS
+        return scored

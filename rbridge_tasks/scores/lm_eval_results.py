@@ -145,11 +145,16 @@ class ResultsFile:
 def benchmark_of(task: str) -> str:
     """The benchmark that a task measures: our own tasks lose their prefix, all others keep their name.
 
+    A task that lm-eval 0.5 read as a member of a group, ``group::task``, has the name that 0.4 gives it, ``task``.
+
+    >>> benchmark_of("mmlu::mmlu_anatomy")
+    'mmlu_anatomy'
     >>> benchmark_of("rbridge_gsm8k"), benchmark_of("gsm8k_cot"), benchmark_of("rbridge")
     ('gsm8k', 'gsm8k_cot', 'rbridge')
     >>> benchmark_of("rbridge_proxies_gsm8k"), benchmark_of("rbridge_csqa_cf"), benchmark_of("rbridge_comparators")
     ('gsm8k', 'csqa', 'rbridge_comparators')
     """
+    task = task.rpartition("::")[2]
     benchmark = task.removeprefix("rbridge_proxies_").removeprefix("rbridge_")
     if task.startswith("rbridge_"):
         benchmark = re.sub("_(?:cf|gold|scb|gen)$", "", benchmark)

@@ -40,7 +40,7 @@ def settings_of(score: Score, results: ResultsFile) -> dict[str, str]:
     settings: dict[str, object] = {
         "n-shot": _of_tasks({member: _shots(member, results) for member in members}),
         ITEMS: None if math.isnan(score.n) else f"{score.n:g}",
-        "task version": results.section("versions").get(score.task),
+        "task version": _versions(score.task, members, results),
         "generation": _of_tasks({member: _generation(member, results) for member in members}),
         ITEMS_AND_PROMPTS: _of_tasks({member: _checksum(member, results) for member in members}),
         **results.model.precision,
@@ -78,6 +78,13 @@ def _of_traces(score: Score, results: ResultsFile, traces: Mapping[str, Mapping[
         special = [results.data.get(f"tokenizer_{kind}_token") for kind in ("bos", "eos", "pad")]
         settings[TOKENIZER] = None if None in special else " ".join(map(str, special))
     return settings
+
+
+def _versions(task: str, members: Iterable[str], results: ResultsFile) -> str | None:
+    """Version of a task, or of a group and the tasks in it; None where the file gives none."""
+    versions = results.section("versions")
+    known = (versions.get(name) for name in dict.fromkeys([task, *members]))
+    return _distinct(str(version) for version in known if version is not None) or None
 
 
 def _shots(task: str, results: ResultsFile) -> object:

@@ -13,10 +13,11 @@ from rbridge_tasks.scores.lm_eval_results import benchmark_of
 from rbridge_tasks.sweeping.checkpoints import Checkpoint
 from rbridge_tasks.sweeping.settings import Settings
 from rbridge_tasks.sweeping.shards import Record
+from rbridge_tasks.task_options import OPTIONS
 
-#: Model arguments that name folders, and metadata of our tasks that names files.
+#: Model arguments that name folders, and options of our tasks that name files.
 _FOLDERS = ("pretrained", "tokenizer", "peft", "delta")
-_FILES = ("rbridge_frequencies", "rbridge_humaneval_tests")
+_FILES = tuple(option.name for option in OPTIONS if option.kind == "file")
 _OF_TOKENIZERS = (
     "token", "vocab", "merges", "special", "spiece", "sentencepiece", "added", "tekken", "chat_template",
 )  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from rbridge_tasks.sweeping.checkpoints import Checkpoint, SweepError
+from rbridge_tasks.task_options import task_options
 
 #: Options of lm-eval that a sweep sets itself, and what to write instead.
 _OWN = {
@@ -56,6 +57,7 @@ class Settings:
         for name in ("pretrained", "revision"):
             if name in self.model_args:
                 raise SweepError(f"{name} in --model-args is what a sweep goes through; give checkpoints as arguments")
+        task_options(self.metadata)
         if not self.tasks:
             raise SweepError("no task to score; name some with --tasks, such as rbridge")
 

@@ -15,6 +15,8 @@ from lm_eval.models.huggingface import HFLM
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedModel, PreTrainedTokenizer, PreTrainedTokenizerFast
 
+from rbridge_tasks.harness.lm_eval_versions import new_request
+
 transformers.logging.set_verbosity_error()
 
 Pair = tuple[str, str]
@@ -214,7 +216,8 @@ def stock_loglikelihoods(lm: HFLM, pairs: Sequence[Pair]) -> list[float]:
 
 
 def _request(pair: Pair) -> Instance:
-    return Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=0)
+    request: Instance = new_request("loglikelihood", {}, pair)
+    return request
 
 
 # ---------------------------------------------------------------- pairs

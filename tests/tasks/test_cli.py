@@ -232,7 +232,7 @@ def test_doctor_finds_a_healthy_installation_and_a_damaged_cache(rbridge: Rbridg
     rbridge("traces", "import", write(tmp_path / "t.json"), "-b", "gsm8k", *MAPS)
     code, out, _ = rbridge("doctor")
     assert code == 0, out
-    for matter in ("python", "lm-eval", "torch", "lm-eval hook: active", "2 traces", "device"):
+    for matter in ("python", "lm-eval", "torch", "lm-eval hook: active", "tasks: 6 built", "2 traces", "device"):
         assert matter in out
     (file,) = (tmp_path / "cache").rglob("*.parquet")
     file.write_bytes(b"PAR1")
@@ -241,10 +241,58 @@ def test_doctor_finds_a_healthy_installation_and_a_damaged_cache(rbridge: Rbridg
     assert "WRONG" in out
 
 
+@pytest.mark.slow
 def test_doctor_says_when_the_hook_is_off(rbridge: Rbridge, monkeypatch: pytest.MonkeyPatch) -> None:
     """With RBRIDGE_AUTOLOAD=0 the remedy is --include_path."""
     monkeypatch.setenv("RBRIDGE_AUTOLOAD", "0")
     assert "--include_path" in rbridge("doctor")[1]
+
+
+@pytest.mark.slow
+def test_doctor_says_why_tasks_cannot_be_built(
+    rbridge: Rbridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An lm-eval in which something that we use is missing: one line with the reason and a remedy, and exit code 1."""
+    import lm_eval
+
+    stock = Path(lm_eval.__file__).parent
+    shadow = tmp_path / "shadow" / "lm_eval"
+    shutil.copytree(stock, shadow, ignore=lambda folder, names: names if Path(folder).parent.name == "tasks" else [])
+    instance = shadow / "api" / "instance.py"
+    instance.write_text(instance.read_text().replace("class Instance", "class Request"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "shadow"))
+    code, out, _ = rbridge("doctor")
+    assert code == 1
+    (line,) = [line for line in out.splitlines() if line.startswith("WRONG tasks: ")]
+    assert "cannot import name 'Instance'" in line
+    assert "pip install 'lm-eval" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("requires", "line"),
+    [
+        ("transformers<5,>=4.56", "WRONG vllm 0.99.0 with transformers"),
+        ("transformers>=4.56", "ok    vllm: 0.99.0, needs transformers>=4.56"),
+    ],
+)
+def test_doctor_says_which_packages_exclude_each_other(
+    rbridge: Rbridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, requires: str, line: str
+) -> None:
+    """What the installed vLLM requires is read from it, and compared with the transformers that is there."""
+    info = tmp_path / "site" / "vllm-0.99.0.dist-info"
+    info.mkdir(parents=True)
+    extra = 'Requires-Dist: torch<1; extra == "other"'
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: vllm\nVersion: 0.99.0\nRequires-Dist: {requires}\n{extra}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setenv("RBRIDGE_CACHE", "sample")
+    code, out, _ = rbridge("doctor")
+    assert code == (1 if line.startswith("WRONG") else 0), out
+    (found,) = [one for one in out.splitlines() if one.startswith(line)]
+    assert "torch" not in found
+    assert ("pip install 'transformers<5,>=4.56'" in found) == line.startswith("WRONG")
 
 
 def test_tasks_path_is_the_folder_of_task_files(rbridge: Rbridge) -> None:

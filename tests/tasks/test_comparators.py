@@ -68,7 +68,7 @@ def test_chat_templates_end_the_context_as_they_do() -> None:
     """Nothing is put between a template's own end and the answer, the choice or the trace."""
 
     def template(messages: list[dict[str, str]], **_: Any) -> str:
-        return "".join(f"<{m['role']}>{m['content']}\n" for m in messages) + "<assistant>\n"
+        return "".join(f"<{m['role']}>\n{m['content']}\n" for m in messages) + "<assistant>\n"
 
     first = {"gold": "    best = 0", "scb": "We want", "cf": "It stays at rest"}
     for name in ("rbridge_humaneval_gold", "rbridge_humaneval_scb", "rbridge_arc_challenge_cf"):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rbridge_metrics import TokenScores
+from rbridge_tasks.harness.lm_eval_versions import new_request
 
 from ..error_bounds import assert_within, model_bound, model_sum_bound
 
@@ -107,11 +108,10 @@ def test_sums_on_two_ranks_equal_stock_lm_eval(
     one_and_two: tuple[dict[str, Any], dict[str, Any]], checkpoint: Path
 ) -> None:
     """Each item's summed log-probability, scored on either rank, is lm-eval's own loglikelihood of the same pair."""
-    from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
     found = list(samples(one_and_two[1]).values())
-    requests = [Instance("loglikelihood", {}, tuple(sample["arguments"][0]), i) for i, sample in enumerate(found)]
+    requests = [new_request("loglikelihood", {}, tuple(row["arguments"][0]), i) for i, row in enumerate(found)]
     stock = HFLM(pretrained=str(checkpoint), device="cpu", batch_size=3).loglikelihood(requests, disable_tqdm=True)
     logprobs = [TokenScores.from_json(sample["resps"][0][0]).logprob.astype(float) for sample in found]
     bounds = [model_sum_bound(logprob) for logprob in logprobs]

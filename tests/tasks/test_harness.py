@@ -44,7 +44,7 @@ def test_a_users_own_task_file_wins(tmp_path: Path) -> None:
     """A task of the same name under --include_path replaces ours, as it would replace one of lm-eval's."""
     (tmp_path / "mine.yaml").write_text("task: rbridge_gsm8k\ndataset_path: mine\n")
     with_mine = TaskManager(include_path=str(tmp_path))
-    assert with_mine.task_index["rbridge_gsm8k"].yaml_path == tmp_path / "mine.yaml"
+    assert with_mine._index["rbridge_gsm8k"].yaml_path == tmp_path / "mine.yaml"
     assert with_mine.include_path == str(tmp_path)
 
 
@@ -72,15 +72,15 @@ def test_chat_templates_and_system_instructions_are_lm_evals() -> None:
     """With a chat template the question is a user turn, and no delimiter is put after the template's own end."""
 
     def template(messages: list[dict[str, str]], **_: Any) -> str:
-        return "".join(f"<{m['role']}>{m['content']}\n" for m in messages) + "<assistant>\n"
+        return "".join(f"<{m['role']}>\n{m['content']}\n" for m in messages) + "<assistant>\n"
 
     task = load("rbridge_csqa")
     task.set_config("num_fewshot", 1)
     options = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": template}
     task.build_all_requests(limit=1, system_instruction="Think.", **options)
     context, _ = task.instances[0].args
-    assert context.startswith("<system>Think.")
-    assert context.count("<user>Question:") == 2
+    assert context.startswith("<system>\nThink.")
+    assert context.count("<user>\nQuestion:") == 2
     assert context.endswith("Answer:\n<assistant>\n")
 
 
@@ -93,12 +93,14 @@ def test_a_task_config_can_be_written_as_json() -> None:
 def test_corpus_bits_per_byte_brings_its_standard_error() -> None:
     """lm-eval reports our closed form, not "N/A", for a ratio of sums; and nothing for zero bootstrap iterations."""
     from lm_eval import evaluator_utils
+    from lm_eval.api import metrics as lm_eval_metrics
 
     load("rbridge_gsm8k")
     items = [(10.0, 20), (30.0, 25), (5.0, 11)]
-    stderr = evaluator_utils.stderr_for_metric(metrics.corpus_bits_per_byte, 1000)
+    used = evaluator_utils if hasattr(evaluator_utils, "stderr_for_metric") else lm_eval_metrics
+    stderr = used.stderr_for_metric(metrics.corpus_bits_per_byte, 1000)
     assert stderr(items) == bits_per_byte_stderr(*zip(*items, strict=True))
-    assert evaluator_utils.stderr_for_metric(metrics.corpus_bits_per_byte, 0) is None
+    assert used.stderr_for_metric(metrics.corpus_bits_per_byte, 0) is None
 
 
 def test_test_set_scores_equal_weights_over_all_traces() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rbridge_metrics import TokenScores, TraceMoments
-from rbridge_tasks.item_metrics import WEIGHTINGS, MissingWeightsError, item_metrics, require_weights
+from rbridge_tasks.item_metrics import MissingWeightsError, item_metrics, require_weights
+from rbridge_tasks.task_options import WEIGHTINGS
 from rbridge_traces import Trace
 
 from ..error_bounds import UNIT_ROUNDOFF, assert_within

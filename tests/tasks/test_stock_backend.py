@@ -11,7 +11,6 @@ import pytest
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM, TemplateLM
-from lm_eval.models.dummy import DummyLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
@@ -132,11 +131,12 @@ def test_a_trace_longer_than_the_window_is_scored_in_parts(inner: HFLM) -> None:
 
 
 def test_what_is_no_language_model_is_refused(inner: HFLM) -> None:
-    """lm-eval's dummy gives random numbers; a chat API gives none; without a tokenizer there are no tokens."""
+    """A class that gives random numbers; a chat API gives none; without a tokenizer there are no tokens."""
 
     class Random(OfText):
-        def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-            return DummyLM().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        def loglikelihood(self, requests: Any, **_: Any) -> list[tuple[float, bool]]:
+            rng = np.random.default_rng(0)
+            return [(-float(rng.random()), False) for _ in requests]
 
     class Chat(OfText):
         def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -161,7 +161,8 @@ def test_other_classes_are_refused_unless_asked_for(inner: HFLM, expected: list[
         docs = [{"benchmark": "gsm8k", "item_id": str(i)} for i in range(len(PAIRS))]
         kind = requests.REQUEST_TYPE
         asked: list[Instance] = [
-            TraceRequest(kind, doc, pair, 0, slow=slow) for doc, pair in zip(docs, PAIRS, strict=True)
+            TraceRequest(request_type=kind, doc=doc, arguments=pair, idx=0, task_name="", doc_id=0, slow=slow)
+            for doc, pair in zip(docs, PAIRS, strict=True)
         ]
         return requests.token_scores(lm, asked)
 

@@ -1,0 +1,69 @@
+"""How a chat template writes an assistant message, so that a scored text reads as the worked examples do.
+
+lm-eval ends a context with the template's generation prompt. Where an assistant message begins differently from that
+(with white space after the header, without any, or without an opened thinking block), the scored text has to begin as
+the message does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+
+logger = logging.getLogger(__name__)
+
+_QUESTION, _ANSWER, _NEXT = "How many apples?", "There are seven apples.", "How many pears?"
+
+
+@dataclass(frozen=True)
+class AssistantHeader:
+    """The text between a question and its answer under a chat template.
+
+    Attributes:
+        prompt: where the answer is still to come: the generation prompt.
+        message: where the answer is an assistant message followed by another question, as in a worked example.
+    """
+
+    prompt: str
+    message: str
+
+    def before_answer(self, context: str) -> str:
+        """The context of a scored text: its generation prompt is replaced by the header of an assistant message."""
+        if not context.endswith(self.prompt):
+            return context
+        return context[: len(context) - len(self.prompt)] + self.message
+
+
+def assistant_header(template: Callable[[list[dict[str, str]]], Any]) -> AssistantHeader:
+    """Find the header of assistant messages by rendering a short conversation.
+
+    Args:
+        template: ``apply_chat_template`` of a model of lm-eval; adds the generation prompt unless told otherwise.
+
+    Returns:
+        The header. Both of its texts are empty where they cannot be found: contexts then stay as they are.
+
+    >>> def template(messages):
+    ...     return "".join(f"[{m['role']}] {m['content']}" for m in messages) + "[assistant]"
+    >>> assistant_header(template)
+    AssistantHeader(prompt='[assistant]', message='[assistant] ')
+    """
+    question = {"role": "user", "content": _QUESTION}
+    turns = [question, {"role": "assistant", "content": _ANSWER}, {"role": "user", "content": _NEXT}]
+    unknown = "the scored text follows the generation prompt directly"
+    try:
+        prompt, conversation = template([question]), template(turns)
+    except TemplateError as error:
+        logger.warning("The chat template cannot render an assistant message (%s); %s", error, unknown)
+        return AssistantHeader("", "")
+    if not all(isinstance(text, str) and _QUESTION in text for text in (prompt, conversation)) or (
+        _ANSWER not in conversation
+    ):
+        logger.warning("The chat template does not render messages as they are; %s", unknown)
+        return AssistantHeader("", "")
+    before = conversation[: conversation.index(_ANSWER)]
+    return AssistantHeader(prompt.rpartition(_QUESTION)[2], before.rpartition(_QUESTION)[2])

@@ -1,0 +1,104 @@
+"""Which of our tasks ``lm_eval --tasks`` loads, where a pattern or several names select one of them twice."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rbridge_metrics import RBridgeError
+from rbridge_tasks.harness.one_line_errors import show_errors_in_one_line
+from rbridge_tasks.harness.trace_docs import TraceDocsTask
+
+logger = logging.getLogger(__name__)
+
+_PREFIX = "rbridge_"
+#: The task that runs code which the model writes: it is selected by its name only.
+_RUNS_CODE = "rbridge_humaneval_gen"
+_LEFT_OUT = (
+    f"%s leaves out {_RUNS_CODE} (pass@1), which runs code that the model writes; to include it, add {_RUNS_CODE} to "
+    "--tasks and give --confirm_run_unsafe_code"
+)
+
+
+class DuplicateTaskError(RBridgeError):
+    """Two groups, or a group and a changed task, hold a task of ours under one name."""
+
+
+def matching_names(patterns: Sequence[str], matches: Sequence[str]) -> list[str]:
+    """Names that ``--tasks`` patterns match, without the task that runs code unless it is named or the only match."""
+    if _RUNS_CODE not in matches or _RUNS_CODE in patterns or len(matches) == 1:
+        return [*matches]
+    logger.warning(_LEFT_OUT, ",".join(patterns))
+    return [name for name in matches if name != _RUNS_CODE]
+
+
+def without_group_members(tasks: Any, index: Mapping[str, Any]) -> Any:
+    """Leave out our tasks that belong to a group which is loaded as well: lm-eval scores and reports them once.
+
+    Args:
+        tasks: what ``TaskManager.load`` is given; only names are looked at.
+        index: lm-eval's entries by name.
+    """
+    if not isinstance(tasks, (list, tuple)):
+        return tasks
+    members = {member for name in tasks if isinstance(name, str) for member in _members(name, index)}
+    return [task for task in tasks if not (isinstance(task, str) and task.startswith(_PREFIX) and task in members)]
+
+
+def _members(group: str, index: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the tasks and groups in a group that it takes as they are."""
+    entry = index.get(group)
+    if entry is None or entry.kind.name != "GROUP" or entry.yaml_path is None:
+        return
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    for member in load_yaml(entry.yaml_path, resolve_func=False).get("task") or ():
+        if isinstance(member, str) and member != group:
+            yield member
+            yield from _members(member, index)
+
+
+@contextlib.contextmanager
+def checked_selection() -> Iterator[Callable[[Any], None]]:
+    """Turn a task of ours that is loaded twice under one name into one line of error.
+
+    lm-eval 0.4 refuses it with a traceback. 0.5 would load both, and our tasks have one name in its results.
+
+    Yields:
+        A check of what ``TaskManager.load`` returned.
+    """
+    try:
+        yield _check
+    except DuplicateTaskError:
+        show_errors_in_one_line()
+        raise
+    except ValueError as error:
+        duplicate = re.match(r"Duplicate task '(rbridge_\w+)': found in both '(.+)' and '(.+)'", str(error))
+        if duplicate is None:
+            raise
+        show_errors_in_one_line()
+        raise _duplicate(*duplicate.groups()) from error
+
+
+def _check(loaded: Any) -> None:
+    groups = loaded.get("groups", {})
+    if "rbridge_comparators" in groups and _RUNS_CODE not in loaded["tasks"]:
+        logger.info(_LEFT_OUT, "rbridge_comparators")
+    owners: dict[str, tuple[str, Any]] = {name: (name, task) for name, task in loaded["tasks"].items()}
+    for group in groups.values():
+        for task in group.get_all_tasks():
+            if isinstance(task, TraceDocsTask):
+                name = task.config.task
+                owner, first = owners.setdefault(name, (group.name, task))
+                if first is not task:
+                    raise _duplicate(name, owner, group.name)
+
+
+def _duplicate(task: str, first: str, second: str) -> DuplicateTaskError:
+    return DuplicateTaskError(
+        f"{task} is selected twice, by {first} and by {second}, and lm-eval would report both under one name; select "
+        "one of the two, or run lm_eval once for each"
+    )
