@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from rbridge_traces.completions import Completion
 from rbridge_traces.confidence import stored_logprob
 from rbridge_traces.errors import TraceError
 from rbridge_traces.json_text import decode_strings, without_invalid_escapes
-from rbridge_traces.thinking import closed_after, next_block
+from rbridge_traces.thinking import closed_after, next_block, without_thinking
 
 REASONING = "reasoning"
 FINAL_ANSWER = "final_answer"
@@ -34,6 +34,7 @@ PLACEHOLDERS = {REASONING: "your step by step reasoning", FINAL_ANSWER: "your fi
 _DECODER = json.JSONDecoder(strict=False, parse_int=float)
 _JSON_TYPES = {dict: "an object", list: "a list", float: "a number", bool: "true or false", type(None): "null"}
 _AROUND_PLACEHOLDER = " \t\n.<>[]"
+_ANSWER = re.compile(rf'\s*(?:```\w*\s*)?\{{\s*"(?:{REASONING}|{FINAL_ANSWER})"\s*:')
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -109,12 +110,39 @@ def extract_reasoning(completion: Completion) -> Reasoning:
     >>> found.text, found.token_end, np.exp(found.token_logprob)
     ('2 + 2', array([2, 5], dtype=int32), array([0.5 , 0.25], dtype=float32))
     """
-    located = locate_reasoning(completion.text)
+    return with_tokens(locate_reasoning(completion.text), completion)
+
+
+def with_tokens(located: LocatedReasoning, completion: Completion) -> Reasoning:
+    """Give a located reasoning the tokens of the completion that it was located in.
+
+    Raises:
+        TraceError: a token of the reasoning has no log-probability.
+    """
     start = int(located.starts[0])
     of_raw = letter_bytes(completion.text[start : located.end])
     spelled: npt.NDArray[np.int64] = np.add.reduceat(of_raw, located.starts - start)
     ends, logprobs = letters_between(completion, start, located.end, spelled)
     return Reasoning(located.text, located.final_answer, ends, logprobs, located.repairs)
+
+
+def counted_repairs(repairs: Iterable[int]) -> str:
+    """The repairs of many completions in words; empty where there are none.
+
+    >>> counted_repairs([2, 0, 5])
+    '7 unescaped backslashes of LaTeX repaired in 2 answers'
+    """
+    counts = [count for count in repairs if count]
+    return f"{sum(counts)} unescaped backslashes of LaTeX repaired in {len(counts)} answers" if counts else ""
+
+
+def is_json_answer(text: str) -> bool:
+    """Whether a text is the JSON answer that the prompt asks for, with nothing but thinking and a fence before it.
+
+    >>> is_json_answer('<think>Hm.</think> {"reasoning": "2 + 2"'), is_json_answer('The set {"reasoning": 1}')
+    (True, False)
+    """
+    return bool(_ANSWER.match(without_thinking(text)))
 
 
 def locate_reasoning(text: str) -> LocatedReasoning:

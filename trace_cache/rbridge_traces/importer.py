@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.extraction import is_json_answer, locate_reasoning
 from rbridge_traces.rows import Row, read_rows
 from rbridge_traces.schema import Choice, Trace, check_benchmark
 from rbridge_traces.spans import parse_spans
@@ -28,10 +29,17 @@ ABSENT = object()
 
 @dataclass(frozen=True)
 class ImportReport:
-    """The traces of a file, in order, and how many of its rows had none."""
+    """The traces of a file.
+
+    Attributes:
+        traces: in order.
+        skipped_empty: rows that had none.
+        repairs: for each trace that was read out of a JSON answer, how many escapes were read as LaTeX.
+    """
 
     traces: list[Trace]
     skipped_empty: int
+    repairs: tuple[int, ...] = ()
 
 
 def import_traces(
@@ -41,8 +49,10 @@ def import_traces(
 
     A field of a trace that is not mapped is taken from the field of the same name if a row has it. ``item_id`` is then
     taken from item_id, id, task_id, question_id or unique_id, whichever comes first, or is the number of the row.
-    Numbers become text where text is due (3 becomes ``3``, 3.0 ``3.0``). Choices are a list of texts (labelled A, B,
-    ...), a list of ``{label, text}``, ``{"label": [...], "text": [...]}`` or an object of texts by label.
+    A trace that is the whole JSON answer of a model is cut down to its ``reasoning``; its ``final_answer`` counts
+    where the row has none. Numbers become text where text is due (3 becomes ``3``, 3.0 ``3.0``). Choices are a list of
+    texts (labelled A, B, ...), a list of ``{label, text}``, ``{"label": [...], "text": [...]}`` or an object of texts by
+    label.
 
     Args:
         path: local path, or any URL fsspec knows.
@@ -63,11 +73,12 @@ def import_traces(
                 f"cannot map to {target!r}{did_you_mean(target, TARGETS)}; a trace has the fields {', '.join(TARGETS)}"
             )
     traces: list[Trace] = []
+    repairs: list[int] = []
     first_row: dict[str, int] = {}
     skipped = 0
     for number, row in enumerate(read_rows(path), start=1):
         try:
-            trace = _trace(row, number, benchmark, mapping)
+            trace = _trace(row, number, benchmark, mapping, repairs)
         except TraceError as error:
             raise TraceImportError(f"{path}, row {number}: {error}") from error
         if trace is None and not skip_empty:
@@ -85,13 +96,17 @@ def import_traces(
             )
         first_row[trace.item_id] = number
         traces.append(trace)
-    return ImportReport(traces, skipped)
+    return ImportReport(traces, skipped, tuple(repairs))
 
 
-def _trace(row: Row, number: int, benchmark: str, mapping: Mapping[str, str]) -> Trace | None:
+def _trace(row: Row, number: int, benchmark: str, mapping: Mapping[str, str], repairs: list[int]) -> Trace | None:
     """The trace of a row, or None where its reasoning is empty."""
     values = {target: _value(row, target, mapping) for target in TARGETS}
     text = as_text("trace", values["trace"]) or ""
+    if is_json_answer(text) and values["token_end"] is None:
+        answer = locate_reasoning(text)
+        text, values["final_answer"] = answer.text, _first(values["final_answer"], answer.final_answer)
+        repairs.append(answer.repairs)
     if mapping.get("spans") == INLINE:
         text, values["spans"] = parse_spans(text)
     if not text.strip():
@@ -112,6 +127,10 @@ def _trace(row: Row, number: int, benchmark: str, mapping: Mapping[str, str]) ->
         token_logprob=values["token_logprob"],
         spans=values["spans"],
     )
+
+
+def _first(given: Any, default: Any) -> Any:
+    return default if given is None else given
 
 
 def _value(row: Row, target: str, mapping: Mapping[str, str]) -> Any:

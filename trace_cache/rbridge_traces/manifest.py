@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from rbridge_traces.control_characters import SuspiciousText
 from rbridge_traces.errors import CacheCorruptError, TraceError
 from rbridge_traces.schema import Trace
 
@@ -142,9 +143,18 @@ class TraceSet:
 
 @dataclass(frozen=True)
 class VerifiedSource:
-    """What a check of one source found. ``manifest`` is None if it cannot be read, ``problem`` None if all is well."""
+    """What a check of one source found.
+
+    Attributes:
+        benchmark: of the source.
+        source: its name.
+        manifest: None if it cannot be read.
+        problem: what is wrong with its files; None if nothing is.
+        suspicious: its texts that hold control characters where LaTeX commands were meant.
+    """
 
     benchmark: str
     source: str
     manifest: Manifest | None
     problem: str | None
+    suspicious: tuple[SuspiciousText, ...] = ()

@@ -79,6 +79,22 @@ def closed_after(text: str, at: int) -> int | None:
     return None
 
 
+def without_thinking(text: str) -> str:
+    """What follows the thinking that a text begins with; nothing where that is not closed.
+
+    >>> without_thinking("<think>2 + 2</think> 4"), without_thinking("2 + 2</think> 4"), without_thinking("4")
+    (' 4', ' 4', '4')
+    """
+    at = 0
+    while (block := next_block(text, at)) is not None and not text[at : block.start].strip():
+        if block.end is None:
+            return ""
+        at = block.end
+    while (end := closed_after(text, at)) is not None:
+        at = end
+    return text[at:]
+
+
 def _unquoted(mark: re.Pattern[str], text: str, at: int) -> re.Match[str] | None:
     return next((found for found in mark.finditer(text, at) if not _quoted(text, found)), None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,14 @@ import numpy.typing as npt
 
 from rbridge_traces.completions import Completion, CompletionError, completion_of_tokens
 from rbridge_traces.errors import TraceError
-from rbridge_traces.extraction import MalformedCompletionError, Reasoning, extract_reasoning, letters_between
+from rbridge_traces.extraction import (
+    LocatedReasoning,
+    MalformedCompletionError,
+    Reasoning,
+    letters_between,
+    locate_reasoning,
+    with_tokens,
+)
 from rbridge_traces.release.answers import Answer
 
 _SHOWN = 40
@@ -30,8 +38,10 @@ class MismatchError(TraceError):
 def reasoning_of(answer: Answer, pieces: Sequence[bytes], logprobs: npt.NDArray[np.float64]) -> Reasoning:
     """Cut the reasoning of an item out of its tokens.
 
-    The tokens have to spell the completion, where that is known, and the reasoning in it has to be that of the record.
-    Where they spell no JSON object, they have to hold the reasoning of the record as it stands, once.
+    The tokens have to spell the completion, where that is known, and the reasoning in it has to be that of the record,
+    with or without the repairs of ``locate_reasoning``. Where they spell no JSON object, or not that reasoning in valid
+    JSON, they have to hold the reasoning of the record as it stands, once. The final answer is that of the record,
+    unless it has none, or the one that a JSON parser reads in the completion.
 
     Raises:
         FailedItemError: the completion is malformed, or its reasoning empty.
@@ -44,21 +54,32 @@ def reasoning_of(answer: Answer, pieces: Sequence[bytes], logprobs: npt.NDArray[
     except CompletionError as error:
         raise MismatchError(str(error), "tokens of another text") from error
     try:
-        found = extract_reasoning(completion)
+        located = locate_reasoning(completion.text)
+        found = with_tokens(located, completion)
     except MalformedCompletionError as error:
         if answer.reasoning is None:
             raise FailedItemError("malformed completion") from error
         return _verbatim(completion, answer, answer.reasoning, str(error))
     except TraceError as error:
         raise MismatchError(str(error), "unusable log-probabilities") from error
-    if answer.reasoning is None or answer.reasoning == found.text:
+    if answer.final_answer not in (None, located.answer_as_json):
+        found = dataclasses.replace(found, final_answer=answer.final_answer)
+    readings = _readings(located)
+    if answer.reasoning is None or answer.reasoning in readings:
         return found
-    if answer.reasoning == found.text.strip():
+    if answer.reasoning in [reading.strip() for reading in readings]:
         return _stripped(found)
+    if located.text_as_json is None:
+        return _verbatim(completion, answer, answer.reasoning, "JSON with escapes that JSON lacks")
     raise MismatchError(
         f"the reasoning of the record is not that which the tokens spell: {_parting(found.text, answer.reasoning)}",
         "another reasoning",
     )
+
+
+def _readings(located: LocatedReasoning) -> list[str]:
+    """A reasoning with its repairs and, where it is valid JSON, without."""
+    return [located.text] if located.text_as_json is None else [located.text, located.text_as_json]
 
 
 def _verbatim(completion: Completion, answer: Answer, reasoning: str, why: str) -> Reasoning:
@@ -84,7 +105,7 @@ def _stripped(found: Reasoning) -> Reasoning:
     first = int(np.searchsorted(found.token_end, start, side="right"))
     last = int(np.searchsorted(found.token_end, end, side="left")) + 1
     ends = found.token_end[first:last].clip(start, end) - np.int32(start)
-    return Reasoning(text, found.final_answer, ends, found.token_logprob[first:last])
+    return dataclasses.replace(found, text=text, token_end=ends, token_logprob=found.token_logprob[first:last])
 
 
 def _parting(spelled: str, record: str) -> str:
