@@ -34,10 +34,10 @@ class SuspiciousText:
 
 
 def suspicious_texts(traces: Iterable[Trace]) -> list[SuspiciousText]:
-    """The suspicious texts of traces, in their order.
+    r"""The suspicious texts of traces, in their order.
 
-    >>> suspicious_texts([Trace("math500", "7", question="?", trace="3 \\times 4, one a\\tline", final_answer="12")])
-    [SuspiciousText(item_id='7', field='trace', places=1, example="'3 \\\\times 4, one '")]
+    >>> suspicious_texts([Trace("math500", "7", question="?", trace="3 \times 4, one a\tline", final_answer="12")])
+    [SuspiciousText(item_id='7', field='trace', places=1, example="'3 \\times 4, one'")]
     """
     found = []
     for trace in traces:

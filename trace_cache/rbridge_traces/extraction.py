@@ -231,8 +231,8 @@ def _why_not(text: str, broken: ValueError | None, passed_over: str) -> str:
 
 def _is_placeholder(value: dict[str, Any]) -> bool:
     """Whether an object is that of the prompt, or a sketch of it with three dots in place of all strings."""
-    given = [value[key] for key in PLACEHOLDERS if key in value]
-    return _repeats_prompt(REASONING, value[REASONING]) or all(text in ("...", "\u2026") for text in given)
+    dots = all(value.get(key) in ("...", "\u2026") for key in PLACEHOLDERS)
+    return dots or _repeats_prompt(REASONING, value[REASONING])
 
 
 def _repeats_prompt(key: str, value: object) -> bool:

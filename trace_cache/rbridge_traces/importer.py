@@ -51,8 +51,8 @@ def import_traces(
     taken from item_id, id, task_id, question_id or unique_id, whichever comes first, or is the number of the row.
     A trace that is the whole JSON answer of a model is cut down to its ``reasoning``; its ``final_answer`` counts
     where the row has none. Numbers become text where text is due (3 becomes ``3``, 3.0 ``3.0``). Choices are a list of
-    texts (labelled A, B, ...), a list of ``{label, text}``, ``{"label": [...], "text": [...]}`` or an object of texts by
-    label.
+    texts (labelled A, B, ...), a list of ``{label, text}``, ``{"label": [...], "text": [...]}`` or an object of texts
+    by label.
 
     Args:
         path: local path, or any URL fsspec knows.

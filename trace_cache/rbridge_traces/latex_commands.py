@@ -27,8 +27,10 @@ _AMBIGUOUS = {
     | {"sim", "succ", "u", "um"},
     "\t": {"ag", "an", "binom", "ext", "frac", "iny", "itle", "o", "op", "r", "t"},
 }
-_ARGUMENT = re.compile(r"\s*[{\\^]")  # what follows a command and no word of prose
-_ASSIGNED = re.compile(r"\s*=(?!=)|[.(\[]")  # what follows the name of a variable
+_RELATIONS = ("cong ", "e ", "geq ", "leq ", "less ", "mid ", "parallel ", "prec ", "sim ", "succ ")
+_ARGUMENT = re.compile(r" ?[{\\^]")  # what follows a command and no word of prose
+_ASSIGNED = re.compile(r"\s*=(?!=)")  # what follows the name of a variable
+_USED = re.compile(r"\s*=(?!=)|[.(\[]")  # likewise, and what follows that of an object or a function
 _OPERATORS = frozenset("({[=+-*/<>|^_&~,")
 _SENTENCE_ENDS = frozenset(".:;!?")
 _MATH = re.compile(
@@ -58,9 +60,9 @@ class Style:
 
 
 def command_name(text: str, at: int) -> str | None:
-    """The command name that a control character and the letters after it spell, if any.
+    r"""The command name that a control character and the letters after it spell, if any.
 
-    >>> command_name("3 \\neq 4", 2), command_name("Add.\\nNow", 4)
+    >>> command_name("3 \neq 4", 2), command_name("Add.\nNow", 4)
     ('neq', None)
     """
     first = CONTROL.get(text[at])
@@ -74,7 +76,7 @@ def is_certain(text: str, at: int, name: str) -> bool:
     after, rest = at + len(name), name[1:]
     if rest in _AMBIGUOUS.get(text[at], ()):
         number = rest == "frac" and text[after : after + 1].isdigit()
-        return text[at] == "\t" and (number or bool(_ARGUMENT.match(text, after)))
+        return (text[at] == "\t" or rest == "um") and (number or bool(_ARGUMENT.match(text, after)))
     return not (rest == "eq" and _ASSIGNED.match(text, after))
 
 
@@ -97,7 +99,7 @@ def is_command(text: str, at: int) -> bool:
 
 
 def command_places(text: str, candidates: Iterable[int], style: Style) -> list[int]:
-    """The control characters of a text that are the beginning of a LaTeX command.
+    r"""The control characters of a text that are the beginning of a LaTeX command.
 
     Args:
         text: with its control characters.
@@ -118,17 +120,20 @@ def command_places(text: str, candidates: Iterable[int], style: Style) -> list[i
 
 def _is_meant(text: str, at: int, name: str, style: Style, math: list[tuple[int, int]]) -> bool:
     """Whether an ambiguous name is a command at its place."""
-    if style.escaped and not style.single:
-        return False
+    if style.escaped and not style.single:  # a tab within a formula is none, a line break may be one
+        start, end = _formula_around(at, math)
+        return text[at] == "\t" and start < at < end and text[at - 1] not in "\n\t"
     rest, follows = name[1:], text[at + len(name) : at + len(name) + 1]
+    if at == 0:
+        return rest == "u" or not _ASSIGNED.match(text, len(name))
     if text[at] == "\t":
-        indents = at == 0 or text[at - 1] in "\n\t"
+        indents = text[at - 1] in "\n\t"
         return bool(style.single) if indents else follows != "\t" and _goes_on(text, at, style, math)
     if rest == "i" and not text[at - 1 : at] == follows == " ":
         return False
     if rest == "e" and follows in ("^", "=", ".", ")"):
         return False
-    if rest != "u" and _ASSIGNED.match(text, at + len(name)):
+    if follows.isdigit() or (rest != "u" and _USED.match(text, at + len(name))):
         return False
     return _goes_on(text, at, style, math)
 
@@ -136,8 +141,8 @@ def _is_meant(text: str, at: int, name: str, style: Style, math: list[tuple[int,
 def _goes_on(text: str, at: int, style: Style, math: list[tuple[int, int]]) -> bool:
     """Whether the sentence or formula before a place goes on there."""
     before = text[max(0, at - 80) : at].rstrip(" \u00a0")
-    spaced, nearest = text[at - 1 : at].isspace(), bisect_right(math, (at, 0)) - 1
-    start, end = math[nearest] if nearest >= 0 else (0, 0)
+    spaced = at > 0 and text[at - 1] in " \u00a0"
+    start, end = _formula_around(at, math)
     inside = start < at < end
     if before.endswith(_OPENED):
         return inside and text[end - 3] != "\n"
@@ -149,4 +154,10 @@ def _goes_on(text: str, at: int, style: Style, math: list[tuple[int, int]]) -> b
         return spaced and bool(style.single)
     if inside or spaced or before[-1] in _OPERATORS:
         return True
-    return bool(style.single) and bool(_FACTOR.search(before))
+    return (bool(style.single) or text.startswith(_RELATIONS, at + 1)) and bool(_FACTOR.search(before))
+
+
+def _formula_around(at: int, math: list[tuple[int, int]]) -> tuple[int, int]:
+    """Start and end of the formula that begins last before a place; it may end before it, too."""
+    nearest = bisect_right(math, (at, 0)) - 1
+    return math[nearest] if nearest >= 0 else (0, 0)
