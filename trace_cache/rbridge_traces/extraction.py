@@ -7,9 +7,8 @@ character is the mean over the bytes that spell it there.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +20,8 @@ from rbridge_metrics.errors import AlignmentError
 from rbridge_traces.completions import Completion
 from rbridge_traces.confidence import stored_logprob
 from rbridge_traces.errors import TraceError
-from rbridge_traces.json_text import decode_strings, without_invalid_escapes
-from rbridge_traces.thinking import closed_after, next_block, without_thinking
+from rbridge_traces.json_text import DECODER, decode_strings, members, without_invalid_escapes
+from rbridge_traces.thinking import Block, closed_after, next_block, without_thinking
 
 REASONING = "reasoning"
 FINAL_ANSWER = "final_answer"
@@ -30,12 +29,10 @@ FINAL_ANSWER = "final_answer"
 PLACEHOLDERS = {REASONING: "your step by step reasoning", FINAL_ANSWER: "your final answer"}
 """What the prompt shows in place of the two strings. Models repeat it before they answer."""
 
-# Line breaks inside strings are common, and not ambiguous. Python refuses to read long numbers as whole ones.
-_DECODER = json.JSONDecoder(strict=False, parse_int=float)
 _JSON_TYPES = {dict: "an object", list: "a list", float: "a number", bool: "true or false", type(None): "null"}
+_AFTER_THINKING = f"no JSON object with the key {REASONING!r} after its thinking"
 _AROUND_PLACEHOLDER = " \t\n.<>[]"
 _ANSWER = re.compile(rf'\s*(?:```\w*\s*)?\{{\s*"(?:{REASONING}|{FINAL_ANSWER})"\s*:')
-_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class MalformedCompletionError(TraceError):
@@ -162,18 +159,13 @@ def locate_reasoning(text: str) -> LocatedReasoning:
         if block is not None and block.start < at:
             block = next_block(text, at)
         if block is not None and (brace < 0 or block.start < brace):
-            if block.end is None:
-                raise MalformedCompletionError(
-                    f"its thinking, which begins at character {block.start} with {block.mark!r}, has no end, and no "
-                    "answer after it"
-                )
-            at, passed_over = block.end, f"no JSON object with the key {REASONING!r} after its thinking"
+            at, passed_over = _end_of(block), _AFTER_THINKING
             continue
         if brace < 0:
-            break
+            raise MalformedCompletionError(_why_not(text, broken, passed_over))
         at = brace + 1
         try:
-            value, end = _DECODER.raw_decode(parsable, brace)
+            value, end = DECODER.raw_decode(parsable, brace)
         except ValueError as error:
             broken = broken or error
             continue
@@ -182,12 +174,11 @@ def locate_reasoning(text: str) -> LocatedReasoning:
         if REASONING not in value:
             continue
         if (thought_until := closed_after(text, end)) is not None:
-            at, passed_over = thought_until, f"no JSON object with the key {REASONING!r} after its thinking"
+            at, passed_over = thought_until, _AFTER_THINKING
         elif _is_placeholder(value):
             at, passed_over = end, f"its {REASONING} is the placeholder of the prompt, {value[REASONING]!r}"
         else:
             return _value_of(text, parsable, brace)
-    raise MalformedCompletionError(_why_not(text, broken, passed_over))
 
 
 def letters_between(
@@ -221,6 +212,13 @@ def letters_between(
     return ends, stored_logprob(logprobs)
 
 
+def _end_of(block: Block) -> int:
+    if block.end is None:
+        begins = f"begins at character {block.start} with {block.mark!r}"
+        raise MalformedCompletionError(f"its thinking, which {begins}, has no end, and no answer after it")
+    return block.end
+
+
 def _why_not(text: str, broken: ValueError | None, passed_over: str) -> str:
     if passed_over:
         return passed_over
@@ -241,7 +239,7 @@ def _repeats_prompt(key: str, value: object) -> bool:
 
 def _value_of(text: str, parsable: str, at: int) -> LocatedReasoning:
     """The reasoning of the valid JSON object that begins at a character."""
-    places = {key: (value, start, end) for key, value, start, end in _members(parsable, at) if key in PLACEHOLDERS}
+    places = {key: (value, start, end) for key, value, start, end in members(parsable, at) if key in PLACEHOLDERS}
     reasoning, start, end = places[REASONING]
     if not isinstance(reasoning, str):
         raise MalformedCompletionError(f"its {REASONING} is {_JSON_TYPES[type(reasoning)]}, not text")
@@ -263,21 +261,3 @@ def _value_of(text: str, parsable: str, at: int) -> LocatedReasoning:
     repairs = sum(string.repairs for string in decoded)
     starts = start + 1 + decoded[0].starts
     return LocatedReasoning(decoded[0].text, final, repairs, starts, end - 1, decoded[0].as_json, final_as_json)
-
-
-def _members(text: str, at: int) -> Iterator[tuple[str, Any, int, int]]:
-    """Key, value, and first letter and end of the value, of each member of the valid JSON object at a letter."""
-    at = _skip_space(text, at + 1)
-    while text[at] != "}":
-        key, at = _DECODER.raw_decode(text, at)
-        start = _skip_space(text, _skip_space(text, at) + 1)  # over the colon
-        value, end = _DECODER.raw_decode(text, start)
-        yield key, value, start, end
-        at = _skip_space(text, end)
-        if text[at] == ",":
-            at = _skip_space(text, at + 1)
-
-
-def _skip_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at

@@ -1,4 +1,4 @@
-r"""Decode JSON strings as their writer meant them: LaTeX commands with single backslashes stay commands.
+r"""Read JSON objects, and decode their strings as the writer meant them: unescaped LaTeX commands stay commands.
 
 ``"\sqrt{2}"`` is not valid JSON, and ``"\frac{1}{2}"`` is, but means a form feed and ``rac``. The raw text shows which
 escapes were written; ``latex_commands`` decides which of them begin a command. Escaped backslashes, line breaks, tabs
@@ -12,19 +12,24 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rbridge_traces.latex_commands import CONTROL, Style, command_places, is_command, style_of
 
+DECODER = json.JSONDecoder(strict=False, parse_int=float)
+"""Reads line breaks inside strings, which are common and not ambiguous, and whole numbers of any length."""
+
+_SPACE = re.compile(r"[ \t\n\r]*")
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.|\Z)", re.DOTALL)
 _VALID = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _BACKSLASH = re.compile(rf"{_VALID.pattern}|\\")
 _ESCAPED = r"\\"  # an escaped backslash, as JSON writes it
 _ESCAPED_ROW = re.compile(r"(?<!\\)\\{4}(?=\\\\[A-Za-z]|\\n|[\s&\d+-]|\Z)")  # the end of a row, escaped
 _LATEX_MARKS = frozenset("()[]{},;!%$|& ")  # what makes a LaTeX command together with a backslash
-_ENVIRONMENT = re.compile(r"(?:\\b|[\b])(egin)\{|\\end\{")
+_ENVIRONMENT = re.compile(r"(?:\\b|[\b])egin\{|\\end\{")
 _AFTER_ROW = re.compile(r"[\s\b\\&\d+-]|\Z")  # how an alignment or a matrix goes on after the end of a row
 
 
@@ -82,6 +87,24 @@ def decode_strings(raws: Sequence[str]) -> list[DecodedString]:
     style = sum(map(_style, read), Style())
     doubled = any(map(_ESCAPED_ROW.search, raws))
     return [_decoded(one, style, doubled=doubled) for one in read]
+
+
+def members(text: str, at: int) -> Iterator[tuple[str, Any, int, int]]:
+    """Key, value, and first letter and end of the value, of each member of the valid JSON object at a letter."""
+    at = _skip_space(text, at + 1)
+    while text[at] != "}":
+        key, at = DECODER.raw_decode(text, at)
+        start = _skip_space(text, _skip_space(text, at) + 1)  # over the colon
+        value, end = DECODER.raw_decode(text, start)
+        yield key, value, start, end
+        at = _skip_space(text, end)
+        if text[at] == ",":
+            at = _skip_space(text, at + 1)
+
+
+def _skip_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def _as_json(raw: str) -> _Escapes:
