@@ -124,8 +124,8 @@ def _is_meant(text: str, at: int, name: str, style: Style, math: list[tuple[int,
         start, end = _formula_around(at, math)
         return text[at] == "\t" and start < at < end and text[at - 1] not in "\n\t"
     rest, follows = name[1:], text[at + len(name) : at + len(name) + 1]
-    if at == 0:
-        return rest == "u" or not _ASSIGNED.match(text, len(name))
+    if at == 0:  # no text begins with a relation
+        return rest == "u" or not (rest == "i" or f"{rest} " in _RELATIONS or _ASSIGNED.match(text, len(name)))
     if text[at] == "\t":
         indents = text[at - 1] in "\n\t"
         return bool(style.single) if indents else follows != "\t" and _goes_on(text, at, style, math)
