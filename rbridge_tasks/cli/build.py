@@ -180,6 +180,8 @@ def _print_summary(work: Build, written: Written, progress: _Progress) -> None:
         facts.append(f"{manifest.rows_correct} of {manifest.rows} correct")
     if written.mean_confidence is not None:
         facts.append(f"mean confidence {written.mean_confidence:.3f}")
+    if written.repairs:
+        facts.append(written.repairs)
     if progress.items:
         facts.append(f"this run: {progress.prompt_tokens:,} + {progress.answer_tokens:,} tokens")
         facts.append(f"${progress.cost_usd:.2f}" if progress.cost_usd is not None else "at an unknown price")

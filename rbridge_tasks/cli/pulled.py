@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.cli.traces import UsageError, warn_of_unknown
+from rbridge_tasks.cli.traces import UsageError, warn_of_control_characters, warn_of_unknown
 
 if TYPE_CHECKING:
     from rbridge_traces import Manifest, TraceCache
@@ -33,7 +33,7 @@ def store(readers: Readers, target: TraceCache, source: str, about: Mapping[str,
                 prompt=about.get("prompt"),
                 decoding=about.get("decoding"),
                 licence=about.get("licence"),
-                note=about.get("note"),
+                note="; ".join(filter(None, [about.get("note"), report.repairs])) or None,
                 origin=about.get("origin"),
                 replace=replace,
             )
@@ -50,6 +50,7 @@ def store(readers: Readers, target: TraceCache, source: str, about: Mapping[str,
 def _tell(target: TraceCache, manifest: Manifest, report: ReleaseReport) -> None:
     """Say what was written, and how to choose where there is something else to read."""
     from rbridge_traces import mean_confidence, unknown_tokens
+    from rbridge_traces.control_characters import suspicious_texts
     from rbridge_traces.release.report import counted
 
     sizes = [trace.token_logprob.size for trace in report.traces if trace.token_logprob is not None]
@@ -60,10 +61,13 @@ def _tell(target: TraceCache, manifest: Manifest, report: ReleaseReport) -> None
         parts.append(f"mean confidence {'unknown' if mean is None else format(mean, '.3f')} over tokens")
     if manifest.rows_with_spans:
         parts.append(f"{sum(len(trace.spans or ()) for trace in report.traces)} marked spans")
+    if report.repairs:
+        parts.append(report.repairs)
     left_out = counted(report.dropped)
     parts.append(f"dropped {sum(report.dropped.values())}{f' ({left_out})' if left_out else ''}")
     typer.echo(f"{', '.join(parts)}; in {target.root} as {manifest.source}")
     warn_of_unknown(unknown_tokens(report.traces))
+    warn_of_control_characters(f"{manifest.benchmark}/{manifest.source}", suspicious_texts(report.traces))
     if manifest.benchmark in ("arc_challenge", "csqa", "mmlu_pro_stem") and not any(t.choices for t in report.traces):
         typer.echo(f"  the answer choices of {manifest.benchmark} are not among them; add them with --questions FILE")
     with suppress(RBridgeError):  # a damaged source beside the new one is for "rbridge traces verify" to report

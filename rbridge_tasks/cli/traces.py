@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from rbridge_metrics.errors import RBridgeError
 
 if TYPE_CHECKING:
     from rbridge_traces import TraceCache, UnknownTokens
+    from rbridge_traces.control_characters import SuspiciousText
 
 traces = typer.Typer(help="Reasoning traces of frontier models: get, list, show, score, publish.", no_args_is_help=True)
 
@@ -110,6 +112,8 @@ def import_file(
     Example: rbridge traces import cot.jsonl.gz -b gsm8k --map trace=response --map question=question
     """
     from rbridge_traces import import_traces, unknown_tokens
+    from rbridge_traces.control_characters import suspicious_texts
+    from rbridge_traces.extraction import counted_repairs
     from rbridge_traces.release.report import counted
 
     target = _writable(cache)
@@ -132,17 +136,21 @@ def import_file(
         frontier_model=frontier_model,
         confidence_model=(confidence_model or frontier_model) if scored else None,
         licence=licence,
+        note=counted_repairs(report.repairs) or None,
         replace=replace,
     )
     skipped = f", {report.skipped_empty} empty ones left out" if report.skipped_empty else ""
     if report.failed:
         skipped += f", {sum(report.failed.values())} failed answers left out ({counted(report.failed)})"
-    typer.echo(f"{manifest.rows} traces of {benchmark} in {target.root} as {manifest.source}{skipped}")
+    read = f", {len(report.repairs)} read out of JSON answers" if report.repairs else ""
+    repaired = f", {manifest.note}" if manifest.note else ""
+    typer.echo(f"{manifest.rows} traces of {benchmark} in {target.root} as {manifest.source}{skipped}{read}{repaired}")
     if report.gold_indexes:
         typer.echo(f"{report.gold_indexes} gold answers were indexes from {gold_from or 0} and are stored as labels")
     if report.cut_off:
         typer.echo(f"warning: {report.cut_off} answers reached their token limit, their traces are cut off", err=True)
     warn_of_unknown(unknown_tokens(report.traces))
+    warn_of_control_characters(f"{benchmark}/{manifest.source}", suspicious_texts(report.traces))
     if manifest.rows_with_confidence < manifest.rows:
         typer.echo(
             f"{manifest.rows - manifest.rows_with_confidence} have no token confidences; next: "
@@ -173,7 +181,10 @@ def remove_source(
 def verify(
     benchmark: Annotated[str | None, typer.Argument(help="Only this benchmark.")] = None, cache: _Cache = None
 ) -> None:
-    """Read every file of the cache and check it against its checksum; exit code 1 if one is damaged."""
+    """Read every file of the cache and check it against its checksum; exit code 1 if one is damaged.
+
+    Traces with control characters where LaTeX commands were meant are named in a warning and leave the exit code at 0.
+    """
     from rbridge_traces import resolve_cache
 
     resolved = resolve_cache(cache)
@@ -186,6 +197,7 @@ def verify(
         typer.echo(f"{name}: ok, {rows} traces" if result.problem is None else f"{name}: WRONG, {result.problem}")
         if result.unknown:
             typer.echo(f"  {result.unknown}")
+        warn_of_control_characters(name, result.suspicious)
     if any(result.problem for result in results):
         raise typer.Exit(1)
 
@@ -194,6 +206,18 @@ def warn_of_unknown(unknown: UnknownTokens) -> None:
     """Report tokens whose log-probability is not known, if there are any."""
     if unknown:
         typer.echo(f"warning: {unknown}", err=True)
+
+
+def warn_of_control_characters(name: str, found: Sequence[SuspiciousText]) -> None:
+    """Name on stderr the texts of a source in which LaTeX commands were decoded as control characters."""
+    from rbridge_tasks.cli.output import note
+    from rbridge_traces.control_characters import counted_suspicious
+
+    if found:
+        note(
+            f"warning: {name}: {counted_suspicious(found)}; their scores and grades are wrong. Run the same build "
+            "again (it asks nothing twice), pull again with --replace, or import the corrected file with --replace"
+        )
 
 
 def _writable(cache: str | None) -> TraceCache:

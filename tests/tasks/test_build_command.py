@@ -212,3 +212,33 @@ def test_math_is_graded_by_meaning(build: Build, server: ChatServer, tmp_path: P
     code, out, _ = build("-b", "math500", "--questions", jsonl(tmp_path / "m.jsonl", rows), "--base-url", server.url)
     assert code == 0
     assert "1 of 2 correct" in out
+
+
+def test_latex_and_thinking_come_through_a_build(build: Build, server: ChatServer, tmp_path: Path) -> None:
+    """Backslashes that the model does not escape are repaired, graded and counted; thinking is left out."""
+    draft = '<think>In the form {"reasoning": "a draft", "final_answer": "0"}.</think>\n'
+    right = r'{"reasoning": "It is \frac{4}{2} \neq \sqrt{3}.", "final_answer": "\boxed{2}"}'
+    text = draft + right
+    server.answer = lambda _: completion(text, [(text[:90].encode(), -0.1), (text[90:].encode(), -0.2)])
+    code, out, err = build("--base-url", server.url)
+    assert (code, err) == (0, "")
+    assert "2 of 6 correct" in out
+    assert "24 unescaped backslashes of LaTeX repaired in 6 answers" in out
+    held = TraceCache(str(tmp_path / "cache")).load("gsm8k", "gpt-4o")
+    assert {(trace.trace, trace.final_answer) for trace in held.traces} == {
+        (r"It is \frac{4}{2} \neq \sqrt{3}.", r"\boxed{2}")
+    }
+    assert "24 unescaped backslashes of LaTeX repaired in 6 answers" in (held.manifest.note or "")
+    assert build("--base-url", server.url, "--no-logprobs", "--source", "plain")[0] == 0
+    plain = TraceCache(str(tmp_path / "cache")).load("gsm8k", "plain")
+    assert [trace.trace for trace in plain.traces] == [trace.trace for trace in held.traces]
+
+
+def test_thinking_that_is_cut_off_is_a_failure_with_its_reason(build: Build, server: ChatServer) -> None:
+    """A draft within it is not taken for the answer."""
+    text = '<think>Perhaps {"reasoning": "a draft", "final_answer": "0"}, or'
+    server.answer = lambda _: completion(text, [(text.encode(), -0.1)])
+    code, _, err = build("--base-url", server.url)
+    assert code != 0
+    assert "malformed" in err
+    assert "its thinking" in err

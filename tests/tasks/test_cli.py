@@ -226,6 +226,46 @@ def test_verify_reports_a_damaged_file_and_fails(rbridge: Rbridge, tmp_path: Pat
     assert "gsm8k/bad: WRONG" in out
 
 
+def test_verify_names_latex_that_became_control_characters(rbridge: Rbridge, tmp_path: Path) -> None:
+    """A cache made before is read, and a warning counts its texts, shows some and says what to do; exit code 0."""
+    rows = [
+        {"id": "1", "question": "?", "trace": "2 \times 3 and \frac{1}{2}", "final_answer": "\boxed{6}"},
+        {"id": "2", "question": "?", "trace": "3 \neq 4, \beta", "final_answer": "4"},
+        {"id": "3", "question": "?", "trace": "One.\nNow a\ttab, \\frac12\nu = 3", "final_answer": "4"},
+    ]
+    file = write(tmp_path / "t.json", rows)
+    code, out, err = rbridge("traces", "import", file, "-b", "math500", "--source", "old")
+    assert (code, out[:11]) == (0, "3 traces of")
+    assert "2 traces and 1 final answers with control characters" in err
+    code, out, err = rbridge("traces", "verify")
+    assert (code, out) == (0, "math500/old: ok, 3 traces\n")
+    assert "warning: math500/old: 2 traces and 1 final answers with control characters" in err
+    assert "1 (trace: '2 \\times 3 and" in err
+    assert "--replace" in err
+    assert rbridge("traces", "verify", "math500", "--cache", "sample")[2] == ""
+
+
+def test_import_reads_json_answers(rbridge: Rbridge, tmp_path: Path) -> None:
+    """A column of whole answers: the reasoning is the trace, repairs are counted, the row's own answer comes first."""
+    raw = r'<think>{"reasoning": "a draft"}</think> {"reasoning": "\frac{4}{2} \times 1", "final_answer": "\theta"}'
+    rows = [{"question": "?", "response": raw}, {"question": "?", "response": raw, "final_answer": "2"}]
+    file = write(tmp_path / "t.json", [*rows, {"question": "?", "response": 'The set {"reasoning": 1} it is.'}])
+    code, out, err = rbridge("traces", "import", file, "-b", "math500", "--map", "trace=response")
+    assert (code, err) == (0, "")
+    assert ", 2 read out of JSON answers, 6 unescaped backslashes of LaTeX repaired in 2 answers" in out
+    held = TraceCache(str(tmp_path / "cache")).load("math500")
+    assert [(trace.trace, trace.final_answer) for trace in held.traces] == [
+        (r"\frac{4}{2} \times 1", r"\theta"),
+        (r"\frac{4}{2} \times 1", "2"),
+        ('The set {"reasoning": 1} it is.', None),
+    ]
+    assert "6 unescaped" in (held.manifest.note or "")
+    broken = write(tmp_path / "b.json", [{"question": "?", "trace": '{"reasoning": "2 + 2'}])
+    code, _, err = rbridge("traces", "import", broken, "-b", "gsm8k")
+    assert code != 0
+    assert "row 1: broken JSON" in err
+
+
 @pytest.mark.slow
 def test_doctor_finds_a_healthy_installation_and_a_damaged_cache(rbridge: Rbridge, tmp_path: Path) -> None:
     """doctor has a line a matter, and ends with 1 when one is wrong."""

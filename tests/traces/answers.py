@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
+
+from rbridge_traces.latex_names import CONTROL_NAMES
 
 from ..error_bounds import stored_bound
 from ..metrics.strategies import logprobs, texts
@@ -88,9 +91,10 @@ def answer_of(before: str, letters: Sequence[str], after: str, reasoning: str, f
 
 
 # Made once: making a strategy takes longer than drawing from it.
+_COMMAND = re.compile(rf"[\b\f\n\r\t](?:{'|'.join(name[1:] for name in CONTROL_NAMES)})(?![A-Za-z])")
 _SPACES = st.sampled_from(["", "", " ", "\n", "\r\n\t", "  "])
-_REASONING = texts().filter(str.strip)
-_FEW_LETTERS = texts(2)
+_REASONING = texts().filter(lambda text: bool(text.strip()) and not _COMMAND.search(text))
+_FEW_LETTERS = texts(2).filter(lambda text: not _COMMAND.search(text))  # else it is LaTeX, see test_json_text
 _STRINGS = st.one_of(_FEW_LETTERS, st.sampled_from(TRAPS), st.just(""))
 #: Any JSON value, with strings and keys that look like the object that is looked for.
 JSON_VALUES: st.SearchStrategy[Any] = st.recursive(

@@ -29,7 +29,7 @@ def test_a_letter_has_the_mean_confidence_over_its_bytes(data: st.DataObject) ->
     assert trace.token_end is not None
     assert trace.token_logprob is not None
     letters = np.repeat(np.exp(trace.token_logprob.astype(float)), np.diff(trace.token_end, prepend=0))
-    expected = letter_confidence_from_bytes(text, ends, logprobs)
+    expected = np.array(letter_confidence_from_bytes(text, ends, logprobs))
     assert np.array_equal(np.isnan(letters), np.isnan(expected))
     of_known = ~np.isnan(expected)
     assert_within(letters[of_known], expected[of_known], stored_bound(expected[of_known]))

@@ -157,7 +157,7 @@ def first_object(raw: str) -> Any:
     return None
 
 
-FRAGMENTS = ['"reasoning"', '"reasoning":"a"', ":", ",", '"', "\\", "[", "]", " ", '"b"', "1", "null", "\n", '{"a":']
+FRAGMENTS = ['"reasoning"', '"reasoning":"a"', ":", ",", '"', "\\\\", "[", "]", " ", '"b"', "1", "null", "\n", '{"a":']
 FRAGMENTS += ["{", "}", "{", "}", '{"reasoning":', '"reasoning":"\\u00e9"', '"final_answer":', '{"reasoning":" "}']
 
 
@@ -211,8 +211,9 @@ def nested(depth: int) -> str:
         pytest.param('{"reasoning": "2 +', "broken JSON, Unterminated string", id="cut in the text"),
         pytest.param('{"reasoning": "2 + 2", "final', "broken JSON", id="cut behind the text"),
         pytest.param('{"reasoning": "2 + 2"', "broken JSON", id="cut before the last brace"),
-        pytest.param('{"reasoning": "a \\( b"}', "broken JSON, Invalid \\\\+escape", id="escape that JSON lacks"),
-        pytest.param('{"reasoning": "a \\( {b}"}', "Invalid .*escape", id="the first mistake is named, not the last"),
+        pytest.param(
+            '{"reasoning": "a" {b: 1}}', "Expecting ',' delimiter", id="the first mistake is named, not the last"
+        ),
         pytest.param('{"reasoning": "say "4""}', "broken JSON", id="quotes not escaped"),
         pytest.param("{'reasoning': '2 + 2'}", "broken JSON", id="single quotes"),
         pytest.param('{"reasoning": ["2 + 2"]}', "reasoning is a list, not text", id="reasoning is a list"),

@@ -1,14 +1,14 @@
-"""The reasoning inside a raw completion: the letters of a JSON string, and the confidence of each.
+"""Cut the reasoning out of a raw completion: the characters of a JSON string, and the confidence of each.
 
-The paper asks for a JSON object with the strings ``reasoning`` and ``final_answer``. Models put it in Markdown fences,
-write around it, and escape letters; the confidence of a letter is the mean over the bytes that spell it there.
+The paper asks for a JSON object with the strings ``reasoning`` and ``final_answer``. Models think before it, put it in
+Markdown fences, write around it, escape characters, and forget to escape the backslashes of LaTeX; the confidence of a
+character is the mean over the bytes that spell it there.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +19,19 @@ from rbridge_metrics.alignment import letter_bytes, letter_tokens
 from rbridge_metrics.errors import AlignmentError
 from rbridge_traces.completions import Completion
 from rbridge_traces.errors import TraceError
+from rbridge_traces.json_text import DECODER, decode_strings, members, without_invalid_escapes
+from rbridge_traces.thinking import Block, closed_after, next_block, without_thinking
 
 REASONING = "reasoning"
 FINAL_ANSWER = "final_answer"
 
-# Line breaks inside strings are common, and not ambiguous. Python refuses to read long numbers as whole ones.
-_DECODER = json.JSONDecoder(strict=False, parse_int=float)
+PLACEHOLDERS = {REASONING: "your step by step reasoning", FINAL_ANSWER: "your final answer"}
+"""What the prompt shows in place of the two strings. Models repeat it before they answer."""
+
 _JSON_TYPES = {dict: "an object", list: "a list", float: "a number", bool: "true or false", type(None): "null"}
-_SPACE = re.compile(r"[ \t\n\r]*")
-_ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_AFTER_THINKING = f"no JSON object with the key {REASONING!r} after its thinking"
+_AROUND_PLACEHOLDER = " \t\n.<>[]"
+_ANSWER = re.compile(rf'\s*(?:```\w*\s*)?\{{\s*"(?:{REASONING}|{FINAL_ANSWER})"\s*:')
 
 
 class MalformedCompletionError(TraceError):
@@ -41,47 +45,60 @@ class Reasoning:
     Attributes:
         text: the value of ``reasoning``, decoded.
         final_answer: the value of ``final_answer``, of other types than text as it was written; None if there is none.
-        token_end: int32, shape (frontier tokens,), end offset of each token in letters of ``text``. A letter that
+        token_end: int32, shape (frontier tokens,), end offset of each token in characters of ``text``. A character that
             several tokens spell together is an entry of its own.
-        token_logprob: float32, same shape, nats; NaN where unknown.
+        token_logprob: float32, shape (frontier tokens,), nats; NaN where unknown.
+        repairs: escapes of both strings that were read as LaTeX and not as JSON.
     """
 
     text: str
     final_answer: str | None
     token_end: npt.NDArray[np.int32]
     token_logprob: npt.NDArray[np.float32]
+    repairs: int = 0
 
 
-@dataclass(frozen=True)
-class _Located:
-    """A decoded string value and the place of its letters, quotes left out, in the raw text."""
+@dataclass(frozen=True, eq=False)
+class LocatedReasoning:
+    """The reasoning of a completion and its place there.
+
+    Attributes:
+        text: as in ``Reasoning``.
+        final_answer: as in ``Reasoning``.
+        repairs: as in ``Reasoning``.
+        starts: int64, shape (characters of ``text``,), where each begins in the completion.
+        end: of the last one in the completion.
+        text_as_json: ``text`` as a JSON parser reads it, without repairs; None where it is not valid JSON.
+        answer_as_json: likewise ``final_answer``.
+    """
 
     text: str
-    start: int
-    end: int
     final_answer: str | None
+    repairs: int
+    starts: npt.NDArray[np.int64]
+    end: int
+    text_as_json: str | None
+    answer_as_json: str | None
 
 
 def parse_completion(text: str) -> tuple[str, str | None]:
     """The reasoning and the final answer of a completion whose tokens are not known.
 
     Raises:
-        MalformedCompletionError: as ``extract_reasoning``.
+        MalformedCompletionError: as ``locate_reasoning``.
 
     >>> parse_completion('Sure: {"final_answer": 4, "reasoning": "2 + 2"}')
     ('2 + 2', '4')
     """
-    found = _locate(text)
-    return found.text, found.final_answer
+    located = locate_reasoning(text)
+    return located.text, located.final_answer
 
 
 def extract_reasoning(completion: Completion) -> Reasoning:
-    """Cut the reasoning out of a completion, with the confidence of every letter.
-
-    Of several objects the first with the key ``reasoning`` counts; of a key given twice the last, as for JSON parsers.
+    """Cut the reasoning out of a completion, with the confidence of every character.
 
     Raises:
-        MalformedCompletionError: no such JSON object, or its ``reasoning`` is empty, not text, or not valid Unicode.
+        MalformedCompletionError: as ``locate_reasoning``.
         TraceError: the stretch of the reasoning is not tiled by tokens.
 
     >>> from rbridge_traces.completions import completion_of_tokens
@@ -89,9 +106,78 @@ def extract_reasoning(completion: Completion) -> Reasoning:
     >>> found.text, found.token_end, np.exp(found.token_logprob)
     ('2 + 2', array([2, 5], dtype=int32), array([0.5 , 0.25], dtype=float32))
     """
-    located = _locate(completion.text)
-    ends, logprobs = letters_between(completion, located.start, located.end, _spelling(completion.text, located))
-    return Reasoning(located.text, located.final_answer, ends, logprobs)
+    return with_tokens(locate_reasoning(completion.text), completion)
+
+
+def with_tokens(located: LocatedReasoning, completion: Completion) -> Reasoning:
+    """Give a located reasoning the tokens of the completion that it was located in.
+
+    Raises:
+        TraceError: the stretch of the reasoning is not tiled by tokens.
+    """
+    start = int(located.starts[0])
+    of_raw = letter_bytes(completion.text[start : located.end])
+    spelled: npt.NDArray[np.int64] = np.add.reduceat(of_raw, located.starts - start)
+    ends, logprobs = letters_between(completion, start, located.end, spelled)
+    return Reasoning(located.text, located.final_answer, ends, logprobs, located.repairs)
+
+
+def counted_repairs(repairs: Iterable[int]) -> str:
+    """The repairs of many completions in words; empty where there are none.
+
+    >>> counted_repairs([2, 0, 5])
+    '7 unescaped backslashes of LaTeX repaired in 2 answers'
+    """
+    counts = [count for count in repairs if count]
+    return f"{sum(counts)} unescaped backslashes of LaTeX repaired in {len(counts)} answers" if counts else ""
+
+
+def is_json_answer(text: str) -> bool:
+    """Whether a text is the JSON answer that the prompt asks for, with nothing but thinking and a fence before it.
+
+    >>> is_json_answer('<think>Hm.</think> {"reasoning": "2 + 2"'), is_json_answer('The set {"reasoning": 1}')
+    (True, False)
+    """
+    return bool(_ANSWER.match(without_thinking(text)))
+
+
+def locate_reasoning(text: str) -> LocatedReasoning:
+    """Find the reasoning in the text of a completion.
+
+    Of several JSON objects the first with the key ``reasoning`` counts that is not within thinking and does not repeat
+    the prompt's placeholder; of a key given twice the last, as for JSON parsers.
+
+    Raises:
+        MalformedCompletionError: no such JSON object, or its ``reasoning`` is empty, not text, or not valid Unicode.
+    """
+    parsable = without_invalid_escapes(text)
+    at, broken, passed_over = 0, None, ""
+    block = next_block(text, 0)
+    while True:
+        brace = text.find("{", at)
+        if block is not None and block.start < at:
+            block = next_block(text, at)
+        if block is not None and (brace < 0 or block.start < brace):
+            at, passed_over = _end_of(block), _AFTER_THINKING
+            continue
+        if brace < 0:
+            raise MalformedCompletionError(_why_not(text, broken, passed_over))
+        at = brace + 1
+        try:
+            value, end = DECODER.raw_decode(parsable, brace)
+        except ValueError as error:
+            broken = broken or error
+            continue
+        except RecursionError:
+            raise MalformedCompletionError(f"its JSON is nested too deeply, from character {brace} on") from None
+        if REASONING not in value:
+            continue
+        if (thought_until := closed_after(text, end)) is not None:
+            at, passed_over = thought_until, _AFTER_THINKING
+        elif _is_placeholder(value):
+            at, passed_over = end, f"its {REASONING} is the placeholder of the prompt, {value[REASONING]!r}"
+        else:
+            return _value_of(text, parsable, brace)
 
 
 def letters_between(
@@ -125,70 +211,52 @@ def letters_between(
     return ends, logprobs
 
 
-def _locate(text: str) -> _Located:
-    """Find the first JSON object in a text that has the key ``reasoning``."""
-    at, broken = text.find("{"), None
-    if at < 0:
-        raise MalformedCompletionError(f"no JSON object (it begins {text[:40]!r})")
-    while at >= 0:
-        try:
-            value, _ = _DECODER.raw_decode(text, at)
-            if REASONING in value:
-                return _value_of(text, at)
-        except ValueError as error:
-            broken = broken or error
-        except RecursionError:
-            raise MalformedCompletionError(f"its JSON is nested too deeply, from letter {at} on") from None
-        at = text.find("{", at + 1)
-    why = f"no JSON object with the key {REASONING!r}"
-    raise MalformedCompletionError(f"broken JSON, {broken}" if broken and REASONING in text else why)
+def _end_of(block: Block) -> int:
+    if block.end is None:
+        begins = f"begins at character {block.start} with {block.mark!r}"
+        raise MalformedCompletionError(f"its thinking, which {begins}, has no end, and no answer after it")
+    return block.end
 
 
-def _value_of(text: str, at: int) -> _Located:
-    """The reasoning of the valid JSON object that begins at a letter."""
-    answer: str | None = None
-    for key, value, start, end in _members(text, at):
-        if key == REASONING:
-            reasoning, inside = value, (start + 1, end - 1)
-        elif key == FINAL_ANSWER:
-            answer = value if value is None or isinstance(value, str) else text[start:end]
+def _why_not(text: str, broken: ValueError | None, passed_over: str) -> str:
+    if passed_over:
+        return passed_over
+    if "{" not in text:
+        return f"no JSON object (it begins {text[:40]!r})"
+    return f"broken JSON, {broken}" if broken and REASONING in text else f"no JSON object with the key {REASONING!r}"
+
+
+def _is_placeholder(value: dict[str, Any]) -> bool:
+    """Whether an object is that of the prompt, or a sketch of it with three dots in place of all strings."""
+    dots = all(value.get(key) in ("...", "\u2026") for key in PLACEHOLDERS)
+    return dots or _repeats_prompt(REASONING, value[REASONING])
+
+
+def _repeats_prompt(key: str, value: object) -> bool:
+    return isinstance(value, str) and value.casefold().strip(_AROUND_PLACEHOLDER) == PLACEHOLDERS[key]
+
+
+def _value_of(text: str, parsable: str, at: int) -> LocatedReasoning:
+    """The reasoning of the valid JSON object that begins at a character."""
+    places = {key: (value, start, end) for key, value, start, end in members(parsable, at) if key in PLACEHOLDERS}
+    reasoning, start, end = places[REASONING]
     if not isinstance(reasoning, str):
         raise MalformedCompletionError(f"its {REASONING} is {_JSON_TYPES[type(reasoning)]}, not text")
-    if not reasoning.strip():
+    answer, answer_start, answer_end = places.get(FINAL_ANSWER, (None, 0, 0))
+    raws = [text[start + 1 : end - 1]] + [text[answer_start + 1 : answer_end - 1]] * isinstance(answer, str)
+    decoded = decode_strings(raws)
+    if not decoded[0].text.strip():
         raise MalformedCompletionError(f"its {REASONING} is empty")
-    for key, decoded in ((REASONING, reasoning), (FINAL_ANSWER, answer or "")):
+    for key, string in zip(PLACEHOLDERS, decoded, strict=False):
         try:
-            decoded.encode("utf-8")
+            string.text.encode("utf-8")
         except UnicodeEncodeError:
             raise MalformedCompletionError(f"its {key} holds half a surrogate pair, which is not text") from None
-    return _Located(reasoning, *inside, answer)
-
-
-def _members(text: str, at: int) -> Iterator[tuple[str, Any, int, int]]:
-    """Key, value, and first letter and end of the value, of each member of the valid JSON object at a letter."""
-    at = _skip_space(text, at + 1)
-    while text[at] != "}":
-        key, at = _DECODER.raw_decode(text, at)
-        start = _skip_space(text, _skip_space(text, at) + 1)  # over the colon
-        value, end = _DECODER.raw_decode(text, start)
-        yield key, value, start, end
-        at = _skip_space(text, end)
-        if text[at] == ",":
-            at = _skip_space(text, at + 1)
-
-
-def _skip_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
-
-
-def _spelling(text: str, located: _Located) -> npt.NDArray[np.int64]:
-    """Bytes that spell each letter of a JSON string, shape (letters,)."""
-    raw = text[located.start : located.end]
-    spelled: npt.NDArray[np.int64] = letter_bytes(raw)
-    if escapes := list(_ESCAPE.finditer(raw)):
-        inside = np.zeros(len(raw) + 1, dtype=np.int64)  # an escape beyond its first letter
-        inside[[escape.start() + 1 for escape in escapes]] = 1
-        inside[[escape.end() for escape in escapes]] = -1
-        spelled = np.add.reduceat(spelled, np.flatnonzero(np.cumsum(inside[:-1]) == 0))
-    return spelled
+    final = final_as_json = None if answer is None else text[answer_start:answer_end]
+    if isinstance(answer, str):
+        final, final_as_json = decoded[1].text, decoded[1].as_json
+    if _repeats_prompt(FINAL_ANSWER, final):
+        final = final_as_json = None
+    repairs = sum(string.repairs for string in decoded)
+    starts = start + 1 + decoded[0].starts
+    return LocatedReasoning(decoded[0].text, final, repairs, starts, end - 1, decoded[0].as_json, final_as_json)

@@ -37,6 +37,7 @@ class ImportReport:
         gold_indexes: traces whose gold was the index of a choice and is now its label.
         cut_off: traces whose answer reached its token limit.
         model: that gave the answers, where API responses name one.
+        repairs: for each trace that was read out of a JSON answer, how many escapes were read as LaTeX.
     """
 
     traces: list[Trace]
@@ -45,6 +46,7 @@ class ImportReport:
     gold_indexes: int = 0
     cut_off: int = 0
     model: str | None = None
+    repairs: tuple[int, ...] = ()
 
 
 def import_traces(
@@ -62,9 +64,10 @@ def import_traces(
 
     A field of a trace that is not mapped is taken from the field of the same name if a row has it. ``item_id`` is then
     taken from item_id, custom_id, id, task_id, question_id or unique_id, whichever comes first, or is the number of the
-    row. Numbers become text where text is due (3 becomes ``3``, 3.0 ``3.0``). Choices are a list of texts (labelled A,
-    B, ...), a list of ``{label, text}``, ``{"label": [...], "text": [...]}`` or an object of texts by label. The gold
-    of an item with choices becomes a label (see ``gold_label``).
+    row. A trace that is the whole JSON answer of a model is cut down to its ``reasoning``; its ``final_answer`` counts
+    where the row has none. Numbers become text where text is due (3 becomes ``3``, 3.0 ``3.0``). Choices are a list of
+    texts (labelled A, B, ...), a list of ``{label, text}``, ``{"label": [...], "text": [...]}`` or an object of texts
+    by label. The gold of an item with choices becomes a label (see ``gold_label``).
 
     A row that has no trace of its own may hold the response of a Completions API (see ``answers_in``). Its text, or the
     ``reasoning`` of the JSON object in it, is the trace, and its log-probabilities are the confidences. The question is
@@ -139,6 +142,7 @@ def import_traces(
         failed=failed,
         gold_indexes=len(indexes),
         cut_off=sum(draft.cut_off for draft in drafts),
+        repairs=tuple(draft.repairs for draft in drafts if draft.repairs is not None),
         model=models.pop() if len(models) == 1 else None,
     )
 

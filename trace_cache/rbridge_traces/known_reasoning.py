@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from rbridge_traces.completions import Completion
 from rbridge_traces.errors import TraceError
-from rbridge_traces.extraction import MalformedCompletionError, Reasoning, extract_reasoning, letters_between
+from rbridge_traces.extraction import (
+    LocatedReasoning,
+    MalformedCompletionError,
+    Reasoning,
+    letters_between,
+    locate_reasoning,
+    with_tokens,
+)
 
 _SHOWN = 40
 
@@ -26,33 +35,46 @@ class MismatchError(TraceError):
 def reasoning_in(completion: Completion, reasoning: str | None, final_answer: str | None) -> Reasoning:
     """Cut the reasoning out of a completion, and compare it with the one on record.
 
-    Where the completion is no JSON object, it has to hold the reasoning of the record as it stands, once.
+    The reasoning of the completion has to be that of the record, with or without the repairs of ``locate_reasoning``.
+    Where the completion is no JSON object, or holds that reasoning in no valid JSON, it has to hold the reasoning of
+    the record as it stands, once.
 
     Args:
         completion: with its tokens.
         reasoning: of the record; None where it has none.
-        final_answer: of the record, for a completion that is no JSON object.
+        final_answer: of the record. It counts unless it is None, or the one that a JSON parser reads in the completion.
 
     Raises:
         FailedItemError: the completion is malformed and there is no reasoning on record.
         MismatchError: anything else; shows where the texts part.
     """
     try:
-        found = extract_reasoning(completion)
+        located = locate_reasoning(completion.text)
+        found = with_tokens(located, completion)
     except MalformedCompletionError as error:
         if reasoning is None:
             raise FailedItemError("malformed completion") from error
         return _verbatim(completion, reasoning, final_answer, str(error))
     except TraceError as error:
         raise MismatchError(str(error), "unusable log-probabilities") from error
-    if reasoning is None or reasoning == found.text:
+    if final_answer not in (None, located.answer_as_json):
+        found = dataclasses.replace(found, final_answer=final_answer)
+    readings = _readings(located)
+    if reasoning is None or reasoning in readings:
         return found
-    if reasoning == found.text.strip():
+    if reasoning in [reading.strip() for reading in readings]:
         return _stripped(found)
+    if located.text_as_json is None:
+        return _verbatim(completion, reasoning, final_answer, "JSON with escapes that JSON lacks")
     raise MismatchError(
         f"the reasoning of the record is not that which the tokens spell: {_parting(found.text, reasoning)}",
         "another reasoning",
     )
+
+
+def _readings(located: LocatedReasoning) -> list[str]:
+    """A reasoning with its repairs and, where it is valid JSON, without."""
+    return [located.text] if located.text_as_json is None else [located.text, located.text_as_json]
 
 
 def _verbatim(completion: Completion, reasoning: str, final_answer: str | None, why: str) -> Reasoning:
@@ -78,10 +100,10 @@ def _stripped(found: Reasoning) -> Reasoning:
     first = int(np.searchsorted(found.token_end, start, side="right"))
     last = int(np.searchsorted(found.token_end, end, side="left")) + 1
     ends = found.token_end[first:last].clip(start, end) - np.int32(start)
-    return Reasoning(text, found.final_answer, ends, found.token_logprob[first:last])
+    return dataclasses.replace(found, text=text, token_end=ends, token_logprob=found.token_logprob[first:last])
 
 
 def _parting(spelled: str, record: str) -> str:
     pairs = enumerate(zip(spelled, record, strict=False))
     at = next((at for at, (one, other) in pairs if one != other), min(len(spelled), len(record)))
-    return f"at letter {at} the tokens go on {spelled[at : at + _SHOWN]!r}, the record {record[at : at + _SHOWN]!r}"
+    return f"at character {at} the tokens go on {spelled[at : at + _SHOWN]!r}, the record {record[at : at + _SHOWN]!r}"

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from rbridge_traces.control_characters import SuspiciousText
 from rbridge_traces.errors import CacheCorruptError, TraceError
 from rbridge_traces.schema import Trace
 from rbridge_traces.unknown import NO_UNKNOWN, UnknownTokens
@@ -154,10 +155,12 @@ class VerifiedSource:
     """What a check of one source found.
 
     Attributes:
-        benchmark, source: what was checked.
+        benchmark: of the source.
+        source: its name.
         manifest: None if it cannot be read.
-        problem: None if all is well.
+        problem: what is wrong with its files; None if nothing is.
         unknown: frontier tokens without a known log-probability, counted as they are read.
+        suspicious: its texts that hold control characters where LaTeX commands were meant.
     """
 
     benchmark: str
@@ -165,3 +168,4 @@ class VerifiedSource:
     manifest: Manifest | None
     problem: str | None
     unknown: UnknownTokens = NO_UNKNOWN
+    suspicious: tuple[SuspiciousText, ...] = ()

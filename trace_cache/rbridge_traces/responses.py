@@ -17,20 +17,21 @@ from rbridge_traces.completions import CompletionError, completion_of_choice, te
 from rbridge_traces.errors import TraceImportError
 from rbridge_traces.extraction import (
     REASONING,
+    LocatedReasoning,
     MalformedCompletionError,
     Reasoning,
-    extract_reasoning,
     letters_between,
-    parse_completion,
+    locate_reasoning,
+    with_tokens,
 )
 from rbridge_traces.known_reasoning import reasoning_in
 from rbridge_traces.rows import Row
+from rbridge_traces.thinking import without_thinking
 
 ASKED = "Respond ONLY with a JSON object"
 """Where the paper's prompt goes on after the question."""
 
 _TEMPLATE = re.compile(r"<\|[^|<>]+\|>|\[/?INST\]|<(?:start|end)_of_turn>|<｜[^｜<>]+｜>")
-_THINKING = re.compile(r"\s*(<think>|<thinking>|<reasoning>|\[THINK\])")
 _ANSWER_CUE = re.compile(r"\n\s*(?:Answer|A|Solution|Response):[^\n]{0,40}\Z")
 _QUESTION_CUE = re.compile(r"(?:\A|\n)(?:Question|Q|Problem):\s*")
 
@@ -96,9 +97,24 @@ def answers_in(row: Row) -> list[Answered]:
     ]
 
 
-def reasoning_of_answer(
-    answered: Answered, question: str | None, *, logprobs: bool
-) -> tuple[str, str | None, Reasoning | None]:
+@dataclass(frozen=True)
+class ReadAnswer:
+    """What an answer holds.
+
+    Attributes:
+        trace: its reasoning, or all of its text.
+        final_answer: None where it names none.
+        tokens: of the trace; None where they are not known.
+        repairs: escapes that were read as LaTeX; None for an answer that is no JSON object.
+    """
+
+    trace: str
+    final_answer: str | None
+    tokens: Reasoning | None
+    repairs: int | None
+
+
+def read_answer(answered: Answered, question: str | None, *, logprobs: bool) -> ReadAnswer:
     """Trace, final answer and tokens of an answer, which is the JSON object of the paper or is the trace itself.
 
     Args:
@@ -109,30 +125,33 @@ def reasoning_of_answer(
     Raises:
         TraceError: a JSON object that is malformed or cut off, or tokens that do not spell the text.
     """
-    text = answered.text
-    if not (logprobs and _has_tokens(answered.choice)):
-        try:
-            return *parse_completion(text), None
-        except MalformedCompletionError:
-            if _is_meant_as_object(text):
-                raise
-            start, end = _plain(text)
-            return text[start:end], None, None
-    _refuse_echo(answered, question)
-    completion = completion_of_choice(_without_prompt(answered))
+    text, completion = answered.text, None
+    if logprobs and _has_tokens(answered.choice):
+        _refuse_echo(answered, question)
+        completion = completion_of_choice(_without_prompt(answered))
     try:
-        found = extract_reasoning(completion)
+        located = locate_reasoning(text)
     except MalformedCompletionError:
         if _is_meant_as_object(text):
             raise
         start, end = _plain(text)
-        ends, values = letters_between(completion, start, end)
-        found = Reasoning(text[start:end], None, ends, values)
-    return found.text, found.final_answer, found
+        trace = text[start:end]
+        tokens = Reasoning(trace, None, *letters_between(completion, start, end)) if completion else None
+        return ReadAnswer(trace, None, tokens, None)
+    tokens = with_tokens(located, completion) if completion else None
+    return ReadAnswer(located.text, located.final_answer, tokens, located.repairs)
 
 
-def tokens_of_trace(trace: str, row: Row, answered: Answered | None) -> Reasoning | None:
+def tokens_of_trace(
+    text: str, row: Row, answered: Answered | None, located: LocatedReasoning | None
+) -> Reasoning | None:
     """The tokens of a trace that a row gives by itself, from the response in it or from lists of tokens beside it.
+
+    Args:
+        text: the trace as the row has it.
+        row: that has it.
+        answered: the response in it, if any.
+        located: the reasoning in ``text``, where that is a JSON answer.
 
     Returns:
         None where the row has no log-probabilities of tokens in a layout that is known.
@@ -141,13 +160,14 @@ def tokens_of_trace(trace: str, row: Row, answered: Answered | None) -> Reasonin
         TraceError: the tokens do not spell the trace.
     """
     if answered is not None and _has_tokens(answered.choice):
-        return reasoning_in(completion_of_choice(_without_prompt(answered)), trace, None)
-    beside = _in_known_layout({"text": trace, **{name: row.get(name) for name in _BESIDE}})
+        return reasoning_in(completion_of_choice(_without_prompt(answered)), located.text if located else text, None)
+    beside = _in_known_layout({"text": text, **{name: row.get(name) for name in _BESIDE}})
     if not _has_tokens(beside):
         return None
     completion = completion_of_choice(beside)
-    ends, values = letters_between(completion, 0, len(trace))
-    return Reasoning(trace, None, ends, values)
+    if located is not None:
+        return with_tokens(located, completion)
+    return Reasoning(text, None, *letters_between(completion, 0, len(text)))
 
 
 def token_logprob_fields(row: Row) -> list[str]:
@@ -261,12 +281,8 @@ def _plain(text: str) -> tuple[int, int]:
     Raises:
         MalformedCompletionError: nothing is left, or the thinking does not end.
     """
-    end = len(text.rstrip())
-    start = len(text) - len(text.lstrip())
-    if begun := _THINKING.match(text):
-        close = text.find(begun[1].replace("<", "</").replace("[", "[/"), begun.end())
-        start = text.find(begun[1][-1], close) + 1 if close >= 0 else end
-        start += len(text[start:]) - len(text[start:].lstrip())
+    rest = without_thinking(text)
+    start, end = len(text) - len(rest.lstrip()), len(text.rstrip())
     if start >= end:
         raise MalformedCompletionError("thinking and nothing else")
     return start, end

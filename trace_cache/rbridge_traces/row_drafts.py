@@ -9,11 +9,11 @@ from typing import Any
 
 from rbridge_traces.api_layout import choices_of
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
-from rbridge_traces.extraction import MalformedCompletionError
+from rbridge_traces.extraction import LocatedReasoning, MalformedCompletionError, is_json_answer, locate_reasoning
 from rbridge_traces.responses import (
     Answered,
     answers_in,
-    reasoning_of_answer,
+    read_answer,
     token_logprob_fields,
     tokens_of_trace,
 )
@@ -65,6 +65,7 @@ class Draft:
         named: the row names the item itself.
         cut_off: the answer reached its token limit.
         model: that gave it.
+        repairs: escapes that were read as LaTeX; None for a trace that was not read out of a JSON answer.
     """
 
     place: str
@@ -72,6 +73,7 @@ class Draft:
     named: bool
     cut_off: bool = False
     model: str | None = None
+    repairs: int | None = None
 
 
 def answers_of_row(row: Row, options: RowOptions) -> Sequence[Answered | None]:
@@ -120,13 +122,17 @@ def draft_of(row: Row, place: str, answered: Answered | None, options: RowOption
         if answered is not None:
             lack = "no question is in the row, nor a prompt that is one"
         raise TraceImportError(f"{lack}; map the field that holds it with question=FIELD, or give --questions FILE")
-    text = as_text("trace", values["trace"]) or ""
+    text, repairs = as_text("trace", values["trace"]) or "", None
+    located = locate_reasoning(text) if is_json_answer(text) and values["token_end"] is None else None
+    if not explicit and answered is not None:
+        text, repairs = _read_answer(answered, values, options)
+    elif text.strip() and options.logprobs and values["token_end"] is None and values["token_logprob"] is None:
+        _add_tokens(text, row, answered, located, values)
+    if located is not None:
+        text, repairs = located.text, located.repairs
+        values["final_answer"] = located.final_answer if values["final_answer"] is None else values["final_answer"]
     if mapping.get("spans") == INLINE:
         text, values["spans"] = parse_spans(text)
-    if not explicit and answered is not None:
-        text = _read_answer(answered, values, options)
-    elif text.strip() and options.logprobs and values["token_end"] is None and values["token_logprob"] is None:
-        _add_tokens(text, row, answered, values)
     if not text.strip():
         return None
     if options.logprobs and values["token_end"] is None and values["token_logprob"] is None:
@@ -138,11 +144,12 @@ def draft_of(row: Row, place: str, answered: Answered | None, options: RowOption
         named=item_id is not None,
         cut_off=not explicit and answered is not None and answered.choice.get("finish_reason") == "length",
         model=answered.model if answered else None,
+        repairs=repairs,
     )
 
 
-def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions) -> str:
-    """The trace of an answer; adds its tokens, and its final answer where the row has none."""
+def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions) -> tuple[str, int | None]:
+    """The trace of an answer and its repairs; adds its tokens, and its final answer where the row has none."""
     choice = answered.choice
     message = choice.get("message")
     if not choice:
@@ -150,9 +157,9 @@ def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions
     if (isinstance(message, dict) and message.get("refusal")) or choice.get("finish_reason") == "content_filter":
         raise FailedAnswerError("the model or its content filter refused to answer", "refused")
     if not answered.text.strip():
-        return ""
+        return "", None
     try:
-        text, final_answer, tokens = reasoning_of_answer(answered, values["question"], logprobs=options.logprobs)
+        read = read_answer(answered, values["question"], logprobs=options.logprobs)
     except MalformedCompletionError as error:
         cut = " (it reached its token limit)" if choice.get("finish_reason") == "length" else ""
         raise FailedAnswerError(f"its answer is {error}{cut}", "malformed") from error
@@ -160,16 +167,19 @@ def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions
         raise FailedAnswerError(
             f"its log-probabilities cannot be used: {error}; {_NO_LOGPROBS}", "log-probabilities of another text"
         ) from error
-    values["token_end"], values["token_logprob"] = (tokens.token_end, tokens.token_logprob) if tokens else (None, None)
+    if read.tokens is not None:
+        values["token_end"], values["token_logprob"] = read.tokens.token_end, read.tokens.token_logprob
     if values["final_answer"] is None:
-        values["final_answer"] = final_answer
-    return text
+        values["final_answer"] = read.final_answer
+    return read.trace, read.repairs
 
 
-def _add_tokens(text: str, row: Row, answered: Answered | None, values: dict[str, Any]) -> None:
+def _add_tokens(
+    text: str, row: Row, answered: Answered | None, located: LocatedReasoning | None, values: dict[str, Any]
+) -> None:
     """Add the tokens of a trace that the row gives by itself, where there are log-probabilities beside it."""
     try:
-        tokens = tokens_of_trace(text, row, answered)
+        tokens = tokens_of_trace(text, row, answered, located)
     except TraceError as error:
         raise TraceImportError(f"its log-probabilities are not those of the trace: {error}; {_NO_LOGPROBS}") from error
     if tokens is not None:

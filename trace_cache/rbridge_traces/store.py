@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Literal
 
 from rbridge_traces import files
+from rbridge_traces.control_characters import SuspiciousText, suspicious_texts
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, did_you_mean
 from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource
 from rbridge_traces.packing import StoredSource, pack, unpack
@@ -201,12 +202,14 @@ class TraceCache:
         for name in one_or_all(benchmark):
             for source in self.sources(name):
                 manifest, problem, unknown = None, None, NO_UNKNOWN
+                suspicious: tuple[SuspiciousText, ...] = ()
                 try:
                     manifest = self._manifest(name, source)
-                    unknown = unknown_tokens(self.load(name, source).traces)
+                    read = self.load(name, source).traces
+                    unknown, suspicious = unknown_tokens(read), tuple(suspicious_texts(read))
                 except TraceError as error:
                     problem = str(error)
-                found.append(VerifiedSource(name, source, manifest, problem, unknown))
+                found.append(VerifiedSource(name, source, manifest, problem, unknown, suspicious))
         return found
 
     def _write(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool) -> None:

@@ -75,7 +75,7 @@ MISMATCHES: list[tuple[Callable[[Path], None], list[str], dict[str, int]]] = [
     ),
     (
         other_reasoning,
-        ["at letter 13 the tokens go on '0 = 42.", "the record '1'", "reasoning=reasoning", "logprob=logprob"],
+        ["at character 13 the tokens go on '0 = 42.", "the record '1'", "reasoning=reasoning", "logprob=logprob"],
         {"another reasoning": 1},
     ),
     (above_certain, ["row 1: ", "most others are above 0"], {"unusable log-probabilities": 1}),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from rbridge_traces.completions import NoLogprobsError, completion_of_choice, text_of_choice
 from rbridge_traces.errors import TraceError
-from rbridge_traces.extraction import Reasoning, extract_reasoning, parse_completion
+from rbridge_traces.extraction import LocatedReasoning, Reasoning, extract_reasoning, locate_reasoning
 
 Kind = Literal["ok", "malformed", "no log-probabilities", "no answer", "truncated", "filtered", "refused"]
 
@@ -31,6 +31,7 @@ class Outcome:
         reasoning: there for ``ok`` with log-probabilities.
         text: there for ``ok``: the reasoning.
         final_answer: there for ``ok``.
+        repairs: escapes that were read as LaTeX and not as JSON.
         model: as the server named it.
         prompt_tokens: what was paid for, by the server's count; 0 where it does not say.
         completion_tokens: likewise.
@@ -47,6 +48,7 @@ class Outcome:
     reasoning: Reasoning | None = None
     text: str | None = None
     final_answer: str | None = None
+    repairs: int = 0
     model: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -90,17 +92,12 @@ def outcome_of(entry: Mapping[str, Any], *, logprobs: bool) -> Outcome:
     usage = entry.get("usage") or {}
     choice = entry.get("choice") or {}
     listed = (choice.get("logprobs") or {}).get("content")
-    kind, reason, reasoning, text, answer = _judge(entry, choice, logprobs=logprobs)
     return Outcome(
+        **_judged(entry, choice, logprobs=logprobs),
         item_id=entry["item_id"],
         digest=entry["digest"],
         turn=entry["turn"],
         attempt=entry["attempt"],
-        kind=kind,
-        reason=reason,
-        reasoning=reasoning,
-        text=text,
-        final_answer=answer,
         model=entry.get("model"),
         prompt_tokens=usage.get("prompt_tokens") or 0,
         completion_tokens=usage.get("completion_tokens") or len(listed or ()),
@@ -115,32 +112,31 @@ def listed_failures(outcomes: Iterable[Outcome]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
-def _judge(
-    entry: Mapping[str, Any], choice: Mapping[str, Any], *, logprobs: bool
-) -> tuple[Kind, str, Reasoning | None, str | None, str | None]:
-    """Kind, reason, and of a good answer reasoning, text and final answer."""
+def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], *, logprobs: bool) -> dict[str, Any]:
+    """Kind and reason of an outcome, and of a good answer all that is in it."""
     if error := entry.get("error"):
-        return error["kind"], error["message"], None, None, None
+        return {"kind": error["kind"], "reason": error["message"]}
     message = choice.get("message") or {}
     if not message.get("content") and (choice.get("finish_reason") == "content_filter" or message.get("refusal")):
-        return "filtered", str(message.get("refusal") or "by the server's content filter"), None, None, None
+        return {"kind": "filtered", "reason": str(message.get("refusal") or "by the server's content filter")}
+    found: Reasoning | LocatedReasoning
     try:
         if logprobs:
-            reasoning = extract_reasoning(completion_of_choice(choice))
-            text, answer = reasoning.text, reasoning.final_answer
+            found = reasoning = extract_reasoning(completion_of_choice(choice))
         else:
             content = text_of_choice(choice)
-            reasoning, (text, answer) = None, parse_completion(content if isinstance(content, str) else "")
-        _check_answer(answer)
+            reasoning, found = None, locate_reasoning(content if isinstance(content, str) else "")
+            _check_answer(found.final_answer)
     except NoLogprobsError as error:
-        return "no log-probabilities", str(error), None, None, None
+        return {"kind": "no log-probabilities", "reason": str(error)}
     except TraceError as error:
         if choice.get("finish_reason") == "length":
-            return "truncated", "it is cut off at --max-tokens", None, None, None
+            return {"kind": "truncated", "reason": "it is cut off at --max-tokens"}
         if choice.get("finish_reason") == "content_filter":
-            return "filtered", "it is cut off by the server's content filter", None, None, None
-        return "malformed", str(error), None, None, None
-    return "ok", "", reasoning, text, answer
+            return {"kind": "filtered", "reason": "it is cut off by the server's content filter"}
+        return {"kind": "malformed", "reason": str(error)}
+    read = {"text": found.text, "final_answer": found.final_answer, "repairs": found.repairs}
+    return {"kind": "ok", "reasoning": reasoning, **read}
 
 
 def _check_answer(answer: str | None) -> None:

@@ -37,6 +37,7 @@ class Written:
         failed: the last outcome of every item without a trace.
         mean_confidence: over all tokens whose log-probability is known; None without confidences.
         unknown: tokens whose log-probability is not known.
+        repairs: what ``counted_repairs`` says of the answers.
         changed: False where the cache held just this already.
     """
 
@@ -44,6 +45,7 @@ class Written:
     failed: list[Outcome]
     mean_confidence: float | None
     unknown: UnknownTokens
+    repairs: str
     changed: bool
 
 
@@ -159,12 +161,13 @@ class Build:
         made = traces_of(self.questions, outcomes)
         described = {
             **describe(made, self.connection, prompt.template(self.benchmark)),
-            "note": "; ".join([f"questions of {self._origin}", *made.shortfall, f"build {self._id}"]),
+            "note": "; ".join([f"questions of {self._origin}", *made.remarks, f"build {self._id}"]),
         }
         held = self._held()
         digest = hashlib.sha256(to_parquet(made.traces)).hexdigest()
         if held is not None and digest in held.files.values() and described.items() <= vars(held).items():
-            return Written(held, made.failed, made.mean_confidence, unknown_tokens(made.traces), changed=False)
+            unknown = unknown_tokens(made.traces)
+            return Written(held, made.failed, made.mean_confidence, unknown, made.repairs, changed=False)
         if held is not None and not self._replace:
             self._check_ours(held)
         manifest = self.cache.write(
@@ -178,7 +181,8 @@ class Build:
             note=described["note"],
             replace=held is not None or self._replace,
         )
-        return Written(manifest, made.failed, made.mean_confidence, unknown_tokens(made.traces), changed=True)
+        unknown = unknown_tokens(made.traces)
+        return Written(manifest, made.failed, made.mean_confidence, unknown, made.repairs, changed=True)
 
     def _outcomes(self) -> list[Outcome]:
         found = (self.answers.by_item.get(question.item_id) for question in self.questions)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rbridge_traces.confidence import mean_confidence
 from rbridge_traces.errors import TraceError
+from rbridge_traces.extraction import counted_repairs
 from rbridge_traces.generation.answers import Outcome, listed_failures
 from rbridge_traces.generation.client import Connection
 from rbridge_traces.generation.grading import grade
@@ -34,9 +35,15 @@ class Made:
         return mean_confidence(self.traces)
 
     @property
-    def shortfall(self) -> list[str]:
-        """How many items have no trace, and why, as a part of a note; empty where all have one."""
-        return [f"{len(self.failed)} failed: {listed_failures(self.failed)}"] if self.failed else []
+    def remarks(self) -> list[str]:
+        """Parts of a note: how many items have no trace, and why; how many answers were repaired."""
+        failed = f"{len(self.failed)} failed: {listed_failures(self.failed)}" if self.failed else ""
+        return [remark for remark in (failed, self.repairs) if remark]
+
+    @property
+    def repairs(self) -> str:
+        """How many backslashes of how many answers were repaired; empty where none was."""
+        return counted_repairs(answer.repairs for answer in self.answers)
 
 
 def traces_of(questions: Sequence[Question], outcomes: Sequence[Outcome]) -> Made:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+from rbridge_traces.extraction import FINAL_ANSWER, PLACEHOLDERS, REASONING
 from rbridge_traces.questions import Question
 
 TASKS = {
@@ -19,7 +20,7 @@ TASKS = {
 
 _FORMAT = (
     "Respond ONLY with a JSON object in this exact format: "
-    '{ "reasoning": "your step by step reasoning", "final_answer": "your final answer" }'
+    f'{{ "{REASONING}": "{PLACEHOLDERS[REASONING]}", "{FINAL_ANSWER}": "{PLACEHOLDERS[FINAL_ANSWER]}" }}'
 )
 _MULTIPLE_CHOICE = ("mmlu_pro_stem", "arc_challenge", "csqa")
 _CHOICES = '[choices, one a line, as "A. text"]'

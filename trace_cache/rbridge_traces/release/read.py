@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from rbridge_traces.errors import TraceError, TraceImportError
+from rbridge_traces.extraction import Reasoning, counted_repairs
 from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.known_reasoning import FailedItemError, MismatchError
 from rbridge_traces.release.answers import Answer, read_answers
@@ -75,10 +76,12 @@ def read_release(
     else:
         table, items, used = _own_tokens(answers, overrides)
     answers = with_questions(benchmark, answers, questions)
-    traces = []
+    traces, repairs = [], []
     for number, (answer, item) in enumerate(zip(answers, items, strict=True)):
         try:
-            traces.append(_trace(benchmark, number, answer, table, item))
+            found = _reasoning(answer, table, item)
+            traces.append(_trace(benchmark, number, answer, found))
+            repairs.append(found.repairs)
         except FailedItemError as error:
             dropped[str(error)] += 1
         except (MismatchError, TokenRowsError) as error:
@@ -93,7 +96,7 @@ def read_release(
         raise TraceImportError(
             f"{files.folder}: none of {len(answers)} completions became a trace ({counted(dropped)})"
         )
-    return ReleaseReport(traces, +dropped, len(table))
+    return ReleaseReport(traces, +dropped, len(table), counted_repairs(repairs))
 
 
 def _refuse_missing(answers: Sequence[Answer], items: Sequence[int | str]) -> None:
@@ -108,12 +111,15 @@ def _refuse_missing(answers: Sequence[Answer], items: Sequence[int | str]) -> No
         )
 
 
-def _trace(benchmark: str, number: int, answer: Answer, table: TokenTable, item: int | str) -> Trace:
+def _reasoning(answer: Answer, table: TokenTable, item: int | str) -> Reasoning:
     if answer.failed:
         raise FailedItemError(answer.failed)
     if isinstance(item, str):
         raise MismatchError(item, "without tokens")
-    found = reasoning_of(answer, *table.of(item))
+    return reasoning_of(answer, *table.of(item))
+
+
+def _trace(benchmark: str, number: int, answer: Answer, found: Reasoning) -> Trace:
     try:
         return Trace(
             benchmark=benchmark,
@@ -121,7 +127,7 @@ def _trace(benchmark: str, number: int, answer: Answer, table: TokenTable, item:
             question=answer.question or "",
             trace=found.text,
             choices=answer.choices,
-            final_answer=answer.final_answer if answer.final_answer is not None else found.final_answer,
+            final_answer=found.final_answer,
             gold=gold_label_if_known(answer.gold, answer.choices),
             correct=answer.correct,
             token_end=found.token_end,

@@ -17,11 +17,13 @@ class ReleaseReport:
         traces: one for each row that gives one, in their order.
         dropped: rows that became no trace, by reason.
         completion_tokens: tokens read of the whole completions, from which the traces are cut; 0 where none came along.
+        repairs: what ``counted_repairs`` says of the completions.
     """
 
     traces: list[Trace]
     dropped: Counter[str]
     completion_tokens: int = 0
+    repairs: str = ""
 
 
 Readers = Mapping[str, Callable[[], ReleaseReport]]

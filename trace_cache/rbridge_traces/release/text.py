@@ -18,7 +18,8 @@ from rbridge_traces.unknown import known_logprobs
 def reasoning_of(answer: Answer, pieces: Sequence[bytes], logprobs: npt.NDArray[np.float64]) -> Reasoning:
     """Cut the reasoning of an item out of its tokens.
 
-    The tokens have to spell the completion, where that is known, and the reasoning in it has to be that of the record.
+    The tokens have to spell the completion, where that is known, and the reasoning in it has to be that of the record
+    (see ``reasoning_in``).
 
     Raises:
         FailedItemError: the completion is malformed, or its reasoning empty.

@@ -1,0 +1,103 @@
+"""Find the thinking in a completion: what reasoning models write before their answer, marks included.
+
+Chat templates and servers are meant to keep it apart, and many do not. Some templates put the opening mark into the
+prompt, so that a completion has only the closing one: all before it is thinking then. A mark in quotes is none.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_TAG = r"(?:[\w-]+:)?(?:[a-z_]*think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|analysis)"
+_CHANNEL = r"<\|channel\|>\s*"
+_ANSWERED = rf"{_CHANNEL}final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>"
+
+# Opening mark, closing mark, and the closing mark that shows by itself that thinking went before.
+_KINDS = [
+    (rf"<(?P<tag>{_TAG})(?:\s[^<>]*[^<>/])?>", r"</{tag}\s*>", r"</(?:[\w-]+:)?(?:[a-z_]*think(?:ing)?|thoughts?)\s*>"),
+    (r"\[THINK\]", r"\[/THINK\]", r"\[/THINK\]"),
+    (r"◁think▷", r"◁/think▷", r"◁/think▷"),
+    (
+        r"<\|(?:begin_of_|start_)?(?:think(?:ing)?|thought)\|>",
+        *[r"<\|(?:end_of_|end_|/)(?:think(?:ing)?|thought)\|>"] * 2,
+    ),
+    (r"<\|channel>thought\b", r"<channel\|>", r"<channel\|>"),
+    (r"<unused94>", r"<unused95>", r"<unused95>"),
+    (rf"{_CHANNEL}(?:analysis|commentary)\b[^<]*<\|message\|>", rf"<\|end\|>|<\|call\|>|{_ANSWERED}", _ANSWERED),
+    # the marks of the line above where a server leaves special tokens out
+    (r"\Aanalysis(?=.*?assistantfinal)", r"assistantfinal", r"(?<=[.\w)\]}])assistantfinal(?=\s*[{`])"),
+]
+_OPENING = re.compile("|".join(f"(?P<kind{number}>{kind[0]})" for number, kind in enumerate(_KINDS)), re.I | re.S)
+_ALONE = re.compile("|".join(kind[2] for kind in _KINDS), re.IGNORECASE)
+_QUOTES = ("``", '""', "''")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of thinking.
+
+    Attributes:
+        start: where its opening mark begins.
+        end: where its closing mark ends; None where it is not closed.
+        mark: the opening mark.
+    """
+
+    start: int
+    end: int | None
+    mark: str
+
+
+def next_block(text: str, at: int) -> Block | None:
+    """The first thinking that is opened at or after a place.
+
+    >>> next_block("<think>2 + 2</think> 4", 0)
+    Block(start=0, end=20, mark='<think>')
+    """
+    for opening in _OPENING.finditer(text, at):
+        if not _quoted(text, opening):
+            kind = _KINDS[int((opening.lastgroup or "")[len("kind") :])]
+            closing = kind[1].replace("{tag}", re.escape(opening["tag"] or ""))
+            closed = _unquoted(re.compile(closing, re.IGNORECASE), text, opening.end())
+            return Block(opening.start(), None if closed is None else closed.end(), opening[0])
+    return None
+
+
+def closed_after(text: str, at: int) -> int | None:
+    """The end of a closing mark behind a place that belongs to no opening mark behind it; None without one.
+
+    >>> closed_after("2 + 2</think> 4", 0), closed_after("2 <think>+</think> 2", 0)
+    (13, None)
+    """
+    while (closing := _unquoted(_ALONE, text, at)) is not None:
+        block = next_block(text, at)
+        if block is None or closing.start() < block.start:
+            return closing.end()
+        if block.end is None:
+            return None
+        at = block.end
+    return None
+
+
+def without_thinking(text: str) -> str:
+    """What follows the thinking that a text begins with; nothing where that is not closed.
+
+    >>> without_thinking("<think>2 + 2</think> 4"), without_thinking("2 + 2</think> 4"), without_thinking("4")
+    (' 4', ' 4', '4')
+    """
+    at = 0
+    while (block := next_block(text, at)) is not None and not text[at : block.start].strip():
+        if block.end is None:
+            return ""
+        at = block.end
+    while (end := closed_after(text, at)) is not None:
+        at = end
+    return text[at:]
+
+
+def _unquoted(mark: re.Pattern[str], text: str, at: int) -> re.Match[str] | None:
+    return next((found for found in mark.finditer(text, at) if not _quoted(text, found)), None)
+
+
+def _quoted(text: str, mark: re.Match[str]) -> bool:
+    return text[max(0, mark.start() - 1) : mark.start()] + text[mark.end() : mark.end() + 1] in _QUOTES
