@@ -20,8 +20,10 @@ import numpy as np
 import tiny_models
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 
 from rbridge_tasks.backends.causal_lm import CausalScorer
+from rbridge_tasks.backends.forward import UNSUPPORTED
 from rbridge_tasks.tokenization import TokenizedPair
 
 #: A difference is rounding up to so many times the noise, and up to so much of a nat in any case.
@@ -121,9 +123,7 @@ def examine(name: str, dtype: torch.dtype, gain: float, batch_size: int) -> Row:
         model = tiny_models.tiny_model(name, gain=gain).to(dtype)
         texts = pairs()
         expected = [alone(model, pair) for pair in texts]
-    except (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError) as error:
-        return _not_built(name, shown, gain, error)
-    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+    except (*UNSUPPORTED, ImportError, OSError, StrictDataclassError) as error:
         return _not_built(name, shown, gain, error)
     if not all(np.isfinite(values).all() for values in expected):
         return Row(name, shown, gain, type(model).__name__, "not judged: its own logits are not finite")
@@ -134,7 +134,7 @@ def examine(name: str, dtype: torch.dtype, gain: float, batch_size: int) -> Row:
     scorer = CausalScorer(model, torch.device("cpu"), 2048, batch_size=batch_size, show_progress=False)
     try:
         scores = scorer.score(texts, [f"trace {i}" for i in range(len(texts))])
-    except (NotImplementedError, RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+    except UNSUPPORTED as error:
         why = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
         return Row(name, shown, gain, type(model).__name__, why, wrong=True, log=tuple(log.lines))
     finally:
@@ -158,11 +158,35 @@ def examine(name: str, dtype: torch.dtype, gain: float, batch_size: int) -> Row:
 
 def describe(scorer: CausalScorer) -> str:
     """How texts were read."""
-    return type(scorer.reader).__name__ + ("" if scorer.reader.shares else ", prompt read again")
+    how = {"PackedReader": "one line", "PaddedReader": "padded", "PlainReader": "model's own logits"}
+    if scorer.reads_alone:
+        return "alone"
+    return how[type(scorer.reader).__name__] + ("" if scorer.reader.shares else ", prompt read again")
 
 
 def _not_built(name: str, dtype: str, gain: float, error: Exception) -> Row:
     return Row(name, dtype, gain, "", f"not built: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown: a line for each model, with how it is read and the largest difference in each dtype."""
+    dtypes = list(dict.fromkeys(row.dtype for row in rows))
+    lines = [
+        f"| model | {' | '.join(f'{dtype} | difference, nats | noise, nats' for dtype in dtypes)} |",
+        "|---|" + "---|---:|---:|" * len(dtypes),
+    ]
+    judged = [row for row in rows if np.isfinite(row.difference_nats)]
+    for name in dict.fromkeys(row.name for row in judged):
+        cells = []
+        for dtype in dtypes:
+            of_model = [row for row in rows if (row.name, row.dtype) == (name, dtype)]
+            worst = max(of_model, key=lambda row: np.nan_to_num(row.difference_nats))
+            numbers = [
+                f"{value:.1g}" if np.isfinite(value) else "" for value in (worst.difference_nats, worst.noise_nats)
+            ]
+            cells += [worst.reader, *numbers]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
@@ -174,6 +198,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--markdown", type=Path, help="write a table of them here")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     transformers.logging.set_verbosity_error()
@@ -190,6 +215,8 @@ def main() -> int:
                 print(f"{name:28} {dtype:9} {gain:3g} {row.reader:34} {numbers} {took:5.1f}s {mark}", flush=True)
         if arguments.json:
             arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    if arguments.markdown:
+        arguments.markdown.write_text(table(rows))
     judged = [row for row in rows if np.isfinite(row.difference_nats)]
     wrong = [row for row in rows if row.wrong]
     print(f"{len({row.model for row in judged})} model classes, {len(judged)} combinations judged, {len(wrong)} wrong")

@@ -84,6 +84,11 @@ class CausalScorer:
         """The way in which the model was read last; None before."""
         return self._choice.reader if self._choice else None
 
+    @property
+    def reads_alone(self) -> bool:
+        """Whether texts were read one at a time, as a text beside another changes its numbers."""
+        return self._choice is not None and self._choice.alone
+
     @torch.inference_mode()
     def score(
         self,
