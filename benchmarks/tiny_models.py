@@ -136,6 +136,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "n_mamba_heads": 8,
         "layers_block_type": ["linear_attention", "hybrid", "linear_attention", "hybrid"],
     },
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
+        "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 2, "moe_top_k": 1},
+    },
     "zaya": {"num_experts_per_tok": 1},
     "dots3_note_text": {"num_key_value_heads": 4, "n_routed_experts": 4},
     "cohere_compass_text": {
@@ -205,13 +209,7 @@ def tiny_model(name: str, *, gain: float, seed: int = 0) -> transformers.PreTrai
         ValueError: the family has no small configuration here.
     """
     family, variant = VARIANTS.get(name, (name, {}))
-    config_class = CONFIG_MAPPING[family]
-    known = set(inspect.signature(config_class.__init__).parameters) | set(config_class().to_dict())
-    known |= set(getattr(config_class, "attribute_map", {}))
-    settings = {field: value for field, value in _SIZES.items() if field in known}
-    if (getattr(config_class(), "pad_token_id", None) or 0) >= VOCABULARY:
-        settings["pad_token_id"] = 0
-    config = config_class(**(settings | FAMILIES.get(family, {}) | variant))
+    config = _config(CONFIG_MAPPING[family], FAMILIES.get(family, {}) | variant)
     with torch.device("meta"):
         parameters = sum(p.numel() for p in transformers.AutoModelForCausalLM.from_config(config).parameters())
     if parameters > 30e6:
@@ -220,6 +218,20 @@ def tiny_model(name: str, *, gain: float, seed: int = 0) -> transformers.PreTrai
     model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
     _set_gain(model, gain)
     return model
+
+
+def _config(config_class: type[transformers.PreTrainedConfig], settings: dict[str, Any]) -> Any:
+    """A small configuration, those inside it small, too."""
+    default = config_class()
+    known = set(inspect.signature(config_class.__init__).parameters) | set(default.to_dict())
+    known |= set(getattr(config_class, "attribute_map", {}))
+    small = {field: value for field, value in _SIZES.items() if field in known}
+    if (getattr(default, "pad_token_id", None) or 0) >= VOCABULARY:
+        small["pad_token_id"] = 0
+    for part in getattr(config_class, "sub_configs", {}):
+        if (inside := getattr(default, part, None)) is not None:
+            small[part] = _config(type(inside), FAMILIES.get(inside.model_type, {})).to_dict()
+    return config_class(**(small | settings))
 
 
 @torch.no_grad()

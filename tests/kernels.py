@@ -22,7 +22,8 @@ WITH_TORCH = (
         f"tests/tasks/test_{name}.py"
         for name in (
             "causal_lm", "compiled", "completions", "item_metrics", "matrix_products", "packed_attention",
-            "proxy_tasks", "resume", "resume_identity", "resume_store", "stock_backend", "token_statistics",
+            "proxy_tasks", "resume", "resume_identity", "resume_store", "short_cuts", "stock_backend",
+            "token_statistics",
         )
     ),
 )  # fmt: skip
