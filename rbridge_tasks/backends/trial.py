@@ -12,6 +12,7 @@ embeddings moved by the rounding errors of all layers.
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 
 import numpy as np
@@ -172,7 +173,8 @@ class Trial:
 
     def _apart(self, found: torch.Tensor, expected: torch.Tensor, where: str) -> Disagreement | None:
         """Columns as of ``token_statistics`` beside log-probabilities."""
-        difference = (found[:, LOGPROB] - expected.to(found.device)).abs()
+        logprob, expected = found[:, LOGPROB], expected.to(found.device)
+        difference = (logprob - expected).abs().where(logprob != expected, 0.0)  # two infinities are equal
         largest, mean = float(difference.max()), float(difference.mean())
         if largest <= _NOISES * self.noise.largest and mean <= _NOISES * self.noise.mean:
             return None
@@ -217,9 +219,11 @@ def _noise(forward: Forward, text: Text, expected: torch.Tensor) -> Noise:
         logits = forward.logits([text, half])[0]
     finally:
         handle.remove()
-    moved = (_logprob(forward, text, logits) - expected.to(logits.device)).abs()
+    logprob, expected = _logprob(forward, text, logits), expected.to(logits.device)
+    moved = (logprob - expected).abs()
+    finite: list[float] = moved[moved.isfinite()].tolist() or [0.0]
     rounding = torch.finfo(logits.dtype).eps
-    return Noise(max(float(moved.max()), rounding), max(float(moved.mean()), rounding))
+    return Noise(max(*finite, rounding), max(statistics.fmean(finite), rounding))
 
 
 def _has_experts(model: torch.nn.Module) -> bool:
