@@ -8,6 +8,7 @@ import pydoc_data.topics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from lm_eval.api.instance import Instance
@@ -192,6 +193,18 @@ def tiny_model(family: str, vocab_size: int, **settings: Any) -> PreTrainedModel
     config = getattr(transformers, config_class)(**(_COMMON | differences | settings), vocab_size=vocab_size)
     torch.manual_seed(0)
     return transformers.AutoModelForCausalLM.from_config(config).float().eval()
+
+
+def require_attention_in(dtype: torch.dtype) -> None:
+    """Skip a test where torch's own attention does not run in a dtype.
+
+    With ``ATEN_CPU_CAPABILITY`` below avx512 on a processor with AMX it raises an error for bfloat16.
+    """
+    states = torch.zeros(1, 1, 512, 16, dtype=dtype)
+    try:
+        torch.nn.functional.scaled_dot_product_attention(states, states, states, is_causal=True)
+    except RuntimeError as error:
+        pytest.skip(f"torch's own attention does not run in {dtype} here: {error}")
 
 
 def harness_model(model: PreTrainedModel, tokenizer: Any, **options: Any) -> HFLM:

@@ -24,7 +24,17 @@ from rbridge_tasks.backends.windows import plan_windows
 from rbridge_tasks.tokenization import PairEncoder
 
 from ..error_bounds import assert_within, model_bound, model_sum_bound
-from .support import FAMILIES, Pair, PythonTwin, harness_model, mixed_pairs, shots, stock_loglikelihoods, tiny_model
+from .support import (
+    FAMILIES,
+    Pair,
+    PythonTwin,
+    harness_model,
+    mixed_pairs,
+    require_attention_in,
+    shots,
+    stock_loglikelihoods,
+    tiny_model,
+)
 
 #: Tokens of short texts that the trial of a reader reads, once, beside the longest text.
 TRIED_BESIDE = 500
@@ -450,6 +460,7 @@ def test_pairs_tokenised_later_are_scored_alike(tokenizers: Tokenizers, monkeypa
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_bfloat16_is_no_worse_than_a_plain_pass(tokenizers: Tokenizers, family: str, how: str) -> None:
     """The error against float32 is about that of a plain bfloat16 pass with an exact softmax, at most twice it."""
+    require_attention_in(torch.bfloat16)
     exact, pairs = tiny_model(family, 700), mixed_pairs()
     model = tiny_model(family, 700)
     options = {"mixed_precision_dtype": "bfloat16"} if how == "autocast" else {}

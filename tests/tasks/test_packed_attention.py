@@ -19,7 +19,7 @@ from rbridge_tasks.backends.texts import Text, pack
 
 from ..error_bounds import assert_within
 from ..tensor_bounds import attention_bounds
-from .support import tiny_model
+from .support import require_attention_in, tiny_model
 
 
 class Layer(torch.nn.Module):
@@ -108,10 +108,7 @@ def test_causal_attention_brought_in_parts(tokens: int, dtype: torch.dtype) -> N
     """Around the lengths from which, and up to which, queries are brought a part at a time."""
     torch.manual_seed(0)
     states = [torch.randn(2, 2, tokens, 16).to(dtype) for _ in range(3)]
-    try:
-        torch.nn.functional.scaled_dot_product_attention(*states, is_causal=True, scale=0.25)
-    except RuntimeError as error:  # ATEN_CPU_CAPABILITY below what oneDNN finds, as on a processor with AMX
-        pytest.skip(f"torch's own attention does not run in {dtype} here: {error}")
+    require_attention_in(dtype)
     found = attend(*states, scale=0.25, causal=True)
     expected = attend_plainly(*(state.double() for state in states), scale=0.25, causal=True)
     visible = torch.ones(tokens, tokens, dtype=torch.bool).tril()

@@ -14,6 +14,8 @@ import transformers
 from rbridge_tasks.backends.causal_lm import CausalScorer
 from rbridge_tasks.tokenization import TokenizedPair
 
+from .support import require_attention_in
+
 VOCABULARY = 300
 _SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -115,6 +117,7 @@ def reader_of(scorer: CausalScorer) -> str:
 @pytest.mark.parametrize("name", HYBRIDS)
 def test_texts_of_hybrids_do_not_leak_into_each_other(name: str, dtype: torch.dtype) -> None:
     """With strong convolutions and recurrences, every token has the log-probability that it has in its text alone."""
+    require_attention_in(dtype)
     config_class, settings = HYBRIDS[name]
     model = model_of(config_class, gain=2.0, **settings).to(dtype)
     pairs = pairs_of()
@@ -139,6 +142,7 @@ def with_previous_token(model: Any, share: float) -> Any:
 @pytest.mark.parametrize("share", [1.0, 0.02])
 def test_a_leak_that_no_cache_shows_is_found_by_trial(share: float, dtype: torch.dtype) -> None:
     """Where tokens are mixed without a trace in the cache, a change of one text shows in the numbers of the next."""
+    require_attention_in(dtype)
     model = with_previous_token(model_of("LlamaConfig"), share).to(dtype)
     pairs = pairs_of()
     scorer, difference = scored(model, pairs)
