@@ -94,7 +94,7 @@ def test_answers_score_what_stock_loglikelihood_gives(group_run: tuple[str, str,
 
 def test_collect_reads_them_as_scores_of_their_benchmarks(group_run: tuple[str, str, Path], tmp_path: Path) -> None:
     """Side by side under gsm8k, csqa, ...: what ``rbridge compare`` takes."""
-    command = [str(Path(sys.executable).parent / "rbridge"), "collect", str(group_run[2]), "--include-sample"]
+    command = [sys.executable, "-m", "rbridge_tasks", "collect", str(group_run[2]), "--include-sample"]
     table = tmp_path / "scores.csv"
     result = subprocess.run([*command, "-o", str(table)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
