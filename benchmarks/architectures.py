@@ -26,7 +26,8 @@ from rbridge_tasks.backends.causal_lm import CausalScorer
 from rbridge_tasks.backends.forward import UNSUPPORTED
 from rbridge_tasks.tokenization import TokenizedPair
 
-#: A difference is rounding up to so many times the noise, and up to so much of a nat in any case.
+#: A difference is rounding up to so many times the noise, and up to so much of a nat in any case. A mean difference is
+#: rounding up to the largest movement by noise.
 NOISES, ROUNDING_NATS = 32, {torch.float32: 2e-4, torch.bfloat16: 0.05}
 CONTINUATIONS = (4, 9, 300, 17, 60, 33, 5, 120, 80, 64, 12, 150, 40)
 PROMPT_TOKENS = 200
@@ -141,6 +142,7 @@ def examine(name: str, dtype: torch.dtype, gain: float, batch_size: int) -> Row:
         logger.removeHandler(log)
     differences = [np.abs(s.logprob - e) for s, e in zip(scores, expected, strict=True)]
     worst = max(float(values.max()) for values in differences)
+    mean = float(np.concatenate(differences).mean())
     moved = noise(model, texts[2], expected[2])
     return Row(
         name,
@@ -149,9 +151,9 @@ def examine(name: str, dtype: torch.dtype, gain: float, batch_size: int) -> Row:
         type(model).__name__,
         describe(scorer),
         worst,
-        float(np.concatenate(differences).mean()),
+        mean,
         moved,
-        worst > max(NOISES * moved, ROUNDING_NATS[dtype]),
+        worst > max(NOISES * moved, ROUNDING_NATS[dtype]) or mean > max(moved, ROUNDING_NATS[dtype]),
         tuple(log.lines),
     )
 

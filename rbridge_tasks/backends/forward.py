@@ -98,13 +98,13 @@ class Forward:
             targets_there = self.upload(targets, hidden.device)
             return token_statistics(hidden, targets_there, self._head(hidden), compiled=self.compiled)
 
-    def logits(self, texts: Sequence[Text]) -> list[torch.Tensor]:
+    def logits(self, texts: Sequence[Text], **options: Any) -> list[torch.Tensor]:
         """Logits (scored, vocabulary) of each text, from the model's own forward pass over all of them, padded."""
         if self.bare and len(texts) > 1:
             return [logits for text in texts for logits in self.logits([text])]
         inputs = self.upload(padded(texts, 0))
         keep = inputs.shape[1] - min(text.lead for text in texts)
-        logits = self.call(inputs, use_cache=False, logits_to_keep=keep).logits
+        logits = self.call(inputs, use_cache=False, logits_to_keep=keep, **options).logits
         first_kept = inputs.shape[1] - logits.shape[1]
         return [logits[i, text.lead - first_kept : text.ids.size - first_kept] for i, text in enumerate(texts)]
 

@@ -35,6 +35,10 @@ _NOISES = 4
 _SHORTER = 7 / 8
 
 
+class UnsupportedPositionsError(NotImplementedError):
+    """The model does not take a token's position as it is given."""
+
+
 @dataclass(frozen=True)
 class Noise:
     """How far a model's log-probabilities move by rounding, in nats: largest and mean over the tokens of a text."""
@@ -124,6 +128,7 @@ class Trial:
 
     def _in_line(self, reader: PackedReader) -> Disagreement | None:
         """The longest text behind a prefix, then the short one between others."""
+        self._require_given_positions()
         prefix = reader.keep(self.longest.ids[: self.split], None) if self.split else None
         found = reader.read([self.longest], prefix)
         if apart := self._apart(found, self.longest_logprob, "the longest text"):
@@ -133,13 +138,31 @@ class Trial:
         for line in lines:
             if apart := self._apart(line, self.short_logprob, "a text behind others"):
                 return apart
-        if all(torch.equal(lines[0], line) for line in lines[1:]):
+        first, second = (line[:, LOGPROB] for line in lines)
+        return self._changed(first, second, "a text's numbers change with the text before it")
+
+    def _require_given_positions(self) -> None:
+        """In one line, a token's place in its text is known to the model only by the positions that it is given."""
+        count = self.short.ids.size
+        places = torch.arange(count, device=self.forward.device).unsqueeze(0)
+        given, reversed_ = (
+            _own(self.forward, self.short, position_ids=positions) for positions in (places, places.flip(1))
+        )
+        if self._changed(self.short_logprob, given, "") is not None:
+            raise UnsupportedPositionsError("its positions do not count from 0")
+        if count > 1 and torch.equal(given, reversed_):
+            raise UnsupportedPositionsError("it does not use the positions that it is given")
+
+    def _changed(self, first: torch.Tensor, second: torch.Tensor, where: str) -> Disagreement | None:
+        """Whether log-probabilities differ at all, where both were computed in the same shapes.
+
+        Tokens that share an expert are multiplied together, so that what else is routed there changes their rounding.
+        """
+        if torch.equal(first, second):
             return None
-        if _has_experts(self.forward.model):  # tokens that share an expert are multiplied together: rounding differs
-            pairs = ((line, lines[0][:, LOGPROB]) for line in lines[1:])
-            return next(filter(None, (self._apart(*pair, "a text behind others that change") for pair in pairs)), None)
-        change = max(float((line - lines[0])[:, LOGPROB].abs().max()) for line in lines[1:])
-        return Disagreement(change, 0.0, "a text's numbers change with the text before it")
+        if _has_experts(self.forward.model):
+            return self._compared(first, second, where)
+        return Disagreement(float((first - second).abs().max()), 0.0, where)
 
     def _others(self) -> list[list[Text]]:
         """Texts to read before the short one, twice, of equal lengths and with other tokens.
@@ -173,7 +196,10 @@ class Trial:
 
     def _apart(self, found: torch.Tensor, expected: torch.Tensor, where: str) -> Disagreement | None:
         """Columns as of ``token_statistics`` beside log-probabilities."""
-        logprob, expected = found[:, LOGPROB], expected.to(found.device)
+        return self._compared(found[:, LOGPROB], expected.to(found.device), where)
+
+    def _compared(self, logprob: torch.Tensor, expected: torch.Tensor, where: str) -> Disagreement | None:
+        """How log-probabilities differ by more than noise."""
         difference = (logprob - expected).abs().where(logprob != expected, 0.0)  # two infinities are equal
         largest, mean = float(difference.max()), float(difference.mean())
         if largest <= _NOISES * self.noise.largest and mean <= _NOISES * self.noise.mean:
@@ -188,8 +214,8 @@ def _beginning(text: Text, tokens: int, scored_from: int) -> Text:
     return Text(ids[:stop], ids[scored_from + 1 : stop + 1])
 
 
-def _own(forward: Forward, text: Text) -> torch.Tensor:
-    return _logprob(forward, text, forward.logits([text])[0])
+def _own(forward: Forward, text: Text, **options: torch.Tensor) -> torch.Tensor:
+    return _logprob(forward, text, forward.logits([text], **options)[0])
 
 
 def _logprob(forward: Forward, text: Text, logits: torch.Tensor) -> torch.Tensor:

@@ -150,6 +150,31 @@ def test_a_leak_that_no_cache_shows_is_found_by_trial(share: float, dtype: torch
     assert difference <= bound(dtype, np.concatenate([alone(model, pair) for pair in pairs]))
 
 
+class OwnPositions(torch.nn.Module):
+    """Learned positions along the input, whatever positions are given."""
+
+    def __init__(self, embedding: torch.nn.Embedding) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+    def forward(self, positions: torch.Tensor) -> torch.Tensor:
+        return self.embedding(torch.arange(positions.shape[-1]).expand_as(positions))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["RobertaConfig", "GPT2Config"])
+def test_models_with_positions_of_their_own_are_not_read_in_one_line(name: str, dtype: torch.dtype) -> None:
+    """RoBERTa counts positions from behind the padding token's; the other one ignores those that it is given."""
+    require_attention_in(dtype)
+    model = model_of(name, gain=3.0, **({"is_decoder": True} if name == "RobertaConfig" else {"n_positions": 2048}))
+    if name == "GPT2Config":
+        model.transformer.wpe = OwnPositions(model.transformer.wpe)
+    model = model.to(dtype)
+    scorer, difference = scored(model, pairs_of())
+    assert reader_of(scorer) != "PackedReader"
+    assert difference <= bound(dtype, np.array([20.0]))
+
+
 # ---------------------------------------------------------------- numbers that depend on what is read beside
 
 
