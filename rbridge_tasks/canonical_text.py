@@ -63,10 +63,11 @@ def extends_character(text: str, at: int) -> bool:
 
 def _segments(text: str, form: Form) -> Iterator[tuple[int, int]]:
     """Parts of the text that the normal form does not join, ``[start, end)``."""
+    decomposed: Literal["NFD", "NFKD"] = "NFD" if form == "NFC" else "NFKD"
     start = 0
     for at in range(1, len(text)):
         character = text[at]
-        if combining(character):
+        if combining(normalize(decomposed, character)[0]):
             continue
         if not character.isascii():
             before = text[start:at]

@@ -133,9 +133,9 @@ class Forward:
     def _after_head(self) -> Head | None:
         """What some models do to logits behind the projection: Granite divides, Cohere multiplies, Gemma 2 caps."""
         config = self.model.config.get_text_config()
-        divisor, factor, cap = (
-            getattr(config, name, None) for name in ("logits_scaling", "logit_scale", "final_logit_softcapping")
-        )
+        divisor, factor = (getattr(config, name, None) for name in ("logits_scaling", "logit_scale"))
+        caps = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+        cap = next((value for name in caps if (value := getattr(config, name, None)) is not None), None)
         if divisor is factor is cap is None:
             return None
 

@@ -35,10 +35,13 @@ class Memory:
         kinds: class name of the cache for each layer, by the layer's index; empty if the model returns no cache of
             transformers' ``DynamicCache``.
         cache: class name of the cache as a whole.
+        window: length of the shortest sliding window or chunk, in tokens; None if every layer keeps all tokens. Not
+            every model names it where it attends.
     """
 
     kinds: dict[int, str]
     cache: str
+    window: int | None = None
 
     @property
     def is_attention_only(self) -> bool:
@@ -68,4 +71,6 @@ def memory_of(forward: Forward, ids: npt.NDArray[np.int64]) -> Memory:
     state = getattr(state, "self_attention_cache", state)  # of a decoder that may also have an encoder
     if type(state) is not cache_utils.DynamicCache:
         return Memory({}, "no cache" if state is None else type(state).__name__)
-    return Memory({i: type(layer).__name__ for i, layer in enumerate(state.layers)}, type(state).__name__)
+    kinds = {i: type(layer).__name__ for i, layer in enumerate(state.layers)}
+    windows = [layer.sliding_window for layer in state.layers if getattr(layer, "is_sliding", False)]
+    return Memory(kinds, type(state).__name__, min(windows, default=None))

@@ -69,11 +69,13 @@ class PackedReader:
         forward: the model.
         layers: indices of the layers in which tokens depend on each other. All of them have to attend through
             ``packed_attention``; any other way of mixing tokens would mix those of different texts.
+        window: length of the shortest sliding window, which no text may exceed; None without one.
         shares: whether it may be given a prefix.
     """
 
     forward: Forward
     layers: frozenset[int]
+    window: int | None = None
     shares: bool = True
     what: ClassVar[str] = "reading texts in one line"
     repeats: ClassVar[bool] = False
@@ -108,6 +110,8 @@ class PackedReader:
         return config.floor_scale if getattr(config, "attn_temperature_tuning", False) else math.inf
 
     def _hidden(self, ids: Ids, positions: Ids, reading: Reading) -> torch.Tensor:
+        if self.window is not None and reading.reach > self.window:
+            raise UnsupportedAttentionError(f"texts of {reading.reach} tokens exceed the window of {self.window}")
         if reading.reach >= self._longest_line:
             raise UnsupportedAttentionError(f"attention is scaled by place in texts of {reading.reach} tokens")
         inputs, places = self.forward.upload(ids[None]), self.forward.upload(positions[None])

@@ -85,7 +85,7 @@ def _in_batches(forward: Forward, memory: Memory, trial: Trial) -> Reader | None
     if forward.bare:
         return None
     if memory.is_attention_only:
-        packed = PackedReader(forward, frozenset(memory.kinds))
+        packed = PackedReader(forward, frozenset(memory.kinds), memory.window)
         if _agrees(packed, trial):
             return packed
     else:

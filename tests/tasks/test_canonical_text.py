@@ -40,6 +40,7 @@ def test_spans_cover_the_text_in_order(form: Form) -> None:
 
     @cases(300)
     @example("a\u0327\u0323\u0301\u0301 b")
+    @example("a\uff9e\u0301")  # the accent joins the letter across a half-width mark
     @given(st.one_of(MARKS, st.text(max_size=10)))
     def check(text: str) -> None:
         found = source_spans(text, form)

@@ -70,7 +70,7 @@ def test_no_batch_is_scored_twice_but_the_one_in_flight(folder: Path) -> None:
     batches = whole.count("D")
     beside = whole.count("F") - batches
     assert batches >= 10
-    assert beside < batches
+    assert beside < 2 * batches  # few enough for a batch scored twice to show below
     for chain in range(CHAINS):
         of_runs = [events(folder, f"{chain}-{number}") for number in range(KILLS + 1)]
         for letters in of_runs[:-1]:

@@ -175,6 +175,16 @@ def test_models_with_positions_of_their_own_are_not_read_in_one_line(name: str, 
     assert difference <= bound(dtype, np.array([20.0]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_window_that_attention_does_not_name_is_seen_in_the_cache(dtype: torch.dtype) -> None:
+    """PhiMoE masks its window without naming it to attention: only shorter texts are read in one line."""
+    require_attention_in(dtype)
+    experts = {"num_local_experts": 2, "num_experts_per_tok": 1}
+    for window, reader in ((32, "PaddedReader"), (2048, "PackedReader")):
+        scorer, _ = scored(model_of("PhimoeConfig", gain=3.0, sliding_window=window, **experts).to(dtype), pairs_of())
+        assert reader_of(scorer) == reader
+
+
 # ---------------------------------------------------------------- numbers that depend on what is read beside
 
 

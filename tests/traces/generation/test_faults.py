@@ -86,7 +86,7 @@ def test_a_server_that_gives_up_ends_the_build_and_the_rest_is_asked_next_time(
         cached(tmp_path)
     before = len(server.asked)
     assert finish(tmp_path, server, 6).manifest.rows == 6
-    assert server.questions[before:] == ["What is number 4.", "What is number 5."]
+    assert sorted(server.questions[before:]) == ["What is number 4.", "What is number 5."]  # asked at the same time
 
 
 def test_malformed_output_is_asked_once_more(tmp_path: Path, server: ChatServer) -> None:

@@ -126,7 +126,7 @@ def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], *, logprobs: bo
         else:
             content = text_of_choice(choice)
             reasoning, found = None, locate_reasoning(content if isinstance(content, str) else "")
-            _check_answer(found.final_answer)
+        _check_answer(found.final_answer)
     except NoLogprobsError as error:
         return {"kind": "no log-probabilities", "reason": str(error)}
     except TraceError as error:
