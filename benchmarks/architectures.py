@@ -22,9 +22,9 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 
-from rbridge_tasks.backends.causal_lm import CausalScorer
-from rbridge_tasks.backends.forward import UNSUPPORTED
-from rbridge_tasks.tokenization import TokenizedPair
+from rbridge_tasks.scoring.causal_lm import CausalScorer
+from rbridge_tasks.scoring.forward import UNSUPPORTED
+from rbridge_tasks.scoring.tokenization import TokenizedPair
 
 #: A difference is rounding up to so many times the noise, and up to so much of a nat in any case. A mean difference is
 #: rounding up to the largest movement by noise.

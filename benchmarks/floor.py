@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from rbridge_tasks.backends import matrix_products
-from rbridge_tasks.backends.prefix_tree import shared_tokens
-from rbridge_tasks.backends.threads import in_threads, take
-from rbridge_tasks.tokenization import TokenizedPair
+from rbridge_tasks.scoring import matrix_products
+from rbridge_tasks.scoring.prefix_tree import shared_tokens
+from rbridge_tasks.scoring.threads import in_threads, take
+from rbridge_tasks.scoring.tokenization import TokenizedPair
 
 
 @dataclass(frozen=True)

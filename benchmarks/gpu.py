@@ -82,7 +82,7 @@ def compare(
     from lm_eval.models.huggingface import HFLM
 
     from rbridge_tasks.backends import hf
-    from rbridge_tasks.tokenization import PairEncoder
+    from rbridge_tasks.scoring.tokenization import PairEncoder
 
     model = random_model(shape, len(tokenizer), device)
     stock = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=stock_batch_size, max_length=4096)

@@ -153,7 +153,7 @@ def prepare(settings: Settings, work: Path) -> None:
 
 def load_pairs(settings: Settings, tokenizer: Any) -> list[tuple[str, str]]:
     """The requests: (context, trace) texts."""
-    from rbridge_tasks.prompts import context_of
+    from rbridge_tasks.scoring.prompts import context_of
     from rbridge_traces import few_shot_examples
 
     examples = few_shot_examples(settings.benchmark)[: settings.num_fewshot]
@@ -213,7 +213,7 @@ def cut_to_mean(tokenizer: Any, texts: list[str], tokens: int) -> list[str]:
 
 def cut_examples(tokenizer: Any, examples: list[Any], tokens: int) -> list[Any]:
     """Cut the worked examples' traces, so that the examples have so many tokens together."""
-    from rbridge_tasks.prompts import context_of
+    from rbridge_tasks.scoring.prompts import context_of
 
     texts = [example.trace for example in examples]
     of_all, of_question = (len(tokenizer(context_of(examples[0], some)).input_ids) for some in (examples, []))
@@ -231,7 +231,7 @@ def run_side(side: str, work: Path) -> None:
     from lm_eval.models.huggingface import HFLM
 
     from rbridge_tasks.backends import hf
-    from rbridge_tasks.tokenization import PairEncoder
+    from rbridge_tasks.scoring.tokenization import PairEncoder
 
     transformers.logging.set_verbosity_error()
     settings = json.loads((work / "settings.json").read_text())

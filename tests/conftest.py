@@ -26,8 +26,8 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 @pytest.fixture(scope="session")
 def tokenizers() -> dict[str, PreTrainedTokenizerFast]:
-    """Fast tokenizers of every kind that matters here, by name; see ``tasks.support.TOKENIZERS``."""
-    from .tasks.support import TOKENIZERS
+    """Fast tokenizers of every kind that matters here, by name; see ``tests.support.TOKENIZERS``."""
+    from .support import TOKENIZERS
 
     return {name: build() for name, build in TOKENIZERS.items()}
 
@@ -35,7 +35,7 @@ def tokenizers() -> dict[str, PreTrainedTokenizerFast]:
 @pytest.fixture(scope="session")
 def checkpoint(tokenizers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random Llama of 60k parameters with a tokenizer that puts ``<s>`` first: what --model hf loads."""
-    from .tasks.support import tiny_model
+    from .support import tiny_model
 
     folder = tmp_path_factory.mktemp("checkpoint")
     tokenizer = tokenizers["bos"]

@@ -72,7 +72,7 @@ def model_bound(
     for each is counted as u times the largest log-probability, which the sums under way seldom reach). Norms keep one
     layer's error from growing in the next. The sum over the vocabulary adds sqrt(V) u. Twice, for two readings.
 
-    The defaults are of ``tasks.support.tiny_model``, for which the bound is about 1e-4: 1e-3 nats a token is outside.
+    The defaults are of ``tests.support.tiny_model``, for which the bound is about 1e-4: 1e-3 nats a token is outside.
 
     Args:
         logprob: log-probabilities of the model on these texts; the largest counts, or 2 ln V if that is larger, where

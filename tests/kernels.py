@@ -18,14 +18,8 @@ ROOT = Path(__file__).parents[1]
 #: Tests that compute with torch, without those that start other programs.
 WITH_TORCH = (
     "tests/test_error_bounds.py",
-    *(
-        f"tests/tasks/test_{name}.py"
-        for name in (
-            "causal_lm", "compiled", "completions", "item_metrics", "matrix_products", "packed_attention",
-            "proxy_tasks", "resume", "resume_identity", "resume_store", "short_cuts", "stock_backend",
-            "token_statistics",
-        )
-    ),
+    "tests/scoring", "tests/resume/test_resume.py", "tests/resume/test_resume_identity.py",
+    "tests/resume/test_resume_store.py", "tests/backends", "tests/harness/test_proxy_tasks.py",
 )  # fmt: skip
 #: Tests that compute with NumPy and SciPy alone; torch's kernels do not concern them.
 WITH_NUMPY = ("tests/metrics", "tests/traces/test_confidence.py")

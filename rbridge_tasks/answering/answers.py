@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rbridge_metrics import RBridgeError
-from rbridge_tasks.prompts import FINAL_ANSWER, question_text
+from rbridge_tasks.scoring.prompts import FINAL_ANSWER, question_text
 from rbridge_traces import Trace
 
 _FINAL_ANSWER = re.compile(re.escape(FINAL_ANSWER), re.IGNORECASE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rbridge_metrics import RBridgeError, TokenScores
 
 if TYPE_CHECKING:
-    from rbridge_tasks.tokenization import PairEncoder, TokenizedPair
+    from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizedPair
 
 #: Pairs tokenised, then scored, together: enough to find what they share and to fill batches of like length.
 _TOKENISE_AT_ONCE = 4096
@@ -45,8 +45,8 @@ def score(
     """
     from lm_eval.models.huggingface import HFLM
 
-    from rbridge_tasks.backends.causal_lm import CausalScorer
-    from rbridge_tasks.tokenization import PairEncoder
+    from rbridge_tasks.scoring.causal_lm import CausalScorer
+    from rbridge_tasks.scoring.tokenization import PairEncoder
 
     if lm.backend != "causal":
         raise BackendError(

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from rbridge_metrics import RBridgeError
 from rbridge_tasks.backends.prompt_scores import PromptScores
-from rbridge_tasks.tokenization import PairEncoder
+from rbridge_tasks.scoring.tokenization import PairEncoder
 
 Ids = tuple[int, ...]
 
@@ -35,7 +35,7 @@ _LONGEST = 48
 _FEWEST_SWAPS = 6
 
 #: How large a mean of differences may be, against the mean difference between two places of the text. A shift gives 1,
-#: from so few places never less than 0.4; see tests/tasks/test_identities.py.
+#: from so few places never less than 0.4; see tests/backends/test_identities.py.
 _TOLERANCE = 0.35
 #: What float32 arithmetic may add, in nats.
 _FLOAT32 = 1e-4

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics import RBridgeError, TokenScores
-from rbridge_tasks.backends.windows import Window, plan_windows, report_cuts
-from rbridge_tasks.tokenization import TokenizedPair
+from rbridge_tasks.scoring.tokenization import TokenizedPair
+from rbridge_tasks.scoring.windows import Window, plan_windows, report_cuts
 
 _Number = TypeVar("_Number", np.float64, np.int64)
 

@@ -21,8 +21,8 @@ from rbridge_metrics import TokenScores
 from rbridge_tasks.backends.hf import BackendError
 from rbridge_tasks.backends.prompt_scores import Done, PromptScores, PromptScoresError, TraceCollector
 from rbridge_tasks.backends.tokenizers import readable_tokenizer
-from rbridge_tasks.backends.windows import Window
-from rbridge_tasks.tokenization import PairEncoder, TokenizationError, TokenizedPair
+from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizationError, TokenizedPair
+from rbridge_tasks.scoring.windows import Window
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rbridge_tasks.tokenization import TokenizationError
+from rbridge_tasks.scoring.tokenization import TokenizationError
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from rbridge_tasks.backends.hf import BackendError
 from rbridge_tasks.backends.identities import Probes, RefusedSourceError, make_probes
 from rbridge_tasks.backends.prompt_scores import Done, PromptScores, PromptScoresError, TraceCollector
 from rbridge_tasks.backends.tokenizers import readable_tokenizer
-from rbridge_tasks.backends.windows import Window
-from rbridge_tasks.tokenization import PairEncoder
+from rbridge_tasks.scoring.tokenization import PairEncoder
+from rbridge_tasks.scoring.windows import Window
 
 logger = logging.getLogger(__name__)
 

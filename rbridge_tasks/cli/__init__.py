@@ -80,7 +80,7 @@ def tasks_path() -> None:
 @app.command()
 def doctor() -> None:
     """Check versions, the lm-eval hook, trace caches and the device: a line each, with the remedy if one is needed."""
-    from rbridge_tasks.doctor import examine
+    from rbridge_tasks.cli.doctor import examine
 
     findings = examine()
     for finding in findings:

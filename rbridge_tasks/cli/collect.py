@@ -38,9 +38,9 @@ def collect(
     """
     from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import note, print_json, print_table
-    from rbridge_tasks.scores.collect import collect as read
-    from rbridge_tasks.scores.rows import counted
-    from rbridge_tasks.scores.table import WRITTEN, write_scores
+    from rbridge_tasks.tables.collect import collect as read
+    from rbridge_tasks.tables.rows import counted
+    from rbridge_tasks.tables.score_table import WRITTEN, write_scores
 
     check_suffix(output, WRITTEN, "a score table")
     names = _renames(rename or [])
@@ -93,7 +93,7 @@ def _summary(table: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def _cell(name: str, value: object) -> str:
-    from rbridge_tasks.scores.sizes import count_text
+    from rbridge_tasks.tables.sizes import count_text
 
     if name == "tokens" and isinstance(value, list):
         return " to ".join(dict.fromkeys(count_text(number) for number in value))

@@ -13,8 +13,8 @@ from rbridge_tasks.cli.options import AllowIncomparable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rbridge_tasks.comparing.comparison import Section, Settings
-    from rbridge_tasks.scores.directions import Metric
+    from rbridge_tasks.decisions.comparison import Section, Settings
+    from rbridge_tasks.tables.directions import Metric
 
 
 class CompareUsageError(RBridgeError):
@@ -87,14 +87,14 @@ def compare(
     """
     from rbridge_metrics.folds import SCHEMES
     from rbridge_tasks.atomic import check_suffix
-    from rbridge_tasks.comparing.comparison import MEASURES, Settings, compare_metrics
-    from rbridge_tasks.comparing.measures import FitSettings
-    from rbridge_tasks.comparing.points import candidate_points, checkpoint_points
-    from rbridge_tasks.fitting.pairing import UNITS
-    from rbridge_tasks.plots.style import check_plot_path
-    from rbridge_tasks.scores.directions import metric_called
-    from rbridge_tasks.scores.sizes import parse_size
-    from rbridge_tasks.scores.table import WRITTEN, read_scores
+    from rbridge_tasks.charts.style import check_plot_path
+    from rbridge_tasks.decisions.comparison import MEASURES, Settings, compare_metrics
+    from rbridge_tasks.decisions.comparison_measures import FitSettings
+    from rbridge_tasks.decisions.comparison_points import candidate_points, checkpoint_points
+    from rbridge_tasks.decisions.pairing import UNITS
+    from rbridge_tasks.tables.directions import metric_called
+    from rbridge_tasks.tables.score_table import WRITTEN, read_scores
+    from rbridge_tasks.tables.sizes import parse_size
 
     for option, value, allowed in (("--by", by, MEASURES), ("--cv", cv, SCHEMES), ("--unit", unit, UNITS)):
         if value is not None and value not in allowed:
@@ -152,9 +152,9 @@ def _check_mode(
 
 def _metrics(table: pd.DataFrame, named: Sequence[str]) -> tuple[list[Metric], list[str]]:
     """Those named; else all whose direction is known, and a note on the others."""
-    from rbridge_tasks.scores.directions import DirectionError, metric_called
-    from rbridge_tasks.scores.metric_names import split_names
-    from rbridge_tasks.scores.rows import counted
+    from rbridge_tasks.tables.directions import DirectionError, metric_called
+    from rbridge_tasks.tables.metric_names import split_names
+    from rbridge_tasks.tables.rows import counted
 
     there = [*dict.fromkeys(table["metric"])]
     if named:
@@ -198,8 +198,8 @@ def _joined(scores: pd.DataFrame, targets: pd.DataFrame) -> pd.DataFrame:
     """Both tables as one; a score that both have, once."""
     import pandas as pd
 
-    from rbridge_tasks.scores.table import COLUMNS, KEY, checked_scores
-    from rbridge_tasks.scores.table_settings import SETTINGS
+    from rbridge_tasks.tables.score_table import COLUMNS, KEY, checked_scores
+    from rbridge_tasks.tables.table_settings import SETTINGS
 
     parts = [table[[name for name in (*COLUMNS, SETTINGS) if name in table.columns]] for table in (scores, targets)]
     both = pd.concat(parts, ignore_index=True)
@@ -220,11 +220,11 @@ def _report(
     from rbridge_tasks.cli.output import note, print_json
 
     if output:
-        from rbridge_tasks.scores.table import write_table
+        from rbridge_tasks.tables.score_table import write_table
 
         write_table(comparison_table(sections), output, "a comparison")
     if plot:
-        from rbridge_tasks.plots.compare import draw_comparison
+        from rbridge_tasks.charts.compare import draw_comparison
 
         draw_comparison(sections, settings, plot)
     if as_json:

@@ -11,8 +11,8 @@ import pandas as pd
 import typer
 
 from rbridge_tasks.cli.output import note, print_table
-from rbridge_tasks.comparing.comparison import MEASURES, Row, Section, Settings
-from rbridge_tasks.scores.rows import counted
+from rbridge_tasks.decisions.comparison import MEASURES, Row, Section, Settings
+from rbridge_tasks.tables.rows import counted
 
 NAMES = {
     "mae": "test MAE",

@@ -10,7 +10,7 @@ from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
-    from rbridge_tasks.fitting.pairing import Pairs
+    from rbridge_tasks.decisions.pairing import Pairs
 
 
 class FitUsageError(RBridgeError):
@@ -67,10 +67,10 @@ def fit(
     from rbridge_metrics.folds import SCHEMES
     from rbridge_metrics.regression import RECIPES
     from rbridge_tasks.atomic import check_suffix
+    from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.cli.output import print_json
-    from rbridge_tasks.fitting.fit_file import write_fit
-    from rbridge_tasks.fitting.fit_report import Settings, fit_report
-    from rbridge_tasks.plots.style import check_plot_path
+    from rbridge_tasks.decisions.fit_file import write_fit
+    from rbridge_tasks.decisions.fit_report import Settings, fit_report
 
     _one_of("--recipe", recipe, RECIPES)
     _one_of("--cv", cv, SCHEMES)
@@ -84,14 +84,14 @@ def fit(
         table, x, y, group, order, proxy_metric, target_metric or [], proxy, target, unit, allow=allow_incomparable
     )
     if plot:
-        from rbridge_tasks.plots.fit import check_panels
+        from rbridge_tasks.charts.fit import check_panels
 
         check_panels(len(pairs.groups), plot)
     report = fit_report(pairs, Settings(recipe, cv, folds, min_train, level, seed, direction))
     if output:
         write_fit(report, output)
     if plot:
-        from rbridge_tasks.plots.fit import draw_fits
+        from rbridge_tasks.charts.fit import draw_fits
 
         draw_fits(report, plot)
     if as_json:
@@ -138,10 +138,10 @@ def _pairs(
             f"{', '.join(missing)} missing; give --x and --y for a table of pairs, or --proxy-metric, --target-metric, "
             "--proxy and --target for a score table"
         )
-    from rbridge_tasks.scores.table import read_scores, read_table
+    from rbridge_tasks.tables.score_table import read_scores, read_table
 
     if from_scores:
-        from rbridge_tasks.fitting.score_pairs import pairs_from_scores
+        from rbridge_tasks.decisions.score_pairs import pairs_from_scores
 
         return pairs_from_scores(
             read_scores(path),
@@ -152,7 +152,7 @@ def _pairs(
             unit,
             allow_incomparable=allow,
         )
-    from rbridge_tasks.fitting.pairing import pairs_from_table
+    from rbridge_tasks.decisions.pairing import pairs_from_table
 
     names = [name.strip() for name in (group or "").split(",") if name.strip()]
     return pairs_from_table(read_table(path, text=names), str(x), str(y), names, order, unit)
@@ -161,7 +161,7 @@ def _pairs(
 def _show(report: dict[str, Any]) -> None:
     """Print a table of all groups and their means, the verdicts in words, and on stderr what to know beside."""
     from rbridge_tasks.cli.output import note, print_table
-    from rbridge_tasks.fitting.fit_report import means
+    from rbridge_tasks.decisions.fit_report import means
 
     fits, averages = report["fits"], means(report["fits"])
     validations = [fit["cross_validation"] for fit in fits if fit["cross_validation"]]

@@ -12,9 +12,9 @@ from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
     from rbridge_metrics import Backtest
-    from rbridge_tasks.forecasting.accuracy_forecasts import AccuracyFits
-    from rbridge_tasks.forecasting.run_forecasts import RunForecast
-    from rbridge_tasks.forecasting.training_runs import TrainingRun
+    from rbridge_tasks.decisions.accuracy_forecasts import AccuracyFits
+    from rbridge_tasks.decisions.run_forecasts import RunForecast
+    from rbridge_tasks.decisions.training_runs import TrainingRun
 
 
 class ForecastUsageError(RBridgeError):
@@ -58,15 +58,15 @@ def forecast(
 
     Example: rbridge forecast scores.csv --metric rbridge_nll --run dclm --use-first 0.5 --at 4T --backtest
     """
+    from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.cli.output import note, print_json
-    from rbridge_tasks.fitting.fit_file import read_fit
-    from rbridge_tasks.forecasting.accuracy_forecasts import AccuracyFits
-    from rbridge_tasks.forecasting.run_forecasts import Part, backtest_runs, doubts, forecast_runs
-    from rbridge_tasks.forecasting.training_runs import rows_of_runs, training_runs
-    from rbridge_tasks.plots.style import check_plot_path
-    from rbridge_tasks.scores.sizes import parse_count
-    from rbridge_tasks.scores.table import read_scores
-    from rbridge_tasks.scores.table_settings import check_rows
+    from rbridge_tasks.decisions.accuracy_forecasts import AccuracyFits
+    from rbridge_tasks.decisions.fit_file import read_fit
+    from rbridge_tasks.decisions.run_forecasts import Part, backtest_runs, doubts, forecast_runs
+    from rbridge_tasks.decisions.training_runs import rows_of_runs, training_runs
+    from rbridge_tasks.tables.score_table import read_scores
+    from rbridge_tasks.tables.sizes import parse_count
+    from rbridge_tasks.tables.table_settings import check_rows
 
     if plot:
         check_plot_path(plot)
@@ -110,7 +110,7 @@ def forecast(
         for text in notes:
             note(text)
     if plot:
-        from rbridge_tasks.plots.forecast import draw_forecast
+        from rbridge_tasks.charts.forecast import draw_forecast
 
         one = found[0]
         end = max([*times, float(one.run.tokens[-1])])
@@ -119,7 +119,7 @@ def forecast(
 
 def _entry(one: RunForecast, times: Sequence[float], level: float, fits: AccuracyFits | None) -> dict[str, Any]:
     """A run, its curve, and what it says of later times."""
-    from rbridge_tasks.forecasting.run_forecasts import later
+    from rbridge_tasks.decisions.run_forecasts import later
 
     run, law = one.run, one.law
     return {
@@ -140,7 +140,7 @@ def _entry(one: RunForecast, times: Sequence[float], level: float, fits: Accurac
 
 def _show(metric: str, entries: Sequence[dict[str, Any]], level: float) -> None:
     from rbridge_tasks.cli.output import print_table
-    from rbridge_tasks.scores.sizes import count_text
+    from rbridge_tasks.tables.sizes import count_text
 
     rows = [
         [
@@ -180,8 +180,8 @@ def _show(metric: str, entries: Sequence[dict[str, Any]], level: float) -> None:
 
 def _show_backtest(tested: Sequence[tuple[TrainingRun, Backtest]], level: float) -> None:
     from rbridge_tasks.cli.output import print_table
-    from rbridge_tasks.forecasting.run_forecasts import verdict
-    from rbridge_tasks.scores.sizes import count_text
+    from rbridge_tasks.decisions.run_forecasts import verdict
+    from rbridge_tasks.tables.sizes import count_text
 
     if not tested:
         return
@@ -205,7 +205,7 @@ def _payload(
     level: float,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    from rbridge_tasks.forecasting.run_forecasts import summary
+    from rbridge_tasks.decisions.run_forecasts import summary
 
     tests = [
         {

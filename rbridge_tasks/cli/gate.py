@@ -14,8 +14,8 @@ from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
-    from rbridge_tasks.gating.judgement import Judgement, Settings
-    from rbridge_tasks.scores.directions import Metric
+    from rbridge_tasks.decisions.gate_judgement import Judgement, Settings
+    from rbridge_tasks.tables.directions import Metric
 
 
 class GateUsageError(RBridgeError):
@@ -75,10 +75,10 @@ def gate(
     Example: rbridge gate out/step2000 out/step1000 --max-regression 0.5% --junit gate.xml
     """
     from rbridge_tasks.atomic import write_file
+    from rbridge_tasks.cli import gate_output as reports
     from rbridge_tasks.cli.output import note, print_json, print_table
-    from rbridge_tasks.gating import reports
-    from rbridge_tasks.gating.judgement import Settings
-    from rbridge_tasks.scores.directions import metric_called
+    from rbridge_tasks.decisions.gate_judgement import Settings
+    from rbridge_tasks.tables.directions import metric_called
 
     if (baseline is None) == (forecast is None):
         found = "neither" if baseline is None else "both"
@@ -128,8 +128,8 @@ def gate(
 def _by_baseline(
     current: str, baseline: str, metric: Metric, settings: Settings, benchmarks: Sequence[str], *, allow: bool
 ) -> Judgement:
-    from rbridge_tasks.gating.judgement import judge
-    from rbridge_tasks.scores.table import READ
+    from rbridge_tasks.decisions.gate_judgement import judge
+    from rbridge_tasks.tables.score_table import READ
 
     for path in (current, baseline):
         if Path(path).suffix.lower() in READ:
@@ -150,8 +150,8 @@ def _by_forecast(
     *,
     allow: bool,
 ) -> Judgement:
-    from rbridge_tasks.gating.forecast import Which, judge_by_forecast
-    from rbridge_tasks.scores.sizes import parse_count
+    from rbridge_tasks.decisions.forecast_gate import Which, judge_by_forecast
+    from rbridge_tasks.tables.sizes import parse_count
 
     run, params, tokens = which
     counts = (parse_count(text) if text else None for text in (params, tokens))

@@ -54,7 +54,7 @@ def log(
     from rbridge_tasks.cli.output import note, print_json
     from rbridge_tasks.dashboards.histories import last_checkpoints, only_rows, run_histories
     from rbridge_tasks.dashboards.log import log_histories
-    from rbridge_tasks.scores.table import read_scores
+    from rbridge_tasks.tables.score_table import read_scores
     from rbridge_tasks.visible_text import visible
 
     targets = [_target(text) for text in to]
@@ -129,7 +129,7 @@ def _write_markdown(table: pd.DataFrame, place: str | None, *, quiet: bool) -> N
 
 
 def _summary(one: Logged) -> str:
-    from rbridge_tasks.scores.rows import counted
+    from rbridge_tasks.tables.rows import counted
 
     known = f", {one.known} there already" if one.known else ""
     anew = f", logged anew: {', '.join(one.replaced)}" if one.replaced else ""

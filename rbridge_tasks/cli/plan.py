@@ -47,7 +47,7 @@ def plan(
     """
     from rbridge_metrics import gpu_hours, make_plan
     from rbridge_tasks.cli.output import print_json
-    from rbridge_tasks.scores.sizes import parse_size
+    from rbridge_tasks.tables.sizes import parse_size
 
     found = make_plan(candidates, keep or [], [parse_size(text) for text in stage], parse_size(target))
     rate = {"peak_flops": peak_flops, "utilisation": utilisation}
@@ -99,7 +99,7 @@ def _chances(found: Plan, accuracies: list[float], trials: int, seed: int) -> li
 
 def _show(result: dict[str, Any]) -> None:
     from rbridge_tasks.cli.output import print_table
-    from rbridge_tasks.scores.sizes import count_text
+    from rbridge_tasks.tables.sizes import count_text
 
     names = [f"stage {at + 1}" for at in range(len(result["stages"]) - 1)] + ["target"]
     rows = [

@@ -11,8 +11,8 @@ import typer
 from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
-    from rbridge_tasks.fitting.fit_file import FitFile
-    from rbridge_tasks.fitting.prediction import Predicted
+    from rbridge_tasks.decisions.fit_file import FitFile
+    from rbridge_tasks.decisions.prediction import Predicted
 
 _SHOWN = ("run", "model", "params", "tokens")  # of the table's own columns, beside those of the groups
 _MOST_TEXT = 3
@@ -43,11 +43,11 @@ def predict(
     Example: rbridge predict fit.json new_scores.csv -o predicted.csv --plot predicted.svg
     """
     from rbridge_tasks.atomic import check_suffix
+    from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.cli.output import note, print_json
-    from rbridge_tasks.fitting.fit_file import read_fit
-    from rbridge_tasks.fitting.prediction import predict_table, write_predictions
-    from rbridge_tasks.plots.style import check_plot_path
-    from rbridge_tasks.scores.table import TEXT, WRITTEN, read_table
+    from rbridge_tasks.decisions.fit_file import read_fit
+    from rbridge_tasks.decisions.prediction import predict_table, write_predictions
+    from rbridge_tasks.tables.score_table import TEXT, WRITTEN, read_table
 
     if output:
         check_suffix(output, WRITTEN, "a table of predictions")
@@ -74,7 +74,7 @@ def predict(
 
 def _show(found: Sequence[Predicted], curves: FitFile, level: float) -> None:
     from rbridge_tasks.cli.output import print_table
-    from rbridge_tasks.scores.sizes import count_text
+    from rbridge_tasks.tables.sizes import count_text
 
     there = dict.fromkeys(name for one in found for name in one.rows.columns if name not in curves.columns)
     own = [name for name in _SHOWN if name in there]
@@ -112,7 +112,7 @@ def _text_columns(found: Sequence[Predicted], names: Iterable[str]) -> list[str]
     """The first columns of text: what tells rows apart in a table that is not a score table."""
     from pandas.api.types import is_string_dtype
 
-    from rbridge_tasks.scores.table_settings import SETTINGS
+    from rbridge_tasks.tables.table_settings import SETTINGS
 
     texts = [name for name in names if all(is_string_dtype(one.rows[name]) for one in found)]
     return [name for name in texts if name != SETTINGS][:_MOST_TEXT]
@@ -144,7 +144,7 @@ def _new_runs(one: Predicted) -> list[str] | None:
 
 
 def _draw(found: Sequence[Predicted], curves: FitFile, level: float, path: str) -> None:
-    from rbridge_tasks.plots.fit import draw_predictions
+    from rbridge_tasks.charts.fit import draw_predictions
 
     groups = []
     for one in found:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rbridge_tasks.scores.proxy_scores import ProxyTable
+    from rbridge_tasks.tables.proxy_scores import ProxyTable
 
 _SHOWN = 30  # lines of the summary
 
@@ -46,9 +46,9 @@ def proxies(
     from rbridge_metrics import ProxyParameters
     from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import note, print_json, print_table
-    from rbridge_tasks.scores.proxy_scores import proxy_table
-    from rbridge_tasks.scores.rows import counted
-    from rbridge_tasks.scores.table import WRITTEN, write_scores
+    from rbridge_tasks.tables.proxy_scores import proxy_table
+    from rbridge_tasks.tables.rows import counted
+    from rbridge_tasks.tables.score_table import WRITTEN, write_scores
 
     check_suffix(output, WRITTEN, "a score table")
     parameters = ProxyParameters(last_tokens, gaussian_width, entropy_floor)
@@ -85,7 +85,7 @@ def proxies(
 
 def _summary(found: ProxyTable) -> list[dict[str, object]]:
     """A line for each checkpoint and benchmark, with the proxies that the lm-eval tasks report."""
-    from rbridge_tasks.item_metrics import REPORTED_PROXIES
+    from rbridge_tasks.scoring.item_metrics import REPORTED_PROXIES
 
     lines: list[dict[str, object]] = []
     key = ["run", "model", "params", "tokens", "benchmark"]
@@ -97,7 +97,7 @@ def _summary(found: ProxyTable) -> list[dict[str, object]]:
 
 
 def _cell(name: str, value: object) -> str:
-    from rbridge_tasks.scores.sizes import count_text
+    from rbridge_tasks.tables.sizes import count_text
 
     if value is None or value != value:
         return "-"

@@ -12,9 +12,9 @@ from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
     from rbridge_metrics import Savings
-    from rbridge_tasks.ranking.candidate_ranking import Ranking, Settings
-    from rbridge_tasks.ranking.target_agreement import TargetAgreement
-    from rbridge_tasks.scores.directions import Metric
+    from rbridge_tasks.decisions.candidate_ranking import Ranking, Settings
+    from rbridge_tasks.decisions.target_agreement import TargetAgreement
+    from rbridge_tasks.tables.directions import Metric
 
 _Level = Annotated[float, typer.Option(min=0.01, max=0.999, help="Probability that intervals are made for.")]
 
@@ -73,11 +73,11 @@ def rank(
 
     Example: rbridge rank scores.csv --target targets.csv --against acc --frontier-plot frontier.svg
     """
+    from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.cli.output import note, print_json
     from rbridge_tasks.cli.rank_output import payload, show_points, show_rankings, show_savings
-    from rbridge_tasks.plots.style import check_plot_path
-    from rbridge_tasks.ranking.candidate_ranking import Settings, largest
-    from rbridge_tasks.scores.directions import metric_called
+    from rbridge_tasks.decisions.candidate_ranking import Settings, largest
+    from rbridge_tasks.tables.directions import metric_called
 
     for path in filter(None, (plot, frontier_plot)):
         check_plot_path(path)
@@ -97,11 +97,11 @@ def rank(
     points: list[TargetAgreement] = []
     saved: dict[str, Savings] = {}
     if target is not None:
-        from rbridge_tasks.ranking.candidates import rows_at, target_values
-        from rbridge_tasks.ranking.target_agreement import compare_with_target, savings
-        from rbridge_tasks.scores.sizes import parse_size
-        from rbridge_tasks.scores.table import read_scores
-        from rbridge_tasks.scores.table_settings import check_rows
+        from rbridge_tasks.decisions.candidates import rows_at, target_values
+        from rbridge_tasks.decisions.target_agreement import compare_with_target, savings
+        from rbridge_tasks.tables.score_table import read_scores
+        from rbridge_tasks.tables.sizes import parse_size
+        from rbridge_tasks.tables.table_settings import check_rows
 
         benchmarks = list(dict.fromkeys(ranking.candidates.benchmark for ranking in rankings))
         size = parse_size(target_at) if target_at else None
@@ -123,11 +123,11 @@ def rank(
         for text in notes:
             note(text)
     if plot:
-        from rbridge_tasks.plots.rank import draw_ranks
+        from rbridge_tasks.charts.rank import draw_ranks
 
         draw_ranks(largest(own), plot, level=level)
     if frontier_plot:
-        from rbridge_tasks.plots.pareto import draw_frontier
+        from rbridge_tasks.charts.pareto import draw_frontier
 
         draw_frontier(points, frontier_plot, level=level)
 
@@ -144,12 +144,12 @@ def _rankings(
 ) -> tuple[list[Ranking], list[str]]:
     """The candidates of every size in order, by each metric, and notes on them. Samples are of the first metric."""
     from rbridge_metrics.gate import MIN_ITEMS
-    from rbridge_tasks.ranking.candidate_ranking import FEW_ITEMS, NO_INTERVALS, UNPAIRED, rank_candidates
-    from rbridge_tasks.ranking.candidates import candidates_by_size, compared_rows
-    from rbridge_tasks.ranking.sample_groups import joined_samples
-    from rbridge_tasks.scores.sizes import parse_size
-    from rbridge_tasks.scores.table import read_scores
-    from rbridge_tasks.scores.table_settings import check_rows
+    from rbridge_tasks.decisions.candidate_ranking import FEW_ITEMS, NO_INTERVALS, UNPAIRED, rank_candidates
+    from rbridge_tasks.decisions.candidates import candidates_by_size, compared_rows
+    from rbridge_tasks.decisions.sample_groups import joined_samples
+    from rbridge_tasks.tables.score_table import read_scores
+    from rbridge_tasks.tables.sizes import parse_size
+    from rbridge_tasks.tables.table_settings import check_rows
 
     frame = read_scores(table)
     size = parse_size(at) if at else None

@@ -8,11 +8,11 @@ from typing import Any
 
 from rbridge_metrics import Savings
 from rbridge_tasks.cli.output import note, print_table
-from rbridge_tasks.ranking.candidate_ranking import Ranking, Settings
-from rbridge_tasks.ranking.target_agreement import MEASURES, TargetAgreement
-from rbridge_tasks.scores.directions import Metric
-from rbridge_tasks.scores.rows import counted
-from rbridge_tasks.scores.sizes import count_text
+from rbridge_tasks.decisions.candidate_ranking import Ranking, Settings
+from rbridge_tasks.decisions.target_agreement import MEASURES, TargetAgreement
+from rbridge_tasks.tables.directions import Metric
+from rbridge_tasks.tables.rows import counted
+from rbridge_tasks.tables.sizes import count_text
 
 _MANY = 24  # rows of agreement; more are shown only on demand
 

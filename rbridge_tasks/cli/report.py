@@ -58,8 +58,8 @@ def report(
 
     from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import note
-    from rbridge_tasks.reporting.inputs import read_inputs
-    from rbridge_tasks.reporting.page import unfilled, write_report
+    from rbridge_tasks.report.inputs import read_inputs
+    from rbridge_tasks.report.page import unfilled, write_report
 
     check_suffix(output, (".html", ".htm"), "a report")
     inputs = read_inputs(

@@ -40,7 +40,7 @@ def score(
     cache: _Cache = None,
 ) -> None:
     """Give traces the confidences of a local causal LM, by teacher forcing, and note its name in the manifest."""
-    from rbridge_tasks.teacher_forcing import add_confidence, load_scorer
+    from rbridge_tasks.scoring.teacher_forcing import add_confidence, load_scorer
     from rbridge_traces import TraceCache, mean_confidence, resolve_cache, unknown_tokens
 
     reading = resolve_cache(read_from or cache).cache

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rbridge_metrics.selection.population import Population
     from rbridge_metrics.selection.results import Selection
-    from rbridge_tasks.selecting.model_table import ModelTable
+    from rbridge_tasks.decisions.model_table import ModelTable
 
 
 class SelectUsageError(RBridgeError):
@@ -67,8 +67,8 @@ def select(
     Example: rbridge select new_models.csv --scorer scorer.json
     """
     from rbridge_tasks.atomic import check_suffix
-    from rbridge_tasks.plots.style import check_plot_path
-    from rbridge_tasks.scores.table import WRITTEN
+    from rbridge_tasks.charts.style import check_plot_path
+    from rbridge_tasks.tables.score_table import WRITTEN
 
     if output:
         check_suffix(output, WRITTEN, "a ranking")
@@ -95,7 +95,7 @@ def select(
     chosen = by or selection.trusted
     ranking = None
     if chosen:
-        from rbridge_tasks.selecting.ranked_models import ranked_population
+        from rbridge_tasks.decisions.ranked_models import ranked_population
 
         ranking = ranked_population(models, population, selection.trial(chosen).scorer)
     if ranking is None and (lost := [name for name, path in (("--save", save), ("-o", output)) if path]):
@@ -103,7 +103,7 @@ def select(
             f"no scorer is better than chance, so nothing is written for {', '.join(lost)}; --by NAME ranks anyway"
         )
     if save and chosen:
-        from rbridge_tasks.selecting.scorer_file import write_scorer
+        from rbridge_tasks.decisions.scorer_file import write_scorer
 
         names = [models.metrics[at] for at in population.proxies]
         benchmarks = [models.benchmarks[at] for at in population.tasks]
@@ -115,16 +115,16 @@ def _population(
     path: str, target: str | None, target_metrics: list[str], metrics: list[str], benchmarks: list[str], *, allow: bool
 ) -> tuple[ModelTable, Population, list[str]]:
     from rbridge_metrics.selection.population import make_population
-    from rbridge_tasks.scores.directions import metric_called
-    from rbridge_tasks.scores.metric_names import split_names
-    from rbridge_tasks.scores.table import read_scores
-    from rbridge_tasks.selecting.model_table import (
+    from rbridge_tasks.decisions.model_table import (
         accuracies_of,
         check_models,
         default_metrics,
         model_table,
         without,
     )
+    from rbridge_tasks.tables.directions import metric_called
+    from rbridge_tasks.tables.metric_names import split_names
+    from rbridge_tasks.tables.score_table import read_scores
 
     truths = [metric_called(name) for name in target_metrics]
     names = [truth.name for truth in truths]
@@ -161,11 +161,11 @@ def _report(
     metrics = [models.metrics[at] for at in population.proxies]
     benchmarks = [models.benchmarks[at] for at in population.tasks]
     if ranking is not None and output:
-        from rbridge_tasks.scores.table import write_table
+        from rbridge_tasks.tables.score_table import write_table
 
         write_table(ranking, output, "a ranking")
     if plot:
-        from rbridge_tasks.plots.select import draw_selection
+        from rbridge_tasks.charts.select import draw_selection
 
         draw_selection(selection, benchmarks, ranking, chosen, plot)
     if as_json:
@@ -190,10 +190,10 @@ def _apply(
 ) -> None:
     from rbridge_tasks.cli.output import note, print_json
     from rbridge_tasks.cli.select_output import ranking_rows, show_ranking
-    from rbridge_tasks.scores.table import read_scores, write_table
-    from rbridge_tasks.selecting.model_table import check_models, model_table
-    from rbridge_tasks.selecting.ranked_models import ranked_by_saved
-    from rbridge_tasks.selecting.scorer_file import read_scorer
+    from rbridge_tasks.decisions.model_table import check_models, model_table
+    from rbridge_tasks.decisions.ranked_models import ranked_by_saved
+    from rbridge_tasks.decisions.scorer_file import read_scorer
+    from rbridge_tasks.tables.score_table import read_scores, write_table
 
     saved = read_scorer(scorer)
     scores = read_scores(table)
@@ -203,7 +203,7 @@ def _apply(
     if output:
         write_table(ranking, output, "a ranking")
     if plot:
-        from rbridge_tasks.plots.select import draw_ranking
+        from rbridge_tasks.charts.select import draw_ranking
 
         draw_ranking(ranking, saved.scorer.name, plot)
     if as_json:

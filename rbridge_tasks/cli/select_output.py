@@ -14,7 +14,7 @@ import typer
 from rbridge_metrics.selection.results import Selection, Trial
 from rbridge_metrics.selection.scorers import RBF
 from rbridge_tasks.cli.output import note, print_table
-from rbridge_tasks.scores.sizes import count_text
+from rbridge_tasks.tables.sizes import count_text
 
 _MOST_WEIGHTS = 3
 

@@ -109,8 +109,8 @@ def _frontier_tokens(trace: Trace) -> Tokens:
 def _proxy_tokens(trace: Trace, name: str) -> Tokens:
     """Tokens of another tokenizer as the tasks cut them, asked without worked examples."""
     from rbridge_metrics import letter_confidence, minmax_weights, token_confidence
-    from rbridge_tasks.prompts import context_of
-    from rbridge_tasks.tokenization import PairEncoder, load_tokenizer
+    from rbridge_tasks.scoring.prompts import context_of
+    from rbridge_tasks.scoring.tokenization import PairEncoder, load_tokenizer
 
     tokenizer = load_tokenizer(name)
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id

@@ -213,7 +213,7 @@ def _check_choices(
 
 
 def _step(text: str | None) -> float | None:
-    from rbridge_tasks.scores.sizes import parse_count
+    from rbridge_tasks.tables.sizes import parse_count
 
     return None if text is None else parse_count(text)
 

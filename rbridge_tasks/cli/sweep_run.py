@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from rbridge_tasks.cli.output import note, print_json, print_table
-from rbridge_tasks.scores.rows import Note, counted
-from rbridge_tasks.scores.sizes import count_text
 from rbridge_tasks.sweeping.checkpoints import Checkpoint
 from rbridge_tasks.sweeping.plan import Plan, plan
 from rbridge_tasks.sweeping.progress import Progress
@@ -28,9 +26,11 @@ from rbridge_tasks.sweeping.sweep import (
     watch,
 )
 from rbridge_tasks.sweeping.watching import Watcher, reached
+from rbridge_tasks.tables.rows import Note, counted
+from rbridge_tasks.tables.sizes import count_text
 
 if TYPE_CHECKING:
-    from rbridge_tasks.scores.collect import Collected
+    from rbridge_tasks.tables.collect import Collected
 
 _INTERRUPTED = 130
 _FAILED = 1

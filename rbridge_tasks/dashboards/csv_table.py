@@ -12,8 +12,8 @@ import pandas as pd
 from rbridge_tasks.atomic import check_suffix, write_file
 from rbridge_tasks.dashboards.histories import DashboardError, stderr_name
 from rbridge_tasks.dashboards.log import Logged
-from rbridge_tasks.scores.sizes import count_text
-from rbridge_tasks.scores.table import read_table
+from rbridge_tasks.tables.score_table import read_table
+from rbridge_tasks.tables.sizes import count_text
 
 _KEY = ("run", "model", "params", "tokens")
 _Key = tuple[str, str, float | None, float | None]

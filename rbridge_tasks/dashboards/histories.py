@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.scores.rows import counted
-from rbridge_tasks.scores.sizes import count_text
+from rbridge_tasks.tables.rows import counted
+from rbridge_tasks.tables.sizes import count_text
 
 #: Steps are 64-bit integers in every dashboard, and read by JavaScript, whose integers end here.
 LARGEST_STEP = 2**53

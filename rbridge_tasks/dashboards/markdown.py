@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rbridge_tasks.dashboards.histories import dashboard_name
-from rbridge_tasks.scores.directions import DirectionError, Metric, metric_called
-from rbridge_tasks.scores.sizes import count_text
+from rbridge_tasks.tables.directions import DirectionError, Metric, metric_called
+from rbridge_tasks.tables.sizes import count_text
 
 _DIGITS = 4  # significant ones of a score
 

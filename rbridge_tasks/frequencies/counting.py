@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rbridge_tasks.frequencies.corpus import CorpusError, corpus_files, corpus_texts
 from rbridge_tasks.frequencies.frequency_file import TokenFrequencies, TokenizerIdentity
-from rbridge_tasks.tokenization import load_tokenizer
+from rbridge_tasks.scoring.tokenization import load_tokenizer
 
 _LETTERS_AT_ONCE = 1 << 18
 _WAITING = 3  # batches for each process that are read ahead

@@ -9,7 +9,7 @@ from rbridge_metrics import TokenScores, trace_nll
 from rbridge_tasks.answering.answers import gold_text, require_final_answers, require_gold
 from rbridge_tasks.harness.comparator_metrics import metric_list
 from rbridge_tasks.harness.trace_task import TokenScoresTask
-from rbridge_tasks.prompts import DELIMITER, separator, worked_example
+from rbridge_tasks.scoring.prompts import DELIMITER, separator, worked_example
 from rbridge_traces import Trace
 
 

@@ -13,9 +13,9 @@ from rbridge_metrics import PROXIES, TokenScores, proxy_scores
 from rbridge_metrics.proxies import DEFAULTS, last_tokens
 from rbridge_tasks.frequencies.frequency_file import TokenFrequencies, read_frequencies
 from rbridge_tasks.harness.proxy_metrics import BY_TRACE_TOKENS, TokenRanks
+from rbridge_tasks.harness.task_options import task_options
 from rbridge_tasks.harness.trace_task import TokenScoresTask, aggregated_by
-from rbridge_tasks.item_metrics import REPORTED_PROXIES, needs_of
-from rbridge_tasks.task_options import task_options
+from rbridge_tasks.scoring.item_metrics import REPORTED_PROXIES, needs_of
 from rbridge_traces import Trace
 
 logger = logging.getLogger(__name__)

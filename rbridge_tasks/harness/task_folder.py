@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any
 
 from rbridge_tasks.harness.one_line_errors import show_errors_in_one_line
+from rbridge_tasks.harness.task_options import TaskOptionError, task_options
 from rbridge_tasks.harness.task_selection import checked_selection, matching_names, without_group_members
 from rbridge_tasks.harness.trace_docs import TraceDocsTask
-from rbridge_tasks.task_options import TaskOptionError, task_options
 
 TASKS_PATH = Path(__file__).parent.parent / "tasks"
 

@@ -12,8 +12,8 @@ from rbridge_tasks.harness.chat_template import AssistantHeader, assistant_heade
 from rbridge_tasks.harness.lm_eval_versions import QUALIFIED_NAME
 from rbridge_tasks.harness.metrics import use_closed_form_stderrs
 from rbridge_tasks.harness.requests import attach
-from rbridge_tasks.prompts import document
-from rbridge_tasks.task_options import TaskOptionError, task_options
+from rbridge_tasks.harness.task_options import TaskOptionError, task_options
+from rbridge_tasks.scoring.prompts import document
 from rbridge_traces import Trace, unknown_tokens
 
 logger = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ from lm_eval.api.instance import Instance
 from rbridge_metrics import TokenScores
 from rbridge_tasks.harness.lm_eval_versions import filtered_response, predicts_only, request_fields, task_class
 from rbridge_tasks.harness.requests import OUTPUT_TYPE, REQUEST_TYPE, TraceRequest
+from rbridge_tasks.harness.task_options import task_options
 from rbridge_tasks.harness.trace_docs import TraceDocsTask
-from rbridge_tasks.item_metrics import item_metrics, needs_of, require_weights
-from rbridge_tasks.prompts import DELIMITER
-from rbridge_tasks.task_options import task_options
+from rbridge_tasks.scoring.item_metrics import item_metrics, needs_of, require_weights
+from rbridge_tasks.scoring.prompts import DELIMITER
 from rbridge_traces import Trace
 
 #: Aggregations of the metrics whose weights are normalised over the whole test set.

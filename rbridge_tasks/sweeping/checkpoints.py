@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.scores.run_names import Named, read_name
+from rbridge_tasks.tables.run_names import Named, read_name
 
 _DEPTH = 3  # folders below the one that is named: data set / size / checkpoint
 _TEMPORARY = re.compile(r"^\.|^tmp[-_]|[-_.]tmp$|\.part(ial)?$|\.incomplete$", re.I)

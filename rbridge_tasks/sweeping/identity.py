@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.harness.task_options import OPTIONS
 from rbridge_tasks.resume.model_files import model_files, sha256_of_files
-from rbridge_tasks.scores.lm_eval_results import benchmark_of
 from rbridge_tasks.sweeping.checkpoints import Checkpoint
 from rbridge_tasks.sweeping.settings import Settings
 from rbridge_tasks.sweeping.shards import Record
-from rbridge_tasks.task_options import OPTIONS
+from rbridge_tasks.tables.lm_eval_results import benchmark_of
 
 #: Model arguments that name folders, and options of our tasks that name files.
 _FOLDERS = ("pretrained", "tokenizer", "peft", "delta")

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from rbridge_tasks.harness.task_options import task_options
 from rbridge_tasks.sweeping.checkpoints import Checkpoint, SweepError
-from rbridge_tasks.task_options import task_options
 
 #: Options of lm-eval that a sweep sets itself, and what to write instead.
 _OWN = {

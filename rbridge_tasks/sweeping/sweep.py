@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Protocol
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.scores.collect import Collected, collect
-from rbridge_tasks.scores.rows import Note, counted
-from rbridge_tasks.scores.table import write_scores
 from rbridge_tasks.sweeping.checkpoints import SweepError
 from rbridge_tasks.sweeping.local import Outcome
 from rbridge_tasks.sweeping.plan import Plan
 from rbridge_tasks.sweeping.progress import Progress
 from rbridge_tasks.sweeping.shards import OutputFolder, Shard
+from rbridge_tasks.tables.collect import Collected, collect
+from rbridge_tasks.tables.rows import Note, counted
+from rbridge_tasks.tables.score_table import write_scores
 
 _POLL_SECONDS = 1.0
 #: So many failures, and no success before them, are one mistake in what was asked for and not so many bad checkpoints.

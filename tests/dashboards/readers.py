@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..tasks.made_scores import row
+from ..tables.made_scores import row
 
 BIN = Path(sys.executable).parent
 

@@ -17,9 +17,9 @@ from rbridge_tasks.dashboards.histories import (
     only_rows,
     run_histories,
 )
-from rbridge_tasks.scores.table import checked_scores
+from rbridge_tasks.tables.score_table import checked_scores
 
-from ..tasks.made_scores import row
+from ..tables.made_scores import row
 
 
 def checked(*rows: dict[str, Any]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pytest
 
 from rbridge_tasks.harness.logger_samples import plain_samples, teach_loggers
 
-from ..tasks.made_traces import made_scores
+from ..harness.made_traces import made_scores
 from .readers import BIN, wandb_records
 
 TASKS = ("rbridge_gsm8k", "rbridge_proxies_gsm8k", "rbridge_arc_challenge_cf")

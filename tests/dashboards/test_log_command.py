@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.scores.table import read_table
+from rbridge_tasks.tables.score_table import read_table
 
-from ..tasks.made_scores import as_json, invoke, row, table
+from ..tables.made_scores import as_json, invoke, row, table
 from .readers import PROJECT, TensorBoard, scores
 
 METRICS = ("rbridge_nll", "acc", "exact_match,strict-match")

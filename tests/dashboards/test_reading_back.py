@@ -13,7 +13,7 @@ import pytest
 
 from rbridge_tasks.dashboards.histories import DashboardError
 
-from ..tasks.made_scores import invoke, table
+from ..tables.made_scores import invoke, table
 from .readers import BIN, PROJECT, Mlflow, points_of, scores
 
 METRICS = ("rbridge_nll", "acc", "exact_match,strict-match", "pass@1")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ..tasks.made_scores import invoke, table
+from ..tables.made_scores import invoke, table
 from .readers import BIN, PROJECT, Point, points_of, scores
 from .wandb_server import WandbServer
 

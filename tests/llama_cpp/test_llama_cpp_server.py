@@ -27,7 +27,7 @@ from rbridge_tasks.backends.completions_client import CompletionsServerError
 from rbridge_tasks.backends.identities import RefusedSourceError
 
 from ..error_bounds import UNIT_ROUNDOFF, assert_within, model_bound
-from ..tasks.support import harness_model, mixed_pairs, tiny_model
+from ..support import harness_model, mixed_pairs, tiny_model
 
 PYTHON = os.environ.get("RBRIDGE_LLAMA_CPP", "")
 PAIRS = mixed_pairs()[:4]

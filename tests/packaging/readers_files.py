@@ -13,9 +13,9 @@ import numpy as np
 
 from rbridge_traces import SampleCache
 
-from ..tasks.lm_eval_files import modern, rbridge, write_json
-from ..tasks.made_scores import row, samples, table
-from ..tasks.made_traces import evaluation, made_scores
+from ..harness.lm_eval_files import modern, rbridge, write_json
+from ..harness.made_traces import evaluation, made_scores
+from ..tables.made_scores import row, samples, table
 
 SMALL, LARGE = 1e9, 13e9
 BENCHMARKS = ("gsm8k", "math500", "arc_challenge", "csqa", "humaneval")
@@ -63,7 +63,7 @@ def _of_two_runs(runs: tuple[str, str]) -> Iterator[dict[str, Any]]:
 
 def fitted(folder: Path) -> None:
     """A fit of accuracies to proxy scores."""
-    from ..tasks.made_scores import invoke
+    from ..tables.made_scores import invoke
 
     two_runs(folder)
     options = ("--proxy-metric", "rbridge_nll", "--target-metric", "acc", "--proxy", "1b", "--target", "13b")

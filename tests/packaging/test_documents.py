@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ..tasks.completions_server import CompletionsServer
+from ..backends.completions_server import CompletionsServer
 from ..traces.chat_server import ChatServer
 from ..traces.hub_upload_server import HubUploadServer
 from ..traces.releases import as_lines, items, plain

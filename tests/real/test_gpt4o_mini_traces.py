@@ -15,8 +15,8 @@ from lm_eval.models.huggingface import HFLM
 
 from rbridge_metrics import TokenScores, frontier_tokens, letter_confidence, token_confidence
 from rbridge_tasks.backends import hf
-from rbridge_tasks.prompts import context_of
-from rbridge_tasks.tokenization import PairEncoder, token_byte_ends
+from rbridge_tasks.scoring.prompts import context_of
+from rbridge_tasks.scoring.tokenization import PairEncoder, token_byte_ends
 from rbridge_traces import Trace, few_shot_examples, import_traces
 from tiny_llama import corpus, random_llama, train, train_tokenizer
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rbridge_metrics import cross_validate
 from rbridge_tasks.cli import app
-from rbridge_tasks.scores.table import write_scores
+from rbridge_tasks.tables.score_table import write_scores
 
 PAPER = Path(__file__).parents[3] / "shared" / "paper" / "proxy_target_1b_13b.csv"
 METRICS = {"rbridge_negated": "rbridge_negated", "accuracy_pct": "acc"}

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from rbridge_metrics import ProxyRegressor
 from rbridge_metrics.paper_recipe import evaluate, least_squares
 from rbridge_tasks.cli import app
-from rbridge_tasks.fitting.score_pairs import interpolated
+from rbridge_tasks.decisions.score_pairs import interpolated
 
 PAPER = Path(__file__).parents[3] / "shared" / "paper"
 COLUMNS = ("--x", "proxy_score", "--y", "target_accuracy_pct", "--group", "benchmark,metric", "--order", "tokens_b")

@@ -13,8 +13,8 @@ import pytest
 
 from rbridge_tasks.frequencies.counting import count_tokens
 from rbridge_tasks.frequencies.frequency_file import FrequencyFileError
-from rbridge_tasks.prompts import context_of
-from rbridge_tasks.tokenization import PairEncoder
+from rbridge_tasks.scoring.prompts import context_of
+from rbridge_tasks.scoring.tokenization import PairEncoder
 from rbridge_traces import Trace, few_shot_examples, import_traces
 
 from .conftest import load_tokenizer

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ..tasks.support import TOKENIZERS, tiny_model
+from ..support import TOKENIZERS, tiny_model
 
 BIN = Path(sys.executable).parent
 METADATA = json.dumps({"rbridge_weights": "spans", "rbridge_cache": "sample"})

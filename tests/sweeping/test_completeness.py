@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from rbridge_tasks.sweeping.completeness import lacking, state_of
 
-from ..tasks.support import tiny_model
+from ..support import tiny_model
 
 
 @pytest.fixture(scope="module")

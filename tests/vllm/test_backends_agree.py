@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from rbridge_metrics import TokenScores
 
 from ..error_bounds import assert_within, model_bound
-from ..tasks.support import tiny_model
+from ..support import tiny_model
 from .vllm_server import SETTINGS, VLLM, needs_vllm, served
 
 BIN = Path(sys.executable).parent

@@ -27,10 +27,10 @@ from rbridge_metrics import TokenScores
 from rbridge_tasks.backends import hf, vllm
 from rbridge_tasks.backends.hf import BackendError
 from rbridge_tasks.backends.identities import RefusedSourceError
-from rbridge_tasks.tokenization import PairEncoder
+from rbridge_tasks.scoring.tokenization import PairEncoder
 
 from ..error_bounds import assert_within, model_bound
-from ..tasks.support import TOKENIZERS, mixed_pairs, tiny_model
+from ..support import TOKENIZERS, mixed_pairs, tiny_model
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,8 @@ from rbridge_tasks.resume.identity import digest_of, scope_of
 from rbridge_tasks.resume.weights import UnidentifiedModelError
 
 from ..error_bounds import assert_within, model_bound
-from ..tasks.test_resume import ask
-from ..tasks.test_resume_store import bits_of
+from ..resume.test_resume import ask
+from ..resume.test_resume_store import bits_of
 from .test_engine import PAIRS, engine, save  # noqa: F401  # a fixture is used by its name
 
 pytestmark = [

@@ -1,1 +1,0 @@
-"""Every proxy and comparator held against the same targets: ``rbridge compare``."""

@@ -1,0 +1,1 @@
+"""Decisions from score tables: fit, predict, rank, compare, select, forecast and gate."""

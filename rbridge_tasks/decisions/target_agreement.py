@@ -1,0 +1,215 @@
+"""How right the order of a proxy is: agreement with a target at every size, its frontier, and what it saves."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rbridge_metrics import (
+    Agreement,
+    PairCounts,
+    Savings,
+    agreement,
+    compute_savings,
+    kendall_tau_b,
+    pair_counts,
+    pareto_frontier,
+    percentile_interval,
+    spearman,
+)
+from rbridge_tasks.decisions.candidate_ranking import Ranking
+from rbridge_tasks.decisions.candidates import CandidatesError, Targets
+from rbridge_tasks.tables.rows import counted
+
+#: Name under which agreement is averaged over benchmarks.
+MEAN = "mean of benchmarks"
+MEASURES = ("decision_accuracy", "kendall_tau_b", "spearman")
+
+
+@dataclass(frozen=True)
+class TargetAgreement:
+    """Agreement of a metric with the target at one size.
+
+    Attributes:
+        benchmark: whose, or ``MEAN``.
+        metric: of the proxy.
+        params, tokens, flops: of one candidate; NaN where unknown.
+        candidates: runs with both a proxy and a target score; in a mean, the fewest of any benchmark.
+        pairs: of those; None in a mean.
+        value, low, high: by measure. The interval is NaN without resamples.
+        resampled: what the interval was taken from.
+        on_frontier: no size reaches as high a decision accuracy for less.
+    """
+
+    benchmark: str
+    metric: str
+    params: float
+    tokens: float
+    flops: float
+    candidates: int
+    pairs: PairCounts | None
+    value: dict[str, float]
+    low: dict[str, float]
+    high: dict[str, float]
+    resampled: Agreement | None
+    on_frontier: bool = False
+
+
+def compare_with_target(
+    rankings: Sequence[Ranking], targets: Mapping[str, Targets], *, level: float
+) -> tuple[list[TargetAgreement], list[str]]:
+    """Agreement at every size, with the mean over benchmarks and every frontier marked.
+
+    Args:
+        rankings: of any metrics, benchmarks and sizes.
+        targets: target scores by benchmark.
+        level: of the intervals.
+
+    Returns:
+        The agreements, and notes on what was left out or is in doubt.
+
+    Raises:
+        CandidatesError: no size has two candidates with a target.
+    """
+    points: list[TargetAgreement] = []
+    lacking: dict[str, set[str]] = {}
+    for ranking in rankings:
+        candidates = ranking.candidates
+        if candidates.benchmark not in targets:
+            lacking.setdefault(candidates.benchmark, set()).update(candidates.runs)
+            continue
+        target = targets[candidates.benchmark]
+        lacking.setdefault(candidates.benchmark, set()).update(set(candidates.runs) - set(target.value))
+        point = _agreement(ranking, target, level)
+        points += [point] if point else []
+    if not points:
+        runs = sorted({run for target in targets.values() for run in target.value})
+        raise CandidatesError(
+            f"no size at which two candidates have a target; there are targets of the runs {', '.join(runs[:8])}: name "
+            "runs alike in both tables"
+        )
+    notes = [
+        f"{counted(len(runs), 'run')} without a target of {name} left out, such as {min(runs)}"
+        for name, runs in lacking.items()
+        if runs
+    ]
+    left_out = len(rankings) - len(points)
+    if left_out:
+        notes.append(f"{counted(left_out, 'size')} left out of the agreement: fewer than two candidates with a target")
+    unknown = sum(math.isnan(point.flops) for point in points)
+    if unknown:
+        notes.append(f"{counted(unknown, 'size')} of unknown compute (params or tokens are missing) off the frontier")
+    return _with_frontiers(points + _means(points, level)), notes + _on_ties(points) + _on_direction(points)
+
+
+def savings(points: Sequence[TargetAgreement], benchmark: str, metric: str, others: Sequence[str]) -> Savings | None:
+    """Compute at equal decision accuracy against other metrics, pooled; None where a side has no known compute."""
+    sides = []
+    for names in ((metric,), others):
+        own = [
+            (point.flops, point.value["decision_accuracy"])
+            for point in points
+            if point.benchmark == benchmark and point.metric in names
+        ]
+        sides.append([pair for pair in own if np.isfinite(pair).all()])
+    if not all(sides):
+        return None
+    (cost, value), (other_cost, other_value) = (zip(*side, strict=True) for side in sides)
+    return compute_savings(cost, value, other_cost, other_value)
+
+
+def _agreement(ranking: Ranking, target: Targets, level: float) -> TargetAgreement | None:
+    """Over the runs that have both scores. None where fewer than two have."""
+    candidates = ranking.candidates
+    shared = [at for at, run in enumerate(candidates.runs) if run in target.value]
+    if len(shared) < 2:
+        return None
+    ours, theirs = candidates.value[shared], np.array([target.value[candidates.runs[at]] for at in shared])
+    ways = {
+        "lower_is_better": candidates.metric.lower_is_better,
+        "target_lower_is_better": target.metric.lower_is_better,
+    }
+    counts = pair_counts(ours, theirs, **ways)
+    value = {
+        "decision_accuracy": counts.decision_accuracy,
+        "kendall_tau_b": kendall_tau_b(ours, theirs, **ways),
+        "spearman": spearman(ours, theirs, **ways),
+    }
+    resampled = None if ranking.resampled is None else agreement(ranking.resampled[:, shared], theirs, **ways)
+    low, high = _intervals(resampled, level)
+    return TargetAgreement(
+        candidates.benchmark, candidates.metric.name, candidates.params, candidates.tokens, candidates.flops,
+        len(shared), counts, value, low, high, resampled,
+    )  # fmt: skip
+
+
+def _means(points: Sequence[TargetAgreement], level: float) -> list[TargetAgreement]:
+    """The mean over benchmarks, at sizes that every benchmark has."""
+    benchmarks = {point.benchmark for point in points}
+    by_size: dict[tuple[str, str, str], list[TargetAgreement]] = {}
+    for point in points:
+        by_size.setdefault((point.metric, repr(point.params), repr(point.tokens)), []).append(point)
+    means = []
+    for group in by_size.values():
+        if len(benchmarks) == 1 or len(group) < len(benchmarks):
+            continue
+        parts = [point.resampled for point in group if point.resampled is not None]
+        whole = len(parts) == len(group)
+        resampled = Agreement(*np.mean(parts, axis=0)) if whole else None
+        low, high = _intervals(resampled, level)
+        means.append(
+            replace(
+                group[0],
+                benchmark=MEAN,
+                candidates=min(point.candidates for point in group),
+                pairs=None,
+                value={name: float(np.mean([point.value[name] for point in group])) for name in MEASURES},
+                low=low,
+                high=high,
+                resampled=resampled,
+            )
+        )
+    return means
+
+
+def _with_frontiers(points: Sequence[TargetAgreement]) -> list[TargetAgreement]:
+    """Each benchmark's and metric's points in order of compute, those on the frontier marked."""
+    marked = []
+    for benchmark, metric in dict.fromkeys((point.benchmark, point.metric) for point in points):
+        own = [point for point in points if (point.benchmark, point.metric) == (benchmark, metric)]
+        own.sort(key=lambda point: (math.isnan(point.flops), point.flops))
+        on = pareto_frontier([point.flops for point in own], [point.value["decision_accuracy"] for point in own])
+        marked += [replace(point, on_frontier=bool(flag)) for point, flag in zip(own, on, strict=True)]
+    return marked
+
+
+def _intervals(resampled: Agreement | None, level: float) -> tuple[dict[str, float], dict[str, float]]:
+    if resampled is None:
+        return dict.fromkeys(MEASURES, math.nan), dict.fromkeys(MEASURES, math.nan)
+    ends = {name: percentile_interval(getattr(resampled, name), level=level) for name in MEASURES}
+    return {name: float(end.low) for name, end in ends.items()}, {name: float(end.high) for name, end in ends.items()}
+
+
+def _on_ties(points: Sequence[TargetAgreement]) -> list[str]:
+    """What became of ties, and how many there were."""
+    counts = [point.pairs for point in points if point.pairs]
+    in_target, in_proxy = sum(pairs.tied_in_target for pairs in counts), sum(pairs.tied_in_proxy for pairs in counts)
+    if not in_target + in_proxy:
+        return []
+    return [
+        f"ties, of {sum(map(sum, counts))} pairs at all sizes: {in_target} tied in the target are left out of decision "
+        f"accuracy, {in_proxy} tied in the proxy alone count half; tau is tau-b"
+    ]
+
+
+def _on_direction(points: Sequence[TargetAgreement]) -> list[str]:
+    """Metrics that order pairs the wrong way more often than not, and not by chance."""
+    wrong = Counter(point.metric for point in points if point.high["decision_accuracy"] < 0.5)
+    return [
+        f"{metric} orders pairs the wrong way more often than not at {counted(count, 'size')}: does it run as taken?"
+        for metric, count in wrong.items()
+    ]

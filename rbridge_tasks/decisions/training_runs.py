@@ -1,0 +1,136 @@
+"""A metric along training: the checkpoints of each run, size and benchmark in a score table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rbridge_metrics import ForecastError
+from rbridge_tasks.decisions.candidates import CandidatesError
+from rbridge_tasks.tables.directions import bounds_of, check_one_unit
+from rbridge_tasks.tables.rows import counted
+from rbridge_tasks.tables.sizes import count_text
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """The checkpoints of one run on one benchmark, in order of tokens.
+
+    Attributes:
+        run, benchmark, metric: names.
+        params: count, NaN where unknown.
+        tokens, values: shape (checkpoints,).
+        bounds: what the metric cannot leave.
+    """
+
+    run: str
+    benchmark: str
+    metric: str
+    params: float
+    tokens: Array
+    values: Array
+    bounds: tuple[float, float]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        size = "" if math.isnan(self.params) else f" ({count_text(self.params)} params)"
+        return f"{self.benchmark} of {self.run}{size}"
+
+    def shown(self, until: float | None, use_first: float | None) -> npt.NDArray[np.bool_]:
+        """The checkpoints up to ``until`` tokens, or in the first part of the tokens, or all; shape (checkpoints,).
+
+        Raises:
+            ForecastError: a fraction outside (0, 1].
+        """
+        if use_first is not None and not 0 < use_first <= 1:
+            raise ForecastError(f"--use-first {use_first:g}; it is a fraction of the run's tokens, such as 0.5")
+        end = until if until is not None else self.tokens[-1] * (1.0 if use_first is None else use_first)
+        result: npt.NDArray[np.bool_] = self.tokens <= end * (1 + 1e-9)
+        return result
+
+
+def training_runs(
+    scores: pd.DataFrame,
+    metric: str,
+    *,
+    runs: Sequence[str] = (),
+    benchmarks: Sequence[str] = (),
+    params: float | None = None,
+    start: float = 0.0,
+) -> tuple[list[TrainingRun], list[str]]:
+    """Every run, size and benchmark with this metric.
+
+    Args:
+        scores: a checked score table.
+        metric: name.
+        runs, benchmarks: only these; all where empty.
+        params: only this size.
+        start: leave out checkpoints before these tokens.
+
+    Returns:
+        The runs, and notes on checkpoints that were left out.
+
+    Raises:
+        CandidatesError: nothing is left; names what there is.
+        DirectionError: fractions and percentages in one run.
+    """
+    rows = scores[scores["metric"] == metric]
+    if rows.empty:
+        raise CandidatesError(f"no scores of the metric {metric}; there are {_list(scores['metric'])}")
+    for column, names in (("run", runs), ("benchmark", benchmarks)):
+        for name in names:
+            if name not in set(rows[column]):
+                raise CandidatesError(f"no {metric} of the {column} {name!r}; there are {_list(rows[column])}")
+        rows = rows[rows[column].isin(names)] if names else rows
+    if params is not None:
+        sizes = ", ".join(count_text(size) for size in sorted(set(rows["params"].dropna())))
+        rows = rows[np.isclose(rows["params"], params, rtol=5e-3)]
+        if rows.empty:
+            raise CandidatesError(f"no {metric} at {count_text(params)} params; sizes are {sizes or 'unknown'}")
+    notes = []
+    for wrong, why in (
+        (rows["tokens"].isna(), "of unknown tokens"),
+        (rows["tokens"] == 0, "at 0 tokens, where a - b t^(-c) has no value"),
+        (rows["tokens"].between(0, start, inclusive="neither"), f"before {count_text(start)} tokens"),
+    ):
+        if wrong.any():
+            notes.append(f"{counted(int(wrong.sum()), 'score')} {why} left out")
+    rows = rows[rows["tokens"].ge(max(start, np.nextafter(0, 1)))]
+    found = []
+    for (run, benchmark, size), part in rows.groupby(["run", "benchmark", "params"], dropna=False):
+        part = part.sort_values("tokens", kind="stable")
+        values = part["value"].to_numpy(np.float64)
+        check_one_unit(metric, values.tolist(), f"{benchmark} of {run}")
+        found.append(
+            TrainingRun(
+                run, benchmark, metric, float(size), part["tokens"].to_numpy(np.float64), values,
+                bounds_of(metric, values.tolist()),
+            )
+        )  # fmt: skip
+    if not found:
+        reasons = "".join(f"; {text}" for text in notes)
+        raise CandidatesError(f"no checkpoint with {metric} and known tokens is left{reasons}")
+    return found, notes
+
+
+def rows_of_runs(scores: pd.DataFrame, runs: Sequence[TrainingRun]) -> pd.DataFrame:
+    """The rows of a score table that runs were made of."""
+    used = pd.Series(False, index=scores.index)
+    for run in runs:
+        same = scores["params"].isna() if math.isnan(run.params) else scores["params"] == run.params
+        same &= (scores["run"] == run.run) & (scores["benchmark"] == run.benchmark)
+        used |= same & (scores["metric"] == run.metric) & scores["tokens"].isin(run.tokens)
+    return scores[used]
+
+
+def _list(column: pd.Series) -> str:
+    names = sorted(set(column))
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

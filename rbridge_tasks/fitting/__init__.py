@@ -1,1 +1,0 @@
-"""From pairs of proxy score and accuracy to curves, their validation, and predictions."""

@@ -1,0 +1,211 @@
+"""What a report is made of: the score table and what the user has beside it, read and checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.tables.comparable import Measured, check_comparable
+from rbridge_tasks.tables.directions import Metric, metric_called
+from rbridge_tasks.tables.score_table import read_scores
+from rbridge_tasks.tables.table_settings import check_rows
+
+if TYPE_CHECKING:
+    from rbridge_tasks.decisions.fit_file import FitFile
+    from rbridge_tasks.tables.sizes import Size
+    from rbridge_tasks.tables.trace_samples import Evaluation
+
+#: What the page leads with, the first that a table has.
+HEADLINES = ("rbridge_nll", "rbridge_span_nll", "trace_nll", "rbridge_bits_per_byte", "trace_bits_per_byte")
+
+
+class ReportError(RBridgeError):
+    """What was asked of the report is not in its inputs."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that the page shows is taken from here.
+
+    Attributes:
+        name: of the score table, for people.
+        scores: a checked score table, of the benchmarks asked for.
+        metric: what the page leads with.
+        fit: curves from proxy score to accuracy, if there are any.
+        targets: score table of the target models, if there is one.
+        target_metrics: of the targets, in order of preference.
+        target_at: the targets' size, where the table holds several.
+        evaluations: samples of lm-eval, if there are any.
+        traces: how many are shown of each benchmark.
+        level: of the intervals.
+        title, date: in the head; the date is left out where it is None.
+        doubts: in what settings the scores differ, a line each.
+    """
+
+    name: str
+    scores: pd.DataFrame
+    metric: Metric
+    fit: FitFile | None = None
+    targets: pd.DataFrame | None = None
+    target_metrics: tuple[Metric, ...] = (Metric("acc", lower_is_better=False, told=False),)
+    target_at: Size | None = None
+    evaluations: Sequence[Evaluation] = field(default=())
+    traces: int = 3
+    level: float = 0.9
+    title: str = "rBridge report"
+    date: str | None = None
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """Of the table, in its order."""
+        return [*dict.fromkeys(self.scores["benchmark"])]
+
+    @property
+    def headline(self) -> pd.DataFrame:
+        """Rows of the metric that the page leads with."""
+        return self.scores[self.scores["metric"] == self.metric.name]
+
+    @property
+    def level_text(self) -> str:
+        """The level of intervals, for people."""
+        return f"{100 * self.level:g}\N{NO-BREAK SPACE}%"
+
+
+def read_inputs(
+    scores: str | Path,
+    fit: str | Path | None = None,
+    *,
+    metric: str | None = None,
+    benchmarks: Sequence[str] = (),
+    target: str | Path | None = None,
+    target_metrics: Sequence[str] = (),
+    target_at: str | None = None,
+    samples: Sequence[str | Path] = (),
+    traces: int = 3,
+    level: float = 0.9,
+    title: str | None = None,
+    date: str | None = None,
+    allow_incomparable: bool = False,
+) -> Inputs:
+    """Read everything that a report is asked to show.
+
+    Args:
+        scores: score table.
+        fit: file of ``rbridge fit``.
+        metric: what the page leads with, ``METRIC``, ``METRIC:lower`` or ``METRIC:higher``; by default the first of
+            ``HEADLINES`` that the table has, else its first metric whose direction is known.
+        benchmarks: only these; all where empty.
+        target, target_metrics, target_at: what the target models scored, as in ``rbridge rank``.
+        samples: samples files of our tasks and folders of them.
+        traces: how many to show of each benchmark.
+        level: of the intervals.
+        title, date: for the head.
+        allow_incomparable: show scores of different settings together; the page says so.
+
+    Raises:
+        IncomparableError: scores of one benchmark and metric had different settings, such as other shots.
+        ReportError: no such benchmark or metric in the table.
+        RBridgeError: a file cannot be read, or a direction is not known.
+    """
+    table = read_scores(scores)
+    there = [*dict.fromkeys(table["benchmark"])]
+    if lacking := [name for name in benchmarks if name not in there]:
+        raise ReportError(f"{scores} has no benchmark {', '.join(lacking)}; it has {', '.join(there[:12])}")
+    table = table[table["benchmark"].isin(benchmarks)].reset_index(drop=True) if benchmarks else table
+    found, targets, evaluated = None, None, []
+    if fit is not None:
+        from rbridge_tasks.decisions.fit_file import read_fit
+
+        found = read_fit(fit)
+    if target is not None:
+        targets = read_scores(target)
+    if samples:
+        from rbridge_tasks.tables.trace_samples import evaluations
+
+        evaluated = [one for one in evaluations(samples) if not benchmarks or one.benchmark in benchmarks]
+    from rbridge_tasks.tables.sizes import parse_size
+
+    headline = _headline(table, metric, str(scores))
+    truths = tuple(metric_called(name) for name in target_metrics or ["acc"])
+    names = [truth.name for truth in truths]
+    return Inputs(
+        name=Path(scores).name,
+        scores=table,
+        metric=headline,
+        fit=found,
+        targets=targets,
+        target_metrics=truths,
+        target_at=parse_size(target_at) if target_at else None,
+        evaluations=evaluated,
+        traces=traces,
+        level=level,
+        title=title or "rBridge report",
+        date=date,
+        doubts=_doubts(table, headline, found, targets, names, evaluated, allow=allow_incomparable),
+    )
+
+
+def _doubts(
+    table: pd.DataFrame,
+    headline: Metric,
+    fit: FitFile | None,
+    targets: pd.DataFrame | None,
+    truths: Sequence[str],
+    evaluated: Sequence[Evaluation],
+    *,
+    allow: bool,
+) -> tuple[str, ...]:
+    """In what settings scores of one benchmark and metric differ: of table and fit, of targets, and of samples."""
+    from rbridge_tasks.tables.lm_eval_results import Score
+    from rbridge_tasks.tables.settings import settings_of
+
+    lines = check_rows(table, allow=allow, beside=fit.measured if fit else ())
+    if targets is not None:
+        lines += check_rows(targets[targets["metric"].isin(truths)], allow=allow)
+    measured = [
+        Measured(
+            one.benchmark,
+            headline.name,
+            one.results.model.label,
+            settings_of(Score(task, headline.name, math.nan, math.nan, math.nan), one.results),
+        )
+        for one in evaluated
+        for task in one.files
+    ]
+    lines += check_comparable(measured, allow=allow)
+    return tuple(dict.fromkeys(lines))
+
+
+def _headline(table: pd.DataFrame, wanted: str | None, name: str) -> Metric:
+    there = [*dict.fromkeys(table["metric"])]
+    if wanted is not None:
+        metric = metric_called(wanted)
+        if metric.name not in there:
+            raise ReportError(
+                f"{name} has no metric {metric.name}; it has {', '.join(there[:12])}: choose with --metric"
+            )
+        return metric
+    for choice in (*HEADLINES, *there):
+        if choice in there and (known := known_metric(choice)) is not None:
+            return known
+    raise ReportError(
+        f"nothing is known of the metrics of {name}, {', '.join(there[:8])}: is lower or higher better? Write "
+        f"--metric {there[0]}:lower or --metric {there[0]}:higher"
+    )
+
+
+def known_metric(name: str) -> Metric | None:
+    """The metric of a name, or None where nobody knows which way it runs."""
+    from rbridge_tasks.tables.directions import DirectionError
+
+    try:
+        return metric_called(name)
+    except DirectionError:
+        return None

@@ -1,0 +1,1 @@
+"""The scoring engine: tokenised (context, trace) pairs in, per-token scores of a causal LM out."""

@@ -1,0 +1,160 @@
+"""A transformers causal LM taken apart into its body and its output projection."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rbridge_tasks.scoring.compiled import CompiledLayers
+from rbridge_tasks.scoring.matrix_products import LinearByOneDNN
+from rbridge_tasks.scoring.stretching_positions import forget_lengths, stretching_rotations
+from rbridge_tasks.scoring.texts import Text
+from rbridge_tasks.scoring.token_statistics import Head, LinearHead, token_statistics
+
+#: Errors of models that cannot be called in some way. Running out of memory is a RuntimeError, too: see ``causal_lm``.
+UNSUPPORTED = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Forward passes of one model.
+
+    Attributes:
+        model: a transformers causal LM in evaluation mode, on its device or spread over several.
+        device: where inputs go.
+        autocast_dtype: as lm-eval's ``mixed_precision_dtype``.
+        compiled: whether layers, and on a GPU the reduction of logits, are compiled.
+        bare: whether the model is given token ids and nothing else, one text at a time: the way of being called that
+            every model has.
+    """
+
+    model: Any
+    device: torch.device
+    autocast_dtype: torch.dtype | None = None
+    compiled: bool = False
+    bare: bool = False
+
+    @functools.cached_property
+    def takes(self) -> Mapping[str, inspect.Parameter]:
+        """Parameters of the model's forward pass."""
+        return inspect.signature(self.model.forward).parameters
+
+    def call(self, inputs: torch.Tensor, **options: Any) -> Any:
+        """The model's forward pass, with those options that it knows."""
+        known = self.takes
+        if self.bare:
+            options = {}
+        elif not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            options = {name: value for name, value in options.items() if name in known}
+        elif "logits_to_keep" not in known:  # a wrapper passes it on to a model that may not know it
+            options.pop("logits_to_keep", None)
+        forget_lengths(self._rotations)
+        with self._autocast(), self._layers.in_place() if self.compiled else contextlib.nullcontext():
+            return self.model(input_ids=inputs, **options)
+
+    @functools.cached_property
+    def _rotations(self) -> list[torch.nn.Module]:
+        return stretching_rotations(self.model)
+
+    @functools.cached_property
+    def _layers(self) -> CompiledLayers:
+        return CompiledLayers.of(self.model)
+
+    def hidden(self, inputs: torch.Tensor, **options: Any) -> torch.Tensor:
+        """Hidden states (batch, tokens, width) that enter the output projection, which is applied to the last alone."""
+        caught: list[torch.Tensor] = []
+
+        def catch(_module: Any, entering: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            caught.append(entering[0])
+            return (entering[0][:, -1:], *entering[1:])
+
+        handle = self.model.get_output_embeddings().register_forward_pre_hook(catch)
+        try:
+            with contextlib.nullcontext() if self.compiled else LinearByOneDNN():
+                self.call(inputs, **options)
+        finally:
+            handle.remove()
+        return caught[0]
+
+    def statistics(self, hidden: torch.Tensor, targets: npt.NDArray[np.int64]) -> torch.Tensor:
+        """``token_statistics`` of hidden states (scored, width) under the model's output projection."""
+        with self._autocast():
+            targets_there = self.upload(targets, hidden.device)
+            return token_statistics(hidden, targets_there, self._head(hidden), compiled=self.compiled)
+
+    def logits(self, texts: Sequence[Text], **options: Any) -> list[torch.Tensor]:
+        """Logits (scored, vocabulary) of each text, from the model's own forward pass over all of them, padded."""
+        if self.bare and len(texts) > 1:
+            return [logits for text in texts for logits in self.logits([text])]
+        inputs = self.upload(padded(texts, 0))
+        keep = inputs.shape[1] - min(text.lead for text in texts)
+        logits = self.call(inputs, use_cache=False, logits_to_keep=keep, **options).logits
+        first_kept = inputs.shape[1] - logits.shape[1]
+        return [logits[i, text.lead - first_kept : text.ids.size - first_kept] for i, text in enumerate(texts)]
+
+    def upload(self, array: npt.NDArray[np.int64], device: torch.device | None = None) -> torch.Tensor:
+        """The array on a device, without waiting until it is there."""
+        place = self.device if device is None else device
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return tensor.pin_memory().to(place, non_blocking=True) if place.type == "cuda" else tensor.to(place)
+
+    def _head(self, hidden: torch.Tensor) -> Head | LinearHead:
+        """The output projection, in a form that can be applied in parts where it is nothing but a matrix."""
+        head, after = self.model.get_output_embeddings(), self._after_head
+        weight = getattr(head, "weight", None)
+        hooked = "forward" in vars(head) or head._forward_hooks or head._forward_pre_hooks
+        plain = type(head) is torch.nn.Linear and not hooked
+        if (
+            type(weight) is torch.nn.Parameter
+            and plain
+            and self.autocast_dtype is None
+            and (weight.device, weight.dtype) == (hidden.device, hidden.dtype)
+        ):
+            return LinearHead(weight, head.bias, after)
+        return head if after is None else lambda rows: after(head(rows))
+
+    @functools.cached_property
+    def _after_head(self) -> Head | None:
+        """What some models do to logits behind the projection: Granite divides, Cohere multiplies, Gemma 2 caps."""
+        config = self.model.config.get_text_config()
+        divisor, factor = (getattr(config, name, None) for name in ("logits_scaling", "logit_scale"))
+        caps = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+        cap = next((value for name in caps if (value := getattr(config, name, None)) is not None), None)
+        if divisor is factor is cap is None:
+            return None
+
+        def after(logits: torch.Tensor) -> torch.Tensor:
+            logits = logits if divisor is None else logits / divisor
+            logits = logits if factor is None else logits * factor
+            return logits if cap is None else torch.tanh(logits / cap) * cap
+
+        return after
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.autocast_dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(device_type=self.device.type, dtype=self.autocast_dtype)
+
+
+def padded(texts: Sequence[Text], skip: int) -> npt.NDArray[np.int64]:
+    """Ids (texts, longest) behind the first ``skip``, padded on the right: causal attention never sees padding."""
+    inputs = np.zeros((len(texts), max(text.ids.size for text in texts) - skip), dtype=np.int64)
+    for i, text in enumerate(texts):
+        inputs[i, : text.ids.size - skip] = text.ids[skip:]
+    return inputs

@@ -1,0 +1,177 @@
+"""Ways to read a batch of texts, from the fastest to the one that works with every model.
+
+A reader has two methods. ``keep`` reads a prefix and returns what a model remembers of it; ``read`` reads texts that
+begin with a prefix kept before, or whole, and returns the four columns of their scored tokens.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rbridge_tasks.scoring.forward import Forward, padded
+from rbridge_tasks.scoring.packed_attention import KeysValues, Reading, UnsupportedAttentionError, packed_attention
+from rbridge_tasks.scoring.shared_prefix import share
+from rbridge_tasks.scoring.texts import Text, pack
+from rbridge_tasks.scoring.token_statistics import token_statistics
+
+logger = logging.getLogger(__name__)
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What a model remembers of the first ``length`` tokens of many texts, in the form its reader understands."""
+
+    state: Any
+    length: int
+
+
+class Reader(Protocol):
+    """A way to read texts.
+
+    Attributes:
+        what: the short cut that it takes, in words.
+        forward: the model.
+        shares: whether it may be given a prefix.
+        repeats: whether it reads what texts of one batch share once for each of them.
+    """
+
+    what: ClassVar[str]
+    repeats: ClassVar[bool]
+
+    @property
+    def forward(self) -> Forward: ...
+    @property
+    def shares(self) -> bool: ...
+
+    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:
+        """Read a prefix that begins with ``parent``; None if the model remembers anything but keys and values."""
+
+    def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
+        """Columns (scored tokens of all texts, 4) as of ``token_statistics``."""
+
+
+@dataclass(frozen=True)
+class PackedReader:
+    """Texts in one line, without padding; a prefix without copies; the projection where a token is scored.
+
+    Attributes:
+        forward: the model.
+        layers: indices of the layers in which tokens depend on each other. All of them have to attend through
+            ``packed_attention``; any other way of mixing tokens would mix those of different texts.
+        window: length of the shortest sliding window, which no text may exceed; None without one.
+        shares: whether it may be given a prefix.
+    """
+
+    forward: Forward
+    layers: frozenset[int]
+    window: int | None = None
+    shares: bool = True
+    what: ClassVar[str] = "reading texts in one line"
+    repeats: ClassVar[bool] = False
+
+    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:
+        """Keys and values of the prefix, by layer."""
+        skip = parent.length if parent else 0
+        kept: KeysValues = {}
+        self._hidden(
+            ids[skip:], np.arange(skip, ids.size), Reading((), None, ids.size, parent.state if parent else {}, kept)
+        )
+        return Prefix(kept, ids.size)
+
+    def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
+        """Columns of the scored tokens."""
+        line = pack(texts, prefix.length if prefix else 0)
+        if len(texts) > 1 and line.ids.size > self._longest_line:
+            half = len(texts) // 2
+            return torch.cat([self.read(texts[:half], prefix), self.read(texts[half:], prefix)])
+        upload = self.forward.upload
+        alone = len(texts) == 1
+        rows, home = ((), None) if alone else ([upload(rows) for rows in line.rows], upload(line.home))
+        reading = Reading(rows, home, line.reach, prefix.state if prefix else {})
+        hidden = self._hidden(line.ids, line.positions, reading)
+        picked = hidden[0].index_select(0, upload(line.predicting, hidden.device))
+        return self.forward.statistics(picked, line.targets)
+
+    @functools.cached_property
+    def _longest_line(self) -> float:
+        """Llama 4 scales attention by a token's place in the input, in steps of so many tokens."""
+        config = self.forward.model.config.get_text_config()
+        return config.floor_scale if getattr(config, "attn_temperature_tuning", False) else math.inf
+
+    def _hidden(self, ids: Ids, positions: Ids, reading: Reading) -> torch.Tensor:
+        if self.window is not None and reading.reach > self.window:
+            raise UnsupportedAttentionError(f"texts of {reading.reach} tokens exceed the window of {self.window}")
+        if reading.reach >= self._longest_line:
+            raise UnsupportedAttentionError(f"attention is scaled by place in texts of {reading.reach} tokens")
+        inputs, places = self.forward.upload(ids[None]), self.forward.upload(positions[None])
+        with packed_attention(self.forward.model, reading):
+            hidden = self.forward.hidden(inputs, position_ids=places, use_cache=False)
+        if not reading.layers:
+            raise UnsupportedAttentionError("the model has an attention of its own")
+        if own := sorted(self.layers - reading.layers):
+            raise UnsupportedAttentionError(f"layers {own} mix tokens in a way of their own")
+        return hidden
+
+
+@dataclass(frozen=True)
+class PaddedReader:
+    """Texts padded to the longest, behind a copy of the prefix each; the projection where a token is scored."""
+
+    forward: Forward
+    shares: bool
+    what: ClassVar[str] = "projecting only trace tokens"
+    repeats: ClassVar[bool] = True
+
+    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:  # noqa: ARG002 - it is read again, whole
+        """The model's own cache of the prefix."""
+        inputs = self.forward.upload(ids[None])
+        state = getattr(self.forward.call(inputs, use_cache=True, logits_to_keep=1), "past_key_values", None)
+        shared = share(state)
+        if shared is None:
+            layers = sorted({type(layer).__name__ for layer in getattr(state, "layers", [])}) or [type(state).__name__]
+            name = type(self.forward.model).__name__
+            logger.info("%s keeps %s; the shared prompt is read again", name, ", ".join(layers))
+        return None if shared is None else Prefix(shared, ids.size)
+
+    def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
+        """Columns of the scored tokens."""
+        skip = prefix.length if prefix else 0
+        memory = {"use_cache": True, "past_key_values": prefix.state} if prefix else {"use_cache": False}
+        hidden = self.forward.hidden(self.forward.upload(padded(texts, skip)), **memory)
+        width = hidden.shape[1]
+        places = [i * width + np.arange(text.lead, text.ids.size) - skip for i, text in enumerate(texts)]
+        picked = hidden.flatten(0, 1).index_select(0, self.forward.upload(np.concatenate(places), hidden.device))
+        return self.forward.statistics(picked, np.concatenate([text.targets for text in texts]))
+
+
+@dataclass(frozen=True)
+class PlainReader:
+    """The logits of the model's own forward pass: what every short cut is compared with."""
+
+    forward: Forward
+    shares: bool = False
+    what: ClassVar[str] = "the model's own forward pass"
+    repeats: ClassVar[bool] = True
+
+    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:  # noqa: ARG002 - it keeps nothing
+        """Nothing."""
+        return None
+
+    def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:  # noqa: ARG002 - never given one
+        """Columns of the scored tokens."""
+        tables = []
+        for text, logits in zip(texts, self.forward.logits(texts), strict=True):
+            targets = self.forward.upload(text.targets, logits.device)
+            tables.append(token_statistics(logits, targets, lambda rows: rows))
+        return torch.cat([table.to(tables[0].device) for table in tables])

@@ -1,0 +1,257 @@
+"""A trial of a way of reading: its numbers beside those of the model's own forward pass over one text.
+
+Two texts are read. The longest shows what sets in with length only: sliding windows, positions that stretch. A short
+one has every token scored, from the first behind the shared prompt on, and stands between other texts: what leaks over
+a seam between texts shows in the tokens behind the seam, and fades. Replacing the other texts must not change its
+numbers.
+
+How far numbers may lie apart follows from the model's own noise: its numbers for the same text in another batch, with
+embeddings moved by the rounding errors of all layers.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rbridge_tasks.scoring.forward import Forward
+from rbridge_tasks.scoring.prefix_tree import MIN_SHARED_TOKENS
+from rbridge_tasks.scoring.readers import PackedReader, Reader
+from rbridge_tasks.scoring.texts import Text
+from rbridge_tasks.scoring.token_statistics import LOGPROB, token_statistics
+
+Ids = npt.NDArray[np.int64]
+
+#: Tokens of the short text behind the prefix, and of the text that stands between parts of it.
+_SHORT_TOKENS, _BETWEEN_TOKENS = 32, 16
+#: Differences up to so many times the noise are rounding: both sides have it, and it is measured once.
+_NOISES = 4
+#: Share of the longest text that the text padded to its length has.
+_SHORTER = 7 / 8
+
+
+class UnsupportedPositionsError(NotImplementedError):
+    """The model does not take a token's position as it is given."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far a model's log-probabilities move by rounding, in nats: largest and mean over the tokens of a text."""
+
+    largest: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A way of reading gives other numbers.
+
+    Attributes:
+        largest_nats: largest difference of a token's log-probability; NaN if one side has none.
+        noise_nats: largest difference by the model's own noise.
+        where: what was compared.
+    """
+
+    largest_nats: float
+    noise_nats: float
+    where: str
+
+    @property
+    def is_known(self) -> bool:
+        """Whether both sides have finite numbers."""
+        return math.isfinite(self.largest_nats)
+
+    def __str__(self) -> str:
+        return f"{self.where}: up to {self.largest_nats:.2g} nats a token; its noise is {self.noise_nats:.2g}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The texts of a trial and their numbers from the model's own forward pass over each alone.
+
+    Attributes:
+        forward: the model.
+        longest: the longest text.
+        longest_logprob: shape (scored tokens of the longest text,), nats.
+        short: the beginning of the longest text; every token behind ``split`` is scored.
+        short_logprob: shape (scored tokens of the short text,), nats.
+        split: length of the prefix.
+        noise: of the short text.
+        vocab_size: number of logits.
+    """
+
+    forward: Forward
+    longest: Text
+    longest_logprob: torch.Tensor
+    short: Text
+    short_logprob: torch.Tensor
+    split: int
+    noise: Noise
+    vocab_size: int
+
+    @classmethod
+    def of(cls, forward: Forward, longest: Text) -> Trial:
+        """Read the texts as the model itself does."""
+        logits = forward.logits([longest])[0]
+        split = min(longest.lead, MIN_SHARED_TOKENS)
+        short = _beginning(longest, split + _SHORT_TOKENS, split)
+        short_logprob = _own(forward, short)
+        return cls(
+            forward,
+            longest,
+            _logprob(forward, longest, logits),
+            short,
+            short_logprob,
+            split,
+            _noise(forward, short, short_logprob),
+            logits.shape[-1],
+        )
+
+    def disagreement(self, reader: Reader, *, alone: bool = False) -> Disagreement | None:
+        """How a reader's numbers differ from the model's own by more than noise; None if they agree.
+
+        Args:
+            reader: the way of reading.
+            alone: whether it will read texts one at a time only.
+
+        Raises:
+            one of ``forward.UNSUPPORTED``: the reader does not work with this model.
+        """
+        if alone:
+            return self._apart(reader.read([self.longest], None), self.longest_logprob, "the longest text")
+        return self._in_line(reader) if isinstance(reader, PackedReader) else self._padded(reader)
+
+    def _in_line(self, reader: PackedReader) -> Disagreement | None:
+        """The longest text behind a prefix, then the short one between others."""
+        self._require_given_positions()
+        prefix = reader.keep(self.longest.ids[: self.split], None) if self.split else None
+        found = reader.read([self.longest], prefix)
+        if apart := self._apart(found, self.longest_logprob, "the longest text"):
+            return apart
+        of_short = len(self.short_logprob)
+        lines = [reader.read([*others, self.short], prefix)[-of_short:] for others in self._others()]
+        for line in lines:
+            if apart := self._apart(line, self.short_logprob, "a text behind others"):
+                return apart
+        first, second = (line[:, LOGPROB] for line in lines)
+        return self._changed(first, second, "a text's numbers change with the text before it")
+
+    def _require_given_positions(self) -> None:
+        """In one line, a token's place in its text is known to the model only by the positions that it is given."""
+        count = self.short.ids.size
+        places = torch.arange(count, device=self.forward.device).unsqueeze(0)
+        given, reversed_ = (
+            _own(self.forward, self.short, position_ids=positions) for positions in (places, places.flip(1))
+        )
+        if self._changed(self.short_logprob, given, "") is not None:
+            raise UnsupportedPositionsError("its positions do not count from 0")
+        if count > 1 and torch.equal(given, reversed_):
+            raise UnsupportedPositionsError("it does not use the positions that it is given")
+
+    def _changed(self, first: torch.Tensor, second: torch.Tensor, where: str) -> Disagreement | None:
+        """Whether log-probabilities differ at all, where both were computed in the same shapes.
+
+        Tokens that share an expert are multiplied together, so that what else is routed there changes their rounding.
+        """
+        if torch.equal(first, second):
+            return None
+        if _has_experts(self.forward.model):
+            return self._compared(first, second, where)
+        return Disagreement(float((first - second).abs().max()), 0.0, where)
+
+    def _others(self) -> list[list[Text]]:
+        """Texts to read before the short one, twice, of equal lengths and with other tokens.
+
+        The first shares the prefix with it, the second half of its own tokens too. None of their tokens is scored.
+        """
+        half = (self.split + self.short.ids.size) // 2
+        distinct = np.unique(self.longest.ids)
+        made = []
+        for turn in range(2):
+            texts = []
+            for shared in (self.split, half):
+                fillers = np.roll(distinct[distinct != self.short.ids[shared]], turn)
+                between = np.resize(fillers, _BETWEEN_TOKENS if fillers.size else 0)
+                texts.append(Text(np.concatenate([self.short.ids[:shared], between]), np.zeros(0, dtype=np.int64)))
+            made.append(texts)
+        return made
+
+    def _padded(self, reader: Reader) -> Disagreement | None:
+        """The longest text beside a shorter one that is padded to its length, every token of it compared."""
+        split = self.split if reader.shares else 0
+        prefix = reader.keep(self.longest.ids[:split], None) if split else None
+        if split and prefix is None:
+            return Disagreement(math.nan, 0.0, "no prefix is kept")
+        shorter = _beginning(self.longest, max(split + 1, int(_SHORTER * self.longest.ids.size)), split)
+        found = reader.read([shorter, self.longest], prefix)
+        count = len(self.longest_logprob)
+        return self._apart(found[-count:], self.longest_logprob, "the longest text") or self._apart(
+            found[:-count], _own(self.forward, shorter), "a text beside a longer one"
+        )
+
+    def _apart(self, found: torch.Tensor, expected: torch.Tensor, where: str) -> Disagreement | None:
+        """Columns as of ``token_statistics`` beside log-probabilities."""
+        return self._compared(found[:, LOGPROB], expected.to(found.device), where)
+
+    def _compared(self, logprob: torch.Tensor, expected: torch.Tensor, where: str) -> Disagreement | None:
+        """How log-probabilities differ by more than noise."""
+        difference = (logprob - expected).abs().where(logprob != expected, 0.0)  # two infinities are equal
+        largest, mean = float(difference.max()), float(difference.mean())
+        if largest <= _NOISES * self.noise.largest and mean <= _NOISES * self.noise.mean:
+            return None
+        return Disagreement(largest, self.noise.largest, where)
+
+
+def _beginning(text: Text, tokens: int, scored_from: int) -> Text:
+    """The first tokens of a text, of which those behind ``scored_from`` and the one after the last are scored."""
+    ids = np.concatenate([text.ids, text.targets[-1:]])
+    stop = min(tokens, text.ids.size)
+    return Text(ids[:stop], ids[scored_from + 1 : stop + 1])
+
+
+def _own(forward: Forward, text: Text, **options: torch.Tensor) -> torch.Tensor:
+    return _logprob(forward, text, forward.logits([text], **options)[0])
+
+
+def _logprob(forward: Forward, text: Text, logits: torch.Tensor) -> torch.Tensor:
+    """Log-probability of each scored token, float64."""
+    return token_statistics(logits, forward.upload(text.targets, logits.device), lambda rows: rows)[:, LOGPROB]
+
+
+def _noise(forward: Forward, text: Text, expected: torch.Tensor) -> Noise:
+    """How far the numbers of a text move when it is read in another batch, its embeddings moved by rounding errors.
+
+    Each layer rounds its result once; in float32 each of its products also adds up as many rounded terms as the model
+    is wide. Independent errors add up as the square root of their number.
+    """
+    config = forward.model.config.get_text_config()
+    layers, width = (getattr(config, name, None) or 1 for name in ("num_hidden_layers", "hidden_size"))
+    generator = torch.Generator().manual_seed(0)
+
+    def move(_module: object, _args: object, embeddings: torch.Tensor) -> torch.Tensor:
+        dtype = forward.autocast_dtype or embeddings.dtype
+        roundings = layers * (width if dtype == torch.float32 else 1)
+        shift = torch.empty(embeddings.shape).uniform_(-1, 1, generator=generator).mul_(math.sqrt(roundings))
+        return embeddings * (1 + shift.mul_(torch.finfo(dtype).eps)).to(embeddings)
+
+    handle = forward.model.get_input_embeddings().register_forward_hook(move)
+    try:
+        half = _beginning(text, max(text.lead + 1, text.ids.size // 2), text.lead)
+        logits = forward.logits([text, half])[0]
+    finally:
+        handle.remove()
+    logprob, expected = _logprob(forward, text, logits), expected.to(logits.device)
+    moved = (logprob - expected).abs()
+    finite: list[float] = moved[moved.isfinite()].tolist() or [0.0]
+    rounding = torch.finfo(logits.dtype).eps
+    return Noise(max(*finite, rounding), max(statistics.fmean(finite), rounding))
+
+
+def _has_experts(model: torch.nn.Module) -> bool:
+    """Whether layers send tokens to experts."""
+    return any(name.rpartition(".")[2] == "experts" for name, _ in model.named_modules())

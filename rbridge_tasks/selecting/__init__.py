@@ -1,1 +1,0 @@
-"""Models of different families, ranked by the scorer that held up: ``rbridge select``."""

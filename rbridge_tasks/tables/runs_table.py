@@ -1,0 +1,118 @@
+"""``--runs FILE``: what the user knows about runs and checkpoints, and no name tells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rbridge_tasks.tables.evaluated_model import Model
+from rbridge_tasks.tables.run_names import count
+from rbridge_tasks.tables.score_table import ScoreTableError, read_table
+
+KEYS = ("model", "path", "run")
+_NUMBERS = ("params", "tokens", "tokens_per_step")
+_KNOWN = (*KEYS, *_NUMBERS)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a table says of a checkpoint; None where it says nothing."""
+
+    run: str | None = None
+    params: float | None = None
+    tokens: float | None = None
+    tokens_per_step: float | None = None
+
+    def or_else(self, other: Known) -> Known:
+        """This, with the other's word where this has none."""
+        return Known(*(mine if mine is not None else getattr(other, name) for name, mine in vars(self).items()))
+
+
+class RunsTable:
+    """Rows by key. A row's key is its ``model``, else its ``path``, else its ``run``; the rest is what it says.
+
+    Args:
+        path: a table with at least one of the columns ``model``, ``path`` and ``run``, and any of ``run``, ``params``,
+            ``tokens`` and ``tokens_per_step``. Numbers may be written as ``97.9M``.
+
+    Raises:
+        ScoreTableError: it cannot be read, lacks a key or anything to say, holds a key twice, or a number is none.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        self._known: dict[tuple[str, str], Known] = {}
+        self._unused: dict[tuple[str, str], None] = {}
+        frame = read_table(path, text=_KNOWN)
+        columns = [column for column in _KNOWN if column in frame.columns]
+        keys = [column for column in KEYS if column in columns]
+        if not keys or len(columns) < 2:
+            raise ScoreTableError(
+                f"{path} has the columns {', '.join(map(str, frame.columns)) or 'none'}; a table of runs needs a key "
+                f"({', '.join(KEYS)}) and something known of it (run, {', '.join(_NUMBERS)})"
+            )
+        rows = zip(*(frame[column] for column in columns), strict=True)
+        for number, cells in enumerate(rows, start=1):
+            self._add(number, {column: _cell(cell) for column, cell in zip(columns, cells, strict=True)})
+
+    def known(self, model: Model, file: Path, run: str) -> Known:
+        """What the table says of the model that a results file evaluated; the closer key wins, number by number.
+
+        Args:
+            model: what was evaluated.
+            file: the results file.
+            run: the run as the names tell it.
+        """
+        found = Known()
+        for key in _keys_of(model, file, run):
+            if key in self._known:
+                self._unused.pop(key, None)
+                found = found.or_else(self._known[key])
+        return found
+
+    def unused(self) -> list[str]:
+        """Keys that nothing asked for: most often a name written differently."""
+        return [key for _, key in self._unused]
+
+    def _add(self, number: int, row: dict[str, str]) -> None:
+        kind = next((key for key in KEYS if row.get(key)), None)
+        if kind is None:
+            raise ScoreTableError(f"row {number} of {self._path} has no key; fill in model, path or run")
+        key = (kind, str(Path(row[kind]).absolute()) if kind == "path" else row[kind])
+        if key in self._known:
+            raise ScoreTableError(f"{self._path} has the {kind} {row[kind]!r} twice, again in row {number}; keep one")
+        numbers = {name: self._number(number, name, row.get(name, "")) for name in _NUMBERS}
+        self._known[key] = Known(run=row.get("run") or None, **numbers)
+        self._unused[key] = None
+
+    def _number(self, number: int, name: str, cell: str) -> float | None:
+        if not cell:
+            return None
+        try:
+            value = count(cell)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value < math.inf or (value == 0 and name != "tokens"):
+            raise ScoreTableError(
+                f"row {number} of {self._path} has {name} {cell!r}; write a positive count, such as 97.9M, or "
+                "leave it empty"
+            )
+        return value
+
+
+def _keys_of(model: Model, file: Path, run: str) -> Iterator[tuple[str, str]]:
+    """Keys that a checkpoint answers to, the closest first."""
+    yield "model", model.label
+    yield "model", model.label.partition("@")[0]
+    yield "model", model.name
+    yield "path", str(Path(model.name).absolute())
+    path = file.absolute()
+    for place in (path, *path.parents):
+        yield "path", str(place)
+    yield "run", run
+
+
+def _cell(cell: object) -> str:
+    return "" if cell is None or cell != cell else str(cell).strip()

@@ -1,0 +1,123 @@
+"""The settings of an evaluation that decide whether its scores compare with others, as its results file notes them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rbridge_metrics.proxy_names import PROXIES
+from rbridge_tasks.tables.lm_eval_results import ResultsFile, Score
+
+_WEIGHTED_BY_CONFIDENCE = frozenset(("rbridge_nll", "rbridge_bits_per_byte"))
+_PER_TOKEN = frozenset(("rbridge_nll", "rbridge_span_nll", "trace_nll", "gold_nll", "scb_nll", *PROXIES))
+
+#: The setting that names what token frequencies were counted over.
+TOKEN_COUNTS = "token frequencies"
+
+#: The checksums of the trace files; the special tokens of the tokenizer.
+TRACES, TOKENIZER = "traces", "tokenizer"
+
+#: The number of items, which score tables hold in a column of its own.
+ITEMS = "number of items"
+
+#: How a model was loaded. Two precisions of one model compare, and often should; the difference is reported.
+DTYPE, QUANTISATION = "dtype", "quantisation"
+MODEL_ARGUMENTS = "model arguments"
+ITEMS_AND_PROMPTS = "items and prompts"
+
+#: What model arguments without anything special come to. Alone they are not worth a column of a score table.
+DEFAULTS = {QUANTISATION: "none", MODEL_ARGUMENTS: "default"}
+
+#: Settings whose difference is reported and never refused.
+REPORTED_ONLY = frozenset((DTYPE, QUANTISATION, MODEL_ARGUMENTS, ITEMS_AND_PROMPTS))
+
+
+def settings_of(score: Score, results: ResultsFile) -> dict[str, str]:
+    """Values of the settings of a score by name; a setting that the file does not state is left out."""
+    members = results.members(score.task)
+    settings: dict[str, object] = {
+        "n-shot": _of_tasks({member: _shots(member, results) for member in members}),
+        ITEMS: None if math.isnan(score.n) else f"{score.n:g}",
+        "task version": _versions(score.task, members, results),
+        "generation": _of_tasks({member: _generation(member, results) for member in members}),
+        ITEMS_AND_PROMPTS: _of_tasks({member: _checksum(member, results) for member in members}),
+        **results.model.precision,
+    }
+    for name, key in (("chat template", "chat_template_sha"), ("system instruction", "system_instruction_sha")):
+        if key in results.data:
+            settings[name] = str(results.data[key] or "none")[:12]
+    if results.data.get("chat_template_sha") and settings["n-shot"] != "0":
+        settings["few-shot examples as turns"] = results.data.get("fewshot_as_multiturn")
+    if results.model.arguments is not None:
+        given = ", ".join(f"{name}={value}" for name, value in results.model.arguments.items())
+        settings[MODEL_ARGUMENTS] = given or "default"
+    traces = {member: results.traces(member) for member in members}
+    if all(traces.values()):
+        settings |= _of_traces(score, results, traces)
+    return {name: " ".join(str(value).split()) for name, value in settings.items() if value is not None}
+
+
+def _of_traces(score: Score, results: ResultsFile, traces: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
+    """Settings of our own tasks."""
+    files = [one["files"] if isinstance(one.get("files"), dict) else {} for one in traces.values()]
+    settings: dict[str, object] = {
+        TRACES: _distinct(str(sha)[:12] for one in files for sha in one.values()),
+        "only correct traces": _of_tasks({task: one.get("only_correct", False) for task, one in traces.items()}),
+    }
+    options = {task: results.metadata(task) for task in traces}
+    if score.metric in _WEIGHTED_BY_CONFIDENCE:
+        models = {task: one.get("confidence_model") or "none" for task, one in traces.items()}
+        settings["confidence model"] = _of_tasks(models)
+        weights = {task: given.get("rbridge_weights", "confidence") for task, given in options.items()}
+        settings["weights"] = _of_tasks(weights)
+    if score.metric in PROXIES and "counts" in PROXIES[score.metric].needs:
+        settings[TOKEN_COUNTS] = _of_tasks({task: given.get("rbridge_token_counts") for task, given in options.items()})
+    if score.metric in _PER_TOKEN:
+        special = [results.data.get(f"tokenizer_{kind}_token") for kind in ("bos", "eos", "pad")]
+        settings[TOKENIZER] = None if None in special else " ".join(map(str, special))
+    return settings
+
+
+def _versions(task: str, members: Iterable[str], results: ResultsFile) -> str | None:
+    """Version of a task, or of a group and the tasks in it; None where the file gives none."""
+    versions = results.section("versions")
+    known = (versions.get(name) for name in dict.fromkeys([task, *members]))
+    return _distinct(str(version) for version in known if version is not None) or None
+
+
+def _shots(task: str, results: ResultsFile) -> object:
+    """Worked examples in the prompt, from the place where each version of lm-eval notes them."""
+    places = (
+        results.section("n-shot").get(task),
+        results.section("configs", task).get("num_fewshot"),
+        results.section("config").get("num_fewshot"),
+    )
+    return next((shots for shots in places if shots is not None), None)
+
+
+def _checksum(task: str, results: ResultsFile) -> str | None:
+    """lm-eval's hash over items, prompts and targets, which it takes with --log_samples."""
+    checksum = results.section("task_hashes").get(task)
+    return None if checksum is None else str(checksum)[:12]
+
+
+def _generation(task: str, results: ResultsFile) -> str | None:
+    """How a task that generates does so: temperature, stop strings, ..."""
+    if results.section("configs", task).get("output_type") != "generate_until":
+        return None
+    options = results.section("configs", task).get("generation_kwargs")
+    return json.dumps(options, sort_keys=True, ensure_ascii=False) if isinstance(options, dict) else None
+
+
+def _of_tasks(values: Mapping[str, object]) -> str | None:
+    """The value that all tasks of a group share, else the value of each; None where one is unknown."""
+    if None in values.values():
+        return None
+    texts = {task: str(value) for task, value in values.items()}
+    return next(iter(texts.values())) if len({*texts.values()}) == 1 else ", ".join(map(": ".join, texts.items()))
+
+
+def _distinct(values: Iterable[str]) -> str:
+    return ", ".join(sorted(set(values)))

@@ -1,0 +1,87 @@
+"""Scores of prompts, in whatever order and windows they come, become the scores of traces."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rbridge_metrics import TokenScores
+from rbridge_tasks.backends.prompt_scores import PromptScores, PromptScoresError, TraceCollector
+from rbridge_tasks.scoring.tokenization import TokenizedPair
+from rbridge_tasks.scoring.windows import Window
+
+
+def pair_of(tokens: int, first: int) -> TokenizedPair:
+    """Token ids 100, 101, ..., one letter each."""
+    letters = np.arange(tokens - first, dtype=np.int32)
+    return TokenizedPair(np.arange(100, 100 + tokens), first, letters, letters + 1)
+
+
+def answer(collector: TraceCollector, window: Window) -> PromptScores:
+    """A source that says of each token what its id says: -id / 1000, at rank id."""
+    ids = np.array(collector.prompt(window))
+    logprob = -ids / 1000
+    logprob[0] = np.nan
+    return PromptScores(logprob, logprob / 2, ids)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(2, 40), st.integers(1, 39)), min_size=1, max_size=6),
+    st.integers(2, 50),
+    st.randoms(use_true_random=False),
+)
+def test_every_token_gets_its_own_number_once(
+    sizes: list[tuple[int, int]], max_prompt: int, order: random.Random
+) -> None:
+    """Whatever the lengths, the window and the order of the answers; each pair is handed on when it is whole."""
+    pairs = [pair_of(tokens, min(first, tokens - 1)) for tokens, first in sizes]
+    handed: dict[int, TokenScores] = {}
+
+    def done(indices: object, scores: object) -> None:
+        new = dict(zip(indices, scores, strict=True))  # type: ignore[call-overload]
+        assert not handed.keys() & new.keys()
+        handed.update(new)
+
+    labels = [str(number) for number in range(len(pairs))]
+    collector = TraceCollector(pairs, labels, max_prompt=max_prompt, vocab_size=7, done=done)
+    windows = list(collector.windows)
+    assert all(len(collector.prompt(window)) <= max_prompt for window in windows)
+    order.shuffle(windows)
+    while windows:
+        batch = [windows.pop() for _ in range(min(len(windows), order.randint(1, 3)))]
+        collector.add([(window, answer(collector, window)) for window in batch])
+    for number, (pair, scores) in enumerate(zip(pairs, collector.scores(), strict=True)):
+        assert handed[number] is scores
+        np.testing.assert_array_equal(scores.token_id, pair.ids[pair.first :])
+        np.testing.assert_array_equal(scores.rank, scores.token_id)
+        np.testing.assert_array_equal(scores.logprob, np.float32(-scores.token_id / 1000))
+        np.testing.assert_array_equal(scores.max_logprob, np.float32(-scores.token_id / 2000))
+        assert scores.entropy is None
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(np.nan, "not a number"), (-np.inf, "probability zero"), (-9999.0, "zero")]
+)
+def test_a_number_that_is_none_names_the_trace(value: float, told: str) -> None:
+    """The API's way to write minus infinity included."""
+    collector = TraceCollector([pair_of(6, 2)], ["gsm8k/7"], max_prompt=20, vocab_size=7, done=lambda *_: None)
+    (window,) = collector.windows
+    scores = answer(collector, window)
+    scores.logprob[4] = value
+    with pytest.raises(PromptScoresError, match=rf"token 2 of trace gsm8k/7.*{told}|{told}.*token 2 of trace gsm8k/7"):
+        collector.add([(window, scores)])
+
+
+def test_a_rank_that_a_window_lacks_is_absent() -> None:
+    """Half a trace's ranks are none."""
+    collector = TraceCollector([pair_of(30, 2)], ["gsm8k/7"], max_prompt=9, vocab_size=7, done=lambda *_: None)
+    assert len(collector.windows) > 1
+    for number, window in enumerate(collector.windows):
+        scores = answer(collector, window)
+        collector.add([(window, PromptScores(scores.logprob, scores.max_logprob, scores.rank if number else None))])
+    assert collector.scores()[0].rank is None

@@ -1,0 +1,67 @@
+"""What commands print: aligned, complete, and harmless."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rbridge_tasks.cli.output import note, print_json, print_table
+from rbridge_tasks.tables.sizes import count_text
+
+
+def test_json_is_strict(capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers of every library come out as JSON, what is no number as null, whatever stands around them."""
+    print_json(
+        {
+            "a": np.float32(0.5),
+            "b": np.array([[1, math.nan]]),
+            "c": pd.Series([math.inf]),
+            ("d", 1): {"e": np.int64(3), "f": np.bool_(True), "g": None},
+            "h": "Ü\u202e",
+        }
+    )
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    got = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert got == {
+        "a": 0.5,
+        "b": [[1, None]],
+        "c": [None],
+        "('d', 1)": {"e": 3, "f": True, "g": None},
+        "h": "Ü\u202e",
+    }
+
+
+def test_numbers_are_aligned_and_text_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    """Columns of numbers end together, text begins together; escapes, markup and half letters only print."""
+    rows = [("[red]a[/red]", "1.5"), ("b\x1b[2J", "-"), ("c\ud800", "100 %"), ("longer name", "12 ± 3")]
+    print_table("scores", ("run", "value"), rows)
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    assert "[red]a[/red]" in output
+    assert r"b\x1b[2J" in output
+    assert r"c\ud800" in output
+    lines = [line for line in output.splitlines() if line.startswith("│")]
+    assert {line.rindex("│") - len(line.rstrip("│ ")) for line in lines} == {1}
+
+
+def test_a_note_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever name it quotes."""
+    note("left out:\n a\x1b[31m")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "left out: a\\x1b[31m\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(999.6e6, "1B"), (97_900_000, "97.9M"), (0, "0"), (1_484_916_736, "1.48B"), (1e16, "10000T")]
+)
+def test_counts_are_short(number: float, text: str) -> None:
+    """Three digits and a unit, also where rounding reaches the next unit."""
+    assert count_text(number) == text

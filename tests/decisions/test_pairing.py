@@ -1,0 +1,235 @@
+"""Pairs come out of a table as they stand, and what is wrong with them is said, counted or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rbridge_tasks.decisions.pairing import PairError, pairs_from_table
+from rbridge_tasks.decisions.score_pairs import interpolated, pairs_from_scores, rows_of_model
+from rbridge_tasks.tables.score_table import checked_scores
+
+from .made_pairs import TOKENS, checkpoints, pairs, scores
+
+
+def read(frame: pd.DataFrame, **options: Any) -> Any:
+    return pairs_from_table(
+        frame, "score", "accuracy", **{"group": ["benchmark", "metric"], "order": "tokens", **options}
+    )
+
+
+def joined(frame: pd.DataFrame, **options: Any) -> Any:
+    return pairs_from_scores(
+        checked_scores(frame), "rbridge_nll", ["acc"], **{"proxy": "1b", "target": "13b", **options}
+    )
+
+
+def test_groups_hold_their_own_rows() -> None:
+    """A group for each value of the columns, in the table's order, with scores, accuracies and tokens."""
+    found = read(pairs())
+    assert [group.key for group in found.groups] == [
+        {"benchmark": "gsm8k", "metric": "rbridge_nll"},
+        {"benchmark": "csqa", "metric": "rbridge_nll"},
+    ]
+    for seed, group in enumerate(found.groups):
+        nll, accuracy = checkpoints(seed)
+        np.testing.assert_array_equal(group.x, nll)
+        np.testing.assert_array_equal(group.y, accuracy)
+        np.testing.assert_array_equal(group.order, TOKENS)
+    assert found.notes == []
+
+
+def test_rows_with_holes_are_left_out_and_counted() -> None:
+    """A missing score, accuracy or token count costs its row and no other."""
+    frame = pairs()
+    frame.loc[0, "score"] = np.nan
+    frame.loc[1, "accuracy"] = np.inf
+    frame.loc[2, "tokens"] = np.nan
+    found = read(frame)
+    assert len(found.groups[0].x) == 9
+    assert found.notes == ["3 of 24 rows left out: score, accuracy, tokens missing or infinite"]
+
+
+def test_a_checkpoint_that_is_there_twice_is_refused() -> None:
+    """Two rows of one group at the same tokens: the message says which, and what tells them apart."""
+    frame = pd.concat([pairs(), pairs().iloc[[3]]])
+    with pytest.raises(PairError, match=r"gsm8k, rbridge_nll has 2 rows at tokens 4e\+11 \(1 such checkpoint\)"):
+        read(frame)
+
+
+def test_without_an_order_only_exact_copies_are_known() -> None:
+    """They are left out and counted."""
+    found = read(pd.concat([pairs(), pairs().iloc[:2]]), order=None)
+    assert len(found.groups[0].x) == 12
+    assert found.notes == ["gsm8k, rbridge_nll: 2 rows left out as exact copies of others"]
+
+
+def test_fractions_become_percent_and_that_is_said() -> None:
+    """A column with nothing above 1 is fractions, unless its name or the user says otherwise."""
+    frame = pairs()
+    plain = read(frame)
+    frame["accuracy"] /= 100.0
+    found = read(frame)
+    np.testing.assert_allclose(found.groups[0].y, plain.groups[0].y)
+    assert "taken as fractions" in found.notes[0]
+    np.testing.assert_allclose(read(frame, unit="percent").groups[0].y, plain.groups[0].y / 100.0)
+    assert read(frame, unit="fraction").notes == []
+    named = pairs_from_table(frame.rename(columns={"accuracy": "accuracy_pct"}), "score", "accuracy_pct", ["benchmark"])
+    np.testing.assert_allclose(named.groups[0].y, plain.groups[0].y / 100.0)
+    assert "taken as percent, as its name says" in named.notes[0]
+
+
+@pytest.mark.parametrize("rows", [[4], [*range(12)]])
+def test_percent_and_fractions_in_one_column_are_refused(rows: list[int]) -> None:
+    """One fraction in a group, or a whole group of them beside another in percent; the way out is named."""
+    frame = pairs()
+    frame.loc[rows, "accuracy"] /= 100.0
+    with pytest.raises(PairError, match=r"seems to mix fractions and percent: 0\.\d+ in gsm8k.*--unit percent"):
+        read(frame)
+    assert len(read(frame, unit="percent").groups) == 2
+
+
+def test_low_accuracies_in_percent_are_not_taken_for_fractions() -> None:
+    """0.8 % on the way to 6 % is no mistake."""
+    frame = pairs()
+    frame.loc[:11, "accuracy"] = np.linspace(0.8, 6.0, 12)
+    assert read(frame).groups[0].y[0] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said"),
+    [
+        ({}, {"group": ["task"]}, "no column task; it has benchmark, metric, tokens, score, accuracy"),
+        ({}, {"order": "score"}, "score is asked for twice"),
+        ({"score": "n/a?"}, {}, "column score holds 'n/a\\?'; expected numbers"),
+        ({"accuracy": np.nan}, {}, "no row of 24 has both score and accuracy"),
+        ({"accuracy": 140.0}, {}, "24 values of accuracy lie outside 0..100"),
+        ({}, {"unit": "permille"}, "expected one of auto, percent, fraction"),
+        ({}, {"unit": "fraction"}, "lie outside 0..1"),
+    ],
+)
+def test_what_is_no_table_of_pairs_is_refused(change: dict[str, Any], options: dict[str, Any], said: str) -> None:
+    """The message says what was found and what was expected."""
+    with pytest.raises(PairError, match=said):
+        read(pairs().assign(**change), **options)
+
+
+def test_a_score_table_is_joined_on_run_and_tokens() -> None:
+    """Each run's checkpoints of both sizes meet; accuracies come in percent."""
+    found = joined(scores(runs=("web", "code"), benchmarks=("gsm8k", "csqa")))
+    assert [group.key for group in found.groups] == [{"benchmark": "gsm8k"}, {"benchmark": "csqa"}]
+    group = found.groups[0]
+    assert group.run == ["web"] * 12 + ["code"] * 12
+    np.testing.assert_allclose(group.y, np.concatenate([checkpoints(0)[1], checkpoints(1)[1]]))
+    np.testing.assert_array_equal(group.order, np.tile(TOKENS, 2))
+    assert not group.interpolated.any()
+    assert found.source["proxy_params"] == [1.2e9]
+    assert found.source["runs"] == ["code", "web"]
+
+
+def test_targets_are_interpolated_in_tokens_and_marked_but_not_extrapolated() -> None:
+    """Between two checkpoints of the target its accuracy is on the line between them; outside there is none."""
+    found = joined(scores(target_tokens=TOKENS[2:10:2]))
+    group = found.groups[0]
+    np.testing.assert_array_equal(group.order, TOKENS[2:9])
+    assert group.interpolated.tolist() == [False, True, False, True, False, True, False]
+    accuracy = checkpoints(0)[1]
+    assert group.y[1] == pytest.approx((accuracy[2] + accuracy[4]) / 2)
+    assert "gsm8k: 5 scores outside the target's tokens left out" in found.notes
+    assert "gsm8k: 3 of 7 accuracies interpolated in tokens" in found.notes
+
+
+def test_interpolation_is_scipys() -> None:
+    """Against SciPy's straight lines between points, in any order of rows."""
+    from scipy.interpolate import interp1d
+
+    rng = np.random.default_rng(0)
+    at, values = rng.permutation(np.sort(rng.uniform(0, 10, 8))), rng.uniform(0, 1, 8)
+    tokens = rng.uniform(-1, 11, 40)
+    found, between = interpolated(tokens, at, values)
+    np.testing.assert_allclose(found, interp1d(at, values, bounds_error=False)(tokens))
+    assert (between == np.isfinite(found)).all()
+
+
+def test_single_runs_of_different_names_are_joined_and_that_is_said() -> None:
+    """A proxy and a target that are one run each belong together, whatever they are called."""
+    found = joined(scores(target_runs=("big",)))
+    assert len(found.groups[0].y) == 12
+    assert found.notes[0] == "the runs web and big are joined: their names differ, but each model has only one"
+
+
+def test_runs_and_benchmarks_without_a_counterpart_are_skipped_and_counted() -> None:
+    """What cannot be joined is named, the rest is joined."""
+    frame = scores(runs=("web", "code"), benchmarks=("gsm8k", "csqa"))
+    gone = ((frame["metric"] == "acc") & (frame["benchmark"] == "csqa")) | (
+        (frame["metric"] == "acc") & (frame["run"] == "code")
+    )
+    found = joined(frame[~gone])
+    assert [group.name for group in found.groups] == ["gsm8k"]
+    assert found.groups[0].run == ["web"] * 12
+    assert "1 benchmark of the proxy skipped, the target has none: csqa" in found.notes
+    assert "gsm8k: 12 scores of runs that the target lacks left out" in found.notes
+
+
+def test_targets_of_another_benchmark_are_refused() -> None:
+    """No overlap is an error that says what each side has."""
+    frame = scores()
+    frame.loc[frame["metric"] == "acc", "benchmark"] = "arc_challenge"
+    with pytest.raises(PairError, match=r"no score of 1b can be joined .*target has none: gsm8k.*arc_challenge"):
+        joined(frame)
+
+
+def test_last_checkpoints_without_tokens_are_joined_by_run() -> None:
+    """Data sets with one score of each size need no token counts."""
+    frame = scores(runs=("a", "b", "c", "d"))
+    last = frame[frame["tokens"] == TOKENS[-1]].assign(tokens=np.nan)
+    group = joined(last).groups[0]
+    assert group.run == ["a", "b", "c", "d"]
+    assert group.order is None
+
+
+def test_first_metric_that_a_benchmark_has_is_its_target() -> None:
+    """GSM8K has no acc; exact_match is taken there and acc elsewhere."""
+    frame = scores(benchmarks=("gsm8k", "csqa"))
+    frame.loc[(frame["metric"] == "acc") & (frame["benchmark"] == "gsm8k"), "metric"] = "exact_match,strict-match"
+    found = pairs_from_scores(checked_scores(frame), "rbridge_nll", ["acc", "exact_match,strict-match"], "1b", "13b")
+    assert [group.name for group in found.groups] == ["gsm8k", "csqa"]
+
+
+@pytest.mark.parametrize("text", ["1b", "1.2e9", "1200M", "web", "web-1b"])
+def test_a_model_is_found_by_size_name_or_run(text: str) -> None:
+    """1b stands for 1.2 billion parameters, the nearest there is."""
+    table = checked_scores(scores())
+    found = rows_of_model(table[table["metric"] == "rbridge_nll"], text, "with rbridge_nll")
+    assert len(found) == 12
+
+
+def test_a_model_that_is_not_there_is_refused_with_what_is() -> None:
+    """Sizes and models are listed; two sizes as near as each other have to be told apart."""
+    table = checked_scores(scores())
+    with pytest.raises(
+        PairError, match=r"no model '7b' .*parameters there: 1.2e\+09, 1.37e\+10; models: web-1b, web-13b"
+    ):
+        rows_of_model(table, "7b", "with rbridge_nll or acc")
+    near = table.assign(params=np.where(table["params"] < 2e9, 0.9e9, 1.2e9))
+    with pytest.raises(PairError, match=r"1b may be 9e\+08 or 1.2e\+09 parameters"):
+        rows_of_model(near, "1b", "there")
+
+
+def test_a_metric_that_is_not_there_is_refused_with_what_is() -> None:
+    """For the proxy and for the target."""
+    with pytest.raises(PairError, match="no metric acc_norm; it has rbridge_nll, acc"):
+        pairs_from_scores(checked_scores(scores()), "rbridge_nll", ["acc_norm"], "1b", "13b")
+    with pytest.raises(PairError, match="no metric trace_nll"):
+        pairs_from_scores(checked_scores(scores()), "trace_nll", ["acc"], "1b", "13b")
+
+
+def test_two_models_of_a_run_at_the_same_tokens_are_refused() -> None:
+    """Which one is meant cannot be guessed."""
+    frame = scores()
+    again = frame[(frame["metric"] == "acc") & (frame["tokens"] == TOKENS[3])].assign(model="web-13b-again")
+    with pytest.raises(PairError, match=r"the target has several scores of run web at 4e\+11 tokens"):
+        joined(pd.concat([frame, again]))

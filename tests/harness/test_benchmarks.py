@@ -1,0 +1,99 @@
+"""The benchmarks measure what they say: the work is counted right, and the GPU script works wherever it runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rbridge_tasks.scoring.prompts import context_of
+from rbridge_tasks.scoring.tokenization import PairEncoder
+from rbridge_traces import few_shot_examples
+
+from ..support import mixed_pairs, tiny_model
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Its scripts can be imported."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
+    yield
+    for name in ("floor", "scoring", "gpu"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_floor_counts_what_must_be_done(tokenizers: dict[str, Any]) -> None:
+    """Each different beginning of an input is one token; its operations are those of each matrix it meets."""
+    from floor import count_work, measured_floor
+
+    pairs = PairEncoder(tokenizers["bos"], prefix_token_id=1).encode(mixed_pairs())
+    begun = {tuple(pair.ids[:end].tolist()) for pair in pairs for end in range(1, pair.ids.size)}
+    work = count_work(tiny_model("llama", 700), pairs)
+    assert work.tokens == len(begun)
+    assert work.common == max(n for n in range(9) if len({tuple(pair.ids[:n].tolist()) for pair in pairs}) == 1)
+    assert work.projected == sum(pair.ids.size - pair.first for pair in pairs)
+    assert work.linear == {
+        (32, 32): 2 * 32 * 32 * 2 * 2 * len(begun),  # queries and outputs of two layers
+        (32, 16): 2 * 32 * 16 * 2 * 2 * len(begun),  # keys and values: half as many heads
+        (32, 64): 2 * 32 * 64 * 2 * 2 * len(begun),
+        (64, 32): 2 * 64 * 32 * 2 * len(begun),
+    }
+    assert work.attention == 2 * 4 * 32 * sum(map(len, begun))
+    assert work.projection == 2 * 32 * 700 * work.projected
+    floor = measured_floor(work, time.perf_counter)
+    for seconds, maker in (("seconds", "torch"), ("seconds_onednn", "oneDNN")):
+        assert floor[seconds] == pytest.approx(sum(floor["seconds_of"][maker].values()))
+        assert all(floor["seconds_of"][maker][name] > 0 for name in floor["operations_of"])
+
+
+@pytest.mark.usefixtures("benchmarks")
+@pytest.mark.parametrize("tokens", [120, 200])
+def test_worked_examples_are_cut_to_a_number_of_tokens(tokens: int, tokenizers: dict[str, Any]) -> None:
+    """Together, with what is between them, to a token for each; questions stay whole, and each keeps its beginning."""
+    from scoring import cut_examples
+
+    examples = few_shot_examples("gsm8k")[:5]
+    tokenizer = tokenizers["bos"]
+    whole, alone = (len(tokenizer(context_of(examples[0], some)).input_ids) for some in (examples, []))
+    wanted = (whole - alone) * tokens // 200
+    cut = cut_examples(tokenizer, examples, wanted)
+    found = len(tokenizer(context_of(examples[0], cut)).input_ids) - alone
+    assert found == pytest.approx(wanted, abs=2 * len(examples))
+    assert [one.question for one in cut] == [one.question for one in examples]
+    assert all(one.trace.startswith(other.trace) for one, other in zip(examples, cut, strict=True))
+
+
+@pytest.mark.usefixtures("benchmarks")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.slow
+def test_gpu_script_compares_all_sides(tokenizers: dict[str, Any]) -> None:
+    """On any device: the same sums up to bfloat16, the times of all sides, and the shares of the ceiling."""
+    from gpu import Shape, compare
+
+    shape = Shape(hidden_size=32, intermediate_size=64, layers=2, heads=4, key_heads=2)
+    found = compare(mixed_pairs(), tokenizers["bos"], torch.device("cpu"), shape=shape, stock_batch_size=2)
+    assert found["difference"] < 0.05
+    assert found["stock"]["seconds"] > 0
+    for side in ("ours", "compiled"):
+        share = found["operations"] / found[side]["seconds"] / found["ceiling"]
+        assert found[side]["utilisation"] == pytest.approx(share)
+
+
+@pytest.mark.usefixtures("benchmarks")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="would measure for minutes")
+def test_gpu_script_says_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends without an error and without a figure."""
+    import gpu
+
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    gpu.main()
+    assert capsys.readouterr().out == "no GPU here: nothing measured\n"

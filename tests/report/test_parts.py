@@ -1,0 +1,101 @@
+"""Pieces of the page on their own: labels apart, ticks inside, traces whole, weights as the task has them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbridge_metrics import TokenScores, minmax_weights_over_test_set, span_weights
+from rbridge_tasks.charts.axes import apart, linear_axis, tokens_axis
+from rbridge_tasks.report.coloured_tokens import SHADES, WeightedTrace, pieces, shade_of, weighted_traces
+from rbridge_tasks.tables.trace_samples import ScoredTrace, evaluations
+
+from ..harness.lm_eval_files import modern, write_json
+from .made_report import TRACES, samples, token_scores
+
+places = st.lists(st.floats(0.0, 200.0), min_size=1, max_size=8)
+
+
+@given(places)
+def test_labels_keep_their_order_and_distance(wanted: list[float]) -> None:
+    """Wherever they want to be, labels stand 15 pixels apart, inside, and stay where nothing is in their way."""
+    found = apart(wanted, 15.0, 0.0, 200.0)
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    assert all(found[b] - found[a] >= 15 - 1e-9 for a, b in itertools.pairwise(order))
+    assert min(found) >= -1e-9
+    assert max(found) <= 200 + 1e-9
+    gaps = np.diff(sorted(wanted))
+    if (gaps >= 15).all():
+        assert found == pytest.approx(wanted)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6), st.booleans())
+def test_axes_hold_their_values_and_their_ticks(values: list[float], tokens: bool) -> None:
+    """Every value and tick lies between the ends, ticks rise, and there are few; counts may span any range."""
+    numbers = [abs(value) + 1 for value in values] if tokens else values
+    axis = (tokens_axis if tokens else linear_axis)(numbers, 40.0, 300.0)
+    pixels = axis.at(np.array([*numbers, *axis.ticks]))
+    assert (pixels >= 40 - 1e-6).all()
+    assert (pixels <= 300 + 1e-6).all()
+    assert [*axis.ticks] == sorted(set(axis.ticks))
+    assert len(axis.ticks) <= 7
+
+
+@given(st.text(min_size=1, max_size=30), st.data())
+def test_pieces_joined_are_the_trace(text: str, data: st.DataObject) -> None:
+    """No letter is lost or shown twice, however tokens lie: beside each other, over one letter, or before the first."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    starts, ends = [0, *cuts], [*cuts, len(text)]
+    if data.draw(st.booleans()) and len(cuts) > 1:  # two tokens share a letter
+        ends[0] = min(len(text), ends[0] + 1)
+    scores = token_scores("x" * len(starts), 0, width=1)
+    scores.token_start, scores.token_end = np.array(starts, np.int32), np.array(ends, np.int32)
+    one = WeightedTrace(ScoredTrace("1", text, scores, ""), scores.nll, np.ones(len(starts)))
+    found, left_out = pieces(one, None, 100)
+    assert left_out == 0
+    shown = "".join(piece.text for piece in found)
+    spelled, _ = pieces(WeightedTrace(ScoredTrace("1", text, token_scores(text, 0, width=99), ""), one.nll[:1],
+                                      np.ones(1)), None, 100)  # fmt: skip
+    assert shown == "".join(piece.text for piece in spelled)
+    assert sum(piece.tip.count("weight × NLL".replace(" ", "\N{NO-BREAK SPACE}")) for piece in found) == len(starts)
+
+
+def test_shades_rise_with_cost_and_hold_any() -> None:
+    """Each begins at its own nats; infinity has the last."""
+    assert [shade_of(start) for start in SHADES] == list(range(len(SHADES)))
+    assert shade_of(math.inf) == len(SHADES) - 1
+
+
+@pytest.mark.parametrize("weighting", ["confidence_test_set", "spans", "none"])
+def test_weights_are_those_of_the_task(tmp_path: Path, weighting: str) -> None:
+    """What lm-eval noted as rbridge_weights decides, and the words on the page say which it was."""
+    scores = [token_scores(text, seed) for seed, text in enumerate(TRACES)]
+    samples(tmp_path, model="ckpts/web/step1", scores=scores)
+    results = modern("ckpts/web/step1", {"rbridge_gsm8k": {"rbridge_nll,none": 1.0}})
+    results["configs"]["rbridge_gsm8k"]["metadata"]["rbridge_weights"] = weighting
+    write_json(tmp_path / "results_2026-01-02T03-04-05.json", results)
+    file = next(tmp_path.glob("samples_*"))
+    file.write_text(file.read_text().replace('"item_id"', '"spans": [[3, 9]], "item_id"'))
+    found, words = weighted_traces(evaluations([tmp_path])[0])
+    expected = {
+        "confidence_test_set": lambda: minmax_weights_over_test_set([_confidence(one) for one in scores]),
+        "spans": lambda: [span_weights(one.token_start, one.token_end, [(3, 9)]) for one in scores],
+        "none": lambda: [np.ones(one.nll.size) for one in scores],
+    }[weighting]()
+    for one, weights in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.weight, weights)
+        assert one.score == pytest.approx(float((weights * one.nll).mean()))
+    assert {"confidence_test_set": "over the test set", "spans": "key steps", "none": "every weight is 1"}[
+        weighting
+    ] in words
+
+
+def _confidence(one: TokenScores) -> np.ndarray:
+    assert one.confidence is not None
+    return one.confidence

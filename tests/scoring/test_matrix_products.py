@@ -1,0 +1,158 @@
+"""Linear layers by oneDNN give what torch's own give, and are left to torch where they must be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from rbridge_tasks.scoring import matrix_products
+from rbridge_tasks.scoring.matrix_products import Factor, LinearByOneDNN, has_onednn, linear
+
+from ..error_bounds import assert_within, model_bound
+from ..support import tiny_model
+from ..tensor_bounds import product_bound, roundoff
+
+pytestmark = pytest.mark.skipif(not has_onednn(), reason="no oneDNN for this processor")
+
+
+@pytest.fixture
+def products(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Fills with who made each product of ``linear``."""
+    made: list[str] = []
+    by_torch, by_onednn = functional.linear, torch.ops.mkldnn._linear_pointwise
+
+    def noted(name: str, function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        return lambda *args: (made.append(name), function(*args))[1]
+
+    own = SimpleNamespace(linear=noted("torch", by_torch))  # of this module: layers of models call torch's
+    monkeypatch.setattr(matrix_products, "functional", own)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", noted("oneDNN", by_onednn))
+    return made
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("shape", [(1, 64), (333, 64), (2, 5, 64), (4, 1, 3, 64)])
+def test_equals_torch(shape: tuple[int, ...], products: list[str], *, biased: bool) -> None:
+    """States of any rank, whole or a view with steps, with a bias and without."""
+    torch.manual_seed(0)
+    states, weight, bias = torch.randn(shape), torch.randn(100, 64), torch.randn(100) if biased else None
+    with torch.inference_mode():
+        found = linear(states, weight, bias)
+        stepped = linear(states[..., ::2], weight[:, 1::2], bias)
+    assert products == ["oneDNN", "oneDNN"]
+    exact = bias.double() if biased else None
+    of_bias = 0.0 if exact is None else roundoff(torch.float32) * exact.abs()
+    for product, left, right in ((found, states, weight), (stepped, states[..., ::2], weight[:, 1::2])):
+        bound = product_bound(left, right.T, added=1) + of_bias
+        assert_within(product, functional.linear(left.double(), right.double(), exact), bound)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(1, 7), (100, 64), (333, 1)])
+def test_a_factor_of_many_products(columns: int, rows: int, products: list[str]) -> None:
+    """With an offset for each column; the factor may be a view with steps."""
+    torch.manual_seed(0)
+    factor, first, offset = torch.randn(2 * columns, 48)[::2], torch.randn(rows, 48), torch.randn(columns)
+    with torch.inference_mode():
+        found = Factor(factor).linear(first, offset)
+    expected = first.double() @ factor.double().T + offset.double()
+    bound = product_bound(first, factor.T, added=1) + roundoff(torch.float32) * offset.double().abs()
+    assert_within(found, expected, bound)
+    assert products == ["oneDNN"]
+
+
+def test_a_factor_that_onednn_does_not_multiply(products: list[str]) -> None:
+    """Other dtypes and widths that do not match are torch's, and so is the error."""
+    with torch.inference_mode():
+        found = Factor(torch.ones(5, 4).double()).linear(torch.ones(3, 4).double(), torch.ones(5).double())
+        assert (found == 5).all()
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            Factor(torch.ones(5, 4)).linear(torch.ones(3, 6), torch.ones(5))
+    assert products == ["torch", "torch"]
+
+
+class Quantised(torch.Tensor):
+    """A kind of tensor that knows how to multiply itself."""
+
+
+@pytest.mark.parametrize(
+    ("states", "weight"),
+    [
+        (torch.ones(3, 4).bfloat16(), torch.ones(5, 4).bfloat16()),
+        (torch.ones(3, 4).double(), torch.ones(5, 4).double()),
+        (torch.ones(4), torch.ones(5, 4)),
+        (torch.ones(0, 4), torch.ones(5, 4)),
+        (torch.ones(3, 4), torch.ones(5, 4).as_subclass(Quantised)),
+    ],
+    ids=["bfloat16", "float64", "one state", "no states", "a tensor of its own kind"],
+)
+def test_the_rest_is_left_to_torch(states: torch.Tensor, weight: torch.Tensor, products: list[str]) -> None:
+    """What oneDNN would refuse, or what something else multiplies."""
+    with torch.inference_mode():
+        found = linear(states, weight)
+    assert products == ["torch"]
+    assert found.shape == (*states.shape[:-1], 5)
+
+
+def test_gradients_and_autocast_are_left_to_torch(products: list[str]) -> None:
+    """oneDNN's product has no gradient and does not know of a lower precision."""
+    weight = torch.nn.Parameter(torch.ones(5, 4))
+    linear(torch.ones(3, 4), weight).sum().backward()
+    assert weight.grad is not None
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert linear(torch.ones(3, 4), weight).dtype == torch.bfloat16
+    assert products == ["torch", "torch"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads memory from /proc")
+def test_shapes_that_come_once_do_not_pile_up() -> None:
+    """Products of a thousand shapes: memory stays within 50 MiB, where oneDNN by itself would add 500."""
+    code = """if True:
+        import torch
+        from rbridge_tasks.scoring.matrix_products import linear
+        def resident():
+            return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
+        weight = torch.ones(96, 64)
+        with torch.inference_mode():
+            for rows in range(1, 1000):
+                if rows == 100:
+                    before = resident()
+                linear(torch.ones(rows, 64), weight)
+        print(resident() - before)
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 50
+
+
+def test_widths_that_do_not_match_are_torch_s_error() -> None:
+    """Not memory read past its end."""
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        linear(torch.ones(3, 4), torch.ones(5, 6))
+
+
+def test_every_linear_layer_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the mode and not behind it; the numbers stay."""
+    model, ids = tiny_model("llama", 50), torch.arange(20)[None]
+    by_onednn, made = torch.ops.mkldnn._linear_pointwise, []
+    monkeypatch.setattr(
+        torch.ops.mkldnn, "_linear_pointwise", lambda *args: (made.append(args[1].shape), by_onednn(*args))[1]
+    )
+    with torch.inference_mode():
+        expected = model(ids).logits
+        assert not made
+        with LinearByOneDNN():
+            found = model(ids).logits
+        layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+        assert sorted(made) == sorted(layer.weight.shape for layer in layers)
+        model(ids)
+        assert len(made) == len(layers)
+    bound = model_bound(expected.log_softmax(-1), positions=20, vocabulary=50)
+    assert_within(found, expected, bound)

@@ -1,0 +1,50 @@
+"""Which way metrics run and what bounds them: our own and lm-eval's names, overrides, units."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from rbridge_tasks.tables.directions import DirectionError, bounds_of, check_one_unit, metric_called
+
+
+def test_metrics_that_our_tasks_write_are_known() -> None:
+    """What the harness registers as lower-is-better is lower-is-better here."""
+    from rbridge_tasks.harness import metrics
+
+    names = ("rbridge_nll", "rbridge_span_nll", "trace_nll", "rbridge_bits_per_byte", "trace_bits_per_byte")
+    for name in names:
+        assert callable(getattr(metrics, name))
+        assert metric_called(name).lower_is_better
+
+
+@pytest.mark.parametrize("name", ["acc", "acc_norm", "exact_match,flexible-extract", "pass@1,create_test", "f1", "mcc"])
+def test_accuracies_of_lm_eval_are_known(name: str) -> None:
+    """With any filter after the comma."""
+    assert not metric_called(name).lower_is_better
+
+
+def test_what_the_user_says_wins() -> None:
+    """A suffix or an option overrides the name; both at once have to agree."""
+    assert not metric_called("rbridge_nll:higher").lower_is_better
+    assert metric_called("acc", lower_is_better=True) == ("acc", True, True)
+    with pytest.raises(DirectionError, match="told to run both ways"):
+        metric_called("acc:higher", lower_is_better=True)
+
+
+def test_units_part_where_values_part() -> None:
+    """Fractions among percentages are an error; small percentages, and fractions alone, are not."""
+    with pytest.raises(DirectionError, match=r"mixes fractions and per cent: 0\.5 beside 40"):
+        check_one_unit("acc", [0.2, 0.5, 40.0], "a table")
+    for values in ([0.2, 0.5, 1.0], [0.0, 20.0], [0.8, 1.4, 9.0]):
+        check_one_unit("acc", values, "a table")
+    check_one_unit("rbridge_nll", [0.2, 40.0], "a table")
+
+
+def test_bounds_are_known_by_name() -> None:
+    """What is no accuracy and no loss can go anywhere."""
+    assert bounds_of("exact_match,strict-match", [0.3]) == (0.0, 1.0)
+    assert bounds_of("pass@1", [30.0]) == (0.0, 100.0)
+    assert bounds_of("trace_bits_per_byte", [0.5]) == (0.0, math.inf)
+    assert bounds_of("surprise", [0.5]) == (-math.inf, math.inf)
