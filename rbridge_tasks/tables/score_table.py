@@ -44,6 +44,15 @@ class ScoreTableError(RBridgeError, ValueError):
         super().__init__(" ".join(message.split()))
 
 
+def as_scores(table: pd.DataFrame | str | Path) -> pd.DataFrame:
+    """A checked score table from a DataFrame or from the path of a file.
+
+    Raises:
+        ScoreTableError: see :func:`read_scores`.
+    """
+    return checked_scores(table) if isinstance(table, pd.DataFrame) else read_scores(table)
+
+
 def read_scores(path: str | Path) -> pd.DataFrame:
     """Read and check a score table; see this module for its columns.
 
