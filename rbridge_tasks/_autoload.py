@@ -2,8 +2,8 @@
 
 A ``.pth`` file leaves a finder of one function in ``sys.meta_path`` at the start of Python: no import, a few dozen
 microseconds, once however often the file is read (a virtual environment reads it twice). It waits for two modules:
-``lm_eval.tasks``, to which this module adds our task folder, and ``lm_eval.evaluator``, whose ``simple_evaluate`` is
-made to check our options before it loads a model. When both have been imported, the finder is gone.
+``lm_eval.tasks``, to which our task folder is added, and ``lm_eval.evaluator``, whose ``simple_evaluate`` is made to
+check our options before it loads a model; see ``harness.patches``. When both have been imported, the finder is gone.
 ``RBRIDGE_AUTOLOAD=0`` turns the finder off.
 """
 
@@ -43,10 +43,9 @@ class _Loader(Loader):
         module.__loader__ = self.inner
         self.inner.exec_module(module)
         try:
-            from rbridge_tasks.harness.task_folder import add_tasks_to, check_options_in
+            from rbridge_tasks.harness import patches
 
-            change = {"lm_eval.tasks": add_tasks_to, "lm_eval.evaluator": check_options_in}[module.__name__]
-            change(module)
+            patches.apply("task index" if module.__name__ == "lm_eval.tasks" else "evaluator")
         except Exception as error:  # noqa: BLE001  # whatever is wrong with us must not break somebody's lm-eval
             _warn_once(f"{type(error).__name__}: {error}")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import gc
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from rbridge_tasks.harness import patches
 from rbridge_tasks.harness.task_folder import TASKS_PATH
 
 #: Whether lm-eval has to know its own tasks too.
@@ -28,7 +29,7 @@ def run_lm_eval(arguments: Sequence[str], tasks: Sequence[str]) -> None:
     """
     from lm_eval.__main__ import cli_evaluate
 
-    _keep_what_does_not_change()
+    patches.apply("worker")
     before, asked = sys.argv, _of_lm_eval.set(not all(map(_is_ours, tasks)))
     sys.argv = ["lm_eval", "run", *arguments]
     try:
@@ -47,32 +48,26 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-@functools.cache
-def _keep_what_does_not_change() -> None:
-    """Read the task files and ask for the environment once a process: together they take most of a small evaluation.
-
-    lm-eval reads the 14,000 files of all its tasks at every start, for several seconds, and asks pip for all packages.
-    """
+def building_index_once(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """``TaskIndex.build`` that reads the same folders once a process, and lm-eval's own only where it is asked for."""
     import lm_eval.tasks
-    from torch.utils import collect_env
 
-    collect_env.get_pretty_env_info = functools.cache(collect_env.get_pretty_env_info)
-    try:
-        from lm_eval.tasks._index import TaskIndex
-    except ImportError:  # a version that keeps its index elsewhere: slower, and not wrong
-        return
     stock = Path(lm_eval.tasks.__file__).parent
-    build = TaskIndex.build
-    built: dict[tuple[Any, ...], Any] = {}
+    built: dict[tuple[Any, ...], dict[str, Any]] = {}
 
-    def build_once(paths: Iterable[Path], **options: Any) -> Any:
+    def build_once(paths: Iterable[Path], **options: Any) -> dict[str, Any]:
         paths = [path for path in paths if path != stock or _of_lm_eval.get()]
         key = (*map(str, paths), *sorted(options.items()))
         if key not in built:
-            built[key] = build(paths, **options)
+            built[key] = original(paths, **options)
         return dict(built[key])
 
-    TaskIndex.build = staticmethod(build_once)
+    return build_once
+
+
+def asking_once(original: Callable[[], str]) -> Callable[[], str]:
+    """A function without arguments, called once."""
+    return functools.cache(original)
 
 
 def _is_ours(task: str) -> bool:

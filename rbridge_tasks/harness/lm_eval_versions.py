@@ -8,18 +8,14 @@ Each difference is detected by what lm-eval has, not by its version number:
   passes on its elements.
 - A task builds its requests with ``metadata=(task, document, repeats)`` in 0.4; 0.5 passes ``doc_id`` and keeps the
   target in the request.
-- The function that chooses a standard error is looked up in ``lm_eval.evaluator_utils`` in 0.4, in
-  ``lm_eval.api.metrics`` in 0.5.
 - A task in a group is called ``group::task`` in the results of 0.5; ours keep their own name, as in 0.4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import lm_eval.api.metrics
-import lm_eval.evaluator_utils
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
@@ -55,14 +51,3 @@ def new_request(request_type: str, doc: Mapping[str, Any], arguments: tuple[Any,
     """A request that belongs to no task."""
     fields = {"task_name": "", "doc_id": idx, "metadata": ("", idx, 1)}
     return Instance(request_type=request_type, doc=doc, arguments=arguments, idx=idx, **fields)
-
-
-def choose_stderrs_with(choose: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Replace lm-eval's function that chooses the standard error of an aggregation.
-
-    Args:
-        choose: takes the function of lm-eval and returns the one to use instead.
-    """
-    for module in (lm_eval.evaluator_utils, lm_eval.api.metrics):
-        if hasattr(module, "stderr_for_metric"):
-            module.stderr_for_metric = choose(module.stderr_for_metric)

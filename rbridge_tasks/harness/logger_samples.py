@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,23 +12,9 @@ _OURS = {"benchmark", "item_id", "trace"}  # in the documents of our tasks
 _RESPONSE_AS_IT_IS = "loglikelihood_rolling"  # the output type whose responses lm-eval's logger takes as they are
 
 
-@functools.cache
-def teach_loggers() -> None:
-    """Have lm-eval's loggers see our samples with plain responses and metrics: they give up on others."""
-    for name, function, teach in (
-        ("wandb_logger", "WandbLogger._generate_dataset", _for_wandb),
-        ("trackio_logger", "_sample_to_trace", _for_trackio),
-    ):
-        try:
-            owner = importlib.import_module(f"lm_eval.loggers.{name}")
-            *path, last = function.split(".")
-            owner = functools.reduce(getattr, path, owner)
-            setattr(owner, last, teach(getattr(owner, last)))
-        except (ImportError, AttributeError):  # another version of lm-eval, with a way of its own
-            continue
+def with_plain_samples(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``WandbLogger._generate_dataset`` that sees our samples with plain responses and metrics."""
 
-
-def _for_wandb(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def generate(self: Any, data: list[dict[str, Any]], config: dict[str, Any]) -> Any:
         if "rbridge_traces" not in (config.get("metadata") or {}):
@@ -42,7 +27,9 @@ def _for_wandb(original: Callable[..., Any]) -> Callable[..., Any]:
     return generate
 
 
-def _for_trackio(original: Callable[..., Any]) -> Callable[..., Any]:
+def with_plain_sample(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``_sample_to_trace`` of the trackio logger that sees our samples with plain responses and metrics."""
+
     @functools.wraps(original)
     def trace_of(trackio: Any, sample: dict[str, Any], *args: Any) -> Any:
         if isinstance(doc := sample.get("doc"), dict) and doc.keys() >= _OURS:

@@ -14,7 +14,6 @@ import lm_eval.api.metrics  # noqa: F401  # registers "mean"
 from lm_eval.api.registry import register_aggregation, register_metric
 
 from rbridge_metrics import TraceMoments, bits_per_byte, bits_per_byte_stderr, weighted_nats_over_test_set
-from rbridge_tasks.harness.lm_eval_versions import choose_stderrs_with
 from rbridge_tasks.harness.requests import OUTPUT_TYPE
 
 
@@ -112,16 +111,12 @@ def with_stderr(stderr: Callable[..., float]) -> Callable[[Callable[..., float]]
     return register
 
 
-@functools.cache
-def use_closed_form_stderrs() -> None:
-    """Have lm-eval take standard errors of our aggregations from here. Others it computes as before."""
+def with_closed_form_stderrs(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``stderr_for_metric`` that knows the standard errors of our aggregations; for others it asks lm-eval's own."""
 
-    def choose(original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def stderr_for_metric(metric: Callable[..., float], bootstrap_iters: int) -> Any:
-            closed_form = _STDERRS.get(metric)
-            return closed_form if closed_form is not None and bootstrap_iters > 0 else original(metric, bootstrap_iters)
+    @functools.wraps(original)
+    def stderr_for_metric(metric: Callable[..., float], bootstrap_iters: int) -> Any:
+        closed_form = _STDERRS.get(metric)
+        return closed_form if closed_form is not None and bootstrap_iters > 0 else original(metric, bootstrap_iters)
 
-        return stderr_for_metric
-
-    choose_stderrs_with(choose)
+    return stderr_for_metric

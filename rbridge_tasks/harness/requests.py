@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import LM
 
 from rbridge_metrics import RBridgeError, TokenScores
 from rbridge_tasks.frequencies.frequency_file import TokenizerIdentity
-from rbridge_tasks.harness.logger_samples import teach_loggers
-from rbridge_tasks.harness.one_line_errors import show_errors_in_one_line
-from rbridge_tasks.harness.use_cache import guard_stock_answers, score_folder
+from rbridge_tasks.harness.use_cache import score_folder
 
 REQUEST_TYPE = "rbridge_token_scores"
 #: What the configuration of our tasks gives as their output type: one that lm-eval knows.
@@ -81,6 +76,11 @@ def token_scores(lm: Any, requests: Sequence[Instance]) -> list[TokenScores]:
     return [replace(answers[request.args]) for request in requests]
 
 
+def answering_token_scores(_original: None) -> Any:
+    """The method of ``LM`` that answers our request type."""
+    return token_scores
+
+
 def _backend(lm: Any, *, slow: bool) -> str:
     """Module of the back end that serves a model."""
     if slow:
@@ -120,13 +120,3 @@ def _lacking(lm: Any, pairs: int) -> int:
     import torch
 
     return max(lm.all_gather(torch.tensor(pairs, device=lm.device)).cpu().tolist()) - pairs
-
-
-@functools.cache
-def attach() -> None:
-    """Teach lm-eval our request type, and its command our one-line errors. Once, and only when a task is used."""
-    setattr(LM, REQUEST_TYPE, token_scores)
-    guard_stock_answers()
-    teach_loggers()
-    logging.getLogger("rbridge_tasks").parent = logging.getLogger("lm_eval")  # its level, format and handlers
-    show_errors_in_one_line()

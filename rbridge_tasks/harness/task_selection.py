@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rbridge_metrics import RBridgeError
-from rbridge_tasks.harness.one_line_errors import show_errors_in_one_line
 from rbridge_tasks.harness.trace_docs import TraceDocsTask
 
 logger = logging.getLogger(__name__)
@@ -72,14 +71,10 @@ def checked_selection() -> Iterator[Callable[[Any], None]]:
     """
     try:
         yield _check
-    except DuplicateTaskError:
-        show_errors_in_one_line()
-        raise
     except ValueError as error:
         duplicate = re.match(r"Duplicate task '(rbridge_\w+)': found in both '(.+)' and '(.+)'", str(error))
         if duplicate is None:
             raise
-        show_errors_in_one_line()
         raise _duplicate(*duplicate.groups()) from error
 
 

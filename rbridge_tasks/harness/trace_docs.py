@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from lm_eval.api.task import ConfigurableTask
 
+from rbridge_tasks.harness import patches
 from rbridge_tasks.harness.chat_template import AssistantHeader, assistant_header
+from rbridge_tasks.harness.command_process import prepare_lm_eval_command
 from rbridge_tasks.harness.lm_eval_versions import QUALIFIED_NAME
-from rbridge_tasks.harness.metrics import use_closed_form_stderrs
-from rbridge_tasks.harness.requests import attach
 from rbridge_tasks.harness.task_options import TaskOptionError, task_options
 from rbridge_tasks.scoring.prompts import document
 from rbridge_traces import Trace, unknown_tokens
@@ -27,8 +27,8 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
     """A task over the items of one benchmark that have traces. Its options are those of ``task_options``."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        attach()
-        use_closed_form_stderrs()
+        patches.apply("task")
+        prepare_lm_eval_command()
         config = {key: value for key, value in config.items() if key not in ("class", QUALIFIED_NAME)}
         self.options = task_options(config.get("metadata"))
         self.benchmark: str = config["dataset_name"]

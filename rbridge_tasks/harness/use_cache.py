@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from lm_eval.api.model import CachingLM
 
 from rbridge_metrics import RBridgeError
 
@@ -32,14 +31,12 @@ class StaleCacheError(RBridgeError):
     """lm-eval's own cache holds the answers of another checkpoint."""
 
 
-@functools.cache
-def guard_stock_answers() -> None:
-    """Have lm-eval's own cache refuse to serve our tasks with the answers of another checkpoint.
+def refusing_other_models(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``CachingLM.__getattr__`` that refuses to serve our tasks with the answers of another checkpoint.
 
-    It keys answers to ``loglikelihood`` and ``generate_until`` by their texts alone. The first time one of our tasks
-    asks through a cache, the model is noted in it; from then on another model is refused there.
+    lm-eval keys answers to ``loglikelihood`` and ``generate_until`` by their texts alone. The first time that one of
+    our tasks asks through a cache, the model is noted in the cache; from then on another model is refused there.
     """
-    original = CachingLM.__getattr__
 
     @functools.wraps(original)
     def guarded(self: Any, name: str) -> Any:
@@ -54,7 +51,7 @@ def guard_stock_answers() -> None:
 
         return answer_own_model
 
-    CachingLM.__getattr__ = guarded
+    return guarded
 
 
 _STOCK_REQUESTS = ("loglikelihood", "loglikelihood_rolling", "generate_until")

@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rbridge_tasks.harness.command_process import prepare_command
 from rbridge_tasks.sweeping.checkpoints import SweepError
 from rbridge_tasks.sweeping.identity import contents, files_of, stamps
 from rbridge_tasks.sweeping.shards import OutputFolder, Shard, decisive, shard_of
@@ -96,6 +97,7 @@ def _traces(results: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Answer what comes on stdin until it ends."""
+    prepare_command()
     if "SLURM_JOB_ID" in os.environ:  # Slurm signals all processes of a job; the one that started this one decides
         for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from rbridge_tasks.harness.logger_samples import plain_samples, teach_loggers
+from rbridge_tasks.harness import patches
+from rbridge_tasks.harness.logger_samples import plain_samples
 
 from ..harness.made_traces import made_scores
 from .readers import BIN, wandb_records
@@ -101,7 +102,7 @@ def test_trackio_takes_our_samples(quiet: None) -> None:
     import trackio
     from lm_eval.loggers import trackio_logger
 
-    teach_loggers()
+    patches.apply("task")
     scores = made_scores(1)
     sample = {
         "doc_id": 0, "doc": {"benchmark": "gsm8k", "item_id": "0", "trace": "abc"}, "target": "abc", "filter": "none",

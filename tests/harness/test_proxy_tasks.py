@@ -20,8 +20,7 @@ from lm_eval.tasks import TaskManager
 from rbridge_metrics import PROXIES, TokenScores, proxy_scores_of_traces
 from rbridge_tasks.backends import hf
 from rbridge_tasks.frequencies.frequency_file import FrequencyFileError, read_frequencies
-from rbridge_tasks.harness import proxy_metrics
-from rbridge_tasks.harness.metrics import use_closed_form_stderrs
+from rbridge_tasks.harness import patches, proxy_metrics
 from rbridge_tasks.harness.proxy_metrics import BY_TRACE_TOKENS, TokenRanks
 from rbridge_tasks.harness.requests import token_scores
 from rbridge_tasks.harness.task_folder import TASKS_PATH
@@ -105,7 +104,7 @@ def test_frequency_weighted_aggregates_equal_all_80() -> None:
     counts = np.bincount(np.concatenate([one.token_id for one in traces]), minlength=VOCABULARY)
     items = proxy_scores_of_traces(traces, counts=counts).reshape(9, 80)
     gathered = [TokenRanks(one.token_id, one.rank) for one in traces]
-    use_closed_form_stderrs()
+    patches.apply("task")
     for name, registered in BY_TRACE_TOKENS.items():
         aggregation = get_aggregation(registered)
         expected = items[:, list(PROXIES).index(name)]

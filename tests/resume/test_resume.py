@@ -16,7 +16,8 @@ from lm_eval.models.huggingface import HFLM
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.backends import hf
-from rbridge_tasks.harness.requests import REQUEST_TYPE, attach
+from rbridge_tasks.harness import patches
+from rbridge_tasks.harness.requests import REQUEST_TYPE
 from rbridge_tasks.harness.use_cache import StaleCacheError
 from rbridge_tasks.resume.store import SUFFIX, ScoreStore
 
@@ -24,7 +25,7 @@ from ..error_bounds import assert_within, model_bound, model_sum_bound
 from ..support import Pair, harness_model, mixed_pairs, tiny_model
 from .test_resume_store import bits_of
 
-attach()
+patches.apply("task")
 
 
 def pairs(copies: int = 3) -> list[Pair]:
@@ -37,7 +38,7 @@ def ask(lm: HFLM, cache: Path | None, texts: Sequence[Pair]) -> list[TokenScores
     requests = [Instance(REQUEST_TYPE, {"benchmark": "b", "item_id": str(i)}, pair, i) for i, pair in enumerate(texts)]
     if cache is None:
         lm.set_cache_hook(CacheHook(None))
-        scores: list[TokenScores] = lm.rbridge_token_scores(requests)  # type: ignore[attr-defined]  # attach() adds it
+        scores: list[TokenScores] = lm.rbridge_token_scores(requests)  # type: ignore[attr-defined]  # a patch adds it
         return scores
     wrapped = CachingLM(lm, f"{cache}_rank{lm.rank}.db")
     scores = wrapped.rbridge_token_scores(requests)
