@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rbridge_metrics import RBridgeError, TokenScores
-
-if TYPE_CHECKING:
-    from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizedPair
-
-#: Pairs tokenised, then scored, together: enough to find what they share and to fill batches of like length.
-_TOKENISE_AT_ONCE = 4096
 
 
 class BackendError(RBridgeError):
@@ -46,6 +39,7 @@ def score(
     from lm_eval.models.huggingface import HFLM
 
     from rbridge_tasks.scoring.causal_lm import CausalScorer
+    from rbridge_tasks.scoring.score_pairs import score_pairs
     from rbridge_tasks.scoring.tokenization import PairEncoder
 
     if lm.backend != "causal":
@@ -66,31 +60,7 @@ def score(
         compiled=compiled,
         show_progress=not quiet,
     )
-    scores: list[TokenScores] = []
-    for start, encoded in _encoded_ahead(encoder, pairs, labels):
-        part = range(start, start + len(encoded))
-
-        def done_in_part(indices: Sequence[int], finished: Sequence[TokenScores], part: range = part) -> None:
-            done([part[i] for i in indices], finished)
-
-        known_in_part = {i - start: known[i] for i in part if i in known} if known else None
-        scores += scorer.score(encoded, labels[start : part.stop], done=done_in_part, known=known_in_part)
-    return scores
-
-
-def _encoded_ahead(
-    encoder: PairEncoder, pairs: Sequence[tuple[str, str]], labels: Sequence[str]
-) -> Iterator[tuple[int, list[TokenizedPair]]]:
-    """Tokenised pairs, so many at a time, the next while these are scored; and the index of the first of them."""
-    starts = range(0, len(pairs), _TOKENISE_AT_ONCE)
-    with ThreadPoolExecutor(max_workers=1) as worker:
-        parts = (slice(start, start + _TOKENISE_AT_ONCE) for start in starts)
-        waiting = (worker.submit(encoder.encode, pairs[part], labels[part]) for part in parts)
-        following = next(waiting, None)
-        for start in starts:
-            encoded = following.result() if following else []
-            following = next(waiting, None)
-            yield start, encoded
+    return score_pairs(scorer, encoder, pairs, labels, done=done, known=known)
 
 
 def _most_texts(lm: Any) -> int | None:

@@ -6,62 +6,28 @@ They are registered when this module is imported, which is also what lm-eval's e
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import lm_eval.api.metrics  # noqa: F401  # registers "mean"
 from lm_eval.api.registry import register_aggregation, register_metric
 
-from rbridge_metrics import TraceMoments, bits_per_byte, bits_per_byte_stderr, weighted_nats_over_test_set
 from rbridge_tasks.harness.requests import OUTPUT_TYPE
+from rbridge_tasks.scoring.aggregation import AGGREGATIONS
 
 
-@register_aggregation("corpus_bits_per_byte")
-def corpus_bits_per_byte(items: Sequence[tuple[float, int]]) -> float:
-    """Bits per byte of all traces together, from (nats, bytes) of each."""
-    nats, n_bytes = zip(*items, strict=True)
-    return bits_per_byte(nats, n_bytes)
+def _registered(name: str) -> Callable[..., float]:
+    """Register an aggregation under its name, and its standard error."""
+    aggregation = AGGREGATIONS[name]
+    _STDERRS[aggregation.value] = aggregation.stderr
+    function: Callable[..., float] = register_aggregation(name)(aggregation.value)
+    return function
 
 
-def _corpus_bits_per_byte_stderr(items: Sequence[tuple[float, int]]) -> float:
-    nats, n_bytes = zip(*items, strict=True)
-    return bits_per_byte_stderr(nats, n_bytes)
-
-
-def _test_set_items(items: Sequence[TraceMoments]) -> list[tuple[float, int, int]]:
-    weighted = weighted_nats_over_test_set(items)
-    return [(float(nats), item.tokens, item.n_bytes) for nats, item in zip(weighted, items, strict=True)]
-
-
-@register_aggregation("test_set_rbridge_nll")
-def test_set_rbridge_nll(items: Sequence[TraceMoments]) -> float:
-    """Mean over traces of the rBridge NLL, weights normalised over all of them."""
-    scores = [nats / tokens for nats, tokens, _ in _test_set_items(items)]
-    return math.fsum(scores) / len(scores)
-
-
-def _test_set_rbridge_nll_stderr(items: Sequence[TraceMoments]) -> float:
-    from lm_eval.api.metrics import mean_stderr
-
-    return float(mean_stderr([nats / tokens for nats, tokens, _ in _test_set_items(items)]))
-
-
-@register_aggregation("test_set_rbridge_bits_per_byte")
-def test_set_rbridge_bits_per_byte(items: Sequence[TraceMoments]) -> float:
-    """rBridge bits per byte of all traces together, weights normalised over all of them."""
-    return corpus_bits_per_byte([(nats, n_bytes) for nats, _, n_bytes in _test_set_items(items)])
-
-
-def _test_set_rbridge_bits_per_byte_stderr(items: Sequence[TraceMoments]) -> float:
-    return _corpus_bits_per_byte_stderr([(nats, n_bytes) for nats, _, n_bytes in _test_set_items(items)])
-
-
-_STDERRS: dict[Callable[..., float], Callable[..., float]] = {
-    corpus_bits_per_byte: _corpus_bits_per_byte_stderr,
-    test_set_rbridge_nll: _test_set_rbridge_nll_stderr,
-    test_set_rbridge_bits_per_byte: _test_set_rbridge_bits_per_byte_stderr,
-}
+_STDERRS: dict[Callable[..., float], Callable[..., float]] = {}
+corpus_bits_per_byte = _registered("corpus_bits_per_byte")
+test_set_rbridge_nll = _registered("test_set_rbridge_nll")
+test_set_rbridge_bits_per_byte = _registered("test_set_rbridge_bits_per_byte")
 
 
 @register_metric(metric="rbridge_nll", higher_is_better=False, output_type=OUTPUT_TYPE, aggregation="mean")

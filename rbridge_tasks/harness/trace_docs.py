@@ -13,8 +13,9 @@ from rbridge_tasks.harness.chat_template import AssistantHeader, assistant_heade
 from rbridge_tasks.harness.command_process import prepare_lm_eval_command
 from rbridge_tasks.harness.lm_eval_versions import QUALIFIED_NAME
 from rbridge_tasks.harness.task_options import TaskOptionError, task_options
+from rbridge_tasks.scoring.benchmark_traces import benchmark_traces
 from rbridge_tasks.scoring.prompts import document
-from rbridge_traces import Trace, unknown_tokens
+from rbridge_traces import Trace
 
 logger = logging.getLogger(__name__)
 
@@ -49,37 +50,25 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
         """Raise an ``RBridgeError`` where the traces found lack what the task needs."""
 
     def _read_traces(self) -> None:
-        from rbridge_traces import resolve_cache
-
-        only_correct = self.options["rbridge_only_correct"]
-        resolved = resolve_cache(self.options["rbridge_cache"])
-        traces = resolved.cache.load(self.benchmark, self.options["rbridge_source"], needs=self.needs())
-        if only_correct:
-            traces = traces.only_correct()
-        self.check_traces(traces.traces, traces.location)
-        manifest = traces.manifest
+        source = benchmark_traces(
+            self.benchmark,
+            cache=self.options["rbridge_cache"],
+            source=self.options["rbridge_source"],
+            only_correct=self.options["rbridge_only_correct"],
+            needs=self.needs(),
+        )
+        self.check_traces([*source.traces], source.location)
+        manifest = source.manifest
         self.is_sample: bool = manifest.sample
-        self.traces: dict[str, Trace] = {trace.item_id: trace for trace in traces.traces}
-        self.provenance = {
-            "location": traces.location,
-            "origin": resolved.origin,
-            "source": manifest.source,
-            "sample": manifest.sample,
-            "traces": len(traces.traces),
-            "only_correct": only_correct,
-            "frontier_model": manifest.frontier_model,
-            "confidence_model": manifest.confidence_model,
-            "files": manifest.files,
-        }
-        unknown = unknown_tokens(traces.traces)
-        if unknown and self.needs() == "confidence":
-            self.provenance["tokens_unknown"] = unknown.tokens
-            logger.warning("rbridge_%s: %s", self.benchmark, unknown)
+        self.traces: dict[str, Trace] = {trace.item_id: trace for trace in source.traces}
+        self.provenance = source.provenance
+        if source.tokens_unknown and self.needs() == "confidence":
+            self.provenance["tokens_unknown"] = source.tokens_unknown
         logger.info(
             "rbridge_%s: %d traces%s by %s, confidences of %s, from %s (%s)",
-            self.benchmark, len(traces.traces), " OF THE SAMPLE, not of the benchmark," if manifest.sample else "",
+            self.benchmark, len(source.traces), " OF THE SAMPLE, not of the benchmark," if manifest.sample else "",
             manifest.frontier_model or "an unnamed model", manifest.confidence_model or "no model",
-            traces.location, resolved.origin,
+            source.location, source.origin,
         )  # fmt: skip
 
     def download(self, *_args: Any, **_kwargs: Any) -> None:

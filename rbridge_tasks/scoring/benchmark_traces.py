@@ -1,0 +1,81 @@
+"""The traces of one benchmark that are scored, and where they come from."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rbridge_traces import Manifest, Trace
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BenchmarkTraces:
+    """Traces with their provenance.
+
+    Attributes:
+        traces: in the order of the cache.
+        manifest: of the source.
+        location: folder or URL of the source.
+        origin: what decided on the cache; see ``rbridge_traces.resolve_cache``.
+        only_correct: traces with a wrong final answer were left out.
+        tokens_unknown: frontier tokens without a usable log-probability.
+    """
+
+    traces: tuple[Trace, ...]
+    manifest: Manifest
+    location: str
+    origin: str
+    only_correct: bool
+    tokens_unknown: int
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a results file notes about the traces."""
+        return {
+            "location": self.location,
+            "origin": self.origin,
+            "source": self.manifest.source,
+            "sample": self.manifest.sample,
+            "traces": len(self.traces),
+            "only_correct": self.only_correct,
+            "frontier_model": self.manifest.frontier_model,
+            "confidence_model": self.manifest.confidence_model,
+            "files": self.manifest.files,
+        }
+
+
+def benchmark_traces(
+    benchmark: str,
+    *,
+    cache: str | None = None,
+    source: str | None = None,
+    only_correct: bool = False,
+    needs: Literal["confidence", "spans"] | None = None,
+) -> BenchmarkTraces:
+    """Read the traces of a benchmark.
+
+    Args:
+        benchmark: e.g. ``gsm8k``.
+        cache: folder or URL of a trace cache, or ``sample``; None for the default of ``rbridge_traces.resolve_cache``.
+        source: which source, where the cache holds several.
+        only_correct: leave out traces whose final answer is wrong.
+        needs: "confidence" or "spans": what a source has to have in order to be chosen.
+
+    Raises:
+        TraceError: no such cache, benchmark or source.
+    """
+    from rbridge_traces import resolve_cache, unknown_tokens
+
+    resolved = resolve_cache(cache)
+    trace_set = resolved.cache.load(benchmark, source, needs=needs)
+    if only_correct:
+        trace_set = trace_set.only_correct()
+    unknown = unknown_tokens(trace_set.traces)
+    if unknown and needs == "confidence":
+        logger.warning("rbridge_%s: %s", benchmark, unknown)
+    return BenchmarkTraces(
+        tuple(trace_set.traces), trace_set.manifest, trace_set.location, resolved.origin, only_correct, unknown.tokens
+    )
