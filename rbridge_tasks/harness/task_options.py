@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.scoring.weightings import WEIGHTINGS
 
 _PREFIX = "rbridge_"
 #: Keys that the tasks write into a results file themselves.
@@ -25,15 +26,6 @@ _TYPE_NAMES = {
     list: "a list", tuple: "a list", dict: "an object", bool: "a boolean", int: "a number", float: "a number",
     str: "text",
 }  # fmt: skip
-
-
-#: What weights a token, by the value of ``rbridge_weights``.
-WEIGHTINGS = {
-    "confidence": "the frontier model's confidence, MinMax-normalised within the trace (the paper's Algorithm 1)",
-    "confidence_test_set": "the frontier model's confidence, MinMax-normalised over the whole test set",
-    "spans": "1 inside marked spans, 0 outside (the authors' mask mode)",
-    "none": "nothing: no rbridge_nll, no rbridge_bits_per_byte",
-}
 
 
 class TaskOptionError(RBridgeError):

@@ -1,0 +1,265 @@
+"""``rbridge_tasks.score``: the numbers of ``lm_eval --tasks rbridge_*`` from Python, without lm-eval."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from rbridge_metrics import RBridgeError, TokenScores
+from rbridge_tasks.scoring.benchmark_traces import BenchmarkTraces, benchmark_traces
+from rbridge_tasks.scoring.item_metrics import needs_of, require_weights
+from rbridge_tasks.scoring.load import context_length, load_model, prefix_token_id
+from rbridge_tasks.scoring.prompts import context_of
+from rbridge_tasks.scoring.scores import Scores
+from rbridge_tasks.scoring.weightings import WEIGHTINGS
+
+if TYPE_CHECKING:
+    import torch
+
+    from rbridge_tasks.scoring.score_pairs import Scorer
+    from rbridge_traces import Trace
+
+
+class ScoreUsageError(RBridgeError, ValueError):
+    """An argument of ``score`` that cannot be used."""
+
+
+def score(
+    model: Any,
+    tokenizer: Any = None,
+    benchmark: str = "gsm8k",
+    *,
+    num_fewshot: int = 5,
+    weights: str = "confidence",
+    cache: str | None = None,
+    source: str | None = None,
+    only_correct: bool = False,
+    limit: int | None = None,
+    batch_size: int | Literal["auto"] = 1,
+    max_length: int | None = None,
+    add_bos_token: bool | None = None,
+    autocast_dtype: torch.dtype | None = None,
+    device: str | None = None,
+    progress: bool = False,
+) -> Scores:
+    """Score a model on the traces of a benchmark.
+
+    The numbers are those of ``lm_eval --model hf --tasks rbridge_<benchmark>`` with the same settings, to the last bit.
+    The model is left as it was: device, dtype, mode, gradients and random states. Nothing else in the process changes.
+
+    Args:
+        model: a transformers causal LM; or the folder or Hub name of one; or a callable that takes token ids (a
+            LongTensor of shape (texts, tokens)) and returns logits of shape (texts, tokens, vocabulary), causal: a
+            logit may depend only on the tokens up to its own.
+        tokenizer: a transformers tokenizer, or the name of one; may be left out where ``model`` is a name.
+        benchmark: whose traces to score: ``math500``, ``mmlu_pro_stem``, ``gsm8k``, ``arc_challenge``, ``csqa`` or
+            ``humaneval``.
+        num_fewshot: worked examples before each question.
+        weights: "confidence", "confidence_test_set", "spans" or "none"; see ``rbridge_weights`` in docs/tasks.md.
+        cache: folder or URL of a trace cache, or "sample"; None for ``$RBRIDGE_CACHE``, else the user's cache.
+        source: which source of traces, where the cache holds several.
+        only_correct: leave out traces whose final answer is wrong.
+        limit: score only the first traces.
+        batch_size: texts read at once, as lm-eval's ``--batch_size``. "auto" keeps the device busy and halves the batch
+            when memory runs out; numbers then differ from those of batch size 1 in the last digits.
+        max_length: longest input in tokens; None takes it from the model's configuration.
+        add_bos_token: whether to put special tokens before each text; None leaves it to the tokenizer.
+        autocast_dtype: run the model under ``torch.autocast`` with this dtype.
+        device: where to load a model that is given by name, and where a callable takes its input; None takes a GPU if
+            there is one.
+        progress: draw a progress bar.
+
+    Returns:
+        The metrics with standard errors, and the token scores of each trace.
+
+    Raises:
+        ScoreUsageError: an argument cannot be used.
+        TraceError, MissingWeightsError, ModelLoadError, TokenizationError, ScoringError: the cache, its traces, the
+            model, its tokenizer or its numbers are not usable; the message says how to go on.
+
+    >>> scores = score("sshleifer/tiny-gpt2", None, "gsm8k", cache="sample", weights="spans")  # doctest: +SKIP
+    >>> scores.metrics["rbridge_nll"], scores.stderr["rbridge_nll"]  # doctest: +SKIP
+    (1.8764, 0.0917)
+    """
+    _check_arguments(num_fewshot, weights, limit, batch_size)
+    source_traces = benchmark_traces(
+        benchmark, cache=cache, source=source, only_correct=only_correct, needs=needs_of(weights)
+    )
+    traces = source_traces.traces[:limit]
+    require_weights([*traces], weights, source_traces.location)
+    pairs = _pairs(traces, num_fewshot)
+    model, tokenizer, name = _model_and_tokenizer(model, tokenizer, device)
+    with _evaluating(model):
+        scorer = _scorer(
+            model, tokenizer, max_length=max_length, batch_size=batch_size, autocast_dtype=autocast_dtype,
+            device=device, progress=progress,
+        )  # fmt: skip
+        token_scores = _token_scores(scorer, tokenizer, add_bos_token, pairs, traces)
+    return Scores.of(
+        benchmark,
+        {trace.item_id: trace for trace in traces},
+        token_scores,
+        weights,
+        model=name,
+        params=_parameter_count(model),
+        settings=_settings(source_traces, num_fewshot, weights, model),
+        has_spans=all(trace.spans for trace in source_traces.traces),
+    )
+
+
+def _check_arguments(num_fewshot: int, weights: str, limit: int | None, batch_size: int | str) -> None:
+    if weights not in WEIGHTINGS:
+        raise ScoreUsageError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTINGS)}")
+    if not isinstance(num_fewshot, int) or num_fewshot < 0:
+        raise ScoreUsageError(f"num_fewshot is {num_fewshot!r}; give a whole number from 0")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise ScoreUsageError(f"limit is {limit!r}; give a whole number of at least 1, or None for all traces")
+    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ScoreUsageError(f'batch_size is {batch_size!r}; give a whole number of at least 1, or "auto"')
+
+
+def _pairs(traces: Sequence[Trace], num_fewshot: int) -> list[tuple[str, str]]:
+    """The context and the text to score of each trace."""
+    from rbridge_traces import few_shot_examples
+
+    examples = few_shot_examples(traces[0].benchmark)
+    if num_fewshot > len(examples):
+        raise ScoreUsageError(
+            f"num_fewshot={num_fewshot} asks for more worked examples than {traces[0].benchmark} has "
+            f"({len(examples)}); give a number from 0 to {len(examples)}"
+        )
+    return [(context_of(trace, examples[:num_fewshot]), trace.trace) for trace in traces]
+
+
+def _model_and_tokenizer(model: Any, tokenizer: Any, device: str | None) -> tuple[Any, Any, str]:
+    """The model, its tokenizer, and a name for the model."""
+    if isinstance(model, (str, os.PathLike)):
+        name = os.fspath(model)
+        model, own_tokenizer = load_model(name, device=device)
+        tokenizer = own_tokenizer if tokenizer is None else tokenizer
+    else:
+        model = _unwrapped(model)
+        config = getattr(model, "config", None)
+        name = str(getattr(config, "_name_or_path", "") or type(model).__name__)
+    if isinstance(tokenizer, (str, os.PathLike)):
+        from rbridge_tasks.scoring.tokenization import load_tokenizer
+
+        tokenizer = load_tokenizer(os.fspath(tokenizer))
+    if tokenizer is None:
+        raise ScoreUsageError(f"tokenizer is None, and {name} does not name one; give the tokenizer of the model")
+    if not callable(model):
+        raise ScoreUsageError(
+            f"model is of the type {type(model).__name__}; give a transformers model, the name of one, or a callable "
+            "from token ids to logits"
+        )
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise ScoreUsageError(f"{name} is an encoder-decoder model; rBridge scores need a causal (decoder-only) one")
+    return model, tokenizer, name
+
+
+def _unwrapped(model: Any) -> Any:
+    """The model inside ``torch.compile`` and ``DistributedDataParallel``."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = getattr(model, "_orig_mod", model)
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def _scorer(
+    model: Any,
+    tokenizer: Any,
+    *,
+    max_length: int | None,
+    batch_size: int | Literal["auto"],
+    autocast_dtype: torch.dtype | None,
+    device: str | None,
+    progress: bool,
+) -> Scorer:
+    import torch
+    from transformers import PreTrainedModel
+
+    config = getattr(model, "config", None)
+    length = max_length or context_length(config, tokenizer)
+    if isinstance(model, PreTrainedModel) or hasattr(model, "get_base_model"):  # the second: an adapter of peft
+        from rbridge_tasks.scoring.causal_lm import CausalScorer
+
+        return CausalScorer(
+            model=model, device=model.device, max_length=length, batch_size=batch_size,
+            autocast_dtype=autocast_dtype, show_progress=progress,
+        )  # fmt: skip
+    if autocast_dtype is not None:
+        raise ScoreUsageError("autocast_dtype is for transformers models; let the callable enter torch.autocast itself")
+    from rbridge_tasks.scoring.callable_lm import CallableScorer
+
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
+    first = next(parameters, None)
+    place = torch.device(device) if device else first.device if first is not None else torch.device("cpu")
+    return CallableScorer(
+        forward=model, device=place, max_length=length, batch_size=batch_size, show_progress=progress
+    )  # fmt: skip
+
+
+def _token_scores(
+    scorer: Scorer,
+    tokenizer: Any,
+    add_bos_token: bool | None,
+    pairs: Sequence[tuple[str, str]],
+    traces: Sequence[Trace],
+) -> dict[str, TokenScores]:
+    """Token scores by item; a pair that several items share is scored once, as under lm-eval."""
+    from rbridge_tasks.scoring.score_pairs import score_pairs
+    from rbridge_tasks.scoring.tokenization import PairEncoder
+
+    labels: dict[tuple[str, str], str] = {}
+    for pair, trace in zip(pairs, traces, strict=True):
+        labels.setdefault(pair, trace.name)
+    encoder = PairEncoder(tokenizer, add_bos_token, prefix_token_id(tokenizer))
+    by_pair = dict(zip(labels, score_pairs(scorer, encoder, [*labels], [*labels.values()]), strict=True))
+    return {trace.item_id: replace(by_pair[pair]) for pair, trace in zip(pairs, traces, strict=True)}
+
+
+@contextlib.contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """The model in evaluation mode and outside of any autocast; afterwards every module is in the mode it was in."""
+    import torch
+
+    modules = [*model.modules()] if isinstance(model, torch.nn.Module) else []
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
+    device = next((parameter.device.type for parameter in model.parameters()), "cpu") if modules else "cpu"
+    try:
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _parameter_count(model: Any) -> int | None:
+    count: Callable[[], int] | None = getattr(model, "num_parameters", None)
+    if count is not None:
+        return int(count())
+    parameters = getattr(model, "parameters", None)
+    return sum(parameter.numel() for parameter in parameters()) if callable(parameters) else None
+
+
+def _settings(source: BenchmarkTraces, num_fewshot: int, weights: str, model: Any) -> dict[str, str]:
+    """Settings that decide whether the scores compare with others, as ``rbridge collect`` notes them."""
+    dtype = getattr(model, "dtype", None)
+    checksums = ", ".join(sorted(str(checksum)[:12] for checksum in source.manifest.files.values()))
+    settings = {
+        "n-shot": str(num_fewshot),
+        "task version": "1.0",
+        "dtype": str(dtype).removeprefix("torch.") if dtype is not None else "",
+        "chat template": "none",
+        "system instruction": "none",
+        "traces": checksums,
+        "only correct traces": str(source.only_correct),
+        "confidence model": str(source.manifest.confidence_model or "none"),
+        "weights": weights,
+    }
+    return {name: value for name, value in settings.items() if value}

@@ -1,0 +1,185 @@
+"""The result of ``score``: metrics of a benchmark, and the token scores that they are made of."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from rbridge_metrics import RBridgeError, TokenScores
+from rbridge_tasks.scoring.aggregation import aggregate
+from rbridge_tasks.scoring.item_metrics import item_metrics, require_weights
+from rbridge_tasks.scoring.weightings import WEIGHTINGS
+from rbridge_traces import Trace
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+#: Weights of the tokens of one trace, shape (tokens,), from the trace and its token scores.
+Weighting = Callable[[Trace, TokenScores], "npt.ArrayLike"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one model on the traces of one benchmark.
+
+    Attributes:
+        benchmark: e.g. ``gsm8k``.
+        metrics: by name: ``rbridge_nll``, ``trace_nll``, ``rbridge_span_nll`` in nats per token; ``..._bits_per_byte``.
+        stderr: standard error of each metric over the traces; NaN for a single trace.
+        token_scores: per-token arrays of each trace, by item id.
+        traces: the scored traces, by item id.
+        weights: what the tokens were weighted by.
+        model: name of the model.
+        params: number of its parameters; None where unknown.
+        settings: what other scores must share in order to compare.
+    """
+
+    benchmark: str
+    metrics: Mapping[str, float]
+    stderr: Mapping[str, float]
+    token_scores: Mapping[str, TokenScores] = field(repr=False)
+    traces: Mapping[str, Trace] = field(repr=False)
+    weights: str
+    model: str
+    params: int | None
+    settings: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        benchmark: str,
+        traces: Mapping[str, Trace],
+        token_scores: Mapping[str, TokenScores],
+        weights: str,
+        *,
+        model: str,
+        params: int | None,
+        settings: Mapping[str, str],
+        has_spans: bool,
+    ) -> Scores:
+        """Compute the metrics of token scores; see the attributes.
+
+        Args:
+            has_spans: report the NLL of marked spans; every trace of the source has them.
+        """
+        items = [item_metrics(token_scores[key], trace, weights, spans=has_spans) for key, trace in traces.items()]
+        metrics, stderr = aggregate(items, over_test_set=weights == "confidence_test_set")
+        return cls(benchmark, metrics, stderr, token_scores, traces, weights, model, params, settings)
+
+    def to_frame(self, *, run: str | None = None, tokens: float = math.nan) -> pd.DataFrame:
+        """The metrics as rows of a score table, as ``rbridge collect`` writes them.
+
+        Args:
+            run: name of the training run; None takes the model's name.
+            tokens: tokens that the model was trained on.
+        """
+        import pandas as pd
+
+        rows = {
+            "run": run or self.model,
+            "model": self.model,
+            "params": math.nan if self.params is None else float(self.params),
+            "tokens": float(tokens),
+            "benchmark": self.benchmark,
+            "metric": [*self.metrics],
+            "value": [*self.metrics.values()],
+            "stderr": [*self.stderr.values()],
+            "n": len(self.traces),
+            "settings": [self._settings_of(metric) for metric in self.metrics],
+        }
+        return pd.DataFrame(rows)
+
+    def item_frame(self) -> pd.DataFrame:
+        """The metrics of each trace: one row a trace, bits per byte of the trace alone."""
+        import pandas as pd
+
+        rows = []
+        for item_id, trace in self.traces.items():
+            has_spans = "rbridge_span_nll" in self.metrics
+            values = item_metrics(self.token_scores[item_id], trace, self._item_weights, spans=has_spans)
+            pairs = {name: v[0] / v[1] / math.log(2) if isinstance(v, tuple) else v for name, v in values.items()}
+            rows.append({"item_id": item_id, **pairs, "tokens": self.token_scores[item_id].logprob.size})
+        return pd.DataFrame(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the token scores, as values that JSON can hold; NaN becomes None."""
+        stderr = {name: None if math.isnan(value) else value for name, value in self.stderr.items()}
+        return {
+            "benchmark": self.benchmark,
+            "model": self.model,
+            "params": self.params,
+            "n": len(self.traces),
+            "weights": self.weights,
+            "metrics": dict(self.metrics),
+            "stderr": stderr,
+            "settings": dict(self.settings),
+        }
+
+    def _repr_html_(self) -> str:
+        return str(self.to_frame().drop(columns="settings").to_html(index=False, notebook=True))
+
+    @property
+    def _item_weights(self) -> str:
+        """The weighting of a single trace: MinMax over the test set is not defined for one."""
+        return "confidence" if self.weights == "confidence_test_set" else self.weights
+
+    def _settings_of(self, metric: str) -> str:
+        weighted = metric in ("rbridge_nll", "rbridge_bits_per_byte")
+        names = () if weighted else ("weights", "confidence model")
+        return json.dumps({name: value for name, value in self.settings.items() if name not in names})
+
+
+def reweight(scores: Scores, weights: str | Weighting) -> Scores:
+    """Score again under other weights, from the token scores at hand; no model runs.
+
+    Args:
+        scores: of ``score``.
+        weights: "confidence", "confidence_test_set", "spans" or "none"; or a function of a trace and its token scores
+            that returns one weight for each token.
+
+    Raises:
+        MissingWeightsError: the traces lack confidences or spans.
+        RBridgeError: the weighting is not known, or a function gives weights of another shape.
+    """
+    if callable(weights):
+        return _weighted_by(scores, weights)
+    if weights not in WEIGHTINGS:
+        raise RBridgeError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTINGS)}, or give a function")
+    require_weights([*scores.traces.values()], weights, "these scores")
+    return Scores.of(
+        scores.benchmark,
+        scores.traces,
+        {key: replace(value) for key, value in scores.token_scores.items()},
+        weights,
+        model=scores.model,
+        params=scores.params,
+        settings=dict(scores.settings) | {"weights": weights},
+        has_spans=all(trace.spans for trace in scores.traces.values()),
+    )
+
+
+def _weighted_by(scores: Scores, weighting: Weighting) -> Scores:
+    from rbridge_metrics import rbridge_nll, weighted_nats
+
+    items = []
+    for item_id, trace in scores.traces.items():
+        token_scores = scores.token_scores[item_id]
+        weights = weighting(trace, token_scores)
+        nll = token_scores.nll
+        n_bytes = len(trace.trace.encode())
+        plain = item_metrics(replace(token_scores), trace, "none", spans=bool(trace.spans))
+        items.append(
+            {
+                "rbridge_nll": rbridge_nll(nll, weights),
+                "rbridge_bits_per_byte": (weighted_nats(nll, weights), n_bytes),
+                **plain,
+            }
+        )
+    metrics, stderr = aggregate(items)
+    name = getattr(weighting, "__name__", type(weighting).__name__)
+    settings = dict(scores.settings) | {"weights": name}
+    return replace(scores, metrics=metrics, stderr=stderr, weights=name, settings=settings)

@@ -1,0 +1,179 @@
+"""``rb.score``: the numbers of the lm_eval command, from Python, with everything left as it was."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lm_eval import simple_evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import rbridge_tasks as rb
+from rbridge_metrics import RBridgeError, rbridge_nll
+from rbridge_tasks.harness.task_folder import TASKS_PATH
+from rbridge_tasks.scoring.teacher_forcing import add_confidence, load_scorer
+from rbridge_tasks.tables.score_table import checked_scores
+from rbridge_traces import SampleCache, TraceCache
+
+from ..error_bounds import model_bound
+from ..support import tiny_model
+
+
+def by_lm_eval(model: HFLM, benchmark: str, **options: Any) -> dict[str, float]:
+    """Metrics and standard errors of lm-eval, by its own names."""
+    metadata = {"rbridge_cache": options.pop("cache", "sample"), "rbridge_weights": options.pop("weights")}
+    manager = TaskManager(include_path=str(TASKS_PATH), include_defaults=False, metadata=metadata)
+    results = simple_evaluate(
+        model, tasks=[f"rbridge_{benchmark}"], task_manager=manager, metadata=metadata, bootstrap_iters=1000,
+        **options,
+    )  # fmt: skip
+    return dict(results["results"][f"rbridge_{benchmark}"])
+
+
+def equal(ours: rb.Scores, theirs: dict[str, float]) -> None:
+    """Every metric and standard error, to the last bit."""
+    assert ours.metrics
+    for metric, value in ours.metrics.items():
+        assert value == theirs[f"{metric},none"], metric
+        assert ours.stderr[metric] == theirs[f"{metric}_stderr,none"], metric
+
+
+@pytest.mark.parametrize("benchmark", ["gsm8k", "arc_challenge", "humaneval"])
+@pytest.mark.parametrize(("weights", "shots", "batch"), [("spans", 5, 1), ("spans", 0, 4), ("none", 2, 8)])
+def test_numbers_are_those_of_lm_eval(checkpoint: Path, benchmark: str, weights: str, shots: int, batch: int) -> None:
+    """Value and standard error of every metric, for several prompts, weights and batch sizes."""
+    theirs = by_lm_eval(
+        HFLM(str(checkpoint), device="cpu", batch_size=batch), benchmark, weights=weights, num_fewshot=shots
+    )
+    ours = rb.score(
+        str(checkpoint), None, benchmark, num_fewshot=shots, weights=weights, cache="sample", batch_size=batch
+    )
+    equal(ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def confident(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Cache of the sample's traces of GSM8K with the confidences of a tiny model."""
+    sample = SampleCache().load("gsm8k").traces
+    traces = add_confidence(sample, load_scorer(str(checkpoint)), num_fewshot=1)
+    folder = str(tmp_path_factory.mktemp("cache"))
+    TraceCache(folder).write(traces, benchmark="gsm8k", source="tiny", confidence_model="tiny")
+    return folder
+
+
+@pytest.mark.parametrize("weights", ["confidence", "confidence_test_set"])
+def test_confidences_weight_as_under_lm_eval(checkpoint: Path, confident: str, weights: str) -> None:
+    """With confidences in the cache: MinMax within each trace, and over the test set."""
+    theirs = by_lm_eval(
+        HFLM(str(checkpoint), device="cpu"), "gsm8k", weights=weights, cache=confident, num_fewshot=1, limit=None
+    )
+    equal(rb.score(str(checkpoint), None, "gsm8k", num_fewshot=1, weights=weights, cache=confident), theirs)
+
+
+def test_a_model_in_training_is_left_as_it_was(checkpoint: Path) -> None:
+    """Modes of all modules, gradients, random states: a training run goes on as if nothing had happened."""
+    model = AutoModelForCausalLM.from_pretrained(checkpoint).train()
+    model.model.layers[0].eval()  # a frozen part keeps its mode, too
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    model(input_ids=ids, labels=ids).loss.backward()
+
+    def state() -> dict[str, Any]:
+        tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+        return {
+            "modes": [module.training for module in model.modules()],
+            "tensors": tensors,
+            "gradients": {name: gradient.clone() for name, gradient in gradients.items() if gradient is not None},
+            "requires": [parameter.requires_grad for parameter in model.parameters()],
+            "attention": model.config._attn_implementation,
+            "random": (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()),
+            "torch": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_num_threads()),
+        }
+
+    before, attention = state(), model.config._attn_implementation
+    first = rb.score(model, tokenizer, "gsm8k", num_fewshot=1, weights="none", cache="sample", limit=3)
+    torch.testing.assert_close(state(), before, rtol=0, atol=0)
+    assert model.config._attn_implementation == attention
+    model(input_ids=ids, labels=ids).loss.backward()
+    again = rb.score(str(checkpoint), None, "gsm8k", num_fewshot=1, weights="none", cache="sample", limit=3)
+    assert first.metrics == again.metrics
+
+
+def test_a_callable_gives_the_scores_of_its_model(checkpoint: Path) -> None:
+    """Any function from ids to logits, within the rounding of another batch and another projection."""
+    model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    expected = rb.score(model, tokenizer, "gsm8k", num_fewshot=1, weights="spans", cache="sample", limit=4)
+    scores = rb.score(
+        lambda ids: model(input_ids=ids).logits, tokenizer, "gsm8k", num_fewshot=1, weights="spans", cache="sample",
+        limit=4, batch_size=2, max_length=model.config.max_position_embeddings,
+    )  # fmt: skip
+    logprobs = np.concatenate([token_scores.logprob for token_scores in expected.token_scores.values()])
+    bound = model_bound(logprobs, positions=model.config.max_position_embeddings)
+    for metric, value in expected.metrics.items():
+        assert scores.metrics[metric] == pytest.approx(value, abs=bound)
+
+
+def test_a_table_of_the_scores_is_a_score_table(checkpoint: Path) -> None:
+    """Rows that every decision reads; a notebook shows them; the dictionary is JSON."""
+    import json
+
+    scores = rb.score(str(checkpoint), None, "csqa", num_fewshot=0, weights="spans", cache="sample")
+    table = checked_scores(scores.to_frame(run="mine", tokens=1e9))
+    assert set(table.metric) == set(scores.metrics)
+    assert (table.run == "mine").all()
+    assert (table.n == len(scores.token_scores)).all()
+    json.dumps(scores.to_dict(), allow_nan=False)
+    assert "rbridge_nll" in scores._repr_html_()
+    items = scores.item_frame()
+    assert items.rbridge_nll.mean() == pytest.approx(scores.metrics["rbridge_nll"], rel=1e-12)
+
+
+def test_reweighting_needs_no_model(checkpoint: Path) -> None:
+    """Other weights from the same token scores: those of another run, and those of a function, worked by hand."""
+    options: dict[str, Any] = {"num_fewshot": 1, "cache": "sample"}
+    plain = rb.score(str(checkpoint), None, "gsm8k", weights="none", **options)
+    assert "rbridge_nll" not in plain.metrics
+    spans = rb.score(str(checkpoint), None, "gsm8k", weights="spans", **options)
+    assert rb.reweight(plain, "spans").metrics == spans.metrics
+    halves = rb.reweight(plain, lambda _trace, scores: np.full(scores.logprob.size, 0.5))
+    assert halves.metrics["rbridge_nll"] == pytest.approx(plain.metrics["trace_nll"] / 2, rel=1e-12)
+    first = rb.reweight(plain, lambda _trace, scores: np.arange(scores.logprob.size) == 0)
+    by_hand = [rbridge_nll(s.nll, np.eye(1, s.logprob.size)[0]) for s in plain.token_scores.values()]
+    assert first.metrics["rbridge_nll"] == pytest.approx(math.fsum(by_hand) / len(by_hand), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "offending"),
+    [
+        ({"weights": "confidnce"}, "confidnce"),
+        ({"num_fewshot": 99}, "99"),
+        ({"num_fewshot": -1}, "-1"),
+        ({"limit": 0}, "0"),
+        ({"batch_size": 0}, "0"),
+        ({"benchmark": "gsm9k"}, "gsm9k"),
+        ({"weights": "confidence"}, "confidence"),
+        ({"model": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"model": 7, "tokenizer": "made"}, "int"),
+        ({"model": tiny_model("llama", 50)}, "tokenizer"),
+    ],
+)
+def test_bad_input_is_one_line(
+    checkpoint: Path, tokenizers: dict[str, Any], arguments: dict[str, Any], offending: str
+) -> None:
+    """It names what was found; nothing is loaded for it that is not needed."""
+    if arguments.get("tokenizer") == "made":
+        arguments = arguments | {"tokenizer": tokenizers["bos"]}
+    call = {"model": str(checkpoint), "cache": "sample", "weights": "none"} | arguments
+    with pytest.raises(RBridgeError) as error:
+        rb.score(call.pop("model"), call.pop("tokenizer", None), call.pop("benchmark", "gsm8k"), **call)
+    assert offending in str(error.value)
+    assert "\n" not in str(error.value)
