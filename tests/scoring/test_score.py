@@ -93,8 +93,7 @@ def test_a_model_in_training_is_left_as_it_was(checkpoint: Path) -> None:
             "tensors": tensors,
             "gradients": {name: gradient.clone() for name, gradient in gradients.items() if gradient is not None},
             "requires": [parameter.requires_grad for parameter in model.parameters()],
-            "attention": model.config._attn_implementation,
-            "random": (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()),
+            "random": (list(random.getstate()[1]), np.random.get_state()[1].tolist(), torch.get_rng_state()),
             "torch": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_num_threads()),
         }
 
