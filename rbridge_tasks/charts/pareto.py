@@ -13,11 +13,12 @@ from rbridge_tasks.decisions.candidates import CandidatesError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from rbridge_tasks.decisions.target_agreement import TargetAgreement
 
 
-def draw_frontier(points: Sequence[TargetAgreement], path: str | Path, *, level: float) -> None:
+def draw_frontier(points: Sequence[TargetAgreement], path: str | Path | None, *, level: float) -> Figure:
     """Draw a panel for each benchmark: every size as a small mark, the frontier as a line through large ones.
 
     Sizes of unknown compute are left out. Bars are intervals over items.
@@ -50,7 +51,7 @@ def draw_frontier(points: Sequence[TargetAgreement], path: str | Path, *, level:
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8
     )
-    save(figure, path)
+    return save(figure, path)
 
 
 def _draw_metric(axes: Axes, points: Sequence[TargetAgreement], metric: str, index: int) -> None:

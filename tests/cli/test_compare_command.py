@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from rbridge_metrics import RBridgeError, cross_validate, decision_accuracy, kendall_tau_b, spearman
-from rbridge_tasks.cli.compare import CompareUsageError
 
 from ..decisions import made_pairs
 from ..tables.made_scores import LARGE, SMALL, TARGET, as_json, invoke, row, table
@@ -229,7 +228,7 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     refused("no scores of drop", "--benchmark", "drop")
     refused("give both", "--proxy", "1b")
     refused("give one of them", "--proxy", "1b", "--target-model", "13b", "--at", "1B:1T")
-    with pytest.raises(CompareUsageError, match="nothing to compare with"):
+    with pytest.raises(RBridgeError, match="nothing to compare with"):
         invoke("compare", scores)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from rbridge_metrics import RBridgeError
-from rbridge_tasks.cli.rank import RankUsageError
 
 from ..tables.made_scores import LARGE, SMALL, TARGET, as_json, invoke, row, samples, table
 
@@ -274,13 +273,13 @@ def test_what_is_not_there_is_named(scores: Path, options: tuple[str, ...], mess
 
 def test_comparisons_need_a_target(scores: Path) -> None:
     """Savings and frontiers are about agreement with a target."""
-    with pytest.raises(RankUsageError, match="give --target TABLE"):
+    with pytest.raises(RBridgeError, match="give --target TABLE"):
         invoke("rank", scores, "--against", "acc")
 
 
 def test_a_metric_is_not_compared_with_itself(scores: Path, targets: Path) -> None:
     """Naming one metric twice, in whatever way, is a slip and not a saving of 1."""
-    with pytest.raises(RankUsageError, match="name one metric twice"):
+    with pytest.raises(RBridgeError, match="name one metric twice"):
         invoke("rank", scores, "--target", targets, "--against", "rbridge_nll:lower")
 
 
