@@ -108,7 +108,7 @@ def resampled_weighted_means(values: npt.ArrayLike, weights: npt.ArrayLike, coun
     return means
 
 
-class Comparison(NamedTuple):
+class ComparisonWithBest(NamedTuple):
     """Scores held against the best of them.
 
     Attributes:
@@ -126,7 +126,7 @@ class Comparison(NamedTuple):
 
 def compare_with_best(
     value: npt.ArrayLike, resampled: npt.ArrayLike, *, may_be_best: npt.ArrayLike | None = None, level: float = 0.9
-) -> Comparison:
+) -> ComparisonWithBest:
     """Which scores the best one beats by more than chance, given how many there are and that the best was picked.
 
     The differences of all pairs of scores are taken together: the critical number of standard errors is the quantile,
@@ -153,7 +153,7 @@ def compare_with_best(
     known = np.flatnonzero(np.isfinite(values))
     kept = table[known][:, np.isfinite(table[known]).all(axis=0)]
     if kept.shape[1] < 2:
-        return Comparison(best, np.isfinite(values), np.zeros(values.size, dtype=bool), np.inf)
+        return ComparisonWithBest(best, np.isfinite(values), np.zeros(values.size, dtype=bool), np.inf)
     worst = np.zeros(kept.shape[1])
     errors = np.zeros(values.size)
     for at, place in enumerate(known):
@@ -169,7 +169,7 @@ def compare_with_best(
     apart = np.zeros(values.size)
     apart[known] = values[best] - values[known]
     sure = (np.abs(apart) > critical * errors) & (errors > 1e-12)
-    return Comparison(best, np.isfinite(values) & ~sure, sure & (apart < 0), critical)
+    return ComparisonWithBest(best, np.isfinite(values) & ~sure, sure & (apart < 0), critical)
 
 
 def _pairs(counts: FloatArray, matrix: FloatArray) -> FloatArray:

@@ -52,7 +52,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StagedSearch:
     """Stages of sifting and the target.
 
     Attributes:
@@ -81,7 +81,7 @@ class Plan:
 
 def make_plan(
     candidates: int, keep: Sequence[int], stages: Sequence[tuple[float, float]], target: tuple[float, float]
-) -> Plan:
+) -> StagedSearch:
     """Lay out the stages.
 
     Args:
@@ -112,7 +112,7 @@ def make_plan(
     sized = [Stage(params, tokens, count) for (params, tokens), count in zip([*stages, target], models, strict=True)]
     for stage in sized:
         training_flops(stage.params, stage.tokens)  # refuses impossible sizes here, not when the plan is read
-    return Plan(tuple(sized[:-1]), sized[-1])
+    return StagedSearch(tuple(sized[:-1]), sized[-1])
 
 
 def gpu_hours(flops: float, *, peak_flops: float, utilisation: float) -> float:
@@ -176,7 +176,7 @@ def chance_to_keep_best(candidates: int, keep: int, decision_accuracy: float) ->
 
 
 def chance_to_find_best(
-    plan: Plan, decision_accuracy: Sequence[float], *, trials: int = 100_000, seed: int = 0
+    plan: StagedSearch, decision_accuracy: Sequence[float], *, trials: int = 100_000, seed: int = 0
 ) -> FloatArray:
     """Chance that the best candidate is still there after each stage, by simulation (standard error at most 0.0016).
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from rbridge_metrics import RBridgeError
-from rbridge_tasks.cli.select import SelectUsageError
+
 
 from ..tables.made_scores import as_json, invoke, row, table
 
@@ -118,7 +118,7 @@ def test_accuracies_may_stand_in_the_same_table(tmp_path: Path) -> None:
     path = table(tmp_path / "both.csv", both.to_dict("records"))
     found = as_json("select", path, "--permutations", 19)
     assert "acc" not in found["metrics"]
-    with pytest.raises(SelectUsageError, match="acc is the accuracy itself"):
+    with pytest.raises(RBridgeError, match="acc is the accuracy itself"):
         invoke("select", path, "--metrics", "acc,entropy")
 
 
@@ -190,7 +190,7 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     refused("--by 'best'", frame, "--by", "best")
     refused("no metric nothing", frame, "--metrics", "nothing")
     refused("entropy more than once", frame, "--metrics", "entropy,rank,entropy")
-    with pytest.raises(SelectUsageError, match="--scorer ranks by what was learnt before"):
+    with pytest.raises(RBridgeError, match="--scorer ranks by what was learnt before"):
         invoke("select", proxies, "--target", accuracies, "--scorer", "scorer.json")
 
 

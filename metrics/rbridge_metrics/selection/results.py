@@ -98,7 +98,7 @@ class Single:
 
 
 @dataclass(frozen=True)
-class Selection:
+class ScorerTrials:
     """All scorers side by side.
 
     Attributes:

@@ -12,7 +12,7 @@ from rbridge_metrics.errors import SelectionError
 from rbridge_metrics.selection.labels import Labels, labels_of, spearman_of, splits
 from rbridge_metrics.selection.linear import single_left_out
 from rbridge_metrics.selection.population import Population
-from rbridge_metrics.selection.results import Gain, Selection, Single, Trial
+from rbridge_metrics.selection.results import Gain, ScorerTrials, Single, Trial
 from rbridge_metrics.selection.scorers import (
     SCORERS,
     SPARSE,
@@ -32,7 +32,7 @@ def select(
     permutations: int = 199,
     alpha: float = 0.05,
     seed: int = 0,
-) -> Selection:
+) -> ScorerTrials:
     """Try scorers on every pair of tasks left out, and hold them against chance and against each other.
 
     **Chance**: the accuracies of the models are permuted, the same permutation on all tasks, and everything is done
@@ -97,7 +97,7 @@ def select(
         )
         for at, name in enumerate(names)
     )
-    return Selection(trials, single, _trusted(trials, alpha), alpha, skipped)
+    return ScorerTrials(trials, single, _trusted(trials, alpha), alpha, skipped)
 
 
 def _new_models(name: str, features: FloatArray, labels: Labels) -> FloatArray:
