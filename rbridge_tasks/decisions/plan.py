@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rbridge_metrics.errors import RBridgeError
+from rbridge_metrics.errors import PlanError
 from rbridge_metrics.planning import StagedSearch, chance_to_find_best, chance_to_keep_best, gpu_hours, make_plan
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.tables.sizes import Size, parse_size
@@ -15,10 +15,6 @@ from rbridge_tasks.tables.sizes import Size, parse_size
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-
-class PlanUsageError(RBridgeError, ValueError):
-    """Arguments of ``plan`` that do not fit together."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,6 @@ def plan(
 
     Raises:
         PlanError, SizeError: numbers out of range or that do not fit together.
-        PlanUsageError: neither one decision accuracy nor one for each stage.
     """
     sizes = [parse_size(size) if isinstance(size, str) else size for size in (*stages, target)]
     search = make_plan(candidates, keep, sizes[:-1], sizes[-1])
@@ -156,8 +151,9 @@ def plan(
 
 def _chances(search: StagedSearch, accuracies: Sequence[float], trials: int, seed: int) -> list[StageChance]:
     if len(accuracies) not in (0, 1, len(search.stages)):
-        raise PlanUsageError(
-            f"{len(accuracies)} decision accuracies for {len(search.stages)} stages; give that of the first, or one each"
+        raise PlanError(
+            f"{len(accuracies)} decision accuracies for {len(search.stages)} stages; give that of the first, or one "
+            "for each"
         )
     if not accuracies:
         return []

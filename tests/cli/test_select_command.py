@@ -190,7 +190,7 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     refused("--by 'best'", frame, "--by", "best")
     refused("no metric nothing", frame, "--metrics", "nothing")
     refused("entropy more than once", frame, "--metrics", "entropy,rank,entropy")
-    with pytest.raises(RBridgeError, match="--scorer ranks by what was learnt before"):
+    with pytest.raises(RBridgeError, match="--target trains a new one"):
         invoke("select", proxies, "--target", accuracies, "--scorer", "scorer.json")
 
 
@@ -198,8 +198,8 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     ("content", "match"),
     [
         (None, "no file"),
-        ("{", "not JSON"),
-        ("[]", "format None"),
+        ("{", "scorer.json is damaged"),
+        ("[]", "scorer.json is damaged"),
         ('{"format": "rbridge-scorer", "version": 2}', "version 2"),
         ('{"format": "rbridge-scorer", "version": 1}', "damaged"),
     ],
