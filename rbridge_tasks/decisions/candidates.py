@@ -54,10 +54,11 @@ class Candidates:
 
 
 class Targets(NamedTuple):
-    """The target model's scores on one benchmark, by run."""
+    """The target model's scores on one benchmark, by run, and the rows of the table that hold them."""
 
     metric: Metric
     value: Mapping[str, float]
+    rows: pd.DataFrame
 
 
 def candidates_by_size(
@@ -166,25 +167,13 @@ def target_values(
                 f"{_sizes(part)}: choose one with --target-at PARAMS:TOKENS"
             )
         check_one_unit(metric.name, part["value"].tolist(), f"the targets of {benchmark}")
-        values[benchmark] = Targets(metric, dict(zip(part["run"], part["value"], strict=True)))
+        values[benchmark] = Targets(metric, dict(zip(part["run"], part["value"], strict=True)), part)
     return values
 
 
-def check_targets(targets: pd.DataFrame, values: Mapping[str, Targets], at: Size | None, *, allow: bool) -> list[str]:
-    """Refuse target scores that were measured under different settings; see ``check_rows``.
-
-    Args:
-        targets: the table that ``values`` was taken from.
-        values: the result of ``target_values``.
-        at: the size given to it.
-        allow: report differences instead.
-    """
-    used = [
-        benchmark in values and metric == values[benchmark].metric.name
-        for benchmark, metric in zip(targets["benchmark"], targets["metric"], strict=True)
-    ]
-    rows = targets[used]
-    return check_rows(rows if at is None else rows[_of_size(rows, at)], allow=allow)
+def check_targets(targets: Mapping[str, Targets], *, allow: bool) -> list[str]:
+    """Refuse target scores that were measured under different settings; see ``check_rows``."""
+    return check_rows(pd.concat([part.rows for part in targets.values()]).sort_index(), allow=allow)
 
 
 def first_metric(rows: pd.DataFrame, metrics: Sequence[Metric]) -> tuple[pd.DataFrame, Metric]:

@@ -129,7 +129,7 @@ def candidate_points(
     values = target_values(targets, target_metrics, benchmarks=benchmarks, at=target_at)
     for metric in metrics:
         notes.update(check_candidates(scores, metric, (), at, allow=allow))
-    notes.update(check_targets(targets, values, target_at, allow=allow))
+    notes.update(check_targets(values, allow=allow))
     lacking = [name for name in benchmarks if name not in values]
     if lacking:
         notes[f"{counted(len(lacking), 'benchmark')} without targets left out: {', '.join(lacking)}"] = 1

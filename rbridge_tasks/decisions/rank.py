@@ -200,10 +200,9 @@ def rank(
     notes += _on_intervals(rankings)
     agreement: list[TargetAgreement] = []
     if target is not None:
-        targets, target_size = as_scores(target), as_size(target_at)
         shared = list(dict.fromkeys(ranking.candidates.benchmark for ranking in rankings))
-        values = target_values(targets, truths, benchmarks=shared, at=target_size)
-        notes += check_targets(targets, values, target_size, allow=allow_incomparable)
+        values = target_values(as_scores(target), truths, benchmarks=shared, at=as_size(target_at))
+        notes += check_targets(values, allow=allow_incomparable)
         agreement, lines = compare_with_target(rankings, values, level=level)
         notes += lines
     return Ranking(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,8 @@ class _ScorerContent(pydantic.BaseModel):
 class _ScorerFile(pydantic.BaseModel):
     """The content of the file. The last four are for people."""
 
-    format: Literal["rbridge-scorer"] = "rbridge-scorer"
-    version: Literal[1] = 1
+    format: Literal["rbridge-scorer"]
+    version: Literal[1]
     scorer: _ScorerContent
     metrics: list[str]
     benchmarks: list[str]
@@ -47,11 +48,6 @@ class _ScorerFile(pydantic.BaseModel):
     left_out_spearman: float | None = None
     new_models_spearman: float | None = None
     p_corrected: float | None = None
-
-
-class _Heading(pydantic.BaseModel):
-    format: str | None = None
-    version: int | None = None
 
 
 def write_scorer(
@@ -67,6 +63,8 @@ def write_scorer(
         path: ``.json``.
     """
     content = _ScorerFile(
+        format="rbridge-scorer",
+        version=1,
         scorer=_ScorerContent(**trial.scorer.to_dict()),
         metrics=[metrics[at] for at in trial.scorer.proxies],
         benchmarks=[*benchmarks],
@@ -91,19 +89,15 @@ def read_scorer(path: str | Path) -> SavedScorer:
     except OSError as error:
         raise ScorerFileError(f"cannot read {path}: {error.strerror or error}; check the file") from error
     try:
-        heading = _Heading.model_validate_json(data)
-        if (heading.format, heading.version) != ("rbridge-scorer", 1):
-            raise ScorerFileError(
-                f"{path} has format {heading.format!r}, version {heading.version!r}; expected 'rbridge-scorer', "
-                "version 1, as rbridge select --save of this release writes it"
-            )
         content = _ScorerFile.model_validate_json(data)
         scorer = Scorer.from_dict(content.scorer.model_dump())
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+        where = " ".join(["at", *map(str, first["loc"])]) if first["loc"] else "in it"
+        value = reprlib.repr(first["input"])
         raise ScorerFileError(
-            f"{path} is damaged, or no file of rbridge select --save: {where}: {first['msg']}; save it again"
+            f"{path} is not a scorer of this release, or damaged: {first['msg']} {where}, it has {value}; write one "
+            "with rbridge select --save"
         ) from error
     except SelectionError as error:
         raise ScorerFileError(f"{path}: {error}") from error

@@ -15,11 +15,9 @@ from rbridge_metrics import (
     Savings,
     agreement,
     compute_savings,
-    kendall_tau_b,
     pair_counts,
     pareto_frontier,
     percentile_interval,
-    spearman,
 )
 from rbridge_tasks.decisions.candidates import CandidatesError, Targets, listed
 from rbridge_tasks.decisions.size_ranking import SizeRanking
@@ -140,10 +138,11 @@ def _agreement(ranking: SizeRanking, target: Targets, level: float) -> TargetAgr
         "target_lower_is_better": target.metric.lower_is_better,
     }
     counts = pair_counts(ours, theirs, **ways)
+    observed = agreement(ours[None], theirs, **ways)
     value = {
         "decision_accuracy": counts.decision_accuracy,
-        "kendall_tau_b": kendall_tau_b(ours, theirs, **ways),
-        "spearman": spearman(ours, theirs, **ways),
+        "kendall_tau_b": float(observed.kendall_tau_b[0]),
+        "spearman": float(observed.spearman[0]),
     }
     resampled = None if ranking.resampled is None else agreement(ranking.resampled[:, shared], theirs, **ways)
     low, high = _intervals(resampled, level)

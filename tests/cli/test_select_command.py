@@ -198,10 +198,10 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     ("content", "match"),
     [
         (None, "no file"),
-        ("{", "scorer.json is damaged"),
-        ("[]", "scorer.json is damaged"),
-        ('{"format": "rbridge-scorer", "version": 2}', "version 2"),
-        ('{"format": "rbridge-scorer", "version": 1}', "damaged"),
+        ("{", "not a scorer"),
+        ("[]", "not a scorer"),
+        ('{"format": "rbridge-scorer", "version": 2}', "at version, it has 2"),
+        ('{"format": "rbridge-scorer", "version": 1}', "not a scorer"),
     ],
 )
 def test_a_file_that_is_no_scorer_is_refused(tmp_path: Path, content: str | None, match: str) -> None:

@@ -13,7 +13,7 @@ from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.errors import SelectionError
 from rbridge_metrics.ranking import ranks
 
-#: A proxy, or the accuracy of a task, known for a smaller share of the models is left out; otherwise models lacking it are.
+#: A proxy or accuracy known for a smaller share of the models is left out; otherwise models that lack it are.
 MIN_KNOWN = 0.8
 MIN_TASKS, MIN_MODELS = 3, 4
 
