@@ -29,7 +29,7 @@ def test_json_and_files_are_the_result_of_the_function(tmp_path: Path) -> None:
     figure = tmp_path / "again.png"
     assert "ranked by sparse_linear" in invoke("select", scores, "--scorer", saved, "--plot", figure).stdout
     assert figure.stat().st_size > 1000
-    with pytest.raises(RBridgeError, match="--save.*--scorer"):
+    with pytest.raises(RBridgeError, match=r"--save.*--scorer"):
         invoke("select", scores, "--scorer", saved, "--save", saved)
 
 

@@ -109,7 +109,7 @@ def test_checkpoints_are_joined_as_fits_are_and_tokens_are_a_baseline() -> None:
     comparison = compare(pd.concat([frame, noisy]), cv="forward", **CHECKPOINTS)
     metrics = metrics_of(comparison)
     nll, accuracy = made_pairs.checkpoints(0)
-    fit = cross_validate(nll, accuracy, scheme="forward", order=made_pairs.TOKENS)
+    fit = cross_validate(nll, accuracy, scheme="forward", order=made_pairs.TOKENS, order_name="tokens")
     assert metrics["rbridge_nll"].value["mae"] == pytest.approx(fit.test_mae)
     for name, error in fit.baselines.items():
         assert metrics[name].value["mae"] == pytest.approx(error)

@@ -77,7 +77,7 @@ def test_the_direction_can_be_given() -> None:
     """Known by name, overridden by an argument; an unknown one is an error that tells how to give it."""
     assert runs(rank(SCORES, lower_is_better=False)) == ["code", "web", "wiki", "books"]
     unknown = pd.DataFrame([row("a", 1.0, metric="surprise"), row("b", 2.0, metric="surprise")])
-    with pytest.raises(RBridgeError, match="surprise:lower or surprise:higher.*--lower-is-better"):
+    with pytest.raises(RBridgeError, match=r"surprise:lower or surprise:higher.*--lower-is-better"):
         rank(unknown, metric="surprise")
     assert runs(rank(unknown, metric="surprise:higher")) == ["b", "a"]
     assert runs(rank(unknown, metric="surprise", lower_is_better=False)) == ["b", "a"]
