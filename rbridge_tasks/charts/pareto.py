@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from rbridge_tasks.charts.log_axis import log_x
 from rbridge_tasks.charts.style import new_panels, save, series
-from rbridge_tasks.decisions.candidates import CandidatesError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,15 +23,9 @@ def draw_frontier(points: Sequence[TargetAgreement], path: str | Path | None, *,
     Sizes of unknown compute are left out. Bars are intervals over items.
 
     Raises:
-        CandidatesError: compute is unknown at every size.
         OutputError: the file is neither ``.svg`` nor ``.png``.
     """
     points = [point for point in points if math.isfinite(point.flops)]
-    if not points:
-        raise CandidatesError(
-            "compute is unknown at every size, so there is no frontier to draw; give runs their params and tokens with "
-            "rbridge collect --runs TABLE"
-        )
     benchmarks = list(dict.fromkeys(point.benchmark for point in points))
     columns = min(len(benchmarks), 2)
     rows = math.ceil(len(benchmarks) / columns)

@@ -81,17 +81,12 @@ def compare(
 
     Example: rbridge compare runs.csv --proxy 1b --target-model 13b --target-metric acc --cv forward
     """
-    from rbridge_tasks.atomic import check_suffix
-    from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.cli.compare_output import show_comparison
-    from rbridge_tasks.cli.output import print_json
+    from rbridge_tasks.cli.output import check_outputs, print_json
     from rbridge_tasks.decisions.compare import compare as compare_metrics
-    from rbridge_tasks.tables.score_table import WRITTEN, write_table
+    from rbridge_tasks.tables.score_table import write_table
 
-    if output:
-        check_suffix(output, WRITTEN, "a comparison")
-    if plot:
-        check_plot_path(plot)
+    check_outputs("a comparison", table=output, plot=plot)
     comparison = compare_metrics(
         scores,
         target=target,

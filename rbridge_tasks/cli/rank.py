@@ -54,14 +54,13 @@ def rank(
 
     Example: rbridge rank scores.csv --target targets.csv --against acc --frontier-plot frontier.svg
     """
-    from rbridge_tasks.charts.style import check_plot_path
-    from rbridge_tasks.cli.output import print_json
+    from rbridge_tasks.cli.output import check_outputs, print_json
     from rbridge_tasks.cli.rank_output import show_ranking
     from rbridge_tasks.decisions.rank import RankError
     from rbridge_tasks.decisions.rank import rank as rank_candidates
 
-    for path in filter(None, (plot, frontier_plot)):
-        check_plot_path(path)
+    for path in (plot, frontier_plot):
+        check_outputs("a ranking", plot=path)
     if frontier_plot and target is None:
         raise RankError("--frontier-plot draws agreement with a target; give --target TABLE")
     ranking = rank_candidates(

@@ -49,20 +49,14 @@ def select(
 
     Example: rbridge select new_models.csv --scorer scorer.json
     """
-    from dataclasses import replace
-
     from rbridge_tasks.atomic import check_suffix
-    from rbridge_tasks.charts.style import check_plot_path
-    from rbridge_tasks.cli.output import print_json
-    from rbridge_tasks.cli.select_output import show_selection
+    from rbridge_tasks.cli.output import check_outputs, print_json
+    from rbridge_tasks.cli.select_output import noted_files, show_selection
     from rbridge_tasks.decisions.select import SelectError
     from rbridge_tasks.decisions.select import select as select_models
-    from rbridge_tasks.tables.score_table import WRITTEN, write_table
+    from rbridge_tasks.tables.score_table import write_table
 
-    if output:
-        check_suffix(output, WRITTEN, "a ranking")
-    if plot:
-        check_plot_path(plot)
+    check_outputs("a ranking", table=output, plot=plot)
     if save:
         check_suffix(save, (".json",), "a scorer")
     if save and scorer:
@@ -80,10 +74,7 @@ def select(
         seed=seed,
         allow_incomparable=allow_incomparable,
     )
-    files = {"--save": save, "-o": output}
-    if selection.ranked_by is None and (lost := [name for name, path in files.items() if path]):
-        text = f"no scorer is better than chance, so nothing is written for {', '.join(lost)}; --by NAME ranks anyway"
-        selection = replace(selection, notes=(*selection.notes, text))
+    selection = noted_files(selection, {"--save": save, "-o": output})
     if save and selection.ranked_by:
         selection.save(save)
     if output and selection.ranked_by:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import typer
@@ -25,6 +27,15 @@ def show_selection(selection: Selection) -> None:
         _show_ranking(selection, f"ranked by {selection.ranked_by}{of_file}")
     for text in selection.notes:
         note(text)
+
+
+def noted_files(selection: Selection, files: Mapping[str, str | None]) -> Selection:
+    """With a note on the files, by option, that are not written because no scorer ranked the models."""
+    lost = ", ".join(option for option, path in files.items() if path)
+    if selection.ranked_by is not None or not lost:
+        return selection
+    text = f"no scorer is better than chance, so nothing is written for {lost}; --by NAME ranks anyway"
+    return replace(selection, notes=(*selection.notes, text))
 
 
 def _show_trials(selection: Selection, trials: ScorerTrials) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -99,11 +100,15 @@ class Ranking(Decision):
         """Draw decision accuracy against training compute, with the Pareto frontier of every metric.
 
         Raises:
-            RankError: the ranking has no target.
-            CandidatesError: compute is unknown at every size.
+            RankError: the ranking has no target, or compute is unknown at every size.
         """
         if not self.agreement:
             raise RankError("a frontier shows agreement with a target; give a target to rank")
+        if all(math.isnan(point.flops) for point in self.agreement):
+            raise RankError(
+                "compute is unknown at every size, so there is no frontier to draw; give runs their params and tokens "
+                "with rbridge collect --runs TABLE"
+            )
         from rbridge_tasks.charts.pareto import draw_frontier
 
         return draw_frontier(self.agreement, path, level=self.settings.level)
@@ -182,7 +187,7 @@ def rank(
         raise RankError("--against and --target-at compare with a target; give --target TABLE")
     first = metric_called(metric, lower_is_better=lower_is_better, remedy=", or give --lower-is-better")
     metrics = [first, *(metric_called(name) for name in others)]
-    names = [one.name for one in metrics]
+    names = [compared.name for compared in metrics]
     if len(set(names)) < len(names):
         raise RankError(f"--metric and --against name one metric twice: {', '.join(names)}; name each once")
     truths = [metric_called(name) for name in as_names(target_metric)]
@@ -191,9 +196,9 @@ def rank(
     files = named_samples(samples)
     rankings: list[SizeRanking] = []
     notes: list[str] = []
-    for position, one in enumerate(metrics):
-        groups, lines = candidates_by_size(scores, one, benchmarks=benchmarks, at=size)
-        notes += [*lines, *check_candidates(scores, one, benchmarks, size, allow=allow_incomparable)]
+    for position, compared in enumerate(metrics):
+        groups, lines = candidates_by_size(scores, compared, benchmarks=benchmarks, at=size)
+        notes += [*lines, *check_candidates(scores, compared, benchmarks, size, allow=allow_incomparable)]
         items, lines = joined_samples(groups, files if position == 0 else [], allow_incomparable=allow_incomparable)
         notes += [line for line in lines if line not in notes]
         rankings += [rank_candidates(group, item, settings) for group, item in zip(groups, items, strict=True)]
