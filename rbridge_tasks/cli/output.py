@@ -15,7 +15,7 @@ _EMPTY = ("", "-", "?")
 
 
 def check_outputs(what: str, *, table: str | None = None, plot: str | None = None) -> None:
-    """Refuse files of the wrong suffix before the work whose result goes there; ``what`` the table holds, for the error.
+    """Refuse output files of the wrong suffix, before any work; ``what`` is the content of the table, for the error.
 
     Raises:
         OutputError: the table is neither ``.csv`` nor ``.parquet``, or the figure neither ``.svg`` nor ``.png``.
