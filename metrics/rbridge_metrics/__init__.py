@@ -67,15 +67,15 @@ if TYPE_CHECKING:
         paired_change,
     )
     from rbridge_metrics.paired_comparison import (
-        Comparison,
+        ComparisonWithBest,
         compare_with_best,
         drawn_counts,
         resampled_agreement,
         resampled_weighted_means,
     )
     from rbridge_metrics.planning import (
-        Plan,
         Stage,
+        StagedSearch,
         chance_to_find_best,
         chance_to_keep_best,
         gpu_hours,
@@ -128,7 +128,7 @@ if TYPE_CHECKING:
         make_population,
     )
     from rbridge_metrics.selection.results import (
-        Selection,
+        ScorerTrials,
     )
     from rbridge_metrics.selection.scorers import (
         Scorer,
@@ -163,7 +163,7 @@ __all__ = [
     "Backtest",
     "BootstrapError",
     "ClozeScores",
-    "Comparison",
+    "ComparisonWithBest",
     "ComputeError",
     "CrossValidation",
     "FitError",
@@ -174,7 +174,6 @@ __all__ = [
     "Interval",
     "PairCounts",
     "PairedChange",
-    "Plan",
     "PlanError",
     "Population",
     "PowerLaw",
@@ -187,9 +186,10 @@ __all__ = [
     "Savings",
     "ScoreError",
     "Scorer",
-    "Selection",
+    "ScorerTrials",
     "SelectionError",
     "Stage",
+    "StagedSearch",
     "TokenScores",
     "TraceMoments",
     "accuracy_through_proxy",
@@ -310,14 +310,14 @@ _MODULES = {
         "paired_change",
     ),
     "paired_comparison": (
-        "Comparison",
+        "ComparisonWithBest",
         "compare_with_best",
         "drawn_counts",
         "resampled_agreement",
         "resampled_weighted_means",
     ),
     "planning": (
-        "Plan",
+        "StagedSearch",
         "Stage",
         "chance_to_find_best",
         "chance_to_keep_best",
@@ -370,7 +370,7 @@ _MODULES = {
         "Population",
         "make_population",
     ),
-    "selection.results": ("Selection",),
+    "selection.results": ("ScorerTrials",),
     "selection.scorers": ("Scorer",),
     "selection.select": ("select",),
     "token_edits": ("edit_distance",),

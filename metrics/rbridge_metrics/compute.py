@@ -1,4 +1,4 @@
-"""What training costs, which points are worth their cost, and what one metric saves against another."""
+"""Training compute, Pareto frontiers, and the compute that one metric saves compared with another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Reading = Literal["log", "step"]
 
 
 def training_flops(params: npt.ArrayLike, tokens: npt.ArrayLike) -> FloatArray:
-    """FLOPs of training a model of N parameters on D tokens, 6ND. NaN where either is unknown (NaN).
+    """FLOPs of training a model of N parameters on D tokens, 6ND. NaN if either is NaN.
 
     Args:
         params: counts, any shape.
@@ -34,16 +34,16 @@ def training_flops(params: npt.ArrayLike, tokens: npt.ArrayLike) -> FloatArray:
     for what, values in (("parameters", sizes), ("tokens", lengths)):
         if np.any(values <= 0) or np.any(np.isinf(values)):
             wrong = values[(values <= 0) | np.isinf(values)].flat[0]
-            raise ComputeError(f"{wrong:g} {what}; a count above 0 is needed, in units (16e6, not 16)")
+            raise ComputeError(f"{wrong:g} {what}; a count above 0 is needed, such as 16e6")
     flops: FloatArray = FLOPS_PER_PARAM_AND_TOKEN * sizes * lengths
     return flops
 
 
 def pareto_frontier(cost: npt.ArrayLike, value: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Mark the points that no other point beats: as cheap and as good, and better in one of the two.
+    """Mark the points that no other point beats, being as cheap and as good, and better in one of the two.
 
-    Of points equally good, the cheapest is on the frontier; equal in both, all of them. A point whose cost or value is
-    NaN is off it.
+    Of equally good points, the cheapest is on the frontier; of points equal in both, all are. A point whose cost or
+    value is NaN is not.
 
     Args:
         cost: shape (points,), e.g. FLOPs; lower is better.
@@ -70,15 +70,15 @@ def pareto_frontier(cost: npt.ArrayLike, value: npt.ArrayLike) -> npt.NDArray[np
 
 @dataclass(frozen=True)
 class Savings:
-    """What one metric costs beside another at the same level, arrays of shape (levels,), cheapest level first.
+    """Costs of two metrics at the same level, arrays of shape (levels,), cheapest level first.
 
     Attributes:
-        level: the value reached, a point of the first metric's frontier.
-        cost: what the first metric needs for it.
-        other_cost: what the other needs: NaN where it never gets there.
-        ratio: other_cost / cost; above 1, the first metric saves. NaN where ``other_cost`` is.
-        bound: True where the other's cheapest point is already better than the level: ``other_cost`` and ``ratio``
-            are then the most it needs, not what it needs.
+        level: a value on the first metric's frontier.
+        cost: cost of the first metric at that level.
+        other_cost: cost of the other metric; NaN if it never reaches the level.
+        ratio: other_cost / cost; above 1, the first metric saves. NaN if ``other_cost`` is.
+        bound: True if the other's cheapest point is better than the level: ``other_cost`` and ``ratio`` are then upper
+            bounds.
     """
 
     level: FloatArray
@@ -101,16 +101,16 @@ def compute_savings(
     *,
     between: Reading = "log",
 ) -> Savings:
-    """Compute at equal value: what another metric costs at every level that this metric's frontier has.
+    """Cost of another metric at every level of this metric's frontier, as in the figures of arXiv 2509.21013.
 
-    As in the figures of arXiv 2509.21013. Where the level lies between two points of the other frontier, its cost is
-    read off the straight line between them over the logarithm of the cost (``between="log"``), or is that of the
-    dearer point (``"step"``: only what was measured).
+    If a level lies between two points of the other frontier, its cost is read off the straight line between them over
+    the logarithm of the cost (``between="log"``), or is that of the more expensive point (``"step"``: measured points
+    only).
 
     Args:
         cost, value: shape (points,), all points of this metric; its frontier is taken here.
         other_cost, other_value: shape (other points,), all points of the other metric, or of several pooled.
-        between: how to read the other frontier between its points.
+        between: interpolation between the points of the other frontier.
 
     Raises:
         ComputeError: different lengths, a cost at or below 0, or no point with both cost and value.
@@ -130,7 +130,7 @@ def compute_savings(
 
 
 def _frontier(cost: npt.ArrayLike, value: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Costs and values of the frontier, both increasing, each once."""
+    """Distinct costs and values of the frontier, both increasing."""
     costs, values = _points(cost, value)
     on = pareto_frontier(costs, values)
     if not on.any():

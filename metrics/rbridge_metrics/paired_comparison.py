@@ -1,7 +1,7 @@
-"""Many scores of the same candidates side by side: how far each measure moves with other candidates, and which differ.
+"""Paired bootstrap over candidates: intervals of how well many scores order a target, and tests of their differences.
 
-All scores see the same draws, so what a draw does to all of them cancels in their differences. A draw is how often each
-candidate was drawn; statistics of the drawn candidates are sums weighted by that, for all draws in one product.
+All scores see the same draws, so effects common to all scores cancel in their differences. A draw is a count for each
+candidate; statistics of the drawn candidates are sums weighted by the counts, computed for all draws in one product.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.errors import BootstrapError
 from rbridge_metrics.ranking import Agreement
 
-#: Fewer candidates than this are no sample to draw from.
+#: Fewest candidates to draw from.
 MIN_UNITS = 5
 
 
 def drawn_counts(units: int, *, resamples: int = 2000, seed: int = 0, block: int = 1) -> FloatArray:
-    """How often each unit was drawn, with replacement: (resamples, units). Draws of fewer than 3 units are redrawn.
+    """How often each unit was drawn with replacement: (resamples, units). Draws of fewer than 3 units are repeated.
 
     Args:
         units: candidates, or checkpoints in the order of their training.
         resamples: number of draws.
         seed: of the draws.
-        block: neighbours drawn together, the first following the last: for checkpoints, whose errors hang together.
+        block: number of neighbours drawn together, cyclically: for checkpoints, whose errors are correlated.
 
     Raises:
-        BootstrapError: fewer than ``MIN_UNITS`` units, no resamples, or a block of none or of more than all but two.
+        BootstrapError: fewer than ``MIN_UNITS`` units, no resamples, or a block below 1 or above ``units - 2``.
 
     >>> drawn_counts(5, resamples=2).sum(axis=1)
     array([5., 5.])
@@ -57,8 +57,8 @@ def _drawn(rng: np.random.Generator, resamples: int, units: int, block: int) -> 
 def resampled_agreement(scores: npt.ArrayLike, target: npt.ArrayLike, counts: npt.ArrayLike) -> Agreement:
     """Decision accuracy, Kendall's tau-b and Spearman's rho of every score with the target, on drawn candidates.
 
-    Equal to ``ranking.agreement`` on the candidates written out as often as they were drawn. Copies of one candidate
-    are tied with each other on both sides, so that they order nothing.
+    Equal to ``ranking.agreement`` on the candidates repeated as often as they were drawn. Copies of one candidate are
+    tied with each other on both sides.
 
     Args:
         scores: shape (scores, candidates), higher is better; negate an NLL.
@@ -66,13 +66,13 @@ def resampled_agreement(scores: npt.ArrayLike, target: npt.ArrayLike, counts: np
         counts: shape (resamples, candidates), see ``drawn_counts``.
 
     Returns:
-        Arrays of shape (scores, resamples), NaN where a draw orders nothing.
+        Arrays of shape (scores, resamples), NaN for a draw that orders no pair.
 
     Raises:
         BootstrapError: shapes that do not fit.
 
-    >>> found = resampled_agreement([[3.0, 2.0, 1.0]], [0.5, 0.4, 0.45], [[1, 1, 1], [2, 1, 0]])
-    >>> found.decision_accuracy.round(3)
+    >>> drawn = resampled_agreement([[3.0, 2.0, 1.0]], [0.5, 0.4, 0.45], [[1, 1, 1], [2, 1, 0]])
+    >>> drawn.decision_accuracy.round(3)
     array([[0.667, 1.   ]])
     """
     rows, truth = np.asarray(scores, dtype=np.float64), np.asarray(target, dtype=np.float64)
@@ -108,14 +108,14 @@ def resampled_weighted_means(values: npt.ArrayLike, weights: npt.ArrayLike, coun
     return means
 
 
-class Comparison(NamedTuple):
-    """Scores held against the best of them.
+class ComparisonWithBest(NamedTuple):
+    """Scores compared with the best of them.
 
     Attributes:
-        best: place of the best among those that may be it.
-        alike: shape (scores,), True where neither is shown to be better; True for the best itself.
-        ahead: shape (scores,), True where it is shown to be better than the best: a baseline may be.
-        critical: how many standard errors apart two scores have to be.
+        best: position of the best score among those that may be best.
+        alike: shape (scores,), True without a significant difference to the best; True for the best itself.
+        ahead: shape (scores,), True if significantly better than the best: possible for a baseline.
+        critical: number of standard errors that makes a difference significant.
     """
 
     best: int
@@ -126,18 +126,18 @@ class Comparison(NamedTuple):
 
 def compare_with_best(
     value: npt.ArrayLike, resampled: npt.ArrayLike, *, may_be_best: npt.ArrayLike | None = None, level: float = 0.9
-) -> Comparison:
-    """Which scores the best one beats by more than chance, given how many there are and that the best was picked.
+) -> ComparisonWithBest:
+    """Test which scores differ significantly from the best, corrected for their number and for picking the best.
 
-    The differences of all pairs of scores are taken together: the critical number of standard errors is the quantile,
-    over the resamples, of the largest standardised error of any difference (max-t). With probability ``level`` no pair
-    at all is wrongly told apart, whichever score turns out best.
+    All pairwise differences are tested together: the critical number of standard errors is the quantile, over the
+    resamples, of the largest standardised error of any difference (max-t). With probability ``level`` no pair of equal
+    scores is called different, whichever score is best.
 
     Args:
-        value: shape (scores,), higher is better; NaN for a score without one, which is never alike.
+        value: shape (scores,), higher is better; a score that is NaN is never alike.
         resampled: shape (scores, resamples), paired.
         may_be_best: shape (scores,), False for a baseline.
-        level: of all comparisons together.
+        level: of all tests together.
 
     Raises:
         BootstrapError: shapes that do not fit, a level outside (0, 1), or no score that may be best.
@@ -153,7 +153,7 @@ def compare_with_best(
     known = np.flatnonzero(np.isfinite(values))
     kept = table[known][:, np.isfinite(table[known]).all(axis=0)]
     if kept.shape[1] < 2:
-        return Comparison(best, np.isfinite(values), np.zeros(values.size, dtype=bool), np.inf)
+        return ComparisonWithBest(best, np.isfinite(values), np.zeros(values.size, dtype=bool), np.inf)
     worst = np.zeros(kept.shape[1])
     errors = np.zeros(values.size)
     for at, place in enumerate(known):
@@ -169,11 +169,11 @@ def compare_with_best(
     apart = np.zeros(values.size)
     apart[known] = values[best] - values[known]
     sure = (np.abs(apart) > critical * errors) & (errors > 1e-12)
-    return Comparison(best, np.isfinite(values) & ~sure, sure & (apart < 0), critical)
+    return ComparisonWithBest(best, np.isfinite(values) & ~sure, sure & (apart < 0), critical)
 
 
 def _pairs(counts: FloatArray, matrix: FloatArray) -> FloatArray:
-    """Sum over pairs i < j of n_i n_j m_ij for every draw n; the matrix is symmetric with an empty diagonal."""
+    """Sum over pairs i < j of n_i n_j m_ij for every draw n; the matrix is symmetric with a zero diagonal."""
     total: FloatArray = np.einsum("bi,bi->b", counts @ matrix, counts) / 2
     return total
 

@@ -1,13 +1,12 @@
-"""Two-stage optimisation: what it costs to sift N candidates with small models, and the chance to keep the best one.
+"""Search in stages: its cost with small models, and the chance that it keeps the best of N candidates.
 
 Every candidate is trained small, the k best by proxy are trained larger, the best of those at the target's size:
-N * C1 + k * C2 + Ct FLOPs against N * Ct for training every candidate at the target's size.
+N * C1 + k * C2 + Ct FLOPs, against N * Ct for training every candidate at the target's size.
 
-The chance rests on a model. Candidates have latent values, independent standard normal; a proxy shows them with noise,
-so that shown and latent value are jointly normal with correlation r. Two candidates are then ordered right with
-probability 1/2 + arcsin(r) / pi, hence r = sin(pi * (decision accuracy - 1/2)). The errors of different stages are
-independent, and so are those of different candidates. Where candidates cluster, or where one is far ahead, the true
-chance is another.
+The chance assumes that candidates have independent standard normal latent values, and that a proxy shows them with
+noise, so that shown and latent value are jointly normal with correlation r. Two candidates are then ordered right with
+probability 1/2 + arcsin(r) / pi, hence r = sin(pi * (decision accuracy - 1/2)). Errors of different stages and
+candidates are independent. If candidates form clusters, or one is far ahead, the true chance differs.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from rbridge_metrics.compute import training_flops
 from rbridge_metrics.errors import PlanError
 
 _NODES = 160  # of the quadrature, in each of two dimensions
-_TRIALS_AT_ONCE = 2_000_000  # random numbers held at a time
+_TRIALS_AT_ONCE = 2_000_000  # random numbers in memory at a time
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Some candidates trained at one size.
+    """Candidates trained at one size.
 
     Attributes:
         params, tokens: of each model (counts).
@@ -52,12 +51,12 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Stages of sifting and the target.
+class StagedSearch:
+    """Stages of a search, and its target.
 
     Attributes:
-        stages: from the first, with every candidate, on.
-        target: what is left at the end, trained at the target's size.
+        stages: in order; the first trains every candidate.
+        target: the candidates left at the end, trained at the target's size.
     """
 
     stages: tuple[Stage, ...]
@@ -75,23 +74,23 @@ class Plan:
 
     @property
     def saving(self) -> float:
-        """Fraction of ``flops_without`` that the plan does not spend; below 0 where it costs more."""
+        """Fraction of ``flops_without`` that the search does not spend; negative if it costs more."""
         return 1 - self.flops / self.flops_without
 
 
 def make_plan(
     candidates: int, keep: Sequence[int], stages: Sequence[tuple[float, float]], target: tuple[float, float]
-) -> Plan:
-    """Lay out the stages.
+) -> StagedSearch:
+    """The stages of a search.
 
     Args:
         candidates: N.
-        keep: how many go on after each stage; the last may be left out: one goes on to the target.
+        keep: number of candidates kept after each stage; after the last stage 1 by default.
         stages: (params, tokens) of each stage, counts.
         target: (params, tokens) of the target.
 
     Raises:
-        PlanError: no candidates or stages, or a number kept that does not fit; ComputeError: an impossible size.
+        PlanError: no candidates or stages, or an impossible number to keep; ComputeError: an impossible size.
 
     >>> plan = make_plan(25, [3], [(16e6, 1.6e9), (98e6, 9.8e9)], (1.2e9, 98e9))
     >>> [stage.models for stage in plan.stages], plan.target.models, round(plan.saving, 3)
@@ -112,7 +111,7 @@ def make_plan(
     sized = [Stage(params, tokens, count) for (params, tokens), count in zip([*stages, target], models, strict=True)]
     for stage in sized:
         training_flops(stage.params, stage.tokens)  # refuses impossible sizes here, not when the plan is read
-    return Plan(tuple(sized[:-1]), sized[-1])
+    return StagedSearch(tuple(sized[:-1]), sized[-1])
 
 
 def gpu_hours(flops: float, *, peak_flops: float, utilisation: float) -> float:
@@ -132,7 +131,7 @@ def gpu_hours(flops: float, *, peak_flops: float, utilisation: float) -> float:
 
 
 def latent_correlation(decision_accuracy: float) -> float:
-    """Correlation of proxy and target that orders pairs right this often: sin(pi * (decision accuracy - 1/2)).
+    """Correlation of proxy and target that gives a decision accuracy: sin(pi * (decision accuracy - 1/2)).
 
     Raises:
         PlanError: a decision accuracy outside [0, 1].
@@ -149,12 +148,12 @@ def latent_correlation(decision_accuracy: float) -> float:
 def chance_to_keep_best(candidates: int, keep: int, decision_accuracy: float) -> float:
     """Chance that the best of N candidates is among the k best by a proxy, by quadrature (to about 1e-4).
 
-    With z the latent value of the best and x what the proxy shows of it, every other candidate is shown above x with
-    probability q = P(X > x | Z < z), independently; the best is kept where fewer than k are. Integrated over x given z
-    and over z, the maximum of N. See this module for the model.
+    With z the latent value of the best and x its shown value, every other candidate is shown above x with probability
+    q = P(X > x | Z < z), independently; the best is kept if fewer than k are. Integrated over x given z, and over z,
+    the maximum of N. The module describes the model.
 
     Raises:
-        PlanError: fewer than 2 candidates, a number kept that does not fit, or a decision accuracy outside [0, 1].
+        PlanError: fewer than 2 candidates, an impossible number to keep, or a decision accuracy outside [0, 1].
 
     >>> round(chance_to_keep_best(25, 3, 0.8), 2), round(chance_to_keep_best(25, 3, 0.5), 4)
     (0.74, 0.12)
@@ -176,41 +175,41 @@ def chance_to_keep_best(candidates: int, keep: int, decision_accuracy: float) ->
 
 
 def chance_to_find_best(
-    plan: Plan, decision_accuracy: Sequence[float], *, trials: int = 100_000, seed: int = 0
+    search: StagedSearch, decision_accuracy: Sequence[float], *, trials: int = 100_000, seed: int = 0
 ) -> FloatArray:
-    """Chance that the best candidate is still there after each stage, by simulation (standard error at most 0.0016).
+    """Chance that the best candidate is kept after each stage, by simulation (standard error at most 0.0016).
 
     Args:
-        plan: the stages; each orders the candidates left to it by its own proxy alone.
-        decision_accuracy: of each stage's proxy, over candidates like all N, not only those left.
-        trials: simulated choices.
+        search: the stages; each orders the candidates left by its own proxy alone.
+        decision_accuracy: of each stage's proxy, over all N candidates, not only those left.
+        trials: number of simulations.
         seed: of the simulation.
 
     Returns:
         Shape (stages,).
 
     Raises:
-        PlanError: not one decision accuracy a stage, one outside [0, 1], or no trials.
+        PlanError: not one decision accuracy for each stage, one outside [0, 1], or no trials.
     """
-    if len(decision_accuracy) != len(plan.stages):
-        raise PlanError(f"{len(decision_accuracy)} decision accuracies for {len(plan.stages)} stages; give one each")
+    if len(decision_accuracy) != len(search.stages):
+        raise PlanError(f"{len(decision_accuracy)} decision accuracies for {len(search.stages)} stages; give one each")
     if trials < 1:
         raise PlanError(f"{trials} trials; at least 1 is needed")
     correlations = [latent_correlation(accuracy) for accuracy in decision_accuracy]
-    kept = [stage.models for stage in plan.stages[1:]] + [plan.target.models]
+    kept = [stage.models for stage in search.stages[1:]] + [search.target.models]
     rng = np.random.default_rng(seed)
-    step = max(1, _TRIALS_AT_ONCE // plan.stages[0].models)
-    found = np.zeros(len(plan.stages))
+    step = max(1, _TRIALS_AT_ONCE // search.stages[0].models)
+    kept_best = np.zeros(len(search.stages))
     for start in range(0, trials, step):
         size = min(step, trials - start)
-        latent = rng.standard_normal((size, plan.stages[0].models))
+        latent = rng.standard_normal((size, search.stages[0].models))
         best, left = latent.argmax(axis=1), np.ones(latent.shape, dtype=bool)
         for at, (r, count) in enumerate(zip(correlations, kept, strict=True)):
             shown = r * latent + math.sqrt(1 - r * r) * rng.standard_normal(latent.shape)
             shown[~left] = -np.inf
             left = shown >= np.partition(shown, -count, axis=1)[:, [-count]]
-            found[at] += left[np.arange(size), best].sum()
-    return found / trials
+            kept_best[at] += left[np.arange(size), best].sum()
+    return kept_best / trials
 
 
 def _bivariate_cdf(h: FloatArray, k: FloatArray, r: float) -> FloatArray:

@@ -1,9 +1,9 @@
 """How well a proxy orders candidates: decision accuracy, Kendall's tau-b, Spearman's rho, and ranks.
 
-Every function asks which way the proxy runs (``lower_is_better``); none guesses it. Ties are never broken by position:
+Every function takes the direction of the proxy (``lower_is_better``). Ties are never broken by position:
 
-- a pair tied in the target has no right order: left out of decision accuracy, and counted;
-- a pair tied in the proxy alone is half right: what tossing a coin would get.
+- a pair tied in the target has no right order: it is left out of decision accuracy, and counted;
+- a pair tied in the proxy alone counts half, as a coin toss would.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy.typing as npt
 from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.errors import RankingError
 
-_CHUNK_ELEMENTS = 1_000_000  # signs of pairs held at a time, so that they stay in the processor's cache
+_CHUNK_ELEMENTS = 1_000_000  # signs of pairs in memory at a time: they fit into the processor's cache
 
 
 class PairCounts(NamedTuple):
-    """What becomes of each of the n(n-1)/2 pairs of candidates.
+    """Kinds of the n(n-1)/2 pairs of candidates.
 
     Attributes:
-        concordant, discordant: pairs that both order, alike or contrariwise.
-        tied_in_proxy: pairs that only the target orders.
-        tied_in_target: pairs that the target does not order, whatever the proxy does.
+        concordant, discordant: pairs ordered alike, or oppositely, by proxy and target.
+        tied_in_proxy: pairs ordered by the target only.
+        tied_in_target: pairs tied in the target, whether or not the proxy orders them.
     """
 
     concordant: int
@@ -36,7 +36,7 @@ class PairCounts(NamedTuple):
 
     @property
     def decision_accuracy(self) -> float:
-        """(concordant + tied_in_proxy / 2) / pairs that the target orders; NaN where it orders none.
+        """(concordant + tied_in_proxy / 2) / pairs that the target orders; NaN if it orders none.
 
         >>> PairCounts(concordant=2, discordant=1, tied_in_proxy=2, tied_in_target=1).decision_accuracy
         0.6
@@ -56,13 +56,13 @@ class Agreement(NamedTuple):
 def pair_counts(
     proxy: npt.ArrayLike, target: npt.ArrayLike, *, lower_is_better: bool, target_lower_is_better: bool = False
 ) -> PairCounts:
-    """Count the pairs of candidates that proxy and target order alike, contrariwise, or not at all.
+    """Count the pairs of candidates that proxy and target order alike, oppositely, or not at all.
 
     Args:
         proxy: shape (candidates,), scores of the candidates under the small model.
-        target: shape (candidates,), what the large model made of them.
-        lower_is_better: of the proxy: True for an NLL, False for an accuracy.
-        target_lower_is_better: the same of the target.
+        target: shape (candidates,), scores of the large model.
+        lower_is_better: direction of the proxy: True for an NLL, False for an accuracy.
+        target_lower_is_better: direction of the target.
 
     Raises:
         RankingError: fewer than two candidates, different lengths, or a score that is not finite.
@@ -83,8 +83,8 @@ def decision_accuracy(
 ) -> float:
     """Fraction of candidate pairs that the proxy orders as the target does (DataDecide, arXiv 2504.11393).
 
-    A pair tied in the proxy counts 1/2; a pair tied in the target is left out (``pair_counts`` counts both). NaN where
-    the target ties every pair. Arguments and errors are those of ``pair_counts``.
+    A pair tied in the proxy counts 1/2; a pair tied in the target is left out (``pair_counts`` counts both). NaN if the
+    target ties every pair. Arguments and errors are those of ``pair_counts``.
 
     >>> decision_accuracy([1.9, 2.0, 2.2], [0.5, 0.6, 0.4], lower_is_better=True)
     0.6666666666666666
@@ -98,8 +98,8 @@ def kendall_tau_b(
 ) -> float:
     """Kendall's tau-b, which corrects for ties: (C - D) / sqrt(pairs untied in proxy * pairs untied in target).
 
-    1 where the proxy orders as the target does, -1 where it reverses it, NaN where either ties every pair. Arguments
-    and errors are those of ``pair_counts``.
+    1 if the proxy orders as the target does, -1 if it reverses the order, NaN if either ties every pair. Arguments and
+    errors are those of ``pair_counts``.
 
     >>> round(kendall_tau_b([1.9, 2.0, 2.2], [0.5, 0.6, 0.4], lower_is_better=True), 4)
     0.3333
@@ -111,9 +111,9 @@ def kendall_tau_b(
 def spearman(
     proxy: npt.ArrayLike, target: npt.ArrayLike, *, lower_is_better: bool, target_lower_is_better: bool = False
 ) -> float:
-    """Spearman's rho: the Pearson correlation of the ranks, where ties share their mean rank.
+    """Spearman's rho: the Pearson correlation of the ranks; ties share their mean rank.
 
-    NaN where either side ties every pair. Arguments and errors are those of ``pair_counts``.
+    NaN if either side ties every pair. Arguments and errors are those of ``pair_counts``.
 
     >>> round(spearman([1.9, 2.0, 2.2], [0.5, 0.6, 0.4], lower_is_better=True), 4)
     0.5
@@ -125,7 +125,7 @@ def spearman(
 def agreement(
     scores: npt.ArrayLike, target: npt.ArrayLike, *, lower_is_better: bool, target_lower_is_better: bool = False
 ) -> Agreement:
-    """All three measures for every row of scores at once: what a bootstrap needs.
+    """All three measures for every row of scores at once, for a bootstrap.
 
     Args:
         scores: shape (resamples, candidates).
@@ -165,7 +165,7 @@ def ranks(scores: npt.ArrayLike, *, lower_is_better: bool) -> FloatArray:
 
 
 def _agreement(rows: FloatArray, target: FloatArray) -> Agreement:
-    """Of each row, where higher is better on both sides. Counts are sums of signs, so one product gives all rows."""
+    """Agreement of each row; higher is better on both sides. Counts are sums of signs: one product gives all rows."""
     ours, theirs = _pair_signs(rows), _pair_signs(target)
     surplus = (ours @ theirs).astype(np.float64)  # concordant - discordant
     untied, untied_target = np.count_nonzero(ours, axis=1), int(np.count_nonzero(theirs))
@@ -194,11 +194,11 @@ def _pair_signs(values: FloatArray) -> npt.NDArray[np.float32]:
 def _oriented(
     proxy: npt.ArrayLike, target: npt.ArrayLike, lower: bool, target_lower: bool, *, rows: bool = False
 ) -> tuple[FloatArray, FloatArray]:
-    """Both sides as arrays in which higher is better."""
+    """Both sides as arrays; higher is better."""
     left, right = _finite(proxy, "proxy score"), _finite(target, "target score")
     if left.ndim != 1 + rows or right.ndim != 1:
         raise RankingError(
-            f"scores of shapes {left.shape} and {right.shape}; one proxy and one target score a candidate are needed"
+            f"scores of shapes {left.shape} and {right.shape}; each candidate needs one proxy and one target score"
         )
     if left.shape[-1] != right.size:
         raise RankingError(f"{left.shape[-1]} proxy scores but {right.size} target scores; one of each is needed")

@@ -11,8 +11,9 @@ from rbridge_tasks.charts.style import new_panels, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-    from rbridge_tasks.decisions.comparison import Row, Section, Settings
+    from rbridge_tasks.decisions.metric_comparison import BenchmarkComparison, ComparedMetric, ComparisonSettings
 
 _LABELS = {
     "mae": "test MAE (percentage points), lower is better",
@@ -30,7 +31,9 @@ _LOOKS = (
 _MOST = 15
 
 
-def draw_comparison(sections: Sequence[Section], settings: Settings, path: str | Path) -> None:
+def draw_comparison(
+    sections: Sequence[BenchmarkComparison], settings: ComparisonSettings, path: str | Path | None
+) -> Figure:
     """Draw a panel for each benchmark and their mean: the best metrics by the measure asked for, then the baselines.
 
     Raises:
@@ -50,15 +53,15 @@ def draw_comparison(sections: Sequence[Section], settings: Settings, path: str |
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    save(figure, path)
+    return save(figure, path)
 
 
-def _rows(section: Section, by: str) -> list[Row]:
+def _rows(section: BenchmarkComparison, by: str) -> list[ComparedMetric]:
     known = [row for row in section.rows if math.isfinite(row.value.get(by, math.nan))]
     return [row for row in known if not row.baseline][:_MOST] + [row for row in known if row.baseline]
 
 
-def _draw(axes: Axes, rows: Sequence[Row], settings: Settings) -> None:
+def _draw(axes: Axes, rows: Sequence[ComparedMetric], settings: ComparisonSettings) -> None:
     scale = 100.0 if settings.by == "decision_accuracy" else 1.0
     for at, row in enumerate(rows):
         low, high = row.low[settings.by], row.high[settings.by]
@@ -80,7 +83,7 @@ def _draw(axes: Axes, rows: Sequence[Row], settings: Settings) -> None:
     axes.set_xlabel(label)
 
 
-def _look(row: Row) -> str:
+def _look(row: ComparedMetric) -> str:
     if row.best:
         return "best"
     if row.wrong_way:

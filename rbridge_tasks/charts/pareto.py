@@ -9,29 +9,23 @@ from typing import TYPE_CHECKING
 
 from rbridge_tasks.charts.log_axis import log_x
 from rbridge_tasks.charts.style import new_panels, save, series
-from rbridge_tasks.decisions.candidates import CandidatesError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from rbridge_tasks.decisions.target_agreement import TargetAgreement
 
 
-def draw_frontier(points: Sequence[TargetAgreement], path: str | Path, *, level: float) -> None:
+def draw_frontier(points: Sequence[TargetAgreement], path: str | Path | None, *, level: float) -> Figure:
     """Draw a panel for each benchmark: every size as a small mark, the frontier as a line through large ones.
 
     Sizes of unknown compute are left out. Bars are intervals over items.
 
     Raises:
-        CandidatesError: compute is unknown at every size.
         OutputError: the file is neither ``.svg`` nor ``.png``.
     """
     points = [point for point in points if math.isfinite(point.flops)]
-    if not points:
-        raise CandidatesError(
-            "compute is unknown at every size, so there is no frontier to draw; give runs their params and tokens with "
-            "rbridge collect --runs TABLE"
-        )
     benchmarks = list(dict.fromkeys(point.benchmark for point in points))
     columns = min(len(benchmarks), 2)
     rows = math.ceil(len(benchmarks) / columns)
@@ -50,7 +44,7 @@ def draw_frontier(points: Sequence[TargetAgreement], path: str | Path, *, level:
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8
     )
-    save(figure, path)
+    return save(figure, path)
 
 
 def _draw_metric(axes: Axes, points: Sequence[TargetAgreement], metric: str, index: int) -> None:

@@ -12,8 +12,9 @@ from rbridge_tasks.charts.style import new_panels, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-    from rbridge_tasks.decisions.candidate_ranking import Ranking
+    from rbridge_tasks.decisions.size_ranking import SizeRanking
 
 _UNITS = {
     "rbridge_nll": "nats per token", "rbridge_span_nll": "nats per token", "trace_nll": "nats per token",
@@ -26,7 +27,7 @@ def axis_label(metric: str) -> str:
     return f"{metric} ({_UNITS[metric]})" if metric in _UNITS else metric
 
 
-def draw_ranks(rankings: Sequence[Ranking], path: str | Path, *, level: float) -> None:
+def draw_ranks(rankings: Sequence[SizeRanking], path: str | Path | None, *, level: float) -> Figure:
     """Draw each ranking in a row of two panels, scores beside ranks, the best candidate on top.
 
     Raises:
@@ -46,7 +47,7 @@ def draw_ranks(rankings: Sequence[Ranking], path: str | Path, *, level: float) -
         right.set_xlabel(f"rank, with {100 * level:g} % interval")
         right.set_xlim(0.5, len(candidates.runs) + 0.5)
         right.set_yticks(range(len(candidates.runs)), [""] * len(candidates.runs))
-    save(figure, path)
+    return save(figure, path)
 
 
 def _draw(axes: Axes, value: np.ndarray, interval: tuple[np.ndarray, np.ndarray]) -> None:

@@ -13,13 +13,18 @@ from rbridge_tasks.charts.style import new_figure, new_panels, save
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-    from rbridge_metrics.selection.results import Selection
+    from rbridge_metrics.selection.results import ScorerTrials
 
 
 def draw_selection(
-    selection: Selection, benchmarks: Sequence[str], ranking: pd.DataFrame | None, chosen: str | None, path: str | Path
-) -> None:
+    selection: ScorerTrials,
+    benchmarks: Sequence[str],
+    ranking: pd.DataFrame | None,
+    chosen: str | None,
+    path: str | Path | None,
+) -> Figure:
     """Draw every scorer's rho on benchmarks left out over the range of chance, and beside it the ranking, if any.
 
     Raises:
@@ -34,10 +39,10 @@ def draw_selection(
     pairs = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
     handles, labels = zip(*pairs, strict=True)
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    save(figure, path)
+    return save(figure, path)
 
 
-def draw_ranking(ranking: pd.DataFrame, scorer: str, path: str | Path) -> None:
+def draw_ranking(ranking: pd.DataFrame, scorer: str, path: str | Path | None) -> Figure:
     """Draw models in order, the best on top.
 
     Raises:
@@ -46,10 +51,10 @@ def draw_ranking(ranking: pd.DataFrame, scorer: str, path: str | Path) -> None:
     figure, axes = new_figure(5.5, 1.4 + 0.17 * len(ranking))
     _draw_models(axes, ranking, scorer)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    save(figure, path)
+    return save(figure, path)
 
 
-def _draw_trials(axes: Axes, selection: Selection, benchmarks: int) -> None:
+def _draw_trials(axes: Axes, selection: ScorerTrials, benchmarks: int) -> None:
     trials = selection.trials
     rows = np.arange(len(trials))
     ends = np.array([trial.chance_interval() for trial in trials])

@@ -71,16 +71,19 @@ def series(index: int) -> dict[str, Any]:
     return {"color": _GREYS[at], "linestyle": _DASHES[at], "marker": _MARKERS[at]}
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure atomically as ``.svg`` or ``.png``.
+def save(figure: Figure, path: str | Path | None) -> Figure:
+    """Write a figure atomically as ``.svg`` or ``.png``, unless the path is None; and return it.
 
     Raises:
         OutputError: another suffix.
     """
     from matplotlib import rc_context
 
+    if path is None:
+        return figure
     suffix = check_suffix(path, SUFFIXES, "a figure")
     buffer = io.BytesIO()
     with rc_context(_STYLE):
         figure.savefig(buffer, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else None)
     write_file(path, buffer.getvalue())
+    return figure

@@ -14,6 +14,22 @@ from rbridge_tasks.visible_text import visible
 _EMPTY = ("", "-", "?")
 
 
+def check_outputs(what: str, *, table: str | None = None, plot: str | None = None) -> None:
+    """Refuse output files of the wrong suffix, before any work; ``what`` is the content of the table, for the error.
+
+    Raises:
+        OutputError: the table is neither ``.csv`` nor ``.parquet``, or the figure neither ``.svg`` nor ``.png``.
+    """
+    from rbridge_tasks.atomic import check_suffix
+    from rbridge_tasks.charts.style import check_plot_path
+    from rbridge_tasks.tables.score_table import WRITTEN
+
+    if table:
+        check_suffix(table, WRITTEN, what)
+    if plot:
+        check_plot_path(plot)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; columns of numbers are aligned to the right. Control characters in it are spelled out."""
     from rich.console import Console

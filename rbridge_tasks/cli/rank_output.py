@@ -1,56 +1,60 @@
-"""What ``rbridge rank`` prints: orders, agreement with a target, savings; as tables or as JSON."""
+"""Text output of ``rbridge rank``: orders, agreement with a target, savings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rbridge_metrics import Savings
 from rbridge_tasks.cli.output import note, print_table
-from rbridge_tasks.decisions.candidate_ranking import Ranking, Settings
+from rbridge_tasks.decisions.rank import Ranking
+from rbridge_tasks.decisions.size_ranking import RankedCandidate, SizeRanking
 from rbridge_tasks.decisions.target_agreement import MEASURES, TargetAgreement
-from rbridge_tasks.tables.directions import Metric
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text
 
-_MANY = 24  # rows of agreement; more are shown only on demand
+_MANY = 24  # agreement at more sizes than this is shown only on the frontier
 
 
-def show_rankings(rankings: Sequence[Ranking], settings: Settings, *, hidden: int) -> None:
-    """A table for each ranking; ``hidden`` is how many there are in all, 0 where all are shown."""
-    for ranking in rankings:
-        candidates, summary = ranking.candidates, ranking.summary
-        sure = ranking.resampled is not None
-        percent = f"{100 * settings.level:g} %"
-        title = f"{candidates.benchmark}, {candidates.metric.name} ({candidates.metric.direction}), {candidates.size}"
-        columns = ["rank", "run", "score"]
-        if sure:
-            columns += [f"score, {percent}", f"rank, {percent}", "P(better than next)"]
-        print_table(
-            f"{title}; {ranking.method}", columns, [_row(ranking, at, sure) for at in range(len(summary.order))]
-        )
-    if hidden > len(rankings):
-        note(f"{counted(hidden - len(rankings), 'smaller size')} not shown; --all prints them")
+def show_ranking(ranking: Ranking, *, everything: bool) -> None:
+    """Print all tables, then the notes.
+
+    Args:
+        ranking: what to print.
+        everything: print every size; else the largest of each benchmark, and agreement on the frontier if it is long.
+    """
+    percent = f"{100 * ranking.settings.level:g} %"
+    shown = ranking.sizes if everything else ranking.largest
+    for size in shown:
+        _show_size(size, percent)
+    if hidden := len(ranking.sizes) - len(shown):
+        note(f"{counted(hidden, 'smaller size')} not shown; --all prints them")
+    if ranking.agreement:
+        _show_agreement(ranking.agreement, percent, everything=everything)
+    if ranking.savings:
+        _show_savings(ranking)
+    for text in ranking.notes:
+        note(text)
 
 
-def _row(ranking: Ranking, at: int, sure: bool) -> list[str]:
-    candidates, summary = ranking.candidates, ranking.summary
-    index = int(summary.order[at])
-    cells = [f"{summary.rank[at]:g}", candidates.runs[index], f"{candidates.value[index]:.4f}"]
-    if sure:
-        cells += [
-            f"{ranking.score_interval.low[at]:.4f} to {ranking.score_interval.high[at]:.4f}",
-            f"{summary.rank_interval.low[at]:g} to {summary.rank_interval.high[at]:g}",
-            f"{summary.ordered_right[at]:.3f}" if at < len(summary.ordered_right) else "-",
-        ]
+def _show_size(size: SizeRanking, percent: str) -> None:
+    group = size.candidates
+    certain = size.resampled is not None
+    title = f"{group.benchmark}, {group.metric.name} ({group.metric.direction}), {group.size}; {size.method}"
+    columns = ["rank", "run", "score"]
+    columns += [f"score, {percent}", f"rank, {percent}", "P(better than next)"] if certain else []
+    print_table(title, columns, [_cells(row, certain) for row in size.rows])
+
+
+def _cells(row: RankedCandidate, certain: bool) -> list[str]:
+    cells = [f"{row.rank:g}", row.run, f"{row.value:.4f}"]
+    if certain:
+        (low, high), (first, last) = row.value_interval, row.rank_interval
+        following = "-" if math.isnan(row.better_than_next) else f"{row.better_than_next:.3f}"
+        cells += [f"{low:.4f} to {high:.4f}", f"{first:g} to {last:g}", following]
     return cells
 
 
-def show_points(points: Sequence[TargetAgreement], settings: Settings, *, everything: bool) -> None:
-    """Agreement at every size, cheapest first; where there are many, those on a frontier."""
-    if not points:
-        return
+def _show_agreement(points: tuple[TargetAgreement, ...], percent: str, *, everything: bool) -> None:
     shown = [point for point in points if everything or len(points) <= _MANY or point.on_frontier]
     names = ("decision accuracy", "Kendall tau-b", "Spearman")
     columns = ["benchmark", "metric", "params", "tokens", "FLOPs", "n", *names, "frontier"]
@@ -61,91 +65,29 @@ def show_points(points: Sequence[TargetAgreement], settings: Settings, *, everyt
         ]
         for point in shown
     ]  # fmt: skip
-    print_table(f"Agreement with the target, {100 * settings.level:g} % intervals over items", columns, rows)
-    if len(shown) < len(points):
-        note(f"{counted(len(points) - len(shown), 'size')} off the frontier not shown; --all prints them")
+    print_table(f"Agreement with the target, {percent} intervals over items", columns, rows)
+    if hidden := len(points) - len(shown):
+        note(f"{counted(hidden, 'size')} off the frontier not shown; --all prints them")
 
 
-def show_savings(saved: Mapping[str, Savings], chosen: Metric, others: Sequence[Metric]) -> None:
-    """What the other metrics cost at every level of the frontier."""
-    if not saved:
-        return
-    pooled = " or ".join(other.name for other in others)
-    rows = [
-        [
-            name,
-            f"{level:.3f}",
-            _flops(cost),
-            "-" if math.isnan(other) else ("<= " if bound else "") + _flops(other),
-            "not reached" if math.isnan(ratio) else f"{'<= ' if bound else ''}{ratio:.1f}",
-        ]
-        for name, found in saved.items()
-        for level, cost, other, ratio, bound in zip(
-            found.level, found.cost, found.other_cost, found.ratio, found.bound, strict=True
-        )
-    ]
+def _show_savings(ranking: Ranking) -> None:
+    chosen, *others = ranking.metrics
+    pooled = " or ".join(metric.name for metric in others)
     columns = ["benchmark", "decision accuracy", f"FLOPs of {chosen.name}", f"FLOPs of {pooled}", "ratio"]
+    rows = [row for benchmark, saved in ranking.savings.items() for row in _saved_rows(benchmark, saved)]
     print_table("Compute at equal decision accuracy", columns, rows)
 
 
-def payload(
-    rankings: Sequence[Ranking],
-    points: Sequence[TargetAgreement],
-    saved: Mapping[str, Savings],
-    metrics: Sequence[Metric],
-    targets: Sequence[Metric],
-    settings: Settings,
-    notes: Sequence[str],
-) -> dict[str, Any]:
-    """Everything, for ``print_json``."""
-    return {
-        "metrics": [metric._asdict() for metric in metrics],
-        "target_metrics": [metric._asdict() for metric in targets],
-        "settings": vars(settings),
-        "rankings": [_ranking(ranking) for ranking in rankings],
-        "agreement": [_point(point) for point in points],
-        "savings": {name: vars(found) for name, found in saved.items()},
-        "notes": list(notes),
-    }
-
-
-def _ranking(ranking: Ranking) -> dict[str, Any]:
-    candidates, summary = ranking.candidates, ranking.summary
-    following = [*summary.ordered_right.tolist(), math.nan]
-    return {
-        "benchmark": candidates.benchmark,
-        "params": candidates.params,
-        "tokens": candidates.tokens,
-        "flops": candidates.flops,
-        "method": ranking.method,
-        "candidates": [
-            {
-                "rank": summary.rank[at],
-                "run": candidates.runs[index],
-                "value": candidates.value[index],
-                "stderr": candidates.stderr[index],
-                "value_interval": [ranking.score_interval.low[at], ranking.score_interval.high[at]],
-                "rank_interval": [summary.rank_interval.low[at], summary.rank_interval.high[at]],
-                "better_than_next": following[at],
-            }
-            for at, index in enumerate(summary.order.tolist())
-        ],
-    }
-
-
-def _point(point: TargetAgreement) -> dict[str, Any]:
-    return {
-        "benchmark": point.benchmark,
-        "metric": point.metric,
-        "params": point.params,
-        "tokens": point.tokens,
-        "flops": point.flops,
-        "candidates": point.candidates,
-        "pairs": point.pairs._asdict() if point.pairs else None,
-        **{name: point.value[name] for name in MEASURES},
-        **{f"{name}_interval": [point.low[name], point.high[name]] for name in MEASURES},
-        "on_frontier": point.on_frontier,
-    }
+def _saved_rows(benchmark: str, saved: Savings) -> list[list[str]]:
+    rows = []
+    for level, cost, other, ratio, bound in zip(
+        saved.level, saved.cost, saved.other_cost, saved.ratio, saved.bound, strict=True
+    ):
+        most = "<= " if bound else ""
+        other_text = "-" if math.isnan(other) else most + _flops(other)
+        ratio_text = "not reached" if math.isnan(ratio) else f"{most}{ratio:.1f}"
+        rows.append([benchmark, f"{level:.3f}", _flops(cost), other_text, ratio_text])
+    return rows
 
 
 def _measure(point: TargetAgreement, name: str) -> str:

@@ -1,8 +1,8 @@
-"""Candidates side by side: the rows of a score table that compare, and what the target made of the same runs."""
+"""Candidates: runs on different data, scored by one metric at one size; and the target model's scores of these runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,13 +13,14 @@ import pandas as pd
 from rbridge_metrics import RBridgeError, training_flops
 from rbridge_tasks.tables.directions import Metric, check_one_unit
 from rbridge_tasks.tables.rows import counted
-from rbridge_tasks.tables.sizes import Size, count_text
+from rbridge_tasks.tables.sizes import Size, count_text, parse_size
+from rbridge_tasks.tables.table_settings import check_rows
 
-_SAME_SIZE = 5e-3  # relative: 1.2B for a model of 1.204B parameters
+_SAME_SIZE = 5e-3  # relative tolerance: 1.2B for a model of 1.204B parameters
 
 
 class CandidatesError(RBridgeError, ValueError):
-    """A score table without the rows asked for, or with rows that leave open which to take."""
+    """A score table lacks the rows asked for, or several of its rows fit."""
 
 
 @dataclass(frozen=True)
@@ -48,49 +49,50 @@ class Candidates:
 
     @property
     def size(self) -> str:
-        """In words, for people."""
+        """Params and tokens as text."""
         return f"{count_text(self.params)} params, {count_text(self.tokens)} tokens"
+
+
+class Targets(NamedTuple):
+    """The target model's scores on one benchmark, by run, and the rows of the table that hold them."""
+
+    metric: Metric
+    value: Mapping[str, float]
+    rows: pd.DataFrame
 
 
 def candidates_by_size(
     scores: pd.DataFrame, metric: Metric, *, benchmarks: Sequence[str] = (), at: Size | None = None
 ) -> tuple[list[Candidates], list[str]]:
-    """Group a score table by benchmark and size, the cheapest size first.
+    """Group a checked score table by benchmark and size, the cheapest size first.
 
     Args:
         scores: a checked score table.
-        metric: which.
-        benchmarks: only these; all where empty.
+        metric: metric of the groups.
+        benchmarks: only these; all if empty.
         at: only this size.
 
     Returns:
-        The groups, and notes on what was left out.
+        The groups, and notes on rows left out.
 
     Raises:
-        CandidatesError: nothing is left; or a run stands twice in a group.
+        CandidatesError: no row is left, or a run occurs twice in a group.
     """
-    rows = rows_of(scores, metric, benchmarks)
     notes = []
-    untrained = rows["tokens"] == 0
-    if untrained.any():
-        notes.append(
-            f"{counted(int(untrained.sum()), 'score')} of {metric.name} at 0 tokens left out: nothing was trained yet"
-        )
-        rows = rows[~untrained]
-    if at is not None:
-        rows = rows[_of_size(rows, at)]
-        if rows.empty:
-            raise CandidatesError(
-                f"no {metric.name} at {_text(at)}; the sizes are {_sizes(rows_of(scores, metric, benchmarks))}"
-            )
+    untrained = int((rows_of(scores, metric, benchmarks)["tokens"] == 0).sum())
+    if untrained:
+        notes.append(f"{counted(untrained, 'score')} of {metric.name} at 0 tokens left out: nothing was trained yet")
+    rows = compared_rows(scores, metric, benchmarks, at)
+    if at is not None and rows.empty:
+        sizes = _sizes(rows_of(scores, metric, benchmarks))
+        raise CandidatesError(f"no {metric.name} at {size_text(at)}; the sizes are {sizes}")
     groups = [
         _group(part, benchmark, metric, params, tokens)
         for (benchmark, params, tokens), part in rows.groupby(["benchmark", "params", "tokens"], dropna=False)
     ]
     if not groups:
         raise CandidatesError(f"no {metric.name} of a trained checkpoint is left")
-    alone = sum(len(group.runs) == 1 for group in groups)
-    if alone:
+    if alone := sum(len(group.runs) == 1 for group in groups):
         notes.append(
             f"{alone} of {len(groups)} sizes have a single candidate of {metric.name} and nothing to rank: candidates "
             "compare at equal params and tokens, which rbridge collect --runs TABLE can give them"
@@ -102,65 +104,62 @@ def rows_of(scores: pd.DataFrame, metric: Metric, benchmarks: Sequence[str]) -> 
     """The rows of a metric and of benchmarks.
 
     Raises:
-        CandidatesError: no such metric, or a benchmark without it; names what there is.
+        CandidatesError: no such metric, or a benchmark without it; names those in the table.
     """
     rows = scores[scores["metric"] == metric.name]
     if rows.empty:
-        raise CandidatesError(f"no scores of the metric {metric.name}; there are {_list(scores['metric'])}")
+        raise CandidatesError(f"no scores of the metric {metric.name}; there are {listed(set(scores['metric']))}")
     for benchmark in benchmarks:
         if benchmark not in set(rows["benchmark"]):
-            raise CandidatesError(f"no {metric.name} of {benchmark}; it is there for {_list(rows['benchmark'])}")
+            raise CandidatesError(f"no {metric.name} of {benchmark}; it is there for {listed(set(rows['benchmark']))}")
     return rows[rows["benchmark"].isin(benchmarks)] if benchmarks else rows
 
 
 def compared_rows(scores: pd.DataFrame, metric: Metric, benchmarks: Sequence[str], at: Size | None) -> pd.DataFrame:
-    """The rows that ``candidates_by_size`` makes candidates of."""
+    """The rows that ``candidates_by_size`` groups: those of trained checkpoints, of size ``at`` if it is given."""
     rows = rows_of(scores, metric, benchmarks)
     rows = rows[rows["tokens"] != 0]
     return rows if at is None else rows[_of_size(rows, at)]
 
 
-class Targets(NamedTuple):
-    """What the target model scored on one benchmark, by run."""
-
-    metric: Metric
-    value: Mapping[str, float]
+def check_candidates(
+    scores: pd.DataFrame, metric: Metric, benchmarks: Sequence[str], at: Size | None, *, allow: bool
+) -> list[str]:
+    """Refuse candidates of one size whose scores were measured under different settings; see ``check_rows``."""
+    return check_rows(compared_rows(scores, metric, benchmarks, at), allow=allow, within=("params", "tokens"))
 
 
 def target_values(
     targets: pd.DataFrame, metrics: Sequence[Metric], *, benchmarks: Sequence[str], at: Size | None = None
 ) -> dict[str, Targets]:
-    """What the target model scored, by benchmark.
+    """The target model's scores, by benchmark.
 
     Args:
         targets: a checked score table.
         metrics: of the target, in order of preference: the first that a benchmark has is taken.
         benchmarks: those of the proxy scores.
-        at: the target's size, where the table holds several.
+        at: the target's size, if the table holds several.
 
     Raises:
         CandidatesError: no such metric or size, none of the benchmarks, or several scores of one run.
     """
-    names = [metric.name for metric in metrics]
-    rows = targets[targets["metric"].isin(names)]
+    names = " or ".join(metric.name for metric in metrics)
+    rows = targets[targets["metric"].isin([metric.name for metric in metrics])]
     if rows.empty:
-        raise CandidatesError(f"no target scores of {' or '.join(names)}; there are {_list(targets['metric'])}")
+        raise CandidatesError(f"no target scores of {names}; there are {listed(set(targets['metric']))}")
     if at is not None:
-        found = rows[_of_size(rows, at)]
-        if found.empty:
-            raise CandidatesError(f"no target {' or '.join(names)} at {_text(at)}; the sizes are {_sizes(rows)}")
-        rows = found
+        sizes, rows = _sizes(rows), rows[_of_size(rows, at)]
+        if rows.empty:
+            raise CandidatesError(f"no target {names} at {size_text(at)}; the sizes are {sizes}")
     shared = sorted(set(rows["benchmark"]) & set(benchmarks))
     if not shared:
         raise CandidatesError(
-            f"the targets are of {_list(rows['benchmark'])}, the scores of {', '.join(sorted(set(benchmarks)))}; give "
-            "targets of the same benchmark, or one name to both with rbridge collect --rename TASK=BENCHMARK"
+            f"the targets are of {listed(set(rows['benchmark']))}, the scores of {', '.join(sorted(set(benchmarks)))}; "
+            "give targets of the same benchmark, or one name to both with rbridge collect --rename TASK=BENCHMARK"
         )
     values = {}
     for benchmark in shared:
-        part = rows[rows["benchmark"] == benchmark]
-        metric = next(metric for metric in metrics if metric.name in set(part["metric"]))
-        part = part[part["metric"] == metric.name]
+        part, metric = first_metric(rows[rows["benchmark"] == benchmark], metrics)
         twice = part[part.duplicated("run", keep=False)]
         if not twice.empty:
             raise CandidatesError(
@@ -168,19 +167,53 @@ def target_values(
                 f"{_sizes(part)}: choose one with --target-at PARAMS:TOKENS"
             )
         check_one_unit(metric.name, part["value"].tolist(), f"the targets of {benchmark}")
-        values[benchmark] = Targets(metric, dict(zip(part["run"], part["value"], strict=True)))
+        values[benchmark] = Targets(metric, dict(zip(part["run"], part["value"], strict=True)), part)
     return values
 
 
-def rows_at(targets: pd.DataFrame, values: Mapping[str, Targets], at: Size | None) -> pd.DataFrame:
-    """The rows that ``target_values`` took its values from."""
-    rows = targets[
-        [
-            benchmark in values and metric == values[benchmark].metric.name
-            for benchmark, metric in zip(targets["benchmark"], targets["metric"], strict=True)
-        ]
-    ]
-    return rows if at is None else rows[_of_size(rows, at)]
+def check_targets(targets: Mapping[str, Targets], *, allow: bool) -> list[str]:
+    """Refuse target scores that were measured under different settings; see ``check_rows``."""
+    return check_rows(pd.concat([part.rows for part in targets.values()]).sort_index(), allow=allow)
+
+
+def first_metric(rows: pd.DataFrame, metrics: Sequence[Metric]) -> tuple[pd.DataFrame, Metric]:
+    """The rows of the first of ``metrics`` that occurs in them, and that metric."""
+    metric = next(metric for metric in metrics if metric.name in set(rows["metric"]))
+    return rows[rows["metric"] == metric.name], metric
+
+
+def is_of_size(group: Candidates, size: Size) -> bool:
+    """Whether a group has a size, up to the digits that people write."""
+    return bool(np.isclose([group.params, group.tokens], size, rtol=_SAME_SIZE).all())
+
+
+def as_size(size: Size | str | None) -> Size | None:
+    """A size from ``PARAMS:TOKENS``, such as ``98M:10B``.
+
+    Raises:
+        SizeError: the text is not two counts.
+    """
+    return parse_size(size) if isinstance(size, str) else size
+
+
+def as_names(names: str | Sequence[str]) -> list[str]:
+    """One name or several, as a list."""
+    return [names] if isinstance(names, str) else [*names]
+
+
+def size_text(size: Size) -> str:
+    """``PARAMS:TOKENS``, rounded."""
+    return f"{count_text(size.params)}:{count_text(size.tokens)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first 8 names, and how many more there are. A set is sorted.
+
+    >>> listed({"b", "a"})
+    'a, b'
+    """
+    texts = sorted(names) if isinstance(names, (set, frozenset)) else list(dict.fromkeys(names))
+    return ", ".join(texts[:8]) + (f" and {len(texts) - 8} more" if len(texts) > 8 else "")
 
 
 def _group(part: pd.DataFrame, benchmark: str, metric: Metric, params: float, tokens: float) -> Candidates:
@@ -190,25 +223,18 @@ def _group(part: pd.DataFrame, benchmark: str, metric: Metric, params: float, to
     )  # fmt: skip
     twice = part[part.duplicated("run", keep=False)]
     if not twice.empty:
-        models = _list(twice["model"])
         raise CandidatesError(
-            f"run {twice['run'].iloc[0]!r} has several {metric.name} of {benchmark} at {group.size} (models {models}); "
-            "keep one, or give the runs different names"
+            f"run {twice['run'].iloc[0]!r} has several {metric.name} of {benchmark} at {group.size} (models "
+            f"{listed(set(twice['model']))}); keep one, or give the runs different names"
         )
     check_one_unit(metric.name, part["value"].tolist(), f"the scores of {benchmark}")
     return group
 
 
 def _by_cost(group: Candidates) -> tuple[str, float, float, float]:
-    flops, params, tokens = np.nan_to_num(
-        [group.flops, group.params, group.tokens], nan=np.inf
-    )  # the unknown comes last
+    """Sort key: benchmark, then compute; unknown counts last."""
+    flops, params, tokens = np.nan_to_num([group.flops, group.params, group.tokens], nan=np.inf)
     return group.benchmark, flops, params, tokens
-
-
-def is_of_size(group: Candidates, size: Size) -> bool:
-    """Whether a group has a size, to the digits that people write."""
-    return bool(np.isclose([group.params, group.tokens], size, rtol=_SAME_SIZE).all())
 
 
 def _of_size(rows: pd.DataFrame, size: Size) -> npt.NDArray[np.bool_]:
@@ -217,19 +243,6 @@ def _of_size(rows: pd.DataFrame, size: Size) -> npt.NDArray[np.bool_]:
     return same
 
 
-def _text(size: Size) -> str:
-    return f"{count_text(size.params)}:{count_text(size.tokens)}"
-
-
 def _sizes(rows: pd.DataFrame) -> str:
     sizes = rows[["params", "tokens"]].drop_duplicates().sort_values(["params", "tokens"])
-    return _shortened([_text(Size(params, tokens)) for params, tokens in sizes.itertuples(index=False)])
-
-
-def _list(column: pd.Series) -> str:
-    return _shortened(sorted(set(column)))
-
-
-def _shortened(names: Sequence[str]) -> str:
-    listed = list(dict.fromkeys(names))
-    return ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
+    return listed([size_text(Size(params, tokens)) for params, tokens in sizes.itertuples(index=False)])

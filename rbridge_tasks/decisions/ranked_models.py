@@ -1,4 +1,4 @@
-"""Models in the order of a scorer: over benchmarks, and on each."""
+"""Models in the order of a scorer: over all benchmarks, and on each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Values = npt.NDArray[np.float64]
 
 
 def ranked_population(table: ModelTable, population: Population, scorer: Scorer) -> pd.DataFrame:
-    """All models of a population that a scorer was chosen on, best first, with the columns of ``_ranked``."""
+    """All models of the population that a scorer was trained on, best first; see ``_ranked`` for the columns."""
     scores = scorer(population.features[:, :, list(scorer.proxies)])
     judged = np.zeros(len(population.models), dtype=bool)
     judged[population.judged] = True
@@ -29,8 +29,8 @@ def ranked_population(table: ModelTable, population: Population, scorer: Scorer)
 def ranked_by_saved(table: ModelTable, saved: SavedScorer) -> tuple[pd.DataFrame, list[str]]:
     """Models of another population, best first, and notes on what was left out.
 
-    Benchmarks on which a proxy is lacking for all models, or equal for all of them, are left out; then models that
-    lack something on one that is left.
+    Left out are benchmarks on which a proxy is unknown for all models, or equal for all of them; then models without a
+    score of a proxy on a benchmark that is left.
 
     Raises:
         ModelTableError: no benchmark, or fewer than 3 models, are left.
@@ -52,23 +52,22 @@ def ranked_by_saved(table: ModelTable, saved: SavedScorer) -> tuple[pd.DataFrame
         raise ModelTableError(str(error)) from error
     if lost := len(values) - len(models):
         notes.append(f"{counted(lost, 'model')} left out: a proxy of the scorer is unknown on some benchmark")
-    unseen = [table.benchmarks[at] for at in kept if table.benchmarks[at] not in saved.benchmarks]
-    if unseen:
+    benchmarks = [table.benchmarks[at] for at in kept]
+    if unseen := [name for name in benchmarks if name not in saved.benchmarks]:
         notes.append(f"the scorer was not trained on {', '.join(unseen)}")
     judged = np.zeros(len(models), dtype=bool)
-    benchmarks = [table.benchmarks[at] for at in kept]
     return _ranked(table.models.iloc[models], benchmarks, saved.scorer(features), judged), notes
 
 
 def _constant(task: Values) -> bool:
-    """Whether any proxy is equal for all models that have it: (models, proxies)."""
+    """Whether a proxy is equal for all models that have it: (models, proxies)."""
     return any(np.unique(column[np.isfinite(column)]).size == 1 for column in task.T)
 
 
 def _ranked(models: pd.DataFrame, benchmarks: list[str], scores: Values, judged: npt.NDArray[np.bool_]) -> pd.DataFrame:
-    """Rank, name, run, model, params, tokens, judged, score, stderr over benchmarks, and a score for each benchmark.
+    """Rank, name, run, model, params, tokens, judged, score and stderr over benchmarks, and a score for each benchmark.
 
-    Scores are in standard deviations of this population: of one benchmark, and of their mean over benchmarks.
+    Scores are in standard deviations of this population. ``score`` is their mean over benchmarks.
     """
     spread = scores.std(axis=1, keepdims=True)
     scaled = (scores - scores.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1.0)
@@ -77,8 +76,7 @@ def _ranked(models: pd.DataFrame, benchmarks: list[str], scores: Values, judged:
     table.insert(0, "rank", ranks(mean, lower_is_better=False))
     table["judged"] = judged
     table["score"] = mean
-    error = scaled.std(axis=0, ddof=1) / np.sqrt(len(benchmarks)) if len(benchmarks) > 1 else np.nan
-    table["stderr"] = error
-    for benchmark, own in zip(benchmarks, scaled, strict=True):
-        table[f"score_{benchmark}"] = own
+    table["stderr"] = scaled.std(axis=0, ddof=1) / np.sqrt(len(benchmarks)) if len(benchmarks) > 1 else np.nan
+    for benchmark, values in zip(benchmarks, scaled, strict=True):
+        table[f"score_{benchmark}"] = values
     return table.sort_values("rank", kind="stable").reset_index(drop=True)

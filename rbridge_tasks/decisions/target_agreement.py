@@ -1,4 +1,4 @@
-"""How right the order of a proxy is: agreement with a target at every size, its frontier, and what it saves."""
+"""Agreement of a proxy's order with the target's order at every size, its Pareto frontier, and compute saved."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from rbridge_metrics import (
     Savings,
     agreement,
     compute_savings,
-    kendall_tau_b,
     pair_counts,
     pareto_frontier,
     percentile_interval,
-    spearman,
 )
-from rbridge_tasks.decisions.candidate_ranking import Ranking
-from rbridge_tasks.decisions.candidates import CandidatesError, Targets
+from rbridge_tasks.decisions.candidates import CandidatesError, Targets, listed
+from rbridge_tasks.decisions.size_ranking import SizeRanking
 from rbridge_tasks.tables.rows import counted
 
 #: Name under which agreement is averaged over benchmarks.
@@ -35,14 +33,14 @@ class TargetAgreement:
     """Agreement of a metric with the target at one size.
 
     Attributes:
-        benchmark: whose, or ``MEAN``.
+        benchmark: name, or ``MEAN``.
         metric: of the proxy.
         params, tokens, flops: of one candidate; NaN where unknown.
-        candidates: runs with both a proxy and a target score; in a mean, the fewest of any benchmark.
-        pairs: of those; None in a mean.
-        value, low, high: by measure. The interval is NaN without resamples.
-        resampled: what the interval was taken from.
-        on_frontier: no size reaches as high a decision accuracy for less.
+        candidates: number of runs with both a proxy and a target score; in a mean, the fewest of any benchmark.
+        pairs: counts of their pairs; None in a mean.
+        value, low, high: value and interval by measure. The interval is NaN without resamples.
+        resampled: the measures on each resample.
+        on_frontier: no cheaper size has as high a decision accuracy.
     """
 
     benchmark: str
@@ -60,7 +58,7 @@ class TargetAgreement:
 
 
 def compare_with_target(
-    rankings: Sequence[Ranking], targets: Mapping[str, Targets], *, level: float
+    rankings: Sequence[SizeRanking], targets: Mapping[str, Targets], *, level: float
 ) -> tuple[list[TargetAgreement], list[str]]:
     """Agreement at every size, with the mean over benchmarks and every frontier marked.
 
@@ -70,7 +68,7 @@ def compare_with_target(
         level: of the intervals.
 
     Returns:
-        The agreements, and notes on what was left out or is in doubt.
+        The agreements, and notes on runs and sizes left out, on ties, and on metrics of doubtful direction.
 
     Raises:
         CandidatesError: no size has two candidates with a target.
@@ -87,10 +85,10 @@ def compare_with_target(
         point = _agreement(ranking, target, level)
         points += [point] if point else []
     if not points:
-        runs = sorted({run for target in targets.values() for run in target.value})
+        runs = listed({run for target in targets.values() for run in target.value})
         raise CandidatesError(
-            f"no size at which two candidates have a target; there are targets of the runs {', '.join(runs[:8])}: name "
-            "runs alike in both tables"
+            f"no size at which two candidates have a target; there are targets of the runs {runs}: name runs alike in "
+            "both tables"
         )
     notes = [
         f"{counted(len(runs), 'run')} without a target of {name} left out, such as {min(runs)}"
@@ -106,24 +104,30 @@ def compare_with_target(
     return _with_frontiers(points + _means(points, level)), notes + _on_ties(points) + _on_direction(points)
 
 
-def savings(points: Sequence[TargetAgreement], benchmark: str, metric: str, others: Sequence[str]) -> Savings | None:
-    """Compute at equal decision accuracy against other metrics, pooled; None where a side has no known compute."""
+def savings(points: Sequence[TargetAgreement], metric: str, others: Sequence[str]) -> dict[str, Savings]:
+    """Compute at equal decision accuracy against other metrics, pooled, for each benchmark that has both."""
+    by_benchmark = {}
+    for benchmark in dict.fromkeys(point.benchmark for point in points):
+        saved = _savings([point for point in points if point.benchmark == benchmark], metric, others)
+        if saved is not None:
+            by_benchmark[benchmark] = saved
+    return by_benchmark
+
+
+def _savings(points: Sequence[TargetAgreement], metric: str, others: Sequence[str]) -> Savings | None:
+    """Savings on one benchmark; None if a side has no size of known compute."""
     sides = []
     for names in ((metric,), others):
-        own = [
-            (point.flops, point.value["decision_accuracy"])
-            for point in points
-            if point.benchmark == benchmark and point.metric in names
-        ]
-        sides.append([pair for pair in own if np.isfinite(pair).all()])
+        pairs = [(point.flops, point.value["decision_accuracy"]) for point in points if point.metric in names]
+        sides.append([pair for pair in pairs if np.isfinite(pair).all()])
     if not all(sides):
         return None
     (cost, value), (other_cost, other_value) = (zip(*side, strict=True) for side in sides)
     return compute_savings(cost, value, other_cost, other_value)
 
 
-def _agreement(ranking: Ranking, target: Targets, level: float) -> TargetAgreement | None:
-    """Over the runs that have both scores. None where fewer than two have."""
+def _agreement(ranking: SizeRanking, target: Targets, level: float) -> TargetAgreement | None:
+    """Agreement over the runs that have both scores; None if fewer than two have."""
     candidates = ranking.candidates
     shared = [at for at, run in enumerate(candidates.runs) if run in target.value]
     if len(shared) < 2:
@@ -134,10 +138,11 @@ def _agreement(ranking: Ranking, target: Targets, level: float) -> TargetAgreeme
         "target_lower_is_better": target.metric.lower_is_better,
     }
     counts = pair_counts(ours, theirs, **ways)
+    observed = agreement(ours[None], theirs, **ways)
     value = {
         "decision_accuracy": counts.decision_accuracy,
-        "kendall_tau_b": kendall_tau_b(ours, theirs, **ways),
-        "spearman": spearman(ours, theirs, **ways),
+        "kendall_tau_b": float(observed.kendall_tau_b[0]),
+        "spearman": float(observed.spearman[0]),
     }
     resampled = None if ranking.resampled is None else agreement(ranking.resampled[:, shared], theirs, **ways)
     low, high = _intervals(resampled, level)
@@ -177,13 +182,13 @@ def _means(points: Sequence[TargetAgreement], level: float) -> list[TargetAgreem
 
 
 def _with_frontiers(points: Sequence[TargetAgreement]) -> list[TargetAgreement]:
-    """Each benchmark's and metric's points in order of compute, those on the frontier marked."""
+    """The points of each benchmark and metric in order of compute, with the frontier marked."""
     marked = []
     for benchmark, metric in dict.fromkeys((point.benchmark, point.metric) for point in points):
-        own = [point for point in points if (point.benchmark, point.metric) == (benchmark, metric)]
-        own.sort(key=lambda point: (math.isnan(point.flops), point.flops))
-        on = pareto_frontier([point.flops for point in own], [point.value["decision_accuracy"] for point in own])
-        marked += [replace(point, on_frontier=bool(flag)) for point, flag in zip(own, on, strict=True)]
+        line = [point for point in points if (point.benchmark, point.metric) == (benchmark, metric)]
+        line.sort(key=lambda point: (math.isnan(point.flops), point.flops))
+        on = pareto_frontier([point.flops for point in line], [point.value["decision_accuracy"] for point in line])
+        marked += [replace(point, on_frontier=bool(flag)) for point, flag in zip(line, on, strict=True)]
     return marked
 
 
@@ -195,7 +200,7 @@ def _intervals(resampled: Agreement | None, level: float) -> tuple[dict[str, flo
 
 
 def _on_ties(points: Sequence[TargetAgreement]) -> list[str]:
-    """What became of ties, and how many there were."""
+    """Number of ties, and how they count."""
     counts = [point.pairs for point in points if point.pairs]
     in_target, in_proxy = sum(pairs.tied_in_target for pairs in counts), sum(pairs.tied_in_proxy for pairs in counts)
     if not in_target + in_proxy:
@@ -207,7 +212,7 @@ def _on_ties(points: Sequence[TargetAgreement]) -> list[str]:
 
 
 def _on_direction(points: Sequence[TargetAgreement]) -> list[str]:
-    """Metrics that order pairs the wrong way more often than not, and not by chance."""
+    """Metrics whose decision accuracy is below 1/2, interval included."""
     wrong = Counter(point.metric for point in points if point.high["decision_accuracy"] < 0.5)
     return [
         f"{metric} orders pairs the wrong way more often than not at {counted(count, 'size')}: does it run as taken?"

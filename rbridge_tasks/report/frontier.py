@@ -33,14 +33,14 @@ _MANY = 24  # rows of a table; more are shown where they are on a frontier
 
 def frontier_section(inputs: Inputs) -> Section:
     """Decision accuracy of the headline metric at every size, beside accuracy and bits per byte where there are any."""
-    from rbridge_tasks.decisions.candidate_ranking import Settings, rank_candidates
     from rbridge_tasks.decisions.candidates import candidates_by_size, target_values
+    from rbridge_tasks.decisions.size_ranking import BootstrapSettings, rank_candidates
     from rbridge_tasks.decisions.target_agreement import compare_with_target
 
     targets, metrics, at = _targets(inputs)
     if targets is None:
         return Section(KEY, TITLE, missing=NO_TARGET)
-    settings = Settings(_RESAMPLES, level=inputs.level)
+    settings = BootstrapSettings(_RESAMPLES, level=inputs.level)
     own = inputs.scores
     if inputs.targets is None:  # the targets stand in the same table
         own = own[~(own["params"].isin(targets["params"]) | own["model"].isin(targets["model"]))]

@@ -16,7 +16,7 @@ from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text
 
 if TYPE_CHECKING:
-    from rbridge_tasks.decisions.candidate_ranking import Ranking
+    from rbridge_tasks.decisions.size_ranking import SizeRanking
 
 _CLEAR = 0.9  # probability from which one run is called better than the next
 
@@ -40,7 +40,7 @@ def contents(inputs: Inputs) -> str:
 def findings(
     inputs: Inputs,
     lines: Sequence[Line],
-    rankings: Sequence[Ranking],
+    rankings: Sequence[SizeRanking],
     latest: Sequence[Latest],
     verdicts: Sequence[Remark],
 ) -> list[Remark]:
@@ -53,7 +53,7 @@ def findings(
     return found
 
 
-def _best(inputs: Inputs, lines: Sequence[Line], rankings: Sequence[Ranking]) -> Remark:
+def _best(inputs: Inputs, lines: Sequence[Line], rankings: Sequence[SizeRanking]) -> Remark:
     metric = inputs.metric
     way = "lower" if metric.lower_is_better else "higher"
     if rankings:
@@ -75,7 +75,7 @@ def _best(inputs: Inputs, lines: Sequence[Line], rankings: Sequence[Ranking]) ->
     return Remark(label, f"{lines[0].name}: {axis_label(metric.name)} {values}{more}; {way} is better.", "good")
 
 
-def _lead(rankings: Sequence[Ranking], whose: str) -> str:
+def _lead(rankings: Sequence[SizeRanking], whose: str) -> str:
     """How clear the lead of the best run over the next is."""
     chances = [float(ranking.summary.ordered_right[0]) for ranking in rankings]
     clear = sum(chance >= _CLEAR for chance in chances)

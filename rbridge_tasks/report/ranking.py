@@ -15,8 +15,8 @@ from rbridge_tasks.report.run_lines import Line, by_look
 from rbridge_tasks.report.sections import Panel, Remark, Section, Table
 
 if TYPE_CHECKING:
-    from rbridge_tasks.decisions.candidate_ranking import Ranking, Settings
     from rbridge_tasks.decisions.candidates import Candidates
+    from rbridge_tasks.decisions.size_ranking import BootstrapSettings, SizeRanking
     from rbridge_tasks.tables.joined_items import JoinedItems
 
 KEY, TITLE = "ranking", "Ranking of data sets"
@@ -27,12 +27,12 @@ ALONE = (
 )
 
 
-def ranking_section(inputs: Inputs, lines: Sequence[Line]) -> tuple[Section, list[Ranking]]:
+def ranking_section(inputs: Inputs, lines: Sequence[Line]) -> tuple[Section, list[SizeRanking]]:
     """Runs in order with the uncertainty of that order, a chart for each benchmark; and the rankings themselves."""
-    from rbridge_tasks.decisions.candidate_ranking import PAIRED, UNPAIRED, Settings, rank_candidates
     from rbridge_tasks.decisions.candidates import CandidatesError, candidates_by_size
+    from rbridge_tasks.decisions.size_ranking import PAIRED, UNPAIRED, BootstrapSettings, rank_candidates
 
-    settings = Settings(level=inputs.level)
+    settings = BootstrapSettings(level=inputs.level)
     try:
         groups, _ = candidates_by_size(inputs.scores, inputs.metric)
     except CandidatesError as error:
@@ -114,7 +114,7 @@ def _equal(column: object, value: float) -> object:
     return series.isna() if math.isnan(value) else series == value
 
 
-def _order(ranking: Ranking) -> str:
+def _order(ranking: SizeRanking) -> str:
     """The order in a line: ``>`` where a run is better than the next with nine chances in ten, else ``≥``."""
     candidates, summary = ranking.candidates, ranking.summary
     names = [candidates.runs[at] for at in summary.order[:8].tolist()]
@@ -126,7 +126,7 @@ def _order(ranking: Ranking) -> str:
     return f"{text}{f' and {more} more' if more else ''}"
 
 
-def _panel(key: str, ranking: Ranking, settings: Settings, looks: object) -> Panel:
+def _panel(key: str, ranking: SizeRanking, settings: BootstrapSettings, looks: object) -> Panel:
     candidates, summary = ranking.candidates, ranking.summary
     low, high = ranking.score_interval
     drawn, rows = [], []

@@ -126,7 +126,7 @@ def test_ties_share_their_mean_rank() -> None:
         ([1.0, math.nan], [1.0, 2.0], "proxy score nan at position 1"),
         ([1.0, 2.0], [math.inf, 2.0], "target score inf at position 0"),
         ([], [], "no proxy score"),
-        ([[1.0, 2.0]], [1.0, 2.0], "one proxy and one target score a candidate"),
+        ([[1.0, 2.0]], [1.0, 2.0], "scores of shapes"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(proxy: list[float], target: list[float], message: str) -> None:

@@ -1,17 +1,15 @@
-"""The paper's 1B scores and 13B accuracies through ``rbridge compare``: its ranking of metrics, and its weak spot."""
+"""``compare`` on the paper's 1B scores and 13B accuracies: rBridge is best; tokens alone are close to it."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 from rbridge_metrics import cross_validate
-from rbridge_tasks.cli import app
+from rbridge_tasks.decisions.compare import compare
 from rbridge_tasks.tables.score_table import write_scores
 
 PAPER = Path(__file__).parents[3] / "shared" / "paper" / "proxy_target_1b_13b.csv"
@@ -20,7 +18,7 @@ METRICS = {"rbridge_negated": "rbridge_negated", "accuracy_pct": "acc"}
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One run at two sizes as a score table; the tests are skipped where the paper's numbers are not."""
+    """One run at two sizes as a score table; tests are skipped without the paper's numbers."""
     if not PAPER.is_file():
         pytest.skip(f"the paper's numbers are not at {PAPER}")
     rows = []
@@ -36,18 +34,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_rbridge_is_best_on_every_benchmark_and_tokens_are_close(runs: Path) -> None:
     """Better than the small model's accuracy everywhere; on three of four, tokens alone cannot be told from it."""
-    options = ["--proxy", "1b", "--target-model", "13b", "--json"]
-    result = CliRunner().invoke(app, ["compare", str(runs), *options], catch_exceptions=False)
-    found = {one["benchmark"]: one for one in json.loads(result.stdout)["benchmarks"]}
-    level = 0
+    parts = compare(runs, proxy="1b", target_model="13b").benchmarks
+    metrics = {part.benchmark: {row.name: row for row in part.rows} for part in parts}
     for benchmark in ("arc_c", "cqa", "math500", "gsm8k"):
-        rows = {row["metric"]: row for row in found[benchmark]["rows"]}
-        assert rows["rbridge_negated"]["best"]
-        assert not rows["acc"]["not_distinguishable"]
-        level += rows["log(tokens)"]["not_distinguishable"]
-    assert level == 3
+        assert metrics[benchmark]["rbridge_negated"].best
+        assert not metrics[benchmark]["acc"].alike
+    assert sum(metrics[name]["log(tokens)"].alike for name in ("arc_c", "cqa", "math500", "gsm8k")) == 3
     frame = pd.read_csv(PAPER)
-    own = frame[(frame["benchmark"] == "cqa") & (frame["metric"] == "rbridge_negated")]
-    fit = cross_validate(own["proxy_score"], own["target_accuracy_pct"], order=np.array(own["tokens_b"]))
-    rows = {row["metric"]: row for row in found["cqa"]["rows"]}
-    assert rows["rbridge_negated"]["test_mae_pct"] == pytest.approx(fit.test_mae, rel=1e-3)
+    cqa = frame[(frame["benchmark"] == "cqa") & (frame["metric"] == "rbridge_negated")]
+    fit = cross_validate(cqa["proxy_score"], cqa["target_accuracy_pct"], order=np.array(cqa["tokens_b"]))
+    assert metrics["cqa"]["rbridge_negated"].value["mae"] == pytest.approx(fit.test_mae, rel=1e-3)

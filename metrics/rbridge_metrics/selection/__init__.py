@@ -1,1 +1,1 @@
-"""Combining proxies: which of them order models rightly on tasks that were not looked at, and by how much."""
+"""Combining proxies: which of them order models on tasks left out of training, and how well."""

@@ -1,4 +1,4 @@
-"""Accuracies as the scorers see them, as observed and under permutations of the models."""
+"""Accuracies in the forms that scorers are trained on, as observed and under permutations of the models."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rbridge_metrics.selection.population import unit_ranks
 
 
 class Labels(NamedTuple):
-    """The order of the models by accuracy in several forms, for several draws.
+    """The order of the models by accuracy, in two forms, for several draws.
 
     Attributes:
         ranked: centred ranks of length 1, shape (draws, tasks, models): rho is their product with other such ranks.
-        normal: normal scores, the same shape, what least squares aims at: only the order of accuracies is to be met,
-            and a task where they crowd at 0 or 1 weighs like any other.
-        known: 1 where a model may be learnt from, 0 where it is left out, shape (draws, models).
+        normal: normal scores, the same shape, the target of least squares: they depend on the order of accuracies only,
+            so that a task with accuracies near 0 or 1 weighs like any other.
+        known: 1 for a model in the training set, 0 for one left out, shape (draws, models).
     """
 
     ranked: FloatArray
@@ -30,14 +30,14 @@ class Labels(NamedTuple):
     known: FloatArray
 
     def draws(self, at: npt.NDArray[np.intp]) -> Labels:
-        """Some of the draws."""
+        """A subset of the draws."""
         return Labels(self.ranked[at], self.normal[at], self.known[at])
 
     def permuted(self, draws: int, seed: int) -> Labels:
-        """These, and ``draws`` permutations of the models: each the same in all tasks.
+        """These labels, and ``draws`` permutations of the models, each the same in all tasks.
 
-        A model that is good on one task is good on others, and so are its proxies alike from task to task. Permuting
-        each task by itself would destroy that, and make chance look narrower than it is.
+        A model that is good on one task is good on others, and its proxies are similar on all tasks. Permuting each
+        task separately would destroy that, and make the distribution under chance too narrow.
         """
         rng = np.random.default_rng(seed)
         models = self.ranked.shape[-1]
@@ -55,16 +55,16 @@ class Labels(NamedTuple):
         return Labels(hidden, np.broadcast_to(self.normal[0], shape) * known[:, None], known)
 
     def prefer(self, tasks: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-        """1 where a model (third axis) is better than another (fourth): (draws, tasks, models, models)."""
-        own = self.ranked[:, tasks]
-        better = own[..., :, None] > own[..., None, :]
+        """1 if the model of the third axis is better than that of the fourth: (draws, tasks, models, models)."""
+        ranked = self.ranked[:, tasks]
+        better = ranked[..., :, None] > ranked[..., None, :]
         known = self.known > 0
         better &= (known[:, :, None] & known[:, None, :])[:, None]
         return better.astype(np.float32)
 
 
 def labels_of(accuracies: FloatArray) -> Labels:
-    """Labels of one draw, the accuracies as they are, shape (tasks, models)."""
+    """Labels of one draw from accuracies of shape (tasks, models)."""
     models = accuracies.shape[1]
     normal = ndtri((models + 1 - ranks(accuracies, lower_is_better=False)) / (models + 1))
     centred = normal - normal.mean(axis=1, keepdims=True)
@@ -72,7 +72,7 @@ def labels_of(accuracies: FloatArray) -> Labels:
 
 
 def splits(tasks: int) -> npt.NDArray[np.intp]:
-    """Every pair of tasks that is left out together, shape (splits, 2).
+    """All pairs of tasks, each left out together, shape (splits, 2).
 
     >>> splits(3).tolist()
     [[0, 1], [0, 2], [1, 2]]
@@ -86,6 +86,6 @@ def others(tasks: int, out: npt.ArrayLike) -> npt.NDArray[np.intp]:
 
 
 def spearman_of(scores: FloatArray, ranked: FloatArray) -> FloatArray:
-    """Spearman's rho along the last axis of scores with labels that are ``ranked`` already."""
+    """Spearman's rho along the last axis of scores with ``Labels.ranked``."""
     rho: FloatArray = np.einsum("...m,...m->...", unit_ranks(scores), ranked)
     return rho

@@ -1,4 +1,4 @@
-"""Scorers that are a weighted sum of few proxies: the best one, and the best three."""
+"""Scorers that are weighted sums of few proxies: the best single one, and the best three."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.selection.labels import Labels, others, splits
 from rbridge_metrics.selection.population import Indices, unit_ranks
 
-#: Added to the variance (1) of every proxy: near-copies of one another would get huge weights of opposite signs.
+#: Added to the variance (1) of every proxy: near-copies would otherwise get huge weights of opposite signs.
 RIDGE = 1e-3
-_CHUNK = 64  # draws at a time: their work stays in the processor's cache
+_CHUNK = 64  # draws at a time: their data fits into the processor's cache
 
 
 class Weights(NamedTuple):
-    """Which proxies each draw and split takes, and their weights: both (draws, splits, proxies taken)."""
+    """The proxies chosen for each draw and split, and their weights: both (draws, splits, proxies chosen)."""
 
     proxy: Indices
     weight: FloatArray
@@ -25,7 +25,7 @@ class Weights(NamedTuple):
         """Scores of models on the tasks left out: features (tasks, models, proxies) to (draws, splits, 2, models)."""
         scores = []
         for at, out in enumerate(splits(features.shape[0])):
-            taken = features[out][:, :, self.proxy[:, at]]  # (2, models, draws, proxies taken)
+            taken = features[out][:, :, self.proxy[:, at]]  # (2, models, draws, proxies chosen)
             scores.append((taken * self.weight[:, at]).sum(axis=-1).transpose(2, 0, 1))
         return np.stack(scores, axis=1)
 
@@ -38,7 +38,7 @@ def proxy_correlations(features: FloatArray, labels: Labels) -> FloatArray:
 
 
 def single_left_out(features: FloatArray, labels: Labels) -> FloatArray:
-    """Rho of every proxy by itself on tasks left out, its sign from the other tasks: (draws, splits, 2, proxies)."""
+    """Rho of every single proxy on tasks left out, its sign learnt on the others: (draws, splits, 2, proxies)."""
     rho = proxy_correlations(features, labels)
     pairs = splits(features.shape[0])
     train = rho.sum(axis=1)[:, None] - rho[:, pairs].sum(axis=2)
@@ -46,7 +46,7 @@ def single_left_out(features: FloatArray, labels: Labels) -> FloatArray:
 
 
 def univariate_by_split(features: FloatArray, labels: Labels) -> Weights:
-    """The proxy with the largest mean rho on the tasks not left out, by size, with weight 1 or -1."""
+    """The proxy with the largest absolute mean rho on the training tasks, with weight 1 or -1."""
     rho = proxy_correlations(features, labels)
     pairs = splits(features.shape[0])
     train = rho.sum(axis=1)[:, None] - rho[:, pairs].sum(axis=2)
@@ -55,7 +55,7 @@ def univariate_by_split(features: FloatArray, labels: Labels) -> Weights:
 
 
 def univariate_weights(features: FloatArray, labels: Labels) -> FloatArray:
-    """Weight 1 or -1 for the proxy with the largest mean rho over all tasks, by size; 0 for the others: (proxies,)."""
+    """Weight 1 or -1 for the proxy with the largest absolute mean rho over all tasks, else 0: (proxies,)."""
     rho = proxy_correlations(features, labels)[0].mean(axis=0)
     weights = np.zeros(len(rho))
     best = int(_largest(rho))
@@ -64,30 +64,30 @@ def univariate_weights(features: FloatArray, labels: Labels) -> FloatArray:
 
 
 def _largest(rho: FloatArray) -> Indices:
-    """The largest by size along the last axis. Rho of few models has ties: the first of them, whatever the rounding."""
+    """Position of the largest absolute value along the last axis; of values equal up to rounding, the first."""
     return np.asarray(np.abs(rho).round(9).argmax(axis=-1))
 
 
 def sparse_by_split(features: FloatArray, labels: Labels) -> Weights:
-    """The three proxies whose least squares fit the tasks not left out best."""
+    """The three proxies that fit the training tasks best by least squares."""
     gram, moment = normal_equations(features, labels)
     tasks = features.shape[0]
     trained = (others(tasks, out) for out in splits(tasks))
-    found = [best_triples(gram[train].sum(axis=0), moment[:, train].sum(axis=1)) for train in trained]
-    return Weights(*(np.stack(part, axis=1) for part in zip(*found, strict=True)))
+    fits = [best_triples(gram[train].sum(axis=0), moment[:, train].sum(axis=1)) for train in trained]
+    return Weights(*(np.stack(part, axis=1) for part in zip(*fits, strict=True)))
 
 
 def sparse_weights(features: FloatArray, labels: Labels) -> FloatArray:
     """Weights of the three proxies that fit all tasks best, 0 for the others: (proxies,)."""
     gram, moment = normal_equations(features, labels)
-    triples, found = best_triples(gram.sum(axis=0), moment[:1].sum(axis=1))
+    triples, values = best_triples(gram.sum(axis=0), moment[:1].sum(axis=1))
     weights = np.zeros(features.shape[2])
-    weights[triples[0]] = found[0]
+    weights[triples[0]] = values[0]
     return weights
 
 
 def normal_equations(features: FloatArray, labels: Labels) -> tuple[FloatArray, FloatArray]:
-    """Of least squares with a level for each task: Gram matrices (tasks, p, p), moments (draws, tasks, p)."""
+    """Least squares with an intercept for each task: Gram matrices (tasks, p, p), moments (draws, tasks, p)."""
     centred = features - features.mean(axis=1, keepdims=True)
     gram = centred.transpose(0, 2, 1) @ centred
     gram += RIDGE * features.shape[1] * np.eye(features.shape[2])
@@ -95,10 +95,10 @@ def normal_equations(features: FloatArray, labels: Labels) -> tuple[FloatArray, 
 
 
 def best_triples(gram: FloatArray, moment: FloatArray) -> tuple[Indices, FloatArray]:
-    """The three proxies whose least squares explain most, of all triples there are; no screening.
+    """The three proxies that explain most by least squares, of all triples.
 
-    What three proxies explain is ``c' G^-1 c``. For each first proxy the others are freed of it; what a pair of them
-    then adds has a closed form, evaluated for all pairs and draws at once.
+    Three proxies explain ``c' G^-1 c``. For each first proxy, it is projected out of the others; the part that a pair
+    of them then adds has a closed form, evaluated for all pairs and draws at once.
 
     Args:
         gram: shape (proxies, proxies), positive definite.
@@ -122,15 +122,15 @@ def best_triples(gram: FloatArray, moment: FloatArray) -> tuple[Indices, FloatAr
         a, b, c = variance[third] * scale, variance[second] * scale, -2.0 * between * scale
         alone = moment[:, first] ** 2 / gram[first, first]
         for start in range(0, draws, _CHUNK):
-            own = slice(start, start + _CHUNK)
-            u, v = left[own][:, second], left[own][:, third]
+            part = slice(start, start + _CHUNK)
+            u, v = left[part][:, second], left[part][:, third]
             explained = (a * u + c * v) * u
             v *= v
             v *= b
             explained += v
             place = explained.argmax(axis=1)
-            value = alone[own] + np.take_along_axis(explained, place[:, None], 1)[:, 0]
-            better = np.flatnonzero(value > best[own])
+            value = alone[part] + np.take_along_axis(explained, place[:, None], 1)[:, 0]
+            better = np.flatnonzero(value > best[part])
             best[start + better] = value[better]
             at = place[better]
             triples[start + better] = np.stack(

@@ -1,4 +1,4 @@
-"""Models of different families, scored by the same proxies on the same tasks: what combinations are learnt from."""
+"""A population: models scored by the same proxies on the same tasks, on which scorers are trained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.errors import SelectionError
 from rbridge_metrics.ranking import ranks
 
-#: A proxy (or the accuracy of a task) known for a smaller share of the models is left out; else models lacking it are.
+#: A proxy or accuracy known for a smaller share of the models is left out; otherwise models that lack it are.
 MIN_KNOWN = 0.8
 MIN_TASKS, MIN_MODELS = 3, 4
 
@@ -21,7 +21,7 @@ Indices = npt.NDArray[np.intp]
 
 
 class LeftOut(NamedTuple):
-    """What was left out and why: ``kind`` is proxy, task or model; ``at`` are places in the arrays that were given."""
+    """Items left out: ``kind`` is proxy, task or model; ``at`` are positions in the arrays given."""
 
     kind: str
     at: tuple[int, ...]
@@ -30,14 +30,14 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True)
 class Population:
-    """Models that are known on every task by every proxy, those with accuracies on every task among them.
+    """Models with every proxy on every task, some of them with accuracies on every task.
 
     Attributes:
         features: shape (tasks, models, proxies), each proxy standardised within its task over the models.
         accuracies: shape (tasks, judged models).
-        judged: places among ``models`` of those with accuracies, shape (judged models,).
-        models, tasks, proxies: places in the arrays that were given.
-        left_out: what is missing here, with reasons.
+        judged: positions among ``models`` of those with accuracies, shape (judged models,).
+        models, tasks, proxies: positions in the arrays given.
+        left_out: items left out, with reasons.
     """
 
     features: FloatArray
@@ -55,15 +55,15 @@ class Population:
 
 
 def make_population(features: npt.ArrayLike, accuracies: npt.ArrayLike) -> Population:
-    """Keep what is complete, count what is not, and standardise.
+    """Leave out what is incomplete, and standardise.
 
-    In this order: tasks without any proxy, with the accuracies of fewer than 4 models or of less than ``MIN_KNOWN`` of
-    those that have any, or with one accuracy for all; proxies known for less than ``MIN_KNOWN`` of the models and tasks
-    left; models that lack a proxy that is left; proxies that are equal for all of the models in some task. Models that
-    lack accuracies stay: they can be ranked, but the scorers are neither trained nor judged on them.
+    Left out are, in this order: tasks without any proxy, with accuracies of fewer than 4 models or of less than
+    ``MIN_KNOWN`` of those that have any, or with one accuracy for all models; proxies known for less than ``MIN_KNOWN``
+    of the remaining models and tasks; models that lack a remaining proxy; proxies equal for all models in some task.
+    Models without accuracies stay: they can be ranked, but scorers are not trained or tested on them.
 
-    Proxies are standardised within each task over all models kept, because a task has its own level and range: an
-    entropy of 0.3 may be high on one and low on another. That takes no accuracy.
+    Proxies are standardised within each task over all models kept, because each task has its own level and range.
+    This needs no accuracies.
 
     Args:
         features: shape (models, tasks, proxies), NaN where unknown.
@@ -110,13 +110,13 @@ def standardised(features: FloatArray) -> FloatArray:
 
 
 def new_features(features: npt.ArrayLike) -> tuple[FloatArray, Indices]:
-    """Another population for a saved scorer: standardised within itself, models that lack something left out.
+    """Standardised features of another population for a saved scorer; models that lack a proxy are left out.
 
     Args:
         features: shape (models, tasks, proxies), the proxies that the scorer needs.
 
     Returns:
-        Features of shape (tasks, models, proxies), and the places of those models.
+        Features of shape (tasks, models, proxies), and the positions of those models.
 
     Raises:
         SelectionError: fewer than 3 complete models, or a proxy that is equal for all of them on a task.
@@ -131,9 +131,7 @@ def new_features(features: npt.ArrayLike) -> tuple[FloatArray, Indices]:
     kept = values[models].transpose(1, 0, 2)
     if (same := _constant(kept)).any():
         task, proxy = (int(at) for at in np.argwhere(same)[0])
-        raise SelectionError(
-            f"proxy {proxy} is equal for all models on task {task}; leave that task out: it cannot be standardised"
-        )
+        raise SelectionError(f"proxy {proxy} is equal for all models on task {task}; leave that task out")
     return standardised(kept), models
 
 
@@ -149,7 +147,7 @@ def _tasks(values: FloatArray, truth: FloatArray, left_out: list[LeftOut]) -> In
     _note(left_out, "task", np.flatnonzero(tied), "one accuracy for all models")
     tasks = np.flatnonzero(~(bare | few | tied))
     if len(tasks) < MIN_TASKS:
-        reasons = "; ".join(f"{len(one.at)}: {one.reason}" for one in left_out)
+        reasons = "; ".join(f"{len(part.at)}: {part.reason}" for part in left_out)
         raise SelectionError(
             f"{len(tasks)} tasks with proxies and accuracies of {MIN_MODELS} models or more"
             f"{f' (left out {reasons})' if reasons else ''}; leaving two out and training on the rest needs at least "
@@ -159,7 +157,7 @@ def _tasks(values: FloatArray, truth: FloatArray, left_out: list[LeftOut]) -> In
 
 
 def _complete(values: FloatArray, left_out: list[LeftOut]) -> tuple[Indices, Indices]:
-    """Proxies that are mostly known, and models that have them all."""
+    """Positions of the proxies that are mostly known, and of the models that have them all."""
     known = np.isfinite(values)
     scored = known.any(axis=(1, 2))
     mostly = known[scored].mean(axis=(0, 1)) >= MIN_KNOWN
@@ -168,9 +166,9 @@ def _complete(values: FloatArray, left_out: list[LeftOut]) -> tuple[Indices, Ind
             f"no proxy is known for {MIN_KNOWN:.0%} of the models and tasks; score the same proxies everywhere"
         )
     _note(left_out, "proxy", np.flatnonzero(~mostly), f"known for less than {MIN_KNOWN:.0%} of the models and tasks")
-    whole = known[:, :, mostly].all(axis=(1, 2))
-    _note(left_out, "model", np.flatnonzero(~whole), "a proxy is unknown on some task")
-    return np.flatnonzero(mostly), np.flatnonzero(whole)
+    complete = known[:, :, mostly].all(axis=(1, 2))
+    _note(left_out, "model", np.flatnonzero(~complete), "a proxy is unknown on some task")
+    return np.flatnonzero(mostly), np.flatnonzero(complete)
 
 
 def _constant(values: FloatArray) -> npt.NDArray[np.bool_]:
@@ -185,9 +183,9 @@ def _note(left_out: list[LeftOut], kind: str, at: Sequence[int] | Indices, reaso
 
 
 def unit_ranks(values: npt.ArrayLike) -> FloatArray:
-    """Ranks along the last axis, centred and of length 1, so that a dot product of two is Spearman's rho.
+    """Ranks along the last axis, centred and of length 1: the dot product of two is Spearman's rho.
 
-    All zeros where every value is equal: that orders nothing, and rho with anything is 0.
+    All zeros if all values are equal; rho is then 0.
 
     >>> float((unit_ranks([0.3, 0.1, 0.2]) @ unit_ranks([1.0, 3.0, 2.0])).round(9))
     -1.0

@@ -1,4 +1,4 @@
-"""What trying scorers found: how each did, the proxies by themselves, and which scorer to trust."""
+"""Results of the scorers tried on a population, of single proxies, and the scorer to use."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rbridge_metrics.selection.scorers import Scorer
 
 
 class Gain(NamedTuple):
-    """How much better than the best single proxy on new models of tasks left out, over tasks.
+    """Gain in rho over the best single proxy, on new models and left-out tasks.
 
     Attributes:
-        mean: of the differences of rho.
-        stderr: its standard error over the tasks.
-        clear: the mean is beyond the quantile of Student's t for a family of ``comparisons`` one-sided tests.
+        mean: over tasks.
+        stderr: standard error of the mean.
+        clear: the mean is significant by one-sided t tests, corrected for the number of scorers.
     """
 
     mean: float
@@ -30,19 +30,19 @@ class Gain(NamedTuple):
 
 @dataclass(frozen=True)
 class Trial:
-    """How one scorer did. Spearman's rho throughout.
+    """Results of one scorer, as Spearman's rho.
 
     Attributes:
         name: of the scorer.
         by_split: shape (splits, 2), on both tasks of each pair left out.
         by_task: shape (tasks,), mean over the splits that leave the task out.
-        new_models_by_task: the same with the models left out as well, in folds.
-        chance: shape (permutations,), mean rho with the models' accuracies permuted and all else done again.
-        p: share of the permutations, with the observation, that do as well or better.
+        new_models_by_task: the same with models left out as well, in folds.
+        chance: shape (permutations,), mean rho after permuting the models' accuracies and repeating everything.
+        p: share of the permutations and the observation with at least the observed rho.
         p_corrected: the same for the best of all scorers tried (max-statistic).
         gain: over the best single proxy; None for the univariate scorer.
-        scorer: fitted on all tasks.
-        chosen: shape (splits, proxies taken), where the scorer takes few.
+        scorer: trained on all tasks.
+        chosen: shape (splits, proxies chosen), for a scorer of few proxies; else None.
     """
 
     name: str
@@ -68,28 +68,28 @@ class Trial:
 
     @property
     def stderr(self) -> float:
-        """Standard error over tasks. Splits overlap, so they are not counted; nor are the models ever others."""
+        """Standard error over tasks, since splits overlap. All tasks share the models."""
         return float(self.by_task.std(ddof=1) / math.sqrt(len(self.by_task)))
 
     @property
     def new_models(self) -> float:
-        """Mean on models that were left out as well as tasks."""
+        """Mean on left-out models and tasks."""
         return float(self.new_models_by_task.mean())
 
     def chance_interval(self, level: float = 0.9) -> tuple[float, float]:
-        """The middle of what chance gives."""
+        """The middle of the distribution under chance."""
         low, high = np.quantile(self.chance, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
 
 
 @dataclass(frozen=True)
 class Single:
-    """Every proxy by itself, its sign taken from the other tasks.
+    """Every single proxy, its sign learnt on the other tasks.
 
     Attributes:
         by_task: shape (proxies, tasks), rho on tasks left out.
-        best: place of the proxy with the highest mean: chosen with hindsight.
-        p_corrected: of that mean, for the best of all proxies (max-statistic).
+        best: position of the proxy with the highest mean, chosen with hindsight.
+        p_corrected: p value of that mean, corrected for the number of proxies (max-statistic).
     """
 
     by_task: FloatArray
@@ -98,14 +98,14 @@ class Single:
 
 
 @dataclass(frozen=True)
-class Selection:
-    """All scorers side by side.
+class ScorerTrials:
+    """Results of all scorers.
 
     Attributes:
         trials: one for each scorer tried.
-        single: the proxies by themselves.
-        trusted: name of the scorer to rank with, None where none is better than chance.
-        alpha: probability of calling anything better than chance where nothing is.
+        single: the single proxies.
+        trusted: name of the scorer to rank by; None if none is better than chance.
+        alpha: probability of calling a scorer better than chance if none is.
         skipped: scorers that could not be tried, with the reason.
     """
 
@@ -121,9 +121,7 @@ class Selection:
         Raises:
             SelectionError: it was not tried.
         """
-        for one in self.trials:
-            if one.name == name:
-                return one
-        raise SelectionError(
-            f"no scorer {name!r} was tried; expected one of {', '.join(one.name for one in self.trials)}"
-        )
+        trials = {trial.name: trial for trial in self.trials}
+        if name not in trials:
+            raise SelectionError(f"no scorer {name!r} was tried; expected one of {', '.join(trials)}")
+        return trials[name]

@@ -1,4 +1,4 @@
-"""The four scorers under one roof: tried on tasks left out, and fitted on all tasks for use on other models."""
+"""The four scorers: tested on tasks left out, and trained on all tasks for use on other models."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SCORERS = (UNIVARIATE, SPARSE, LINEAR, RBF)
 
 @dataclass(frozen=True)
 class Scorer:
-    """A fitted scorer: higher is better.
+    """A trained scorer: higher scores are better.
 
     Attributes:
         name: one of ``SCORERS``.
-        proxies: which proxies it needs, places in the array it was fitted on, ascending.
+        proxies: positions, ascending, of the proxies that it needs in the array that it was trained on.
         weights: shape (proxies,), of a weighted sum; for an RBF the coefficients of ``support``.
-        support: shape (cells, proxies), the standardised features that an RBF compares with; else None.
-        width: of the RBF: ``exp(-d^2 / width)``.
+        support: shape (cells, proxies), the standardised training features of an RBF; else None.
+        width: of the RBF kernel ``exp(-d^2 / width)``.
     """
 
     name: str
@@ -51,16 +51,16 @@ class Scorer:
         return np.asarray((kernel @ self.weights).reshape(tasks, models))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types, without the places of the proxies: whoever saves it names them."""
+        """Plain JSON types, without the positions of the proxies: a file names them."""
         support = None if self.support is None else self.support.tolist()
         return {"name": self.name, "weights": self.weights.tolist(), "support": support, "width": self.width}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Scorer:
-        """The scorer that ``to_dict`` was called on, its proxies numbered from 0.
+        """The scorer from ``to_dict``, its proxies numbered from 0.
 
         Raises:
-            SelectionError: something is missing, of another shape, or not finite.
+            SelectionError: a value is missing, of another shape, or not finite.
         """
         try:
             name, weights = str(saved["name"]), np.array(saved["weights"], dtype=np.float64)
@@ -85,10 +85,10 @@ def left_out_scores(name: str, features: FloatArray, labels: Labels) -> tuple[Fl
     Args:
         name: one of ``SCORERS``.
         features: standardised, shape (tasks, models, proxies).
-        labels: of any number of draws, of all models.
+        labels: of all models, for any number of draws.
 
     Returns:
-        Shape (draws, splits, 2, models); and what was chosen, where the scorer is a sum of few proxies.
+        Shape (draws, splits, 2, models); and the proxies chosen, for a sum of few proxies.
     """
     if name in (UNIVARIATE, SPARSE):
         chosen = (univariate_by_split if name == UNIVARIATE else sparse_by_split)(features, labels)
@@ -97,14 +97,14 @@ def left_out_scores(name: str, features: FloatArray, labels: Labels) -> tuple[Fl
 
 
 def new_model_scores(name: str, features: FloatArray, labels: Labels, folds: list[np.ndarray]) -> FloatArray:
-    """The same with the models left out too: each scored by what was learnt from other folds: (splits, 2, models)."""
+    """The same with models left out too, each scored by training on the other folds: (splits, 2, models)."""
     if name in (UNIVARIATE, SPARSE):
         by_split = univariate_by_split if name == UNIVARIATE else sparse_by_split
         parts = []
         for fold in folds:
             seen = np.setdiff1d(np.arange(features.shape[1]), fold)
-            own = Labels(labels.ranked[:1, :, seen], labels.normal[:1, :, seen], labels.known[:1, seen])
-            parts.append(by_split(features[:, seen], own).left_out_scores(features)[0])
+            trained = Labels(labels.ranked[:1, :, seen], labels.normal[:1, :, seen], labels.known[:1, seen])
+            parts.append(by_split(features[:, seen], trained).left_out_scores(features)[0])
         by_fold = np.stack(parts)
     else:
         by_fold = rank_svm.left_out_scores(_kernel(name, features), labels.without(folds))
@@ -115,8 +115,8 @@ def new_model_scores(name: str, features: FloatArray, labels: Labels, folds: lis
 
 
 def fit_scorer(name: str, features: FloatArray, labels: Labels) -> Scorer:
-    """The scorer trained on all tasks, with the first draw of the labels."""
-    everything = tuple(range(features.shape[2]))
+    """The scorer trained on all tasks with the first draw of the labels."""
+    all_proxies = tuple(range(features.shape[2]))
     if name in (UNIVARIATE, SPARSE):
         weights = (univariate_weights if name == UNIVARIATE else sparse_weights)(features, labels)
         taken = np.flatnonzero(weights)
@@ -124,8 +124,8 @@ def fit_scorer(name: str, features: FloatArray, labels: Labels) -> Scorer:
     coefficients, _ = rank_svm.rank_svm_coefficients(_kernel(name, features), labels)
     cells = features.reshape(-1, features.shape[2])
     if name == LINEAR:
-        return Scorer(name, everything, coefficients @ cells / cells.shape[1])
-    return Scorer(name, everything, coefficients, cells, rank_svm.rbf_width(features))
+        return Scorer(name, all_proxies, coefficients @ cells / cells.shape[1])
+    return Scorer(name, all_proxies, coefficients, cells, rank_svm.rbf_width(features))
 
 
 def _kernel(name: str, features: FloatArray) -> FloatArray:

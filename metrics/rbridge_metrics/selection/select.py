@@ -1,4 +1,4 @@
-"""Which scorer orders models rightly on tasks that it was not trained on, and whether that is more than chance."""
+"""How well scorers order models on tasks left out of training, and whether that is more than chance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rbridge_metrics.errors import SelectionError
 from rbridge_metrics.selection.labels import Labels, labels_of, spearman_of, splits
 from rbridge_metrics.selection.linear import single_left_out
 from rbridge_metrics.selection.population import Population
-from rbridge_metrics.selection.results import Gain, Selection, Single, Trial
+from rbridge_metrics.selection.results import Gain, ScorerTrials, Single, Trial
 from rbridge_metrics.selection.scorers import (
     SCORERS,
     SPARSE,
@@ -32,25 +32,25 @@ def select(
     permutations: int = 199,
     alpha: float = 0.05,
     seed: int = 0,
-) -> Selection:
-    """Try scorers on every pair of tasks left out, and hold them against chance and against each other.
+) -> ScorerTrials:
+    """Test scorers on every pair of tasks left out, against chance and against each other.
 
-    **Chance**: the accuracies of the models are permuted, the same permutation on all tasks, and everything is done
-    again, the choice of proxies and hyperparameters included. It need not lie at 0: where models are alike from task to
-    task, a scorer that learns who is who does well on a task it has not seen, whatever the proxies say of the models.
-    A scorer is better than chance if its mean rho, standardised by mean and deviation of its permutations, is among the
-    highest ``alpha`` of what the best of all scorers reaches under permutation.
+    **Chance**: the accuracies are permuted over the models, the same permutation on all tasks, and everything is
+    repeated, including the choice of proxies and hyperparameters. The mean under chance may be above 0: if models are
+    similar from task to task, a scorer that recognises a model does well on a left-out task, whatever the proxies mean.
+    A scorer is better than chance if its mean rho, standardised by mean and deviation of its permutations, is in the
+    highest ``alpha`` of the best scorer's under permutation.
 
-    **New models**: each model is scored, on tasks left out, by what was learnt from other models: the rho to expect of
-    models without accuracies. Gains over single proxies are told there, where knowing who is who does not help.
+    **New models**: each model is scored, on left-out tasks, by training on other models: the rho to expect for models
+    without accuracies. Gains over single proxies are measured there, because recognising a model does not help.
 
     **Trusted** is, of the scorers better than chance, the one with the highest rho on new models; the univariate one
     unless another is clearly better than the best single proxy.
 
     Args:
         population: at least 3 tasks and 4 models with accuracies.
-        scorers: which to try, of ``SCORERS``.
-        permutations: more make finer p values; the smallest there is is 1 / (permutations + 1).
+        scorers: names from ``SCORERS``.
+        permutations: number; the smallest possible p value is 1 / (permutations + 1).
         alpha: see above.
         seed: of the permutations. Everything else is deterministic.
 
@@ -97,11 +97,11 @@ def select(
         )
         for at, name in enumerate(names)
     )
-    return Selection(trials, single, _trusted(trials, alpha), alpha, skipped)
+    return ScorerTrials(trials, single, _trusted(trials, alpha), alpha, skipped)
 
 
 def _new_models(name: str, features: FloatArray, labels: Labels) -> FloatArray:
-    """Mean rho on each task by what was learnt from other tasks and models; neighbours are left out together."""
+    """Mean rho on each task by training on other tasks and models; neighbouring models are left out together."""
     models = features.shape[1]
     folds = np.array_split(np.arange(models), min(MODEL_FOLDS, models))
     scores = new_model_scores(name, features, labels, folds)
@@ -116,16 +116,16 @@ def _by_task(by_split: FloatArray) -> FloatArray:
 
 
 def _p(statistic: FloatArray) -> float:
-    """Share that is at least the first, which counts itself; equal up to rounding counts as equal."""
+    """Share of values that are at least the first, up to rounding; the first counts itself."""
     return float((statistic >= statistic[0] - 1e-9).mean())
 
 
 def _corrected(means: FloatArray) -> list[float]:
-    """Of statistics (scorers, draws), the observed first: p of each for the highest of all, in own deviations."""
+    """P value of each scorer by the max-statistic, from means of shape (scorers, draws), the observed first."""
     deviation = means.std(axis=1, keepdims=True)
     z = np.divide(means - means.mean(axis=1, keepdims=True), deviation, out=np.zeros_like(means), where=deviation > 0)
     highest = z.max(axis=0)
-    return [float((highest >= own[0] - 1e-9).mean()) for own in z]
+    return [float((highest >= row[0] - 1e-9).mean()) for row in z]
 
 
 def _single(features: FloatArray, labels: Labels) -> Single:
@@ -145,8 +145,7 @@ def _gain(differences: FloatArray, comparisons: int, alpha: float) -> Gain:
 
 
 def _trusted(trials: Sequence[Trial], alpha: float) -> str | None:
-    sure = [trial for trial in trials if trial.p_corrected <= alpha]
-    clear = [trial for trial in sure if trial.gain is None or trial.gain.clear]
-    plain = [trial for trial in sure if trial.name == UNIVARIATE]
-    among = (clear or plain or sure) if plain else sure
-    return max(among, key=lambda trial: trial.new_models).name if among else None
+    significant = [trial for trial in trials if trial.p_corrected <= alpha]
+    if any(trial.name == UNIVARIATE for trial in significant):  # the univariate scorer has no gain, and stays
+        significant = [trial for trial in significant if trial.gain is None or trial.gain.clear]
+    return max(significant, key=lambda trial: trial.new_models).name if significant else None

@@ -1,0 +1,82 @@
+"""``plan``: costs, savings and chances of a search in stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rbridge_metrics import RBridgeError, chance_to_keep_best
+from rbridge_tasks.decisions.plan import SearchPlan, plan
+
+
+def search(**arguments: Any) -> SearchPlan:
+    """25 candidates, 3 of them trained larger, one at the target's size."""
+    settings = {"candidates": 25, "stages": ["16M:1.6B", "98e6:9.8e9"], "target": "1.2B:98B", "keep": [3]}
+    return plan(**settings | arguments)
+
+
+def test_costs_of_every_stage() -> None:
+    """N * C1 + k * C2 + Ct against N * Ct."""
+    result = search()
+    assert [(stage.models, stage.flops) for stage in result.stages] == [
+        (25, pytest.approx(25 * 6 * 16e6 * 1.6e9)),
+        (3, pytest.approx(3 * 6 * 98e6 * 9.8e9)),
+        (1, pytest.approx(6 * 1.2e9 * 98e9)),
+    ]
+    assert result.flops == pytest.approx(sum(stage.flops for stage in result.stages))
+    assert result.flops_without == pytest.approx(25 * 6 * 1.2e9 * 98e9)
+    assert result.saving == pytest.approx(1 - result.flops / result.flops_without)
+    assert result.gpu_hours == pytest.approx(result.flops / (989e12 * 0.4 * 3600))
+    assert result.chances == ()
+
+
+def test_half_the_utilisation_takes_twice_the_hours() -> None:
+    """GPU-hours follow from peak and utilisation."""
+    fast, slow = search(peak_flops=1e15), search(peak_flops=1e15, utilisation=0.2)
+    assert slow.gpu_hours == pytest.approx(2 * fast.gpu_hours)
+
+
+def test_the_chance_of_the_first_stage() -> None:
+    """One decision accuracy gives the exact chance to keep the best after the first stage."""
+    (chance,) = search(decision_accuracy=0.8).chances
+    assert (chance.stage, chance.kept) == (1, 3)
+    assert chance.chance_best_is_kept == pytest.approx(chance_to_keep_best(25, 3, 0.8))
+
+
+def test_the_chance_of_every_stage() -> None:
+    """One decision accuracy for each stage gives simulated chances, the same for the same seed."""
+    arguments = {"decision_accuracy": [0.8, 0.9], "trials": 20_000, "seed": 5}
+    first, second = search(**arguments).chances
+    assert (first.kept, second.kept) == (3, 1)
+    assert first.chance_best_is_kept == pytest.approx(chance_to_keep_best(25, 3, 0.8), abs=0.01)
+    assert second.chance_best_is_kept < first.chance_best_is_kept
+    assert search(**arguments).chances == (first, second)
+
+
+def test_a_plan_shows_itself(tmp_path: Path) -> None:
+    """As a table with a row for each stage, as HTML, and as a figure."""
+    result = search()
+    assert result.to_frame()["stage"].tolist() == ["stage 1", "stage 2", "target"]
+    assert "stage 2" in result._repr_html_()
+    result.plot(tmp_path / "plan.svg")
+    assert "all at target size" in (tmp_path / "plan.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"decision_accuracy": 80}, "80.*0.8"),
+        ({"decision_accuracy": [0.8] * 3}, "3 decision accuracies for 2 stages"),
+        ({"utilisation": 40}, "40"),
+        ({"peak_flops": 0}, "a peak of 0"),
+        ({"keep": [3, 2, 1]}, "3 numbers to keep for 2 stages"),
+        ({"stages": ["16M:1.6B", "7B"]}, "'7B'.*PARAMS:TOKENS"),
+        ({"target": "0:1B"}, "a count of 0"),
+    ],
+)
+def test_impossible_plans_are_refused(arguments: dict[str, Any], message: str) -> None:
+    """One line names the value and the remedy."""
+    with pytest.raises(RBridgeError, match=message):
+        search(**arguments)
