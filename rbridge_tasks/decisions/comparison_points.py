@@ -178,7 +178,7 @@ def checkpoint_points(
         for group in pairs.groups:
             there = set(large[large["benchmark"] == group.key["benchmark"]]["metric"])
             truth = next(one for one in target_metrics if one.name in there)
-            found = _of_group(group, metric, truth, pairs.source["proxy_params"])
+            found = _of_group(group, metric, truth, pairs.source.proxy_params)
             scored.setdefault(group.key["benchmark"], []).append(found)
     if skipped and not scored:
         raise CompareError(skipped[0])

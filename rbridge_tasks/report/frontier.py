@@ -77,15 +77,15 @@ def _targets(inputs: Inputs) -> tuple[pd.DataFrame | None, tuple[Metric, ...], S
     if inputs.targets is not None:
         return inputs.targets, inputs.target_metrics, inputs.target_at
     fit = inputs.fit
-    if fit is None or fit.source.get("kind") != "scores" or not fit.source.get("target"):
+    if fit is None or fit.source.kind != "scores":
         return None, (), None
     from rbridge_tasks.decisions.pairing import PairError
     from rbridge_tasks.decisions.score_pairs import rows_of_model
     from rbridge_tasks.tables.directions import metric_called
 
-    names = fit.source["target_metrics"]
+    names = fit.source.target_metrics
     try:
-        rows = rows_of_model(inputs.scores[inputs.scores["metric"].isin(names)], fit.source["target"], "")
+        rows = rows_of_model(inputs.scores[inputs.scores["metric"].isin(names)], fit.source.target, "")
     except PairError:
         return None, (), None
     runs = rows.groupby("tokens")["run"].nunique()

@@ -17,7 +17,7 @@ from rbridge_tasks.tables.score_table import read_scores
 from rbridge_tasks.tables.table_settings import check_rows
 
 if TYPE_CHECKING:
-    from rbridge_tasks.decisions.fit_file import FitFile
+    from rbridge_tasks.decisions.fit_file import Fit
     from rbridge_tasks.tables.sizes import Size
     from rbridge_tasks.tables.trace_samples import Evaluation
 
@@ -51,7 +51,7 @@ class Inputs:
     name: str
     scores: pd.DataFrame
     metric: Metric
-    fit: FitFile | None = None
+    fit: Fit | None = None
     targets: pd.DataFrame | None = None
     target_metrics: tuple[Metric, ...] = (Metric("acc", lower_is_better=False, told=False),)
     target_at: Size | None = None
@@ -121,9 +121,9 @@ def read_inputs(
     table = table[table["benchmark"].isin(benchmarks)].reset_index(drop=True) if benchmarks else table
     found, targets, evaluated = None, None, []
     if fit is not None:
-        from rbridge_tasks.decisions.fit_file import read_fit
+        from rbridge_tasks.decisions.fit_file import load_fit
 
-        found = read_fit(fit)
+        found = load_fit(fit)
     if target is not None:
         targets = read_scores(target)
     if samples:
@@ -155,7 +155,7 @@ def read_inputs(
 def _doubts(
     table: pd.DataFrame,
     headline: Metric,
-    fit: FitFile | None,
+    fit: Fit | None,
     targets: pd.DataFrame | None,
     truths: Sequence[str],
     evaluated: Sequence[Evaluation],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text
 
 if TYPE_CHECKING:
-    from rbridge_tasks.decisions.fit_file import FitFile
+    from rbridge_tasks.decisions.fit_file import Fit, FittedGroup
     from rbridge_tasks.decisions.prediction import Predicted
 
 KEY, TITLE = "accuracy", "Predicted target accuracy"
@@ -42,19 +42,19 @@ class Latest(NamedTuple):
 
 def prediction_section(inputs: Inputs, lines: Sequence[Line]) -> tuple[Section, list[Latest]]:
     """Predicted accuracies over training with intervals, the fit's errors beside its baselines', and its verdict."""
-    from rbridge_tasks.decisions.prediction import PredictionError, predict_table
+    from rbridge_tasks.decisions.prediction import PredictionError
 
     fit = inputs.fit
     if fit is None:
         return Section(KEY, TITLE, missing=NOT_FITTED), []
-    remarks = [_verdict(one) for one in fit.content["fits"]]
-    tables = [_errors(fit)] if any(one["cross_validation"] for one in fit.content["fits"]) else []
-    notes = [f"{_name(one)}: {text}" for one in fit.content["fits"] for text in one["notes"]]
-    notes += fit.content.get("notes", [])
+    remarks = [_verdict(group) for group in fit.groups]
+    tables = [_errors(fit)] if any(group.cross_validation for group in fit.groups) else []
+    notes = [f"{group.name}: {text}" for group in fit.groups for text in group.notes]
+    notes += fit.notes
     try:
         # Settings were compared as the inputs were read; what differs stands in the head.
-        found, more = predict_table(fit, inputs.scores, level=inputs.level, allow_incomparable=True)
-        more = [text for text in more if text not in inputs.doubts]
+        predictions = fit.predict(inputs.scores, level=inputs.level, allow_incomparable=True)
+        found, more = predictions.groups, [text for text in predictions.notes if text not in inputs.doubts]
     except PredictionError as error:
         section = Section(KEY, TITLE, _lede(fit), remarks, (), tables, f"No prediction for this table: {error}.", notes)
         return section, []
@@ -79,57 +79,48 @@ def prediction_section(inputs: Inputs, lines: Sequence[Line]) -> tuple[Section, 
     return Section(KEY, TITLE, _lede(fit), remarks, panels, tables, "", notes + sorted(more)), latest
 
 
-def _lede(fit: FitFile) -> str:
+def _lede(fit: Fit) -> str:
     source = fit.source
-    what = source.get("proxy_metric") or source.get("x") or "the proxy score"
-    whose = f" of {source['proxy']}" if source.get("proxy") else ""
-    target = (
-        f"{' or '.join(source.get('target_metrics', ()))} of {source['target']}"
-        if source.get("target")
-        else (source.get("y") or "the target's accuracy")
-    )
-    points = sum(len(one["points"]) for one in fit.content["fits"])
+    whose, target = ("", source.accuracy_name)
+    if source.kind == "scores":
+        whose, target = f" of {source.proxy}", f"{source.accuracy_name} of {source.target}"
+    points = sum(len(group.points) for group in fit.groups)
     return (
-        f"A curve from {what}{whose} to {target}, fitted to {counted(points, 'past checkpoint')}, read at the scores "
-        "of this table. Crosses are accuracies that were measured, the thin dashed line is what the logarithm of the "
-        "training tokens alone would have said. The verdict below holds the proxy against such baselines on "
-        "checkpoints that the fit did not see."
+        f"A curve from {source.score_name}{whose} to {target}, fitted to {counted(points, 'past checkpoint')}, read at "
+        "the scores of this table. Crosses are accuracies that were measured, the thin dashed line is what the "
+        "logarithm of the training tokens alone would have said. The verdict below holds the proxy against such "
+        "baselines on checkpoints that the fit did not see."
     )
 
 
-def _name(one: Mapping[str, Any]) -> str:
-    return ", ".join(one["group"].values()) or "all rows"
-
-
-def _verdict(one: Mapping[str, Any]) -> Remark:
+def _verdict(group: FittedGroup) -> Remark:
     """The fit's own words, and whether they are good news."""
-    found = one["cross_validation"]
-    if found is None:
-        return Remark(_name(one), "not cross-validated, so nothing says how far to trust it", "doubt")
-    beats = str(found["verdict"]).startswith("the proxy beats")
-    return Remark(_name(one), str(found["verdict"]), "good" if beats else "doubt")
+    if group.cross_validation is None:
+        return Remark(group.name, "not cross-validated, so nothing says how far to trust it", "doubt")
+    verdict = group.cross_validation.verdict
+    return Remark(group.name, verdict, "good" if verdict.startswith("the proxy beats") else "doubt")
 
 
-def _errors(fit: FitFile) -> Table:
-    fits = [one for one in fit.content["fits"] if one["cross_validation"]]
-    names = [*dict.fromkeys(name for one in fits for name in one["cross_validation"]["baseline_mae_pct"])]
+def _errors(fit: Fit) -> Table:
+    names = fit.baselines
     rows = []
-    for one in fits:
-        found = one["cross_validation"]
-        without = found["baseline_mae_pct"]
+    for group in fit.groups:
+        if (validation := group.cross_validation) is None:
+            continue
+        without = validation.baseline_mae_pct
         rows.append(
             [
-                Cell(_name(one)),
-                Cell(f"{len(one['points'])}", repr(len(one["points"]))),
-                _points(found["test_mae_pct"]),
+                Cell(group.name),
+                Cell(f"{len(group.points)}", repr(len(group.points))),
+                _points(validation.test_mae_pct),
                 *(_points(without[name]) if name in without else Cell("–", None, "h") for name in names),
-                number(found["train_r2"]),
-                percent(100 * found["coverage"]),
+                number(validation.train_r2),
+                percent(100 * validation.coverage),
             ]
         )
     columns = ["benchmark", "checkpoints", "proxy", *names, "R² on fitted", f"in {fit.level:.0%} interval, %"]
     caption = (
-        f"Mean absolute error on checkpoints left out ({fit.content['cv']} folds), in percentage points of accuracy; "
+        f"Mean absolute error on checkpoints left out ({fit.cv} folds), in percentage points of accuracy; "
         "the smallest of a row is best"
     )
     return Table(caption, columns, rows)

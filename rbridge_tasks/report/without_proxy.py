@@ -13,7 +13,7 @@ from rbridge_metrics.errors import FitError
 
 if TYPE_CHECKING:
     from rbridge_metrics.regression import ProxyRegressor
-    from rbridge_tasks.decisions.fit_file import FitFile
+    from rbridge_tasks.decisions.fit_file import Fit
 
 _SHOWN = 12  # accuracies of a run on a chart
 
@@ -26,18 +26,17 @@ class WithoutProxy:
         curve: accuracy as a function of the logarithm of tokens; None where it cannot be fitted.
     """
 
-    def __init__(self, fit: FitFile, key: Mapping[str, str]) -> None:
+    def __init__(self, fit: Fit, key: Mapping[str, str]) -> None:
         from rbridge_metrics.regression import ProxyRegressor
 
-        (content,) = (one for one in fit.content["fits"] if one["group"] == key)
-        known = [point for point in content["points"] if point.get("order") is not None]
+        known = [point for point in fit.group(*key.values()).points if point.order is not None]
         columns = {"tokens": "order", "accuracy": "y", "run": "run"}
-        self.points = pd.DataFrame({name: [point.get(own) for point in known] for name, own in columns.items()})
+        self.points = pd.DataFrame({name: [getattr(point, own) for point in known] for name, own in columns.items()})
         self.curve: ProxyRegressor | None = None
         trained = self.points[self.points["tokens"].astype(float) > 0] if known else self.points
         if len(trained):
             try:
-                recipe = ProxyRegressor(recipe=fit.content["recipe"])
+                recipe = ProxyRegressor(recipe=fit.recipe)
                 self.curve = recipe.fit(np.log(trained["tokens"].to_numpy(float)), trained["accuracy"].to_numpy(float))
             except FitError:
                 pass  # too few points, or all of one size: the column says that there is nothing

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from rbridge_metrics import RBridgeError, cross_validate
-from rbridge_tasks.decisions.fit_file import FitFileError, read_fit
+from rbridge_tasks.decisions.fit_file import FitFileError, load_fit
 
 from ..decisions.made_pairs import TOKENS, checkpoints, pairs, score_table, scores, written
 from ..tables.made_scores import as_json, invoke
 
 COLUMNS = ("--x", "score", "--y", "accuracy", "--group", "benchmark,metric", "--order", "tokens")
+SOURCE = {"kind": "pairs", "x": "score", "y": "accuracy", "group": [], "order": None}
 MODELS = ("--proxy-metric", "rbridge_nll", "--target-metric", "acc", "--proxy", "1b", "--target", "13b")
 
 
@@ -69,7 +70,7 @@ def test_the_file_is_versioned_json_that_predicts(table: Path, tmp_path: Path) -
     assert content["source"] == {
         "kind": "pairs", "x": "score", "y": "accuracy", "group": ["benchmark", "metric"], "order": "tokens",
     }  # fmt: skip
-    group = read_fit(tmp_path / "out" / "fit.json").group("csqa", "rbridge_nll")
+    group = load_fit(tmp_path / "out" / "fit.json").group("csqa", "rbridge_nll")
     nll, accuracy = checkpoints(1)
     assert group.model.direction_ == "falling"
     assert np.abs(group.model.predict(nll) - accuracy).mean() < 1.5
@@ -123,7 +124,7 @@ def test_without_an_order_there_is_no_baseline_of_tokens(table: Path) -> None:
         (("--x", "score"), "--y missing; give --x and --y"),
         ((), "--x, --y missing"),
         ((*COLUMNS, "--proxy", "1b"), "give one set of them"),
-        (("--proxy", "1b"), "--proxy-metric, --target-metric, --target missing"),
+        (("--proxy", "1b"), "--target missing"),
         ((*COLUMNS, "--recipe", "best"), "expected one of robust, paper"),
         ((*COLUMNS, "--cv", "random"), "expected one of shuffled, blocked, forward"),
         ((*COLUMNS, "--direction", "up"), "expected one of rising, falling"),
@@ -155,19 +156,19 @@ def test_a_table_nothing_can_be_fitted_to_is_refused(tmp_path: Path) -> None:
         ("[]", "has format None"),
         ('{"format": "rbridge-fit", "version": 2}', "version 2"),
         ('{"format": "rbridge-fit", "version": 1}', "is damaged"),
-        ('{"format": "rbridge-fit", "version": 1, "fits": [], "source": {}, "level": 0.9}', "no fits"),
-        ({"fits": [{"group": {}, "points": [], "model": {}}]}, "format None"),
+        ('{"format": "rbridge-fit", "version": 1, "fits": [], "source": {}, "level": 0.9}', "is damaged"),
+        ({"fits": [{"group": {}, "points": [], "notes": [], "model": {}}]}, "format None"),
     ],
 )
 def test_a_file_that_is_no_fit_is_refused(tmp_path: Path, content: Any, said: str) -> None:
     """Missing, damaged, of a later version or something else."""
     path = tmp_path / "fit.json"
     if isinstance(content, dict):
-        content = json.dumps({"format": "rbridge-fit", "version": 1, "source": {}, "level": 0.9, **content})
+        content = json.dumps({"format": "rbridge-fit", "version": 1, "source": SOURCE, "level": 0.9, **content})
     if content is not None:
         path.write_text(content)
     with pytest.raises(FitFileError, match=said):
-        read_fit(path)
+        load_fit(path)
 
 
 def test_more_panels_than_a_figure_has_room_for_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rbridge_metrics import RBridgeError
-from rbridge_tasks.decisions.fit_file import read_fit
+from rbridge_tasks.decisions.fit_file import load_fit
 
 from ..decisions.made_pairs import TOKENS, checkpoints, pairs, score_table, scores, written
 from ..tables.made_scores import as_json, invoke
@@ -39,7 +39,7 @@ def test_every_row_gets_what_the_library_predicts(fit: Path, tmp_path: Path) -> 
     assert len(table) == 24
     assert [*new.columns] == [*table.columns[:5]]
     for seed, group in enumerate(found["groups"]):
-        model = read_fit(fit).group(*group["group"].values()).model
+        model = load_fit(fit).group(*group["group"].values()).model
         x = checkpoints(seed)[0] + 0.01
         low, high = model.predict_interval(x, 0.9)
         rows = table[table["benchmark"] == group["group"]["benchmark"]]
@@ -86,7 +86,7 @@ def test_known_accuracies_are_compared(fit: Path, tmp_path: Path) -> None:
     new = pairs(("csqa",)).assign(accuracy=lambda table: table["accuracy"] / 100.0, benchmark="csqa")
     nll, accuracy = checkpoints(0)
     found = as_json("predict", fit, written(new, tmp_path / "new.csv"), "--y", "accuracy")["groups"][0]
-    model = read_fit(fit).group("csqa", "rbridge_nll").model
+    model = load_fit(fit).group("csqa", "rbridge_nll").model
     assert found["mae_pct"] == pytest.approx(np.abs(model.predict(nll) - accuracy).mean())
     assert 0.0 <= found["coverage"] <= 1.0
     text = invoke("predict", fit, tmp_path / "new.csv", "--y", "accuracy").stdout

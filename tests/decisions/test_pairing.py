@@ -103,7 +103,7 @@ def test_low_accuracies_in_percent_are_not_taken_for_fractions() -> None:
     ("change", "options", "said"),
     [
         ({}, {"group": ["task"]}, "no column task; it has benchmark, metric, tokens, score, accuracy"),
-        ({}, {"order": "score"}, "score is asked for twice"),
+        ({}, {"order": "score"}, "score is given twice"),
         ({"score": "n/a?"}, {}, "column score holds 'n/a\\?'; expected numbers"),
         ({"accuracy": np.nan}, {}, "no row of 24 has both score and accuracy"),
         ({"accuracy": 140.0}, {}, "24 values of accuracy lie outside 0..100"),
@@ -126,8 +126,8 @@ def test_a_score_table_is_joined_on_run_and_tokens() -> None:
     np.testing.assert_allclose(group.y, np.concatenate([checkpoints(0)[1], checkpoints(1)[1]]))
     np.testing.assert_array_equal(group.order, np.tile(TOKENS, 2))
     assert not group.interpolated.any()
-    assert found.source["proxy_params"] == [1.2e9]
-    assert found.source["runs"] == ["code", "web"]
+    assert found.source.proxy_params == [1.2e9]
+    assert found.source.runs == ["code", "web"]
 
 
 def test_targets_are_interpolated_in_tokens_and_marked_but_not_extrapolated() -> None:
