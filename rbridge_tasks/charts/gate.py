@@ -32,10 +32,7 @@ def draw_gate(result: GateResult, path: str | Path | None = None) -> Figure:
     )
     axes.hlines(rows, low, high, color="0.45", linewidth=1.6)
     regressed = np.array([row.regressed for row in result.benchmarks])
-    for chosen, marker, fill, label in (
-        (~regressed, "o", "1.0", "passed"),
-        (regressed, "s", "0.0", "regressed"),
-    ):
+    for chosen, marker, fill, label in ((~regressed, "o", "1.0", "passed"), (regressed, "s", "0.0", "regressed")):
         if chosen.any():
             axes.plot(middle[chosen], rows[chosen], marker, color="0.0", markerfacecolor=fill, label=label)
     axes.axvline(100 * result.settings.max_regression, color="0.55", linewidth=0.8, linestyle="--", label="tolerated")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +12,7 @@ import typer
 from rbridge_tasks.cli.options import AllowIncomparable, AsJson, Level, Plot, Seed, Unit
 
 if TYPE_CHECKING:
-    from rbridge_tasks.decisions.fit_file import Fit, MeanValidation, Validation
+    from rbridge_tasks.decisions.fit_file import Fit, Validation
 
 
 def fit(
@@ -90,21 +93,26 @@ def _show(result: Fit) -> None:
     from rbridge_tasks.decisions.pairing import group_name
 
     baselines = result.baselines
+    rows: list[list[str]] = []
+    alike: dict[tuple[str, ...], list[Validation]] = {}  # by the values of the key but the first
+    for group in result.groups:
+        values, validations = [*group.key.values()], [group.cross_validation] if group.cross_validation else []
+        rows.append([*values, str(len(group.points)), group.model.function_, *_figures(validations, baselines)])
+        alike.setdefault(tuple(values[1:]), []).extend(validations)
+    for shared, validations in alike.items() if result.columns else ():
+        if len(validations) > 1:
+            rows.append([f"mean of {len(validations)}", *shared, "", "", *_figures(validations, baselines)])
     title = f"recipe {result.recipe}, {result.cv} folds; test errors in percentage points of accuracy"
-    columns = [
-        *result.columns, "points", "function", "train R2", "test MAE", f"in {result.level:.0%} interval", *baselines,
-    ]  # fmt: skip
-    rows = [
-        [
-            *group.key.values(),
-            str(len(group.points)),
-            group.model.function_,
-            *_figures(group.cross_validation, baselines),
-        ]
-        for group in result.groups
+    heads = [
+        *result.columns,
+        "points",
+        "function",
+        "train R2",
+        "test MAE",
+        f"in {result.level:.0%} interval",
+        *baselines,
     ]
-    rows += [[f"mean of {mean.count}", *mean.key.values(), "", "", *_figures(mean, baselines)] for mean in result.means]
-    print_table(title, columns, rows)
+    print_table(title, heads, rows)
     for group in result.groups:
         if group.cross_validation:
             typer.echo(f"{group.name}: {group.cross_validation.verdict}")
@@ -116,13 +124,13 @@ def _show(result: Fit) -> None:
         note(text)
 
 
-def _figures(validation: Validation | MeanValidation | None, baselines: list[str]) -> list[str]:
-    if validation is None:
+def _figures(validations: Sequence[Validation], baselines: Sequence[str]) -> list[str]:
+    """Means over validations; ``-`` without any, and for a baseline that one of them lacks."""
+    if not validations:
         return ["-"] * (3 + len(baselines))
-    errors = [validation.baseline_mae_pct.get(name) for name in baselines]
-    return [
-        f"{validation.train_r2:.3f}",
-        f"{validation.test_mae_pct:.3f}",
-        f"{validation.coverage:.0%}",
-        *("-" if error is None else f"{error:.3f}" for error in errors),
-    ]
+    r2, error, coverage = (
+        fmean(getattr(row, name) for row in validations) for name in ("train_r2", "test_mae_pct", "coverage")
+    )
+    without_proxy = [fmean(row.baseline_mae_pct.get(name, math.nan) for row in validations) for name in baselines]
+    errors = ("-" if math.isnan(value) else f"{value:.3f}" for value in without_proxy)
+    return [f"{r2:.3f}", f"{error:.3f}", f"{coverage:.0%}", *errors]

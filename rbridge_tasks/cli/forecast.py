@@ -55,7 +55,7 @@ def forecast(
         check_plot_path(plot)
     forecasts = forecast_table(
         scores, metric, at=at or [], runs=run or [], benchmarks=benchmark or [], params=params, until=until,
-        use_first=use_first, start=start, robust=robust, fit=fit, backtest=backtest, level=level,
+        use_first=use_first, start=start or 0.0, robust=robust, fit=fit, backtest=backtest, level=level,
         allow_incomparable=allow_incomparable,
     )  # fmt: skip
     if plot:

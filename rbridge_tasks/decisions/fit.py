@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from rbridge_metrics.isotonic import shape_check
 from rbridge_metrics.paper_recipe import MAX_EVALUATIONS
 from rbridge_metrics.regression import RECIPES, ProxyRegressor
 from rbridge_metrics.validation import cross_validate
-from rbridge_tasks.decisions.fit_file import Fit, FitPoint, FittedGroup, SkippedGroup, Validation
+from rbridge_tasks.decisions.fit_file import CurveSettings, Fit, FitPoint, FittedGroup, SkippedGroup, Validation
 from rbridge_tasks.decisions.pairing import (
     Group,
     PairError,
@@ -32,19 +32,6 @@ from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import as_scores, read_table
 
 PROXY_METRIC, TARGET_METRIC = "rbridge_nll", "acc"
-
-
-@dataclass(frozen=True)
-class _CurveSettings:
-    """How to fit and to validate, see ``fit``."""
-
-    recipe: str
-    cv: str
-    folds: int
-    min_train: int
-    level: float
-    seed: int
-    direction: str | None
 
 
 def fit(
@@ -96,6 +83,9 @@ def fit(
         IncomparableError: scores of one model on one benchmark had different settings, such as other shots.
         PairError: the table yields no pairs, or no group can be fitted.
     """
+    settings = CurveSettings(
+        recipe=recipe, cv=cv, folds=folds, min_train=min_train, level=level, seed=seed, direction=direction
+    )
     for option, value, values in (
         ("--recipe", recipe, RECIPES),
         ("--cv", cv, SCHEMES),
@@ -129,10 +119,10 @@ def fit(
     else:
         rows = table if isinstance(table, pd.DataFrame) else read_table(table, text=groups)
         pairs = pairs_from_table(rows, str(columns["--x"]), str(columns["--y"]), groups, order, unit)
-    return _fit_pairs(pairs, _CurveSettings(recipe, cv, folds, min_train, level, seed, direction))
+    return _fit_pairs(pairs, settings)
 
 
-def _fit_pairs(pairs: Pairs, settings: _CurveSettings) -> Fit:
+def _fit_pairs(pairs: Pairs, settings: CurveSettings) -> Fit:
     fitted, skipped = [], []
     for group in pairs.groups:
         try:
@@ -144,7 +134,7 @@ def _fit_pairs(pairs: Pairs, settings: _CurveSettings) -> Fit:
     return Fit(**asdict(settings), source=pairs.source, notes=pairs.notes, groups=fitted, skipped=skipped)
 
 
-def _fit_group(group: Group, source: PairsSource | ScoresSource, settings: _CurveSettings) -> FittedGroup:
+def _fit_group(group: Group, source: PairsSource | ScoresSource, settings: CurveSettings) -> FittedGroup:
     model = ProxyRegressor(recipe=settings.recipe).fit(group.x, group.y)
     validation, validation_notes = _validated(group, source, settings)
     notes = [*_unconverged(model), *validation_notes]
@@ -173,7 +163,7 @@ def _fit_group(group: Group, source: PairsSource | ScoresSource, settings: _Curv
 
 
 def _validated(
-    group: Group, source: PairsSource | ScoresSource, settings: _CurveSettings
+    group: Group, source: PairsSource | ScoresSource, settings: CurveSettings
 ) -> tuple[Validation | None, list[str]]:
     try:
         result = cross_validate(
@@ -181,7 +171,7 @@ def _validated(
             group.y,
             scheme=settings.cv,
             order=group.order,
-            order_name=source.order_name,
+            order_name=(source.order if source.kind == "pairs" else None) or "tokens",
             run=group.run,
             recipe=settings.recipe,
             n_folds=settings.folds,

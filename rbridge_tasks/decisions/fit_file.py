@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from rbridge_metrics.errors import FitError, RBridgeError
 from rbridge_metrics.regression import ProxyRegressor
@@ -45,10 +44,6 @@ class FitPoint:
     run: str | None = None
     interpolated: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
-        """The point without what is unknown."""
-        return {name: value for name, value in asdict(self).items() if value is not None and value is not False}
-
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -79,25 +74,16 @@ class Validation:
     left_out: list[LeftOut] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class MeanValidation:
-    """Mean cross-validation over ``count`` groups that differ in the column ``over``; ``key`` is what they share."""
-
-    over: str
-    key: dict[str, str]
-    count: int
-    train_r2: float
-    test_mae_pct: float
-    coverage: float
-    baseline_mae_pct: dict[str, float]
-
-
-def _regressor(saved: Any) -> ProxyRegressor:
+def _read_model(saved: Any) -> ProxyRegressor:
     if isinstance(saved, ProxyRegressor):
         return saved
     if not isinstance(saved, Mapping):
         raise FitError("a saved fit is no object; expected what ProxyRegressor.to_dict gives")
     return ProxyRegressor.from_dict(saved)
+
+
+def _known_values(point: FitPoint) -> dict[str, Any]:
+    return {name: value for name, value in asdict(point).items() if value is not None and value is not False}
 
 
 @dataclass(frozen=True)
@@ -112,10 +98,10 @@ class FittedGroup:
         cross_validation: None if there were too few points.
     """
 
-    key: Annotated[dict[str, str], Field(validation_alias="group")]
-    points: list[FitPoint]
+    key: Annotated[dict[str, str], Field(alias="group")]
+    points: list[Annotated[FitPoint, PlainSerializer(_known_values)]]
     notes: list[str]
-    model: Annotated[ProxyRegressor, BeforeValidator(_regressor)]
+    model: Annotated[ProxyRegressor, BeforeValidator(_read_model), PlainSerializer(ProxyRegressor.to_dict)]
     cross_validation: Validation | None
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
 
@@ -129,16 +115,6 @@ class FittedGroup:
         """Runs of the points, as far as they are known."""
         return frozenset(point.run for point in self.points if point.run is not None)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The group as it stands in the file."""
-        return {
-            "group": self.key,
-            "points": [point.to_dict() for point in self.points],
-            "notes": self.notes,
-            "model": self.model.to_dict(),
-            "cross_validation": asdict(self.cross_validation) if self.cross_validation else None,
-        }
-
 
 @dataclass(frozen=True)
 class SkippedGroup:
@@ -149,11 +125,23 @@ class SkippedGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit(Decision):
+class CurveSettings:
+    """How curves are fitted and validated, see ``fit``."""
+
+    recipe: str = "robust"
+    cv: str = "blocked"
+    folds: int = 5
+    min_train: int = 4
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    seed: int = 42
+    direction: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(CurveSettings, Decision):
     """Accuracy of a target as a function of a proxy's score: a curve per group, cross-validated.
 
     Attributes:
-        recipe, cv, folds, min_train, level, seed, direction: how it was fitted and validated, see ``fit``.
         source: where the pairs come from.
         notes: rows left out and assumptions made.
         groups: the curves.
@@ -161,18 +149,11 @@ class Fit(Decision):
         path: of the file it was read from.
     """
 
-    recipe: str = "robust"
-    cv: str = "blocked"
-    folds: int = 5
-    min_train: int = 4
-    level: Annotated[float, Field(gt=0, lt=1)]
-    seed: int = 42
-    direction: str | None = None
     source: Annotated[PairsSource | ScoresSource, Field(discriminator="kind")]
     notes: list[str] = field(default_factory=list)
-    groups: Annotated[list[FittedGroup], Field(validation_alias="fits", min_length=1)]
+    groups: Annotated[list[FittedGroup], Field(alias="fits", min_length=1)]
     skipped: list[SkippedGroup] = field(default_factory=list)
-    path: str = "the fit"
+    path: Annotated[str, Field(exclude=True)] = "the fit"
 
     @property
     def columns(self) -> list[str]:
@@ -184,31 +165,6 @@ class Fit(Decision):
         """Settings of the fitted proxy scores by benchmark, as far as they are known."""
         settings, metric = self.source.proxy_settings, self.source.score_name
         return [Measured(benchmark, metric, self.path, values) for benchmark, values in settings.items()]
-
-    @property
-    def means(self) -> list[MeanValidation]:
-        """Means over the first column of the key, for each value of the other columns with two groups or more."""
-        alike: dict[tuple[tuple[str, str], ...], list[Validation]] = {}
-        for group in self.groups:
-            if group.cross_validation and group.key:
-                alike.setdefault(tuple(group.key.items())[1:], []).append(group.cross_validation)
-        return [
-            MeanValidation(
-                over=self.columns[0],
-                key=dict(key),
-                count=len(members),
-                train_r2=statistics.fmean(member.train_r2 for member in members),
-                test_mae_pct=statistics.fmean(member.test_mae_pct for member in members),
-                coverage=statistics.fmean(member.coverage for member in members),
-                baseline_mae_pct={
-                    name: statistics.fmean(member.baseline_mae_pct[name] for member in members)
-                    for name in members[0].baseline_mae_pct
-                    if all(name in member.baseline_mae_pct for member in members)
-                },
-            )
-            for key, members in alike.items()
-            if len(members) > 1
-        ]
 
     @property
     def baselines(self) -> list[str]:
@@ -272,28 +228,17 @@ class Fit(Decision):
 
     def to_dict(self) -> dict[str, Any]:
         """The fit as it stands in its file."""
-        settings = ("recipe", "cv", "folds", "min_train", "level", "seed", "direction")
-        values: dict[str, Any] = plain(
-            {
-                **FORMAT,
-                **{name: getattr(self, name) for name in settings},
-                "source": asdict(self.source),
-                "notes": self.notes,
-                "fits": [group.to_dict() for group in self.groups],
-                "skipped": [asdict(group) for group in self.skipped],
-            }
-        )
+        values: dict[str, Any] = plain({**FORMAT, **TypeAdapter(Fit).dump_python(self, by_alias=True)})
         return values
 
     def to_frame(self) -> pd.DataFrame:
-        """A row per group: its key, points, function, and cross-validation beside the baselines."""
-        rows: list[dict[str, Any]] = []
+        """A row per group: key, points, function, R2, and errors in points: of the proxy and of each baseline."""
+        rows = []
         for group in self.groups:
-            row: dict[str, Any] = {**group.key, "points": len(group.points), "function": group.model.function_}
+            row = {**group.key, "points": len(group.points), "function": group.model.function_}
             if validation := group.cross_validation:
                 row |= {name: getattr(validation, name) for name in ("train_r2", "test_mae_pct", "coverage")}
-                row |= {f"{name} mae_pct": error for name, error in validation.baseline_mae_pct.items()}
-                row["verdict"] = validation.verdict
+                row |= validation.baseline_mae_pct
             rows.append(row)
         return pd.DataFrame(rows)
 

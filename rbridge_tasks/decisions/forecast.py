@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,10 @@ from rbridge_tasks.atomic import plain
 from rbridge_tasks.decisions.accuracy_forecasts import accuracy_doubts, check_fits_metric, later_accuracy
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.decisions.fit_file import Fit, load_fit
-from rbridge_tasks.decisions.training_runs import Later, TrainingRun, rows_of_runs, training_runs
+from rbridge_tasks.decisions.training_runs import Later, TrainingRun, as_count, rows_of_runs, training_runs
 from rbridge_tasks.tables.directions import DirectionError, metric_called
 from rbridge_tasks.tables.score_table import as_scores
-from rbridge_tasks.tables.sizes import count_text, parse_count
+from rbridge_tasks.tables.sizes import count_text
 from rbridge_tasks.tables.table_settings import check_rows
 
 if TYPE_CHECKING:
@@ -76,12 +76,7 @@ class BacktestSummary:
     runs: int
     mean_absolute_error: dict[str, float]
     coverage: float
-
-    @property
-    def beats_baselines(self) -> bool:
-        """Whether the power law errs less than every baseline."""
-        errors = self.mean_absolute_error
-        return all(errors["power_law"] < error for name, error in errors.items() if name != "power_law")
+    beats_baselines: bool
 
     @property
     def verdict(self) -> str:
@@ -126,7 +121,8 @@ class Forecasts(Decision):
             return None
         errors = [test.mean_absolute_error for test in tests]
         means = {name: float(np.mean([error[name] for error in errors])) for name in errors[0]}
-        return BacktestSummary(len(tests), means, float(np.mean([test.coverage for test in tests])))
+        beats = all(means["power_law"] < error for name, error in means.items() if name != "power_law")
+        return BacktestSummary(len(tests), means, float(np.mean([test.coverage for test in tests])), beats)
 
     def to_frame(self) -> pd.DataFrame:
         """A row per run and time: the curve, the metric with its interval, and the accuracy with its interval."""
@@ -155,23 +151,12 @@ class Forecasts(Decision):
             }
             for run, test in self.tested
         ]  # fmt: skip
-        summary = self.summary
         values: dict[str, Any] = plain(
             {
                 "metric": self.metric,
                 "level": self.level,
                 "forecasts": [forecast.to_dict() for forecast in self.runs],
-                "backtest": {
-                    "runs": tests,
-                    "summary": {
-                        "runs": summary.runs,
-                        "mean_absolute_error": summary.mean_absolute_error,
-                        "coverage": summary.coverage,
-                        "beats_baselines": summary.beats_baselines,
-                    },
-                }
-                if summary
-                else None,
+                "backtest": {"runs": tests, "summary": asdict(self.summary)} if self.summary else None,
                 "notes": self.notes,
             }
         )
@@ -202,7 +187,7 @@ def forecast(
     params: float | str | None = None,
     until: float | str | None = None,
     use_first: float | None = None,
-    start: float | str | None = None,
+    start: float | str = 0.0,
     robust: bool = False,
     fit: Fit | str | Path | None = None,
     backtest: bool = False,
@@ -241,7 +226,7 @@ def forecast(
         raise ForecastError("nothing to forecast; give --at TOKENS, or --backtest")
     if backtest and until is None and use_first is None:
         use_first = 0.5
-    times = sorted({_count(value) for value in at})
+    times = sorted({as_count(value) for value in at})
     loss: Loss = "huber" if robust else "squared"
     scores = as_scores(table)
     selected, notes = training_runs(
@@ -249,10 +234,10 @@ def forecast(
         metric,
         runs=runs,
         benchmarks=benchmarks,
-        params=None if params is None else _count(params),
-        start=0.0 if start is None else _count(start),
+        params=None if params is None else as_count(params),
+        start=as_count(start),
     )
-    end = None if until is None else _count(until)
+    end = None if until is None else as_count(until)
     fitted, failed = _fitted(selected, end, use_first, loss)
     curves = [(run, law) for run, _, law in fitted]
     notes += failed + _doubts(curves, times)
@@ -272,7 +257,9 @@ def forecast(
             law,
             later=tuple(_later(law, times, level)),
             accuracy=tuple(later_accuracy(fit, run, law, times, level)) if fit is not None else (),
-            test=_tested(run, law, loss, level) if backtest and not shown.all() else None,
+            test=test_curve(run.tokens, run.values, until=law.tokens[-1], loss=loss, bounds=run.bounds, level=level)
+            if backtest and not shown.all()
+            else None,
         )
         for run, shown, law in fitted
     )
@@ -282,10 +269,6 @@ def forecast(
     if untested:
         notes.append(f"{untested} of {len(forecasts)} runs have no checkpoint left to test on")
     return Forecasts(metric, level, tuple(times), forecasts, tuple(notes))
-
-
-def _count(value: float | str) -> float:
-    return parse_count(value) if isinstance(value, str) else float(value)
 
 
 def _fitted(
@@ -311,10 +294,6 @@ def _later(law: PowerLaw, times: Sequence[float], level: float) -> list[Later]:
         return []
     columns = (np.asarray(times), law.predict(times), *law.interval(times, level=level))
     return [Later(*row) for row in np.stack(columns, axis=1).tolist()]
-
-
-def _tested(run: TrainingRun, law: PowerLaw, loss: Loss, level: float) -> Backtest:
-    return test_curve(run.tokens, run.values, until=law.tokens[-1], loss=loss, bounds=run.bounds, level=level)
 
 
 def _doubts(curves: Sequence[tuple[TrainingRun, PowerLaw]], times: Sequence[float]) -> list[str]:

@@ -18,7 +18,7 @@ from rbridge_metrics import (
     forecast_change,
 )
 from rbridge_tasks.decisions.gate_result import GateError, GateResult, GateSettings, tested
-from rbridge_tasks.decisions.training_runs import TrainingRun, training_runs
+from rbridge_tasks.decisions.training_runs import TrainingRun, as_count, training_runs
 from rbridge_tasks.tables.collect import collect
 from rbridge_tasks.tables.comparable import OPTION
 from rbridge_tasks.tables.directions import Metric
@@ -61,8 +61,8 @@ def gate_by_forecast(
     benchmarks: Sequence[str] = (),
     *,
     run: str | None = None,
-    params: float | None = None,
-    tokens: float | None = None,
+    params: float | str | None = None,
+    tokens: float | str | None = None,
     allow_incomparable: bool = False,
 ) -> GateResult:
     """Compare a checkpoint with the forecast from its run's earlier checkpoints, on every benchmark that these have.
@@ -70,7 +70,8 @@ def gate_by_forecast(
     Checkpoints of the past that are not earlier than this one are left out. See ``gate`` for arguments and errors.
     """
     scores, history = _scores(current, metric), _scores(past, metric)
-    checkpoint = _checkpoint(scores, metric, run, params, tokens)
+    size, at = (None if count is None else as_count(count) for count in (params, tokens))
+    checkpoint = _checkpoint(scores, metric, run, size, at)
     run = run or checkpoint.run
     sizes_known = not np.isnan(checkpoint.params) and bool(history.table["params"].notna().any())
     size = checkpoint.params if sizes_known else None

@@ -18,7 +18,6 @@ from rbridge_tasks.tables.joined_items import JoinedItems, join_items
 from rbridge_tasks.tables.sample_settings import SamplesFile, check_samples
 from rbridge_tasks.tables.samples import find_samples, read_items, sampled_benchmarks
 from rbridge_tasks.tables.score_table import READ
-from rbridge_tasks.tables.sizes import parse_count
 
 
 def gate(
@@ -74,7 +73,7 @@ def gate(
     settings = GateSettings(_share(max_regression), alpha, power, level, resamples, seed)
     if forecast is not None:
         return gate_by_forecast(
-            current, forecast, chosen, settings, benchmarks, run=run, params=_count(params), tokens=_count(tokens),
+            current, forecast, chosen, settings, benchmarks, run=run, params=params, tokens=tokens,
             allow_incomparable=allow_incomparable,
         )  # fmt: skip
     for side in (current, baseline):
@@ -97,10 +96,6 @@ def _share(value: float | str) -> float:
     if not 0 <= share < 1:
         raise GateError(f"--max-regression {text!r} is no share from 0 to 1; write for example 0.5% or 0.005")
     return share
-
-
-def _count(value: float | str | None) -> float | None:
-    return parse_count(value) if isinstance(value, str) else value
 
 
 def _gate_by_baseline(

@@ -65,16 +65,6 @@ class PairsSource:
         """Name of the proxy score."""
         return self.x
 
-    @property
-    def accuracy_name(self) -> str:
-        """Name of the target's accuracy."""
-        return self.y
-
-    @property
-    def order_name(self) -> str:
-        """Name of what orders the checkpoints."""
-        return self.order or "tokens"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ScoresSource:
@@ -88,17 +78,11 @@ class ScoresSource:
     proxy_params: list[float] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
     proxy_settings: dict[str, dict[str, str]] = field(default_factory=dict)
-    order_name: ClassVar[str] = "tokens"
 
     @property
     def score_name(self) -> str:
         """Name of the proxy score."""
         return self.proxy_metric
-
-    @property
-    def accuracy_name(self) -> str:
-        """Names of the target's accuracies."""
-        return " or ".join(self.target_metrics)
 
 
 @dataclass(frozen=True)

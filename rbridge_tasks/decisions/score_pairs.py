@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -129,17 +129,6 @@ def interpolated(tokens: Values, at: Values, values: Values) -> tuple[Values, np
     return result, np.isfinite(result) & ~np.isin(tokens, at)
 
 
-@dataclass(frozen=True)
-class _RunPairs:
-    """Pairs of one run."""
-
-    run: str
-    x: Values
-    y: Values
-    tokens: Values
-    interpolated: npt.NDArray[np.bool_]
-
-
 def _joined(small: pd.DataFrame, large: pd.DataFrame, notes: list[str]) -> Group | None:
     """Pairs of one benchmark, all runs together; None, with a note, if no score has an accuracy."""
     benchmark = str(small["benchmark"].iloc[0])
@@ -147,23 +136,23 @@ def _joined(small: pd.DataFrame, large: pd.DataFrame, notes: list[str]) -> Group
     lost: Counter[str] = Counter()
     lost["of runs that the target lacks"] = int((~small["run"].isin([*runs])).sum())
     parts = [
-        _run_pairs(small[small["run"] == run], large[large["run"] == target_run], run, benchmark, lost)
+        _run_pairs(small[small["run"] == run], large[large["run"] == target_run], benchmark, lost)
         for run, target_run in runs.items()
     ]
     notes.extend(f"{benchmark}: {counted(n, 'score')} {why} left out" for why, n in lost.items() if n)
-    if not any(len(part.y) for part in parts):
+    pairs = pd.concat(parts) if parts else small[:0]
+    if pairs.empty:
         notes.append(f"{benchmark} skipped: no score of the proxy has an accuracy of the target beside it")
         return None
-    order = np.concatenate([part.tokens for part in parts])
-    marked = np.concatenate([part.interpolated for part in parts])
+    order, marked = pairs["tokens"].to_numpy(np.float64), pairs["interpolated"].to_numpy(bool)
     if marked.any():
         notes.append(f"{benchmark}: {int(marked.sum())} of {len(marked)} accuracies interpolated in tokens")
     return Group(
         key={"benchmark": benchmark},
-        x=np.concatenate([part.x for part in parts]),
-        y=np.concatenate([part.y for part in parts]),
+        x=pairs["value"].to_numpy(np.float64),
+        y=pairs["accuracy"].to_numpy(np.float64),
         order=order if np.isfinite(order).all() else None,
-        run=[part.run for part in parts for _ in part.y],
+        run=pairs["run"].tolist(),
         interpolated=marked,
     )
 
@@ -181,25 +170,26 @@ def _runs_joined(small: pd.DataFrame, large: pd.DataFrame, notes: list[str]) -> 
     return {proxy_run: target_run}
 
 
-def _run_pairs(small: pd.DataFrame, large: pd.DataFrame, run: str, benchmark: str, lost: Counter[str]) -> _RunPairs:
+def _run_pairs(small: pd.DataFrame, large: pd.DataFrame, benchmark: str, lost: Counter[str]) -> pd.DataFrame:
+    """The proxy's rows of one run with the columns ``accuracy`` and ``interpolated``; counts the rows lost."""
     if len(small) == len(large) == 1 and small["tokens"].isna().all() and large["tokens"].isna().all():
-        x, y = small["value"].to_numpy(np.float64), large["value"].to_numpy(np.float64)
-        return _RunPairs(run, x, y, np.array([math.nan]), np.array([False]))
+        return small.assign(accuracy=large["value"].to_numpy(), interpolated=False)
     lost["without tokens"] += int(small["tokens"].isna().sum())
     small, large = small[small["tokens"].notna()], large[large["tokens"].notna()]
     for rows, side in ((small, "proxy"), (large, "target")):
-        if rows["tokens"].duplicated().any():
-            tokens = rows["tokens"][rows["tokens"].duplicated()].iloc[0]
-            models = ", ".join(dict.fromkeys(rows["model"][rows["tokens"] == tokens]))
+        repeated = rows["tokens"][rows["tokens"].duplicated()]
+        if len(repeated):
+            models = ", ".join(dict.fromkeys(rows["model"][rows["tokens"] == repeated.iloc[0]]))
             raise PairError(
-                f"{benchmark}: the {side} has several scores of run {run} at {tokens:g} tokens (models {models}); "
-                "keep one of them, or give the runs different names"
+                f"{benchmark}: the {side} has several scores of run {rows['run'].iloc[0]} at {repeated.iloc[0]:g} "
+                f"tokens (models {models}); keep one of them, or give the runs different names"
             )
-    tokens = small["tokens"].to_numpy(np.float64)
-    y, between = interpolated(tokens, large["tokens"].to_numpy(np.float64), large["value"].to_numpy(np.float64))
-    inside = np.isfinite(y)
+    accuracy, between = interpolated(
+        *(column.to_numpy(np.float64) for column in (small["tokens"], large["tokens"], large["value"]))
+    )
+    inside = np.isfinite(accuracy)
     lost["outside the target's tokens"] += int((~inside).sum())
-    return _RunPairs(run, small["value"].to_numpy(np.float64)[inside], y[inside], tokens[inside], between[inside])
+    return small.assign(accuracy=accuracy, interpolated=between)[inside]
 
 
 def _check_metrics(table: pd.DataFrame, proxy_metric: str, target_metrics: Sequence[str]) -> None:

@@ -15,9 +15,14 @@ from rbridge_metrics import ForecastError
 from rbridge_tasks.decisions.candidates import CandidatesError
 from rbridge_tasks.tables.directions import bounds_of, check_one_unit
 from rbridge_tasks.tables.rows import counted
-from rbridge_tasks.tables.sizes import count_text
+from rbridge_tasks.tables.sizes import count_text, parse_count
 
 Array = npt.NDArray[np.float64]
+
+
+def as_count(value: float | str) -> float:
+    """A count of tokens or parameters, given as a number or as a text such as ``"4T"``."""
+    return parse_count(value) if isinstance(value, str) else float(value)
 
 
 class Later(NamedTuple):

@@ -81,9 +81,10 @@ def prediction_section(inputs: Inputs, lines: Sequence[Line]) -> tuple[Section, 
 
 def _lede(fit: Fit) -> str:
     source = fit.source
-    whose, target = ("", source.accuracy_name)
     if source.kind == "scores":
-        whose, target = f" of {source.proxy}", f"{source.accuracy_name} of {source.target}"
+        whose, target = f" of {source.proxy}", f"{' or '.join(source.target_metrics)} of {source.target}"
+    else:
+        whose, target = "", source.y
     points = sum(len(group.points) for group in fit.groups)
     return (
         f"A curve from {source.score_name}{whose} to {target}, fitted to {counted(points, 'past checkpoint')}, read at "
