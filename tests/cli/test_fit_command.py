@@ -31,24 +31,24 @@ def table(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("cv", ["shuffled", "blocked", "forward"])
 def test_numbers_are_those_of_the_library(table: Path, cv: str, recipe: str) -> None:
     """Each group's cross-validation is ``cross_validate`` of its rows."""
-    found = as_json("fit", table, *COLUMNS, "--recipe", recipe, "--cv", cv)
-    assert [fit["group"]["benchmark"] for fit in found["fits"]] == ["gsm8k", "csqa"]
-    for seed, fit in enumerate(found["fits"]):
+    printed = as_json("fit", table, *COLUMNS, "--recipe", recipe, "--cv", cv)
+    assert [fit["group"]["benchmark"] for fit in printed["fits"]] == ["gsm8k", "csqa"]
+    for seed, fit in enumerate(printed["fits"]):
         expected = cross_validate(*checkpoints(seed), scheme=cv, order=TOKENS, order_name="tokens", recipe=recipe)
         assert fit["cross_validation"] == json.loads(json.dumps(expected.to_dict()))
 
 
 def test_table_verdict_and_means_are_printed(table: Path) -> None:
     """A row a group with three decimals, a row for the mean over benchmarks, and a sentence a group."""
-    found = as_json("fit", table, *COLUMNS)
+    printed = as_json("fit", table, *COLUMNS)
     text = invoke("fit", table, *COLUMNS).stdout
-    errors = [fit["cross_validation"]["test_mae_pct"] for fit in found["fits"]]
+    errors = [fit["cross_validation"]["test_mae_pct"] for fit in printed["fits"]]
     for error in (*errors, sum(errors) / 2):
         assert f"{error:.3f}" in text
     assert "mean of 2" in text
     for words in ("recipe robust, blocked folds", "log(tokens)", "last value", "saturating"):
         assert words in text
-    for fit in found["fits"]:
+    for fit in printed["fits"]:
         assert f"{', '.join(fit['group'].values())}: {fit['cross_validation']['verdict']}" in text
 
 
@@ -114,12 +114,12 @@ def test_a_proxy_that_runs_the_wrong_way_is_said(tmp_path: Path) -> None:
 
 def test_without_an_order_there_is_no_baseline_of_tokens(table: Path) -> None:
     """One group, rows as they stand, mean and last value only."""
-    found = as_json("fit", table, "--x", "score", "--y", "accuracy", "--group", "benchmark")
-    assert set(found["fits"][0]["cross_validation"]["baseline_mae_pct"]) == {"last value", "mean"}
+    printed = as_json("fit", table, "--x", "score", "--y", "accuracy", "--group", "benchmark")
+    assert set(printed["fits"][0]["cross_validation"]["baseline_mae_pct"]) == {"last value", "mean"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--x", "score"), "--y missing; give --x and --y"),
         ((), "--x, --y missing"),
@@ -133,11 +133,11 @@ def test_without_an_order_there_is_no_baseline_of_tokens(table: Path) -> None:
         (("--x", "score", "--y", "tokens"), "24 values of tokens lie outside 0..100"),
     ],
 )
-def test_arguments_that_do_not_fit_together_are_refused(table: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_arguments_that_do_not_fit_together_are_refused(table: Path, arguments: tuple[str, ...], message: str) -> None:
     """In one line, before anything is written."""
     with pytest.raises(RBridgeError) as error:
         invoke("fit", table, *arguments)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -149,7 +149,7 @@ def test_a_table_nothing_can_be_fitted_to_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "there is no file"),
         ("{", "is not JSON"),
@@ -160,14 +160,14 @@ def test_a_table_nothing_can_be_fitted_to_is_refused(tmp_path: Path) -> None:
         ({"fits": [{"group": {}, "points": [], "notes": [], "model": {}}]}, "format None"),
     ],
 )
-def test_a_file_that_is_no_fit_is_refused(tmp_path: Path, content: Any, said: str) -> None:
+def test_a_file_that_is_no_fit_is_refused(tmp_path: Path, content: Any, message: str) -> None:
     """Missing, damaged, of a later version or something else."""
     path = tmp_path / "fit.json"
     if isinstance(content, dict):
         content = json.dumps({"format": "rbridge-fit", "version": 1, "source": SOURCE, "level": 0.9, **content})
     if content is not None:
         path.write_text(content)
-    with pytest.raises(FitFileError, match=said):
+    with pytest.raises(FitFileError, match=message):
         load_fit(path)
 
 
