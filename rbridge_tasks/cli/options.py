@@ -23,4 +23,10 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random num
 TableOutput = Annotated[
     str | None, typer.Option("--output", "-o", help="Write the result as a table: .csv or .parquet.")
 ]
+TargetMetrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target-metric", metavar="METRIC", help="Metric of the target, default acc. Repeatable: the first present."
+    ),
+]
 Unit = Annotated[str, typer.Option("--unit", help="Unit of the accuracies: percent, fraction, or auto.")]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rbridge_metrics import PowerLaw, accuracy_through_proxy
+from rbridge_metrics import PowerLaw
+from rbridge_metrics.forecast import accuracy_through_proxy
 from rbridge_tasks.decisions.fit_file import Fit, FitFileError, FittedGroup
 from rbridge_tasks.decisions.training_runs import Later, TrainingRun
 from rbridge_tasks.tables.sizes import count_text

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rbridge_metrics import Backtest, ForecastError, PowerLaw, fit_power_law
-from rbridge_metrics import backtest as test_curve
+from rbridge_metrics import ForecastError, PowerLaw, fit_power_law
+from rbridge_metrics.forecast import Backtest
+from rbridge_metrics.forecast import backtest as test_curve
 from rbridge_metrics.power_law import Loss
 from rbridge_tasks.atomic import plain
 from rbridge_tasks.decisions.accuracy_forecasts import accuracy_doubts, check_fits_metric, later_accuracy

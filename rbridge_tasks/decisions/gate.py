@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rbridge_metrics import PairedChange, minimum_detectable_change, paired_change
-from rbridge_metrics.gate import MIN_ITEMS
+from rbridge_metrics.gate import MIN_ITEMS, PairedChange, minimum_detectable_change, paired_change
 from rbridge_tasks.decisions.forecast_gate import gate_by_forecast
 from rbridge_tasks.decisions.gate_result import GateError, GateResult, GateSettings, tested
 from rbridge_tasks.tables.directions import Metric, metric_called

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from rbridge_metrics import ForecastChange, PairedChange, RBridgeError, holm
+from rbridge_metrics.errors import RBridgeError
+from rbridge_metrics.forecast_gate import ForecastChange
+from rbridge_metrics.gate import PairedChange, holm
 from rbridge_tasks.atomic import plain
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.tables.directions import Metric
