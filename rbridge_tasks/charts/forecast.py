@@ -1,4 +1,4 @@
-"""A run, its fitted curve and what is to come."""
+"""A run, its fitted curve and its forecast."""
 
 from __future__ import annotations
 
@@ -7,54 +7,58 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rbridge_tasks.charts.log_axis import log_x
-from rbridge_tasks.charts.rank import axis_label
-from rbridge_tasks.charts.style import new_figure, save
+from rbridge_tasks.charts.scales import log_scale, set_x
+from rbridge_tasks.charts.style import INK, PAPER, look, new_panels, save, series
+from rbridge_tasks.charts.texts import axis_label
+from rbridge_tasks.tables.sizes import count_text
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from matplotlib.figure import Figure
 
     from rbridge_metrics import PowerLaw
 
 _POINTS = 60  # of the curve
 
 
+@look()
 def draw_forecast(
     law: PowerLaw,
     hidden: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
-    path: str | Path,
+    path: str | Path | None = None,
     *,
     title: str,
     metric: str,
     until: float,
     level: float,
-) -> None:
-    """Draw the checkpoints shown (filled), those hidden (open), the curve and its interval.
+) -> Figure:
+    """Draw the checkpoints fitted (filled), those held out (open), the curve and its interval.
 
     Args:
         law: the fitted curve.
         hidden: tokens and values of later checkpoints, which the fit did not see; may be empty.
-        path: of the file.
+        path: of the file; None to write none.
         title: above the panel.
         metric: for the axis.
-        until: how far the curve goes, in tokens.
+        until: end of the curve, in tokens.
         level: of the interval.
 
     Raises:
         OutputError: the file is neither ``.svg`` nor ``.png``.
     """
-    figure, axes = new_figure(6.0, 3.8)
+    figure, (axes,) = new_panels(6.0, 3.8)
     last = law.tokens[-1]
     along, ahead = np.geomspace(law.tokens[0], max(until, last), _POINTS), np.geomspace(last, max(until, last), _POINTS)
     low, high = law.interval(ahead, level=level)
-    axes.fill_between(ahead / 1e9, low, high, color="0.85", linewidth=0, label=f"{100 * level:g} % interval")
-    axes.plot(along / 1e9, law.predict(along), color="0.0", label="$a - b\\,t^{-c}$")
-    axes.plot(law.tokens / 1e9, law.values, "o", color="0.0", label="fitted")
+    colour = series(0)["color"]
+    axes.fill_between(ahead, low, high, color=colour, alpha=0.16, linewidth=0, label=f"{100 * level:g} % interval")
+    axes.plot(along, law.predict(along), color=colour, label="a − b·t⁻ᶜ")
+    axes.plot(law.tokens, law.values, "o", color=INK, label="fitted")
     if hidden[0].size:
-        axes.plot(hidden[0] / 1e9, hidden[1], "o", markerfacecolor="white", color="0.0", label="not shown to the fit")
-    log_x(axes)
-    axes.set_xlabel("training tokens (billions)")
+        axes.plot(*hidden, "o", markerfacecolor=PAPER, color=INK, label="not shown to the fit")
+    set_x(axes, log_scale([*along, *hidden[0]]), count_text)
+    axes.set_xlabel("training tokens")
     axes.set_ylabel(axis_label(metric))
-    axes.set_title(title, loc="left", fontsize=9)
-    axes.legend(loc="best", frameon=False, fontsize=8)
-    save(figure, path)
+    axes.set_title(title)
+    axes.legend(loc="best")
+    return save(figure, path)

@@ -1,4 +1,4 @@
-"""The page: sections put into the templates beside this file; one file without scripts, links or anything to fetch."""
+"""The page: sections in the templates beside this file; one file without scripts, links or anything to fetch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rbridge_tasks.atomic import write_file
-from rbridge_tasks.report import cells, coloured_tokens
+from rbridge_tasks.charts.style import PALETTE
+from rbridge_tasks.charts.texts import number_text
+from rbridge_tasks.report.coloured_tokens import SHADES, shade_of
+from rbridge_tasks.report.elements import PageSection, token_number, whole
 from rbridge_tasks.report.every_metric import metrics_section
 from rbridge_tasks.report.frontier import frontier_section
 from rbridge_tasks.report.head import contents, findings
@@ -14,7 +17,6 @@ from rbridge_tasks.report.inputs import Inputs
 from rbridge_tasks.report.predictions import prediction_section
 from rbridge_tasks.report.ranking import ranking_section
 from rbridge_tasks.report.run_lines import lines_of
-from rbridge_tasks.report.sections import Section
 from rbridge_tasks.report.traces import KEY, NO_SAMPLES, TITLE, traced_benchmarks
 from rbridge_tasks.report.training import training_section
 from rbridge_tasks.tables.rows import counted
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def report_page(inputs: Inputs) -> tuple[str, list[Section]]:
+def report_page(inputs: Inputs) -> tuple[str, list[PageSection]]:
     """The whole page as HTML, the same for the same inputs, and its sections.
 
     Raises:
@@ -39,7 +41,7 @@ def report_page(inputs: Inputs) -> tuple[str, list[Section]]:
         ranking,
         frontier_section(inputs),
         metrics_section(inputs, lines),
-        Section(KEY, TITLE, missing="" if traced else NO_SAMPLES),
+        PageSection(KEY, TITLE, missing="" if traced else NO_SAMPLES),
     ]
     page = (
         _environment()
@@ -48,16 +50,16 @@ def report_page(inputs: Inputs) -> tuple[str, list[Section]]:
             inputs=inputs,
             contents=contents(inputs),
             findings=findings(inputs, lines, rankings, latest, accuracy.remarks),
-            lines=[line for line in lines if line.look is not None],
             sections=sections,
             traced=traced,
-            shades=coloured_tokens.SHADES,
+            shades=SHADES,
+            palette=PALETTE,
         )
     )
     return page, sections
 
 
-def write_report(inputs: Inputs, path: str | Path) -> list[Section]:
+def write_report(inputs: Inputs, path: str | Path) -> list[PageSection]:
     """Write the page atomically; the sections that were made.
 
     Raises:
@@ -69,7 +71,7 @@ def write_report(inputs: Inputs, path: str | Path) -> list[Section]:
     return sections
 
 
-def unfilled(sections: list[Section]) -> list[str]:
+def unfilled(sections: list[PageSection]) -> list[str]:
     """A line for each section that its inputs did not fill."""
     return [f"{section.title}: {section.missing}" for section in sections if section.missing]
 
@@ -85,6 +87,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    helpers: dict[str, Any] = {"cells": cells, "counted": counted, "shade_of": coloured_tokens.shade_of}
-    environment.globals.update(helpers)
+    helpers: tuple[Any, ...] = (counted, number_text, shade_of, token_number, whole)
+    environment.globals.update({helper.__name__: helper for helper in helpers})
     return environment
