@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rbridge_tasks.charts.scales import log_scale, set_x
+from rbridge_tasks.charts.lines import count_axis
 from rbridge_tasks.charts.style import INK, PAPER, look, new_panels, save, series
 from rbridge_tasks.charts.texts import axis_label
 from rbridge_tasks.tables.sizes import count_text
@@ -56,7 +56,7 @@ def draw_forecast(
     axes.plot(law.tokens, law.values, "o", color=INK, label="fitted")
     if hidden[0].size:
         axes.plot(*hidden, "o", markerfacecolor=PAPER, color=INK, label="not shown to the fit")
-    set_x(axes, log_scale([*along, *hidden[0]]), count_text)
+    count_axis(axes, count_text, log=True)
     axes.set_xlabel("training tokens")
     axes.set_ylabel(axis_label(metric))
     axes.set_title(title)

@@ -45,7 +45,7 @@ def draw_intervals(axes: Axes, rows: Sequence[IntervalRow], *, width: float = 1.
     kinds: dict[tuple[object, ...], list[int]] = {}
     for place, row in enumerate(rows):
         if math.isfinite(row.low):
-            axes.hlines(place, row.low, row.high, color=row.colour, linewidth=width, alpha=0.45)
+            axes.hlines(place, row.low, row.high, color=row.colour, linewidth=width, alpha=0.45, clip_on=False)
         kinds.setdefault((row.colour, row.marker, row.filled, row.label), []).append(place)
     dots = []
     for places in kinds.values():
@@ -59,6 +59,7 @@ def draw_intervals(axes: Axes, rows: Sequence[IntervalRow], *, width: float = 1.
             markerfacecolor=row.colour if row.filled else PAPER,
             label=row.label or None,
             zorder=3,
+            clip_on=False,
         )
         dots.append((artist, places))
     axes.set_yticks(range(len(rows)), [row.name for row in rows], color=INK)

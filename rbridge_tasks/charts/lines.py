@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_tasks.charts.scales import Scale, count_scale, linear_scale, set_x, set_y
 from rbridge_tasks.charts.style import PAPER, SOFT, series
-from rbridge_tasks.tables.sizes import count_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +19,7 @@ Values = npt.NDArray[np.float64]
 
 #: Points up to which a line gets a bar and a mark at each; a longer one gets a band.
 MOST_MARKS = 16
+_LOG_FROM = 20.0  # ratio of the largest to the smallest place above which the horizontal axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -61,50 +60,63 @@ def draw_lines(
     axes: Axes,
     lines: Sequence[Series],
     *,
-    x_scale: Callable[[npt.ArrayLike], Scale] = count_scale,
-    x_text: Callable[[float], str] = count_text,
+    x_text: Callable[[float], str],
+    log: bool = False,
     bounds: tuple[float, float] = (-math.inf, math.inf),
     reference: float | None = None,
 ) -> None:
-    """Draw lines with their intervals.
+    """Draw lines with their intervals, the first on top.
 
     Args:
         axes: an empty panel.
-        lines: at least one point in all; the first is drawn on top.
-        x_scale, x_text: of the horizontal axis.
+        lines: at least one point in all.
+        x_text, log: of the horizontal axis, see ``count_axis``.
         bounds: what values cannot leave; intervals are cut there.
         reference: value of a dotted horizontal line.
     """
-    points = np.array([point for line in lines for point in (*line.others, *line.measured)]).reshape(-1, 2)
-    set_x(axes, x_scale(np.concatenate([*(line.x for line in lines), points[:, 0]])), x_text)
-    values = np.concatenate(
-        [points[:, 1], *(column for line in lines for column in (line.y, line.low, line.high))],
-    )
-    held = np.clip(values, *bounds)
-    scale = linear_scale(held if reference is None else [*held, reference])
-    set_y(axes, scale)
     if reference is not None:
         axes.axhline(reference, color=SOFT, linewidth=1, linestyle=(0, (2, 3)))
     for height, line in enumerate(reversed(lines)):
-        _draw(axes, line, scale, {"zorder": 2 + height, "color": line.colour})
+        _draw(axes, line, bounds, {"zorder": 2 + height, "color": line.colour, "clip_on": False})
+    count_axis(axes, x_text, log=log)
+    axes.locator_params(axis="y", nbins=5)
 
 
-def _draw(axes: Axes, line: Series, scale: Scale, common: dict[str, Any]) -> None:
+def count_axis(axes: Axes, text: Callable[[float], str], *, log: bool = False) -> None:
+    """Scale the horizontal axis for the counts drawn: from 0, or logarithmic if asked or if they span a wide range."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+    low, high = axes.dataLim.intervalx
+    if low > 0 and (log or high / low >= _LOG_FROM):
+        decades = math.log10(high / low)
+        multiples = (1, 2, 5) if decades < 1.2 else (1, 3) if decades < 2.5 else (1,)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=multiples, numticks=6))
+        axes.minorticks_off()
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        if 0 <= low < 0.25 * high:
+            axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+
+
+def _draw(axes: Axes, line: Series, bounds: tuple[float, float], common: dict[str, Any]) -> None:
     if not line.marked:
         dashes: Any = (0, (4, 4)) if line.reference else "-"
         axes.plot(line.x, line.y, **common, linewidth=1.25 if line.reference else 1, linestyle=dashes, label=line.name)
         return
     known = np.isfinite(line.low) & np.isfinite(line.high)
-    x, low, high = line.x[known], np.clip(line.low[known], scale.low, scale.high), line.high[known]
-    high = np.clip(high, scale.low, scale.high)
+    interval = (line.x[known], *np.clip([line.low[known], line.high[known]], *bounds))
     few = len(line.x) <= MOST_MARKS
     if few:
-        axes.vlines(x, low, high, **common, linewidth=1.25, alpha=0.6)
-    elif len(x):
-        axes.fill_between(x, low, high, **common, linewidth=0, alpha=0.16)
-    if line.others:
-        axes.plot(*zip(*line.others, strict=True), "o", **common, markersize=4.5, markeredgewidth=0, alpha=0.45)
-    marks = {"marker": "none"} if not few else {"markeredgecolor": PAPER}
+        axes.vlines(*interval, **common, linewidth=1.25, alpha=0.6)
+    elif known.any():
+        axes.fill_between(*interval, **common, linewidth=0, alpha=0.16)
+    for points, look in (
+        (line.others, {"marker": "o", "markersize": 4.5, "markeredgewidth": 0, "alpha": 0.45}),
+        (line.measured, {"marker": "x", "markersize": 6, "markeredgewidth": 1.4}),
+    ):
+        if points:
+            axes.plot(*zip(*points, strict=True), linestyle="none", **look, **common)
+    marks = {"markeredgecolor": PAPER} if few else {"marker": "none"}
     axes.plot(line.x, line.y, **series(line.look) | common | marks, label=line.name)
-    if line.measured:
-        axes.plot(*zip(*line.measured, strict=True), "x", **common, markersize=6, markeredgewidth=1.4)

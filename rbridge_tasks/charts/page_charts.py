@@ -7,13 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rbridge_tasks.charts.end_labels import apart
 from rbridge_tasks.charts.inline_svg import inline_svg
 from rbridge_tasks.charts.intervals import IntervalRow, draw_intervals
 from rbridge_tasks.charts.lines import MOST_MARKS, Series, draw_lines
-from rbridge_tasks.charts.scales import Scale, count_scale, linear_scale, set_x
 from rbridge_tasks.charts.style import RULE, look
 from rbridge_tasks.charts.texts import number_text, shortened, text_width, tip_text
 from rbridge_tasks.tables.sizes import count_text
@@ -34,9 +31,9 @@ def line_chart(
     title: str,
     description: str,
     x_name: str = "training tokens",
-    x_scale: Callable[[npt.ArrayLike], Scale] = count_scale,
     x_text: Callable[[float], str] = count_text,
     x_tip: Callable[[float], str] = lambda tokens: f"{count_text(tokens)} tokens",
+    log: bool = False,
     bounds: tuple[float, float] = (-math.inf, math.inf),
     reference: float | None = None,
 ) -> str:
@@ -44,7 +41,7 @@ def line_chart(
 
     Args:
         key: unique on the page.
-        lines, x_scale, x_text, bounds, reference: see ``draw_lines``.
+        lines, x_text, log, bounds, reference: see ``draw_lines``.
         title, description: for readers who cannot see the chart.
         x_name: of the horizontal axis.
         x_tip: a place in a tip.
@@ -52,14 +49,14 @@ def line_chart(
     named = [line for line in lines if line.look is not None or line.reference]
     margin = max((text_width(shortened(line.name)) for line in named), default=0.0) + 10
     figure, axes = _page_panel(_HEIGHT, left=_LEFT, right=_WIDTH - margin)
-    draw_lines(axes, lines, x_scale=x_scale, x_text=x_text, bounds=bounds, reference=reference)
+    draw_lines(axes, lines, x_text=x_text, log=log, bounds=bounds, reference=reference)
     axes.set_xlabel(x_name, loc="right")
     _name_ends(axes, named)
     tips = {}
     for place, line in enumerate(line for line in lines if line.marked):
         name, few = shortened(line.name), len(line.x) <= MOST_MARKS
         tips[f"tips-{place}"] = [
-            tip_text(f"{name}, {x_tip(x)}", y, *np.clip([low, high], *axes.get_ylim()).tolist())
+            tip_text(f"{name}, {x_tip(x)}", y, *np.clip([low, high], *bounds).tolist())
             for x, y, low, high in zip(line.x.tolist(), line.y.tolist(), line.low, line.high, strict=True)
         ]
         artist = next(drawn for drawn in axes.lines if drawn.get_label() == line.name)
@@ -82,7 +79,7 @@ def interval_chart(key: str, rows: Sequence[IntervalRow], *, title: str, descrip
     left = max(text_width(shortened(row.name)) for row in rows) + 10
     figure, axes = _page_panel(_TOP + _ROW * len(rows) + _BOTTOM, left=left, right=_WIDTH - 60)
     dots = draw_intervals(axes, rows, width=3)
-    set_x(axes, linear_scale([number for row in rows for number in (row.value, row.low, row.high)]))
+    axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticklabels([shortened(row.name) for row in rows])
     axes.set_xlabel(x_name)
@@ -126,6 +123,32 @@ def _name_ends(axes: Axes, lines: Sequence[Series]) -> None:
         if abs(place - end) > 6:
             sides = ([1, 1 + 6 / width], [end / height, place / height])
             axes.plot(*sides, color=RULE, linewidth=1, transform=axes.transAxes, scalex=False, scaley=False)
+
+
+def apart(places: Sequence[float], least: float, low: float, high: float) -> list[float]:
+    """Places moved as little as needed to lie ``least`` apart, in their order, between two ends if there is room.
+
+    >>> apart([10.0, 12.0, 50.0], 10.0, 0.0, 60.0)
+    [6.0, 16.0, 50.0]
+    """
+
+    def first(group: Sequence[int]) -> float:
+        """Place of the first of neighbours that stand ``least`` apart around the mean of their places."""
+        extent = (len(group) - 1) * least
+        middle = sum(places[index] for index in group) / len(group)
+        return max(low, min(middle - extent / 2, high - extent))
+
+    groups: list[list[int]] = []  # neighbours that touch share their mean place
+    for index in sorted(range(len(places)), key=places.__getitem__):
+        groups.append([index])
+        while len(groups) > 1 and first(groups[-1]) < first(groups[-2]) + len(groups[-2]) * least:
+            last = groups.pop()
+            groups[-1] += last
+    moved = [0.0] * len(places)
+    for group in groups:
+        for step, index in enumerate(group):
+            moved[index] = first(group) + step * least
+    return moved
 
 
 def _svg(figure: Figure, key: str, title: str, description: str, tips: dict[str, list[str]]) -> str:

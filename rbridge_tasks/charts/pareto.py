@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rbridge_tasks.charts.lines import Series, draw_lines
-from rbridge_tasks.charts.scales import log_scale
 from rbridge_tasks.charts.style import ChartError, look, panel_grid, save, shared_legend
 from rbridge_tasks.charts.texts import flops_text
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from rbridge_tasks.decisions.target_agreement import TargetAgreement
 
-FRONTIER_AXES = {"x_scale": log_scale, "x_text": flops_text, "bounds": (0.0, 100.0), "reference": 50.0}
+FRONTIER_AXES: dict[str, Any] = {"x_text": flops_text, "log": True, "bounds": (0.0, 100.0), "reference": 50.0}
 
 
 @look()
