@@ -38,24 +38,24 @@ def draw_comparison(sections: Sequence[Section], settings: Settings, path: str |
     Raises:
         OutputError: the file is neither ``.svg`` nor ``.png``.
     """
-    shown = [
-        [row for row in section.rows if math.isfinite(row.value.get(settings.by, math.nan))] for section in sections
-    ]
-    metrics = [[row for row in rows if not row.baseline][:_MOST] for rows in shown]
-    baselines = [[row for row in rows if row.baseline] for rows in shown]
-    tallest = max(map(len, shown))
-    figure, panels = panel_grid(
-        len(sections), columns=2, width_in=5.2, height_in=1.2 + 0.2 * min(tallest, _MOST + max(map(len, baselines)))
-    )
-    for axes, section, first, last in zip(panels, sections, metrics, baselines, strict=True):
-        draw_intervals(axes, [_row(row, settings.by) for row in (*first, *last)])
-        if first and last:
-            axes.axhline(len(first) - 0.5, color=REST, linewidth=0.8, linestyle=":")
+    shown = [_shown(section, settings.by) for section in sections]
+    height = 1.2 + 0.2 * max(map(len, shown))
+    figure, panels = panel_grid(len(sections), columns=2, width_in=5.2, height_in=height)
+    for axes, section, rows in zip(panels, sections, shown, strict=True):
+        draw_intervals(axes, [_row(row, settings.by) for row in rows])
+        metrics = sum(not row.baseline for row in rows)
+        if 0 < metrics < len(rows):
+            axes.axhline(metrics - 0.5, color=REST, linewidth=0.8, linestyle=":")
         axes.tick_params(axis="y", labelsize="small")
         axes.set_xlabel(f"{_LABELS[settings.by]}\nbars {100 * settings.level:g} % over points")
         axes.set_title(f"{section.benchmark}, {section.points} points")
     shared_legend(figure)
     return save(figure, path)
+
+
+def _shown(section: Section, by: str) -> list[Row]:
+    known = [row for row in section.rows if math.isfinite(row.value.get(by, math.nan))]
+    return [row for row in known if not row.baseline][:_MOST] + [row for row in known if row.baseline]
 
 
 def _row(row: Row, by: str) -> IntervalRow:
@@ -68,5 +68,5 @@ def _row(row: Row, by: str) -> IntervalRow:
     elif row.ahead:
         label = "better, without a proxy"
     marker, filled = _MARKS[label]
-    ends = (scale * side[by] for side in (row.value, row.low, row.high))
-    return IntervalRow(row.name, *ends, marker=marker, filled=filled, label=label)
+    value, low, high = (scale * side[by] for side in (row.value, row.low, row.high))
+    return IntervalRow(row.name, value, low, high, marker=marker, filled=filled, label=label)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from rbridge_tasks.charts.style import PALETTE, rendered
+from rbridge_tasks.visible_text import visible
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -41,7 +42,7 @@ def inline_svg(
     for gid, texts in (tips or {}).items():
         group = next(element for element in root.iter("g") if element.get("id") == gid)
         for mark, text in zip(group.iter("use"), texts, strict=True):
-            ElementTree.SubElement(mark, "title").text = text
+            ElementTree.SubElement(mark, "title").text = visible(text)
     whole = ElementTree.tostring(root, encoding="unicode")
     used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', whole))
     _tidy(root, key, {name for pair in used for name in pair if name})
@@ -49,7 +50,7 @@ def inline_svg(
     names = {"role": "img", "aria-labelledby": f"{key}-t {key}-d"}
     svg = ElementTree.Element("svg", {"class": "chart", "viewBox": f"0 0 {width} {height}", **names})
     for tag, text in (("title", title), ("desc", description)):
-        ElementTree.SubElement(svg, tag, {"id": f"{key}-{tag[0]}"}).text = text
+        ElementTree.SubElement(svg, tag, {"id": f"{key}-{tag[0]}"}).text = visible(text)
     svg.extend(root)
     return ElementTree.tostring(svg, encoding="unicode")
 
@@ -72,10 +73,11 @@ def _tidy(parent: Element, key: str, used: set[str]) -> None:
     if parent.tag == "g" and len(children) > 1 and len(styles) == 1 and (style := styles.pop()):
         for child in children:  # the marks of a line
             del child.attrib["style"]
-        if "opacity: 0" in style.split("; "):
-            style = style.replace("; opacity: 0", "").removeprefix("opacity: 0; ")
+        parts = style.split("; ")
+        if "fill-opacity: 0" in parts:  # visible on hovering only
+            parts = [part for part in parts if not part.endswith("-opacity: 0")]
             parent.set("class", "hidden")
-        parent.set("style", style)
+        parent.set("style", "; ".join(parts))
 
 
 def _shorten(element: Element, key: str, used: set[str]) -> None:
@@ -91,7 +93,7 @@ def _shorten(element: Element, key: str, used: set[str]) -> None:
     if "style" in attributes:
         kept = [part for part in attributes["style"].split("; ") if not part.startswith(_FROM_PAGE)]
         style = _COLOUR.sub(lambda match: _VARIABLES.get(match[0], match[0]), "; ".join(kept))
-        attributes |= {"style": style}
+        attributes["style"] = style
         if not style:
             del attributes["style"]
     for attribute in ("d", "x", "y", "transform"):

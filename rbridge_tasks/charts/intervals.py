@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rbridge_tasks.charts.style import INK, PAPER
+from rbridge_tasks.charts.style import INK, PAPER, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +34,12 @@ class IntervalRow:
     marker: str = "o"
     filled: bool = True
     label: str = ""
+
+    @classmethod
+    def of_look(cls, name: str, value: float, low: float, high: float, look: int | None) -> IntervalRow:
+        """A row with the colour and marker of a look, see ``style.series``."""
+        style = series(look)
+        return cls(name, value, low, high, style["color"], style["marker"])
 
 
 def draw_intervals(axes: Axes, rows: Sequence[IntervalRow], *, width: float = 1.6) -> list[tuple[Line2D, list[int]]]:

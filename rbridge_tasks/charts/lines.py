@@ -45,6 +45,20 @@ class Series:
     others: Sequence[tuple[float, float]] = ()
     measured: Sequence[tuple[float, float]] = ()
 
+    @classmethod
+    def of_rows(
+        cls,
+        name: str,
+        look: int | None,
+        rows: npt.ArrayLike,
+        *,
+        others: Sequence[tuple[float, float]] = (),
+        measured: Sequence[tuple[float, float]] = (),
+    ) -> Series:
+        """A line through rows of x, y, low and high, shape (points, 4)."""
+        x, y, low, high = np.asarray(rows, dtype=np.float64).T
+        return cls(name, look, x, y, low, high, others=others, measured=measured)
+
     @property
     def marked(self) -> bool:
         """Whether points and intervals are drawn, not the line alone."""
@@ -112,11 +126,9 @@ def _draw(axes: Axes, line: Series, bounds: tuple[float, float], common: dict[st
         axes.vlines(*interval, **common, linewidth=1.25, alpha=0.6)
     elif known.any():
         axes.fill_between(*interval, **common, linewidth=0, alpha=0.16)
-    for points, look in (
-        (line.others, {"marker": "o", "markersize": 4.5, "markeredgewidth": 0, "alpha": 0.45}),
-        (line.measured, {"marker": "x", "markersize": 6, "markeredgewidth": 1.4}),
-    ):
-        if points:
-            axes.plot(*zip(*points, strict=True), linestyle="none", **look, **common)
+    if line.others:
+        axes.plot(*zip(*line.others, strict=True), "o", **common, markersize=4.5, markeredgewidth=0, alpha=0.45)
+    if line.measured:
+        axes.plot(*zip(*line.measured, strict=True), "x", **common, markersize=6, markeredgewidth=1.4)
     marks = {"markeredgecolor": PAPER} if few else {"marker": "none"}
     axes.plot(line.x, line.y, **series(line.look) | common | marks, label=line.name)

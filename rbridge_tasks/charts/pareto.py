@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rbridge_tasks.charts.lines import Series, draw_lines
 from rbridge_tasks.charts.style import ChartError, look, panel_grid, save, shared_legend
 from rbridge_tasks.charts.texts import flops_text
@@ -60,7 +58,7 @@ def frontier_lines(points: Sequence[TargetAgreement]) -> list[Series]:
         rows = [(point.flops, *_percent(point)) for point in group if point.on_frontier]
         if rows:
             others = [(point.flops, _percent(point)[0]) for point in group if not point.on_frontier]
-            lines.append(Series(metric, index, *np.array(rows).T, others=others))
+            lines.append(Series.of_rows(metric, index, rows, others=others))
     return lines
 
 

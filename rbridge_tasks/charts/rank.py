@@ -28,13 +28,13 @@ def draw_ranks(rankings: Sequence[Ranking], path: str | Path | None = None, *, l
     for ranking, left, right in zip(rankings, panels[::2], panels[1::2], strict=True):
         candidates, summary = ranking.candidates, ranking.summary
         names = [candidates.runs[at] for at in summary.order]
-        columns = (names, candidates.value[summary.order].tolist(), *ranking.score_interval)
-        draw_intervals(left, [IntervalRow(*row) for row in zip(*columns, strict=True)])
+        scores = zip(names, candidates.value[summary.order].tolist(), *ranking.score_interval, strict=True)
+        draw_intervals(left, [IntervalRow(*row) for row in scores])
         better = "lower" if candidates.metric.lower_is_better else "higher"
         left.set_xlabel(f"{axis_label(candidates.metric.name)}, {better} is better")
         left.set_title(f"{candidates.benchmark}, {candidates.size}")
-        columns = ([""] * len(names), summary.rank, *summary.rank_interval)
-        draw_intervals(right, [IntervalRow(*row) for row in zip(*columns, strict=True)])
+        ranks = zip(summary.rank, *summary.rank_interval, strict=True)
+        draw_intervals(right, [IntervalRow("", *row) for row in ranks])
         right.set_xlabel(f"rank, with {100 * level:g} % interval")
         right.set_xlim(0.5, len(names) + 0.5)
     return save(figure, path)

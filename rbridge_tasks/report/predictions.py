@@ -38,6 +38,7 @@ NOT_FITTED = (
     "rbridge report SCORES fit.json."
 )
 _REFERENCE_POINTS = 24
+_NUMBERS = ["tokens", "predicted_accuracy_pct", "low_pct", "high_pct"]
 
 
 class Latest(NamedTuple):
@@ -80,18 +81,15 @@ def prediction_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSe
         panels += [panel] if panel else []
         for line, part in parts:
             last = part.iloc[-1]
-            latest.append(
-                Latest(predicted.name, line.name, *(float(last[name]) for name in _NUMBERS), bool(last[_OUTSIDE]))
-            )
+            tokens, middle, low, high = (float(last[name]) for name in _NUMBERS)
+            outside = bool(last["outside_fitted_range"])
+            latest.append(Latest(predicted.name, line.name, tokens, middle, low, high, outside))
             rows.append(_row(latest[-1], line, float(last["proxy_score"]), without))
     columns = ["benchmark", "run", "tokens", "proxy score", "predicted %", f"{inputs.level_text} interval"]
     columns += ["log tokens alone %", "last known %", "in fitted range"]
     caption = "Predicted accuracy of the target at the last checkpoint of each run, in per cent"
     tables.insert(0, PageTable(caption, columns, rows, headers=2))
     return PageSection(KEY, TITLE, _lede(fit), remarks, panels, tables, "", notes), latest
-
-
-_NUMBERS, _OUTSIDE = ("tokens", "predicted_accuracy_pct", "low_pct", "high_pct"), "outside_fitted_range"
 
 
 def _lede(fit: FitFile) -> str:
@@ -172,10 +170,10 @@ def _panel(
         part = thinned(whole[whole["tokens"].notna()], room(len(parts), charts))
         if not len(part):
             continue
-        columns = [part[name].to_numpy(np.float64) for name in _NUMBERS]
-        drawn.append(Series(line.name, line.look, *columns, measured=without.measured(line.run)))
+        numbers = part[_NUMBERS].to_numpy(np.float64)
+        drawn.append(Series.of_rows(line.name, line.look, numbers, measured=without.measured(line.run)))
         if line.look is not None:
-            for score, tokens, *values in zip(part["proxy_score"], *columns, strict=True):
+            for score, (tokens, *values) in zip(part["proxy_score"], numbers.tolist(), strict=True):
                 cells = [count(tokens), number(score), *map(percent, values), percent(without.by_tokens(tokens))]
                 rows.append([Cell(line.name), *cells])
     if not drawn:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.charts.intervals import IntervalRow
 from rbridge_tasks.charts.page_charts import interval_chart
-from rbridge_tasks.charts.style import series
 from rbridge_tasks.charts.texts import axis_label, number_text
 from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, Remark, dash, interval, number
 from rbridge_tasks.report.inputs import Inputs
@@ -129,11 +128,10 @@ def _panel(key: str, ranking: Ranking, inputs: Inputs, looks: dict[tuple[str, st
         run, value = candidates.runs[index], float(candidates.value[index])
         low, high = (float(end[at]) for end in ranking.score_interval)
         line = looks.get((run, repr(candidates.params)))
-        look = series(line.look if line else None)
-        drawn.append(IntervalRow(run, value, low, high, colour=look["color"], marker=look["marker"]))
+        drawn.append(IntervalRow.of_look(run, value, low, high, line.look if line else None))
         rank = float(summary.rank[at])
-        ranks = [float(end[at]) for end in summary.rank_interval] if math.isfinite(low) else [math.nan] * 2
-        cells = [interval(low, high, "g"), interval(*ranks, "g", "g"), following[at]]
+        low_rank, high_rank = (float(end[at]) for end in summary.rank_interval)
+        cells = [interval(low, high, "g"), interval(low_rank, high_rank, "g", "g"), following[at]]
         rows.append([Cell(f"{rank:g}", repr(rank)), Cell(run), number(value), *cells])
     percent = f"{100 * inputs.level:g} %"
     columns = ["rank", "run", metric, f"score, {percent}", f"rank, {percent}", "P(better than next)"]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import NormalDist
 
-import numpy as np
 import pandas as pd
 
 from rbridge_tasks.charts.intervals import IntervalRow
 from rbridge_tasks.charts.lines import Series
 from rbridge_tasks.charts.page_charts import interval_chart, line_chart
-from rbridge_tasks.charts.style import LOOKS, series
+from rbridge_tasks.charts.style import LOOKS
 from rbridge_tasks.charts.texts import axis_label, number_text
 from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, count, interval, number, whole
 from rbridge_tasks.report.inputs import Inputs
@@ -98,8 +97,7 @@ def _lines(key: str, benchmark: str, parts: Parts, rows: pd.DataFrame, inputs: I
     for line, part in parts:
         known = part[part["tokens"].notna()]
         if len(known):
-            columns = (known[name].to_numpy(np.float64) for name in ("tokens", "value", "low", "high"))
-            drawn.append(Series(line.name, line.look, *columns))
+            drawn.append(Series.of_rows(line.name, line.look, known[["tokens", "value", "low", "high"]].to_numpy()))
     if not drawn:
         return ""
     name = inputs.metric.name
@@ -115,9 +113,8 @@ def _lines(key: str, benchmark: str, parts: Parts, rows: pd.DataFrame, inputs: I
 def _dots(key: str, benchmark: str, parts: Parts, inputs: Inputs) -> str:
     rows = []
     for line, part in parts:
-        look = series(line.look)
-        ends = part[["value", "low", "high"]].iloc[0].tolist()
-        rows.append(IntervalRow(line.name, *ends, colour=look["color"], marker=look["marker"]))
+        value, low, high = part[["value", "low", "high"]].iloc[0].tolist()
+        rows.append(IntervalRow.of_look(line.name, value, low, high, line.look))
     return interval_chart(
         key,
         rows,
