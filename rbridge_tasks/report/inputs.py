@@ -14,7 +14,7 @@ from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.tables.comparable import Measured, check_comparable
 from rbridge_tasks.tables.directions import DirectionError, Metric, metric_called
 from rbridge_tasks.tables.lm_eval_results import Score
-from rbridge_tasks.tables.score_table import read_scores
+from rbridge_tasks.tables.score_table import as_scores
 from rbridge_tasks.tables.settings import settings_of
 from rbridge_tasks.tables.sizes import Size, parse_size
 from rbridge_tasks.tables.table_settings import check_rows
@@ -86,12 +86,12 @@ class Inputs:
 
 
 def read_inputs(
-    scores: str | Path,
+    scores: pd.DataFrame | str | Path,
     fit: str | Path | None = None,
     *,
     metric: str | None = None,
     benchmarks: Sequence[str] = (),
-    target: str | Path | None = None,
+    target: pd.DataFrame | str | Path | None = None,
     target_metrics: Sequence[str] = (),
     target_at: str | None = None,
     samples: Sequence[str | Path] = (),
@@ -104,7 +104,7 @@ def read_inputs(
     """Read everything that a report is asked to show.
 
     Args:
-        scores: score table.
+        scores: score table, as a DataFrame or a file.
         fit: file of ``rbridge fit``.
         metric: what the page leads with, ``METRIC``, ``METRIC:lower`` or ``METRIC:higher``; by default the first of
             ``HEADLINES`` that the table has, else its first metric whose direction is known.
@@ -124,20 +124,21 @@ def read_inputs(
     from rbridge_tasks.decisions.fit_file import read_fit
     from rbridge_tasks.tables.trace_samples import evaluations
 
-    table = read_scores(scores)
+    name = "a score table" if isinstance(scores, pd.DataFrame) else str(scores)
+    table = as_scores(scores)
     known = [*dict.fromkeys(table["benchmark"])]
     if lacking := [name for name in benchmarks if name not in known]:
-        raise ReportError(f"{scores} has no benchmark {', '.join(lacking)}; it has {', '.join(known[:12])}")
+        raise ReportError(f"{name} has no benchmark {', '.join(lacking)}; it has {', '.join(known[:12])}")
     if benchmarks:
         table = table[table["benchmark"].isin(benchmarks)].reset_index(drop=True)
     curves = None if fit is None else read_fit(fit)
-    targets = None if target is None else read_scores(target)
+    targets = None if target is None else as_scores(target)
     evaluated = [group for group in evaluations(samples) if group.benchmark in (benchmarks or {group.benchmark})]
-    headline = _headline(table, metric, str(scores))
+    headline = _headline(table, metric, name)
     truths = tuple(metric_called(name) for name in target_metrics or ["acc"])
     names = [truth.name for truth in truths]
     return Inputs(
-        name=Path(scores).name,
+        name=Path(name).name,
         scores=table,
         metric=headline,
         fit=curves,
