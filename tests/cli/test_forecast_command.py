@@ -188,7 +188,7 @@ def test_the_forecast_is_drawn(scores: Path, tmp_path: Path) -> None:
     arguments = ("forecast", scores, "--run", "c4", "--use-first", "0.5", "--at", "24B", "--plot", plot)
     invoke(*arguments)
     first = plot.read_text()
-    for text in ("training tokens (billions)", "rbridge_nll (nats per token)", "not shown to the fit", "90 % interval"):
+    for text in ("training tokens", "rbridge_nll (nats per token)", "not shown to the fit", "90 % interval"):
         assert text in first
     invoke(*arguments)
     assert plot.read_text() == first
