@@ -1,1 +1,5 @@
-"""Figures: one module a figure. Matplotlib is imported when one is drawn."""
+"""Figures, drawn with matplotlib: ``draw_*`` for files and notebooks, ``page_charts`` for the report.
+
+``style`` holds palette and look; ``lines`` and ``intervals`` draw on any axes; the other modules make one figure each.
+Matplotlib is imported when a figure is drawn.
+"""

@@ -1,157 +1,115 @@
-"""Figures of fits: the curve with its interval, what it was fitted to, what it said of points left out, predictions."""
+"""Figures of fits: the curve with its interval, the fitted points, predictions of points left out and of new rows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from rbridge_metrics.errors import RBridgeError
-from rbridge_metrics.regression import ProxyRegressor
-from rbridge_tasks.charts.style import new_panels, save
+from rbridge_tasks.charts.style import INK, PAPER, REST, SOFT, ChartError, look, panel_grid, save, series, shared_legend
+from rbridge_tasks.charts.texts import axis_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from rbridge_metrics.regression import ProxyRegressor
+    from rbridge_tasks.decisions.fit_file import Fit, FittedGroup
+    from rbridge_tasks.decisions.prediction import Predictions
+
 MOST_PANELS = 24
 
 
-class TooManyPanelsError(RBridgeError):
-    """More groups than a figure has room for."""
+@look()
+def draw_fits(fit: Fit, path: str | Path | None = None) -> Figure:
+    """Draw a fit, a panel for each group; with a path, also write the figure there.
 
-
-def draw_fits(report: Mapping[str, Any], path: str) -> None:
-    """Draw a report of ``fit_report``, a panel for each group.
-
-    Filled circles are the checkpoints that were fitted (squares where the accuracy was interpolated); open triangles,
-    joined to them, what the curve fitted without their fold predicted.
-    """
-    fits = report["fits"]
-    figure, panels = _panels(len(fits), path)
-    for panel, fit in zip(panels, fits, strict=False):
-        model = ProxyRegressor.from_dict(fit["model"])
-        x, y = (np.array([point[name] for point in fit["points"]]) for name in ("x", "y"))
-        _curve(panel, model, x, report["level"])
-        marked = np.array([point.get("interpolated", False) for point in fit["points"]])
-        panel.plot(x[~marked], y[~marked], "o", color="0.0", label="fitted")
-        if marked.any():
-            panel.plot(x[marked], y[marked], "s", color="0.0", label="fitted, interpolated")
-        left_out = (fit["cross_validation"] or {}).get("left_out", [])
-        seen = [(one["point"], one["prediction"]) for one in left_out if one["prediction"] is not None]
-        for point, prediction in seen:
-            panel.plot([x[point]] * 2, [y[point], prediction], color="0.55", linewidth=0.7)
-        if seen:
-            at = [point for point, _ in seen]
-            label = f"predicted when left out ({report['cv']})"
-            panel.plot(x[at], [value for _, value in seen], "^", color="0.0", markerfacecolor="1.0", label=label)
-        _finish(panel, fit["group"], model, _score_name(report["source"]), [*y, *(value for _, value in seen)])
-    _save(figure, panels, path)
-
-
-def draw_predictions(groups: Sequence[Mapping[str, Any]], source: Mapping[str, Any], level: float, path: str) -> None:
-    """Draw predictions on their curves, a panel for each group.
-
-    Args:
-        groups: for each its ``key``, the fitted ``model``, and ``rows``: dicts of x, predicted, low, high, outside and,
-            where it is known, actual.
-        source: of the fit file, for the name of the score.
-        level: of the intervals.
-        path: ``.svg`` or ``.png``.
-    """
-    figure, panels = _panels(len(groups), path)
-    for panel, group in zip(panels, groups, strict=False):
-        rows, model = group["rows"], group["model"]
-        x = np.array([row["x"] for row in rows])
-        _curve(panel, model, np.concatenate([x, model.range_]), level)
-        low, middle, high = (np.array([row[name] for row in rows]) for name in ("low", "predicted", "high"))
-        outside = np.array([row["outside"] for row in rows])
-        for chosen, fill, label in (
-            (~outside, "0.0", "predicted"),
-            (outside, "1.0", "predicted, outside the fitted range"),
-        ):
-            if chosen.any():
-                bars = np.abs(np.stack([middle - low, high - middle]))[:, chosen]
-                panel.errorbar(
-                    x[chosen],
-                    middle[chosen],
-                    bars,
-                    fmt="^",
-                    color="0.0",
-                    markerfacecolor=fill,
-                    elinewidth=0.7,
-                    label=label,
-                )
-        known = [(row["x"], row["actual"]) for row in rows if row.get("actual") is not None]
-        if known:
-            panel.plot(*zip(*known, strict=True), "x", color="0.0", label="actual")
-        _finish(panel, group["key"], model, _score_name(source), [*middle, *(value for _, value in known)])
-    _save(figure, panels, path)
-
-
-def _save(figure: Figure, panels: Sequence[Axes], path: str) -> None:
-    """Write the figure with one legend for all panels."""
-    entries = {
-        label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    columns = 2 if len(panels) == 1 else 4
-    figure.legend(
-        entries.values(), entries.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=8
-    )
-    save(figure, path)
-
-
-def check_panels(count: int, path: str) -> None:
-    """Refuse a figure of more groups than it has room for; to be called before they are fitted.
+    Filled circles are the checkpoints that were fitted (squares if the accuracy was interpolated). Open triangles,
+    joined to them, are the predictions of the curve that was fitted without their fold.
 
     Raises:
-        TooManyPanelsError: says how many there is room for.
+        ChartError: more groups than ``MOST_PANELS``.
     """
+    figure, panels = _panels(len(fit.groups))
+    for axes, group in zip(panels, fit.groups, strict=True):
+        x, y = (np.array([getattr(point, name) for point in group.points]) for name in ("x", "y"))
+        _draw_curve(axes, group.model, x, fit.level)
+        interpolated = np.array([point.interpolated for point in group.points])
+        for chosen, marker, label in ((~interpolated, "o", "fitted"), (interpolated, "s", "fitted, interpolated")):
+            if chosen.any():
+                axes.plot(x[chosen], y[chosen], marker, color=INK, label=label)
+        left_out = group.cross_validation.left_out if group.cross_validation else []
+        pairs = [(row.point, row.prediction) for row in left_out if math.isfinite(row.prediction)]
+        places, predictions = (list(column) for column in zip(*pairs, strict=True)) if pairs else ([], [])
+        if pairs:
+            axes.vlines(x[places], y[places], predictions, color=SOFT, linewidth=0.7)
+            label = f"predicted when left out ({fit.cv})"
+            axes.plot(x[places], predictions, "^", color=INK, markerfacecolor=PAPER, label=label)
+        _finish(axes, group, fit.source.score_name, [*y, *predictions])
+    shared_legend(figure, columns=2 if len(panels) == 1 else 4)
+    return save(figure, path)
+
+
+@look()
+def draw_predictions(predictions: Predictions, path: str | Path | None = None) -> Figure:
+    """Draw predictions on their curves, a panel for each group; with a path, also write the figure there.
+
+    Raises:
+        ChartError: more groups than ``MOST_PANELS``.
+    """
+    figure, panels = _panels(len(predictions.groups))
+    for axes, predicted in zip(panels, predictions.groups, strict=True):
+        x, model = predicted.scores, predicted.group.model
+        columns = ("low_pct", "predicted_accuracy_pct", "high_pct")
+        low, middle, high = (predicted.rows[name].to_numpy(np.float64) for name in columns)
+        _draw_curve(axes, model, np.concatenate([x, model.range_]), predictions.level)
+        outside = predicted.rows["outside_fitted_range"].to_numpy(bool)
+        for chosen, fill, label in (
+            (~outside, INK, "predicted"),
+            (outside, PAPER, "predicted, outside the fitted range"),
+        ):
+            if chosen.any():
+                axes.vlines(x[chosen], low[chosen], high[chosen], color=INK, linewidth=0.7)
+                axes.plot(x[chosen], middle[chosen], "^", color=INK, markerfacecolor=fill, label=label)
+        actual = np.full(len(x), math.nan) if predicted.actual is None else predicted.actual
+        known = np.isfinite(actual)
+        if known.any():
+            axes.plot(x[known], actual[known], "x", color=INK, label="actual")
+        _finish(axes, predicted.group, predictions.fit.source.score_name, [*middle, *actual[known]])
+    shared_legend(figure, columns=2 if len(panels) == 1 else 4)
+    return save(figure, path)
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
     if count > MOST_PANELS:
-        raise TooManyPanelsError(
-            f"{path} would have {count} panels, more than {MOST_PANELS}; fit fewer groups at a time"
-        )
+        raise ChartError(f"the figure would have {count} panels, more than {MOST_PANELS}; fit fewer groups at a time")
+    return panel_grid(count, columns=2 if count <= 4 else 4, width_in=3.6, height_in=2.7, margin_in=0.6)
 
 
-def _panels(count: int, path: str) -> tuple[Figure, list[Axes]]:
-    check_panels(count, path)
-    columns = min(count, 2 if count <= 4 else 4)
-    rows = math.ceil(count / columns)
-    figure, panels = new_panels(3.4 * columns + 0.4, 2.7 * rows + 0.6, rows=rows, columns=columns)
-    for unused in panels[count:]:
-        unused.set_axis_off()
-    return figure, panels[:count]
-
-
-def _curve(panel: Axes, model: ProxyRegressor, x: Sequence[float] | np.ndarray[Any, Any], level: float) -> None:
-    """The curve a little beyond the scores, its interval in grey, and the ends of the fitted range."""
+def _draw_curve(axes: Axes, model: ProxyRegressor, x: npt.NDArray[np.float64], level: float) -> None:
+    """The curve a little beyond the scores, its interval, and the ends of the fitted range as dotted lines."""
     low, high = float(np.min(x)), float(np.max(x))
-    room = 0.05 * (high - low) or 0.05 * abs(low) or 1.0
-    scores = np.linspace(low - room, high + room, 200)
-    lower, upper = model.predict_interval(scores, level)
-    panel.fill_between(scores, lower, upper, color="0.85", linewidth=0, label=f"{level:.0%} interval")
-    panel.plot(scores, model.predict(scores), color="0.0", label="curve")
+    margin = 0.05 * (high - low) or 0.05 * abs(low) or 1.0
+    scores = np.linspace(low - margin, high + margin, 200)
+    colour = series(0)["color"]
+    interval = model.predict_interval(scores, level)
+    axes.fill_between(scores, *interval, color=colour, alpha=0.16, linewidth=0, label=f"{level:.0%} interval")
+    axes.plot(scores, model.predict(scores), color=colour, label="curve")
     for end in model.range_:
-        panel.axvline(end, color="0.7", linewidth=0.7, linestyle=":")
+        axes.axvline(end, color=REST, linewidth=0.7, linestyle=":")
 
 
-def _finish(panel: Axes, key: Mapping[str, str], model: ProxyRegressor, score: str, shown: Sequence[float]) -> None:
+def _finish(axes: Axes, group: FittedGroup, score: str, shown: Sequence[float]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    panel.set_title(", ".join([*key.values(), f"{model.function_} curve"]), fontsize=9)
-    panel.xaxis.set_major_locator(MaxNLocator(5))
-    panel.set_xlabel(score)
-    panel.set_ylabel("target accuracy (%)")
+    axes.set_title(", ".join([*group.key.values(), f"{group.model.function_} curve"]))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel(axis_label(score))
+    axes.set_ylabel("target accuracy (%)")
     finite = [value for value in shown if math.isfinite(value)]
-    room = max(0.3 * (max(finite) - min(finite)), 1.0)
-    panel.set_ylim(max(min(finite) - room, -2.0), max(min(max(finite) + room, 102.0), min(finite) + room))
-
-
-def _score_name(source: Mapping[str, Any]) -> str:
-    """Name of the score with its unit, where the name is known."""
-    name = str(source.get("proxy_metric") or source.get("x") or "proxy score")
-    if name.startswith(("rbridge_nll", "rbridge_span_nll", "trace_nll")):
-        return f"{name} (nats per token)"
-    return f"{name} (bits per byte)".replace("_bits_per_byte (", " (") if name.endswith("bits_per_byte") else name
+    margin = max(0.3 * (max(finite) - min(finite)), 1.0)
+    axes.set_ylim(max(min(finite) - margin, -2.0), max(min(max(finite) + margin, 102.0), min(finite) + margin))

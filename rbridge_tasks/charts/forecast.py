@@ -1,4 +1,4 @@
-"""A run, its fitted curve and what is to come."""
+"""A run, its fitted curve and its forecast."""
 
 from __future__ import annotations
 
@@ -7,54 +7,47 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rbridge_tasks.charts.log_axis import log_x
-from rbridge_tasks.charts.rank import axis_label
-from rbridge_tasks.charts.style import new_figure, save
+from rbridge_tasks.charts.lines import count_axis
+from rbridge_tasks.charts.style import INK, PAPER, look, new_panels, save, series
+from rbridge_tasks.charts.texts import axis_label
+from rbridge_tasks.tables.sizes import count_text
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from matplotlib.figure import Figure
 
-    from rbridge_metrics import PowerLaw
+    from rbridge_tasks.decisions.forecast import Forecasts
 
 _POINTS = 60  # of the curve
 
 
-def draw_forecast(
-    law: PowerLaw,
-    hidden: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
-    path: str | Path,
-    *,
-    title: str,
-    metric: str,
-    until: float,
-    level: float,
-) -> None:
-    """Draw the checkpoints shown (filled), those hidden (open), the curve and its interval.
+@look()
+def draw_forecast(forecasts: Forecasts, path: str | Path | None = None) -> Figure:
+    """Draw the first run: the checkpoints fitted (filled), those held out (open), the curve and its interval.
 
     Args:
-        law: the fitted curve.
-        hidden: tokens and values of later checkpoints, which the fit did not see; may be empty.
-        path: of the file.
-        title: above the panel.
-        metric: for the axis.
-        until: how far the curve goes, in tokens.
-        level: of the interval.
+        forecasts: the curve goes as far as their times, or the last checkpoint.
+        path: of the file; None to write none.
 
     Raises:
         OutputError: the file is neither ``.svg`` nor ``.png``.
     """
-    figure, axes = new_figure(6.0, 3.8)
-    last = law.tokens[-1]
-    along, ahead = np.geomspace(law.tokens[0], max(until, last), _POINTS), np.geomspace(last, max(until, last), _POINTS)
-    low, high = law.interval(ahead, level=level)
-    axes.fill_between(ahead / 1e9, low, high, color="0.85", linewidth=0, label=f"{100 * level:g} % interval")
-    axes.plot(along / 1e9, law.predict(along), color="0.0", label="$a - b\\,t^{-c}$")
-    axes.plot(law.tokens / 1e9, law.values, "o", color="0.0", label="fitted")
-    if hidden[0].size:
-        axes.plot(hidden[0] / 1e9, hidden[1], "o", markerfacecolor="white", color="0.0", label="not shown to the fit")
-    log_x(axes)
-    axes.set_xlabel("training tokens (billions)")
-    axes.set_ylabel(axis_label(metric))
-    axes.set_title(title, loc="left", fontsize=9)
-    axes.legend(loc="best", frameon=False, fontsize=8)
-    save(figure, path)
+    run, law, hidden = forecasts.runs[0].run, forecasts.runs[0].law, ~forecasts.runs[0].shown
+    figure, (axes,) = new_panels(6.0, 3.8)
+    last, until = law.tokens[-1], max([*forecasts.times, float(run.tokens[-1])])
+    along, ahead = np.geomspace(law.tokens[0], until, _POINTS), np.geomspace(last, until, _POINTS)
+    low, high = law.interval(ahead, level=forecasts.level)
+    colour = series(0)["color"]
+    axes.fill_between(
+        ahead, low, high, color=colour, alpha=0.16, linewidth=0, label=f"{100 * forecasts.level:g} % interval"
+    )
+    axes.plot(along, law.predict(along), color=colour, label="a − b·t⁻ᶜ")
+    axes.plot(law.tokens, law.values, "o", color=INK, label="fitted")
+    if hidden.any():
+        label = "not shown to the fit"
+        axes.plot(run.tokens[hidden], run.values[hidden], "o", markerfacecolor=PAPER, color=INK, label=label)
+    count_axis(axes, count_text, log=True)
+    axes.set_xlabel("training tokens")
+    axes.set_ylabel(axis_label(forecasts.metric))
+    axes.set_title(run.name)
+    axes.legend(loc="best")
+    return save(figure, path)

@@ -1,4 +1,4 @@
-"""Candidates in order, their scores and ranks with intervals."""
+"""Candidates in order: scores and ranks with intervals."""
 
 from __future__ import annotations
 
@@ -6,28 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from rbridge_tasks.charts.style import new_panels, save
+from rbridge_tasks.charts.intervals import IntervalRow, draw_intervals
+from rbridge_tasks.charts.style import look, new_panels, save
+from rbridge_tasks.charts.texts import axis_label
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from rbridge_tasks.decisions.size_ranking import SizeRanking
 
-_UNITS = {
-    "rbridge_nll": "nats per token", "rbridge_span_nll": "nats per token", "trace_nll": "nats per token",
-    "rbridge_bits_per_byte": "bits per byte", "trace_bits_per_byte": "bits per byte",
-}  # fmt: skip
 
-
-def axis_label(metric: str) -> str:
-    """The name of a metric with its unit."""
-    return f"{metric} ({_UNITS[metric]})" if metric in _UNITS else metric
-
-
-def draw_ranks(rankings: Sequence[SizeRanking], path: str | Path | None, *, level: float) -> Figure:
+@look()
+def draw_ranks(rankings: Sequence[SizeRanking], path: str | Path | None = None, *, level: float) -> Figure:
     """Draw each ranking in a row of two panels, scores beside ranks, the best candidate on top.
 
     Raises:
@@ -37,22 +27,14 @@ def draw_ranks(rankings: Sequence[SizeRanking], path: str | Path | None, *, leve
     figure, panels = new_panels(8.0, len(rankings) * (1.2 + 0.22 * longest), rows=len(rankings), columns=2)
     for ranking, left, right in zip(rankings, panels[::2], panels[1::2], strict=True):
         candidates, summary = ranking.candidates, ranking.summary
-        metric = candidates.metric
-        better = "lower" if metric.lower_is_better else "higher"
-        _draw(left, candidates.value[summary.order], ranking.score_interval)
-        left.set_xlabel(f"{axis_label(metric.name)}, {better} is better")
-        left.set_yticks(range(len(candidates.runs)), [candidates.runs[at] for at in summary.order])
-        left.set_title(f"{candidates.benchmark}, {candidates.size}", loc="left", fontsize=9)
-        _draw(right, summary.rank, summary.rank_interval)
+        names = [candidates.runs[at] for at in summary.order]
+        scores = zip(names, candidates.value[summary.order].tolist(), *ranking.score_interval, strict=True)
+        draw_intervals(left, [IntervalRow(*row) for row in scores])
+        better = "lower" if candidates.metric.lower_is_better else "higher"
+        left.set_xlabel(f"{axis_label(candidates.metric.name)}, {better} is better")
+        left.set_title(f"{candidates.benchmark}, {candidates.size}")
+        ranks = zip(summary.rank, *summary.rank_interval, strict=True)
+        draw_intervals(right, [IntervalRow("", *row) for row in ranks])
         right.set_xlabel(f"rank, with {100 * level:g} % interval")
-        right.set_xlim(0.5, len(candidates.runs) + 0.5)
-        right.set_yticks(range(len(candidates.runs)), [""] * len(candidates.runs))
+        right.set_xlim(0.5, len(names) + 0.5)
     return save(figure, path)
-
-
-def _draw(axes: Axes, value: np.ndarray, interval: tuple[np.ndarray, np.ndarray]) -> None:
-    rows = np.arange(len(value))
-    low, high = interval
-    axes.hlines(rows, low, high, color="0.45", linewidth=1.6)
-    axes.plot(value, rows, "o", color="0.0", markersize=4.5)
-    axes.set_ylim(len(value) - 0.4, -0.6)

@@ -1,12 +1,17 @@
-"""The look that all figures share: readable in black and white, and the same bytes for the same numbers."""
+"""The look that all figures share: colours with enough contrast, shapes that differ in black and white, fixed bytes."""
 
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.atomic import check_suffix, write_file
+from rbridge_tasks.visible_text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,27 +19,75 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".svg", ".png")
 
+#: Colours by name, on a light and on a dark page. Figures are drawn in the light ones; ``inline_svg`` replaces each by
+#: the CSS variable of its name. Text and lines reach a contrast of 4.5 to 1 with ``paper``.
+PALETTE = {
+    "paper": ("#fdfdfb", "#14171b"),
+    "ink": ("#1a1e24", "#e6e8eb"),
+    "soft": ("#565f6a", "#a5aeb8"),
+    "rule": ("#d8dbdf", "#343a42"),
+    "grid": ("#e6e7e3", "#272c33"),
+    "rest": ("#a9b0b8", "#666f7a"),
+    "k0": ("#0b57a4", "#74b4ff"),
+    "k1": ("#ac3f0a", "#ff9d66"),
+    "k2": ("#006e51", "#4fd0a3"),
+    "k3": ("#873882", "#e49be0"),
+    "k4": ("#745600", "#e3c14d"),
+    "k5": ("#3f4752", "#c2cad3"),
+}
+PAPER, INK, SOFT, RULE, GRID, REST, *_COLOURS = (light for light, _ in PALETTE.values())
+_DASHES = ("-", (0, (3.5, 2)), (0, (4, 1.5, 0.75, 1.5)), (0, (0.75, 2)), (0, (6, 1.5)), (0, (2, 1.5)))
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+LOOKS = len(_MARKERS)
+
 _STYLE: dict[str, Any] = {
     "font.size": 9.0,
+    "text.color": INK,
+    "text.parse_math": False,  # a run may be named a$b$c
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.linewidth": 0.8,
+    "axes.spines.left": False,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": SOFT,
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
     "axes.grid": True,
+    "axes.grid.axis": "y",
     "axes.axisbelow": True,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.6,
+    "grid.color": GRID,
+    "xtick.color": RULE,
+    "xtick.labelcolor": SOFT,
+    "ytick.color": RULE,
+    "ytick.labelcolor": SOFT,
+    "ytick.major.size": 0.0,
     "lines.linewidth": 1.3,
-    "lines.markersize": 4.5,
+    "lines.markersize": 5.0,
+    "lines.markeredgewidth": 0.8,
     "legend.frameon": False,
-    "legend.fontsize": 8.0,
+    "legend.fontsize": "small",
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and edited
     "svg.hashsalt": "rbridge",
     "savefig.dpi": 200,
 }
+#: Charts of the report are drawn 360 points wide and scale with the page.
+_PAGE = {"font.size": 12.5, "lines.linewidth": 2.0, "lines.markersize": 7.0, "xtick.major.pad": 5.0}
 
-_GREYS = ("0.0", "0.35", "0.55", "0.0", "0.35", "0.55")
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+class ChartError(RBridgeError, ValueError):
+    """There is nothing to draw, or more than a figure has room for."""
+
+
+@contextmanager
+def look(*, page: bool = False) -> Iterator[None]:
+    """The style while a figure is drawn; also a decorator of functions that draw.
+
+    Args:
+        page: for a chart of the report.
+    """
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE | (_PAGE if page else {})):
+        yield
 
 
 def check_plot_path(path: str | Path) -> None:
@@ -46,29 +99,45 @@ def check_plot_path(path: str | Path) -> None:
     check_suffix(path, SUFFIXES, "a figure")
 
 
-def new_figure(width_in: float = 6.0, height_in: float = 4.0) -> tuple[Figure, Axes]:
-    """An empty figure of one panel, in inches."""
-    figure, panels = new_panels(width_in, height_in)
-    return figure, panels[0]
-
-
 def new_panels(width_in: float, height_in: float, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """An empty figure and its panels, row by row. It belongs to no window and leaves no state behind."""
-    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
+    with look():
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(rows, columns, squeeze=False)
     return figure, [*panels.flat]
 
 
-def series(index: int) -> dict[str, Any]:
-    """Look of the nth line of a figure, told apart without colour: ``axes.plot(x, y, **series(0))``."""
-    at = index % len(_GREYS)
-    return {"color": _GREYS[at], "linestyle": _DASHES[at], "marker": _MARKERS[at]}
+def panel_grid(
+    count: int, *, columns: int, width_in: float, height_in: float, margin_in: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels of one size, in rows of at most ``columns``."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure, panels = new_panels(width_in * columns, height_in * rows + margin_in, rows=rows, columns=columns)
+    for unused in panels[count:]:
+        unused.set_visible(False)
+    return figure, panels[:count]
+
+
+def series(index: int | None) -> dict[str, Any]:
+    """Colour, dash and marker of the nth line of a figure: ``axes.plot(x, y, **series(0))``; None is grey."""
+    if index is None:
+        return {"color": REST, "linestyle": "-", "marker": "o"}
+    index %= LOOKS
+    return {"color": _COLOURS[index], "linestyle": _DASHES[index], "marker": _MARKERS[index]}
+
+
+def shared_legend(figure: Figure, *, columns: int = 2) -> None:
+    """One legend below all panels; each label once."""
+    entries = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if entries:
+        figure.legend([*entries.values()], [*entries], loc="outside lower center", ncols=columns)
 
 
 def save(figure: Figure, path: str | Path | None) -> Figure:
@@ -77,13 +146,22 @@ def save(figure: Figure, path: str | Path | None) -> Figure:
     Raises:
         OutputError: another suffix.
     """
-    from matplotlib import rc_context
-
-    if path is None:
-        return figure
-    suffix = check_suffix(path, SUFFIXES, "a figure")
-    buffer = io.BytesIO()
-    with rc_context(_STYLE):
-        figure.savefig(buffer, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else None)
-    write_file(path, buffer.getvalue())
+    if path is not None:
+        suffix = check_suffix(path, SUFFIXES, "a figure")
+        write_file(path, rendered(figure, suffix[1:]))
     return figure
+
+
+def rendered(figure: Figure, kind: str, *, salt: str = "rbridge") -> bytes:
+    """The bytes of a figure as ``svg`` or ``png``, without a date; ``salt`` decides the ids in an SVG."""
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_text(visible(text.get_text()))
+    buffer = io.BytesIO()
+    with rc_context(_STYLE | {"svg.hashsalt": salt}), warnings.catch_warnings():
+        if kind == "svg":  # the reader's fonts draw the text
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.cli.options import AllowIncomparable
+from rbridge_tasks.cli.options import AllowIncomparable, AsJson, Level, Plot, Seed, Unit
 
 if TYPE_CHECKING:
-    from rbridge_tasks.decisions.pairing import Pairs
-
-
-class FitUsageError(RBridgeError):
-    """The command's arguments do not fit together."""
+    from rbridge_tasks.decisions.fit_file import Fit, Validation
 
 
 def fit(
@@ -27,17 +25,17 @@ def fit(
     x: Annotated[str | None, typer.Option("--x", help="Table of pairs: column of the proxy score.")] = None,
     y: Annotated[str | None, typer.Option("--y", help="Table of pairs: column of the target's accuracy.")] = None,
     group: Annotated[
-        str | None, typer.Option(help="Table of pairs: columns that tell fits apart, with commas between.")
-    ] = None,
+        str, typer.Option(help="Table of pairs: columns that define the groups, separated by commas.")
+    ] = "",
     order: Annotated[
         str | None, typer.Option(help="Table of pairs: column of the checkpoints' training tokens.")
     ] = None,
-    proxy_metric: Annotated[
-        str | None, typer.Option(help="Score table: metric of the proxy, e.g. rbridge_nll.")
-    ] = None,
+    proxy_metric: Annotated[str, typer.Option(help="Score table: metric of the proxy.")] = "rbridge_nll",
     target_metric: Annotated[
         list[str] | None,
-        typer.Option(help="Score table: accuracy of the target, e.g. acc. Repeatable: the first a benchmark has."),
+        typer.Option(
+            help="Score table: accuracy of the target, default acc. Repeatable: each benchmark takes its first."
+        ),
     ] = None,
     proxy: Annotated[str | None, typer.Option(help="Score table: the proxy's size, model or run, e.g. 1b.")] = None,
     target: Annotated[str | None, typer.Option(help="Score table: the target's size, model or run, e.g. 13b.")] = None,
@@ -47,16 +45,17 @@ def fit(
     ] = "blocked",
     folds: Annotated[int, typer.Option(min=2, help="Folds of blocked and shuffled.")] = 5,
     min_train: Annotated[int, typer.Option(min=3, help="Points before the first prediction of forward.")] = 4,
-    level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Of the intervals.")] = 0.9,
-    seed: Annotated[int, typer.Option(min=0, help="Of shuffled folds.")] = 42,
+    level: Level = 0.9,
+    seed: Seed = 42,
     direction: Annotated[
-        str | None, typer.Option(help="How accuracy should go with the score: rising or falling. Default: by its name.")
+        str | None,
+        typer.Option(help="How accuracy should change with the score: rising or falling. Default: by its name."),
     ] = None,
-    unit: Annotated[str, typer.Option(help="Of the accuracies: percent, fraction, or auto.")] = "auto",
+    unit: Unit = "auto",
     allow_incomparable: AllowIncomparable = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write the fits here: fit.json.")] = None,
-    plot: Annotated[str | None, typer.Option(help="Draw the fits with their intervals: .svg or .png.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    plot: Plot = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fit the accuracy of a target model to the score of a proxy, and cross-validate it beside baselines.
 
@@ -64,139 +63,74 @@ def fit(
 
     Example: rbridge fit scores.csv --proxy-metric rbridge_nll --target-metric acc --proxy 1b --target 13b -o fit.json
     """
-    from rbridge_metrics.folds import SCHEMES
-    from rbridge_metrics.regression import RECIPES
     from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.cli.output import print_json
-    from rbridge_tasks.decisions.fit_file import write_fit
-    from rbridge_tasks.decisions.fit_report import Settings, fit_report
+    from rbridge_tasks.decisions.fit import fit as fit_table
 
-    _one_of("--recipe", recipe, RECIPES)
-    _one_of("--cv", cv, SCHEMES)
-    if direction is not None:
-        _one_of("--direction", direction, ("rising", "falling"))
     if output:
         check_suffix(output, (".json",), "a fit")
     if plot:
         check_plot_path(plot)
-    pairs = _pairs(
-        table, x, y, group, order, proxy_metric, target_metric or [], proxy, target, unit, allow=allow_incomparable
-    )
+    result = fit_table(
+        table, x=x, y=y, group=group, order=order, proxy_metric=proxy_metric, target_metric=target_metric or "acc",
+        proxy=proxy, target=target, recipe=recipe, cv=cv, folds=folds, min_train=min_train, level=level, seed=seed,
+        direction=direction, unit=unit, allow_incomparable=allow_incomparable,
+    )  # fmt: skip
     if plot:
-        from rbridge_tasks.charts.fit import check_panels
-
-        check_panels(len(pairs.groups), plot)
-    report = fit_report(pairs, Settings(recipe, cv, folds, min_train, level, seed, direction))
+        result.plot(plot)
     if output:
-        write_fit(report, output)
-    if plot:
-        from rbridge_tasks.charts.fit import draw_fits
-
-        draw_fits(report, plot)
+        result.save(output)
     if as_json:
-        print_json(report)
+        print_json(result.to_dict())
     else:
-        _show(report)
+        _show(result)
 
 
-def _one_of(option: str, value: str, values: tuple[str, ...]) -> None:
-    if value not in values:
-        raise FitUsageError(f"{option} {value!r} is not known; expected one of {', '.join(values)}")
-
-
-def _pairs(
-    path: str,
-    x: str | None,
-    y: str | None,
-    group: str | None,
-    order: str | None,
-    proxy_metric: str | None,
-    target_metrics: list[str],
-    proxy: str | None,
-    target: str | None,
-    unit: str,
-    *,
-    allow: bool,
-) -> Pairs:
-    of_pairs = {"--x": x, "--y": y}
-    of_scores = {
-        "--proxy-metric": proxy_metric,
-        "--target-metric": target_metrics or None,
-        "--proxy": proxy,
-        "--target": target,
-    }
-    from_scores = any(value is not None for value in of_scores.values())
-    if from_scores and any((x, y, group, order)):
-        raise FitUsageError(
-            "--x, --y, --group and --order are for a table of pairs; --proxy-metric, --target-metric, --proxy and "
-            "--target for a score table; give one set of them"
-        )
-    missing = [name for name, value in (of_scores if from_scores else of_pairs).items() if value is None]
-    if missing:
-        raise FitUsageError(
-            f"{', '.join(missing)} missing; give --x and --y for a table of pairs, or --proxy-metric, --target-metric, "
-            "--proxy and --target for a score table"
-        )
-    from rbridge_tasks.tables.score_table import read_scores, read_table
-
-    if from_scores:
-        from rbridge_tasks.decisions.score_pairs import pairs_from_scores
-
-        return pairs_from_scores(
-            read_scores(path),
-            str(proxy_metric),
-            target_metrics,
-            str(proxy),
-            str(target),
-            unit,
-            allow_incomparable=allow,
-        )
-    from rbridge_tasks.decisions.pairing import pairs_from_table
-
-    names = [name.strip() for name in (group or "").split(",") if name.strip()]
-    return pairs_from_table(read_table(path, text=names), str(x), str(y), names, order, unit)
-
-
-def _show(report: dict[str, Any]) -> None:
-    """Print a table of all groups and their means, the verdicts in words, and on stderr what to know beside."""
+def _show(result: Fit) -> None:
+    """Print a table of all groups and their means, the verdicts, and on stderr the notes."""
     from rbridge_tasks.cli.output import note, print_table
-    from rbridge_tasks.decisions.fit_report import means
+    from rbridge_tasks.decisions.pairing import group_name
 
-    fits, averages = report["fits"], means(report["fits"])
-    validations = [fit["cross_validation"] for fit in fits if fit["cross_validation"]]
-    baselines = [*dict.fromkeys(name for one in validations for name in one["baseline_mae_pct"])]
-    keys = [*fits[0]["group"]]
-    title = f"recipe {report['recipe']}, {report['cv']} folds; test errors in percentage points of accuracy"
-    columns = [*keys, "points", "function", "train R2", "test MAE", f"in {report['level']:.0%} interval", *baselines]
-    rows = [
-        [*fit["group"].values(), str(len(fit["points"])), fit["model"]["function"], *_figures(fit, baselines)]
-        for fit in fits
+    baselines = result.baselines
+    rows: list[list[str]] = []
+    alike: dict[tuple[str, ...], list[Validation]] = {}  # by the values of the key but the first
+    for group in result.groups:
+        values, validations = [*group.key.values()], [group.cross_validation] if group.cross_validation else []
+        rows.append([*values, str(len(group.points)), group.model.function_, *_figures(validations, baselines)])
+        alike.setdefault(tuple(values[1:]), []).extend(validations)
+    for shared, validations in alike.items() if result.columns else ():
+        if len(validations) > 1:
+            rows.append([f"mean of {len(validations)}", *shared, "", "", *_figures(validations, baselines)])
+    title = f"recipe {result.recipe}, {result.cv} folds; test errors in percentage points of accuracy"
+    heads = [
+        *result.columns,
+        "points",
+        "function",
+        "train R2",
+        "test MAE",
+        f"in {result.level:.0%} interval",
+        *baselines,
     ]
-    for mean in averages:
-        named = [f"mean of {mean['count']}", *mean["group"].values()]
-        rows.append([*named, "", "", *_figures({"cross_validation": mean}, baselines)])
-    print_table(title, columns, rows)
-    for fit in fits:
-        name = ", ".join(fit["group"].values()) or "all rows"
-        if fit["cross_validation"]:
-            typer.echo(f"{name}: {fit['cross_validation']['verdict']}")
-        for text in fit["notes"]:
-            note(f"{name}: {text}")
-    for one in report["skipped"]:
-        note(f"{', '.join(one['group'].values()) or 'all rows'} skipped: {one['reason']}")
-    for text in report["notes"]:
+    print_table(title, heads, rows)
+    for group in result.groups:
+        if group.cross_validation:
+            typer.echo(f"{group.name}: {group.cross_validation.verdict}")
+        for text in group.notes:
+            note(f"{group.name}: {text}")
+    for skipped in result.skipped:
+        note(f"{group_name(skipped.group)} skipped: {skipped.reason}")
+    for text in result.notes:
         note(text)
 
 
-def _figures(fit: dict[str, Any], baselines: list[str]) -> list[str]:
-    found = fit["cross_validation"]
-    if found is None:
+def _figures(validations: Sequence[Validation], baselines: Sequence[str]) -> list[str]:
+    """Means over validations; ``-`` without any, and for a baseline that one of them lacks."""
+    if not validations:
         return ["-"] * (3 + len(baselines))
-    errors = [found["baseline_mae_pct"].get(name) for name in baselines]
-    return [
-        f"{found['train_r2']:.3f}",
-        f"{found['test_mae_pct']:.3f}",
-        f"{found['coverage']:.0%}",
-        *("-" if error is None else f"{error:.3f}" for error in errors),
-    ]
+    r2, error, coverage = (
+        fmean(getattr(row, name) for row in validations) for name in ("train_r2", "test_mae_pct", "coverage")
+    )
+    without_proxy = [fmean(row.baseline_mae_pct.get(name, math.nan) for row in validations) for name in baselines]
+    errors = ("-" if math.isnan(value) else f"{value:.3f}" for value in without_proxy)
+    return [f"{r2:.3f}", f"{error:.3f}", f"{coverage:.0%}", *errors]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable
+from rbridge_tasks.cli.options import AllowIncomparable, AsJson, Plot, TableOutput, Unit
 
 if TYPE_CHECKING:
-    from rbridge_tasks.decisions.fit_file import FitFile
-    from rbridge_tasks.decisions.prediction import Predicted
+    from rbridge_tasks.decisions.prediction import Predictions
 
-_SHOWN = ("run", "model", "params", "tokens")  # of the table's own columns, beside those of the groups
-_MOST_TEXT = 3
+_SHOWN = ("run", "model", "params", "tokens")  # of the table's columns, beside those of the groups
+_MOST_TEXT_COLUMNS = 3
 
 
 def predict(
@@ -27,16 +25,16 @@ def predict(
     x: Annotated[str | None, typer.Option("--x", help="Column of the proxy score. Default: as fitted.")] = None,
     y: Annotated[str | None, typer.Option("--y", help="Column of known accuracies, to compare with.")] = None,
     use: Annotated[
-        str | None, typer.Option(help="Use this one group's curve for every row, e.g. gsm8k (commas between values).")
-    ] = None,
+        str, typer.Option(help="Use the curve of this group for every row, e.g. gsm8k (commas between values).")
+    ] = "",
     level: Annotated[
-        float | None, typer.Option(min=0.01, max=0.999, help="Of the intervals. Default: as fitted.")
+        float | None, typer.Option(min=0.01, max=0.999, help="Probability of the intervals. Default: as fitted.")
     ] = None,
-    unit: Annotated[str, typer.Option(help="Of the accuracies of --y: percent, fraction, or auto.")] = "auto",
+    unit: Unit = "auto",
     allow_incomparable: AllowIncomparable = False,
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Write the table: .csv or .parquet.")] = None,
-    plot: Annotated[str | None, typer.Option(help="Draw predictions on their curves: .svg or .png.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    output: TableOutput = None,
+    plot: Plot = None,
+    as_json: AsJson = False,
 ) -> None:
     """Predict the target's accuracy for every row of scores, of the runs that were fitted or of new ones.
 
@@ -45,119 +43,80 @@ def predict(
     from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.cli.output import note, print_json
-    from rbridge_tasks.decisions.fit_file import read_fit
-    from rbridge_tasks.decisions.prediction import predict_table, write_predictions
-    from rbridge_tasks.tables.score_table import TEXT, WRITTEN, read_table
+    from rbridge_tasks.decisions.fit_file import load_fit
+    from rbridge_tasks.tables.score_table import WRITTEN, write_table
 
     if output:
         check_suffix(output, WRITTEN, "a table of predictions")
     if plot:
         check_plot_path(plot)
-    curves = read_fit(fit)
-    groups = [part.strip() for part in use.split(",")] if use else []
-    rows = read_table(table, text=[*TEXT, *curves.columns])
-    found, notes = predict_table(
-        curves, rows, x=x, y=y, use=groups, level=level, unit=unit, allow_incomparable=allow_incomparable
+    predictions = load_fit(fit).predict(
+        table, x=x, y=y, use=use, level=level, unit=unit, allow_incomparable=allow_incomparable
     )
-    level = curves.level if level is None else level
     if output:
-        write_predictions(found, output)
+        write_table(predictions.to_frame(), output, "a table of predictions")
     if plot:
-        _draw(found, curves, level, plot)
+        predictions.plot(plot)
     if as_json:
-        print_json({"fit": curves.path, "level": level, "groups": [_payload(one) for one in found], "notes": notes})
+        print_json(predictions.to_dict())
         return
-    _show(found, curves, level)
-    for text in notes:
+    _show(predictions)
+    for text in predictions.notes:
         note(text)
 
 
-def _show(found: Sequence[Predicted], curves: FitFile, level: float) -> None:
+def _show(predictions: Predictions) -> None:
     from rbridge_tasks.cli.output import print_table
     from rbridge_tasks.tables.sizes import count_text
 
-    there = dict.fromkeys(name for one in found for name in one.rows.columns if name not in curves.columns)
-    own = [name for name in _SHOWN if name in there]
-    if curves.source["kind"] != "scores":
-        own += _text_columns(found, [name for name in there if name not in own])
-    order = curves.source.get("order")
-    if order and order not in own and all(order in one.rows.columns for one in found):
-        own.append(order)
-    with_actual = any(one.actual is not None for one in found)
-    columns = ["group", *own, "score", "predicted %", f"{level:.0%} interval", *["actual %"] * with_actual, "rank", ""]
+    names = _columns(predictions)
+    groups, interval = predictions.groups, f"{predictions.level:.0%} interval"
+    actual = ["actual %"] * any(group.actual is not None for group in groups)
     rows = []
-    for one in found:
-        for place, row in enumerate(one.rows.to_dict("records")):
-            cells = [count_text(row[name]) if name in ("params", "tokens") else _cell(row[name]) for name in own]
+    for group in groups:
+        for place, row in enumerate(group.rows.to_dict("records")):
             rows.append(
                 [
-                    one.name,
-                    *cells,
-                    f"{one.scores[place]:.6g}",
+                    group.name,
+                    *(count_text(row[name]) if name in ("params", "tokens") else _cell(row[name]) for name in names),
+                    f"{group.scores[place]:.6g}",
                     f"{row['predicted_accuracy_pct']:.2f}",
                     f"{row['low_pct']:.2f} to {row['high_pct']:.2f}",
-                    *([] if one.actual is None else [f"{one.actual[place]:.2f}"]),
+                    *([] if group.actual is None else [f"{group.actual[place]:.2f}"]),
                     _cell(row["rank"]),
                     "outside the fitted scores" if row["outside_fitted_range"] else "",
                 ]
             )
+    columns = ["group", *names, "score", "predicted %", interval, *actual, "rank", ""]
     print_table("predicted accuracy of the target; rank 1 is the highest of its group", columns, rows)
-    for one in found:
-        if not math.isnan(one.mae_pct):
-            inside = f"{one.coverage:.0%} in the {level:.0%} interval"
-            typer.echo(f"{one.name}: mean absolute error {one.mae_pct:.3f} points, {inside}")
+    for group in groups:
+        if not math.isnan(group.mae_pct):
+            inside = f"{group.coverage:.0%} in the {interval}"
+            typer.echo(f"{group.name}: mean absolute error {group.mae_pct:.3f} points, {inside}")
 
 
-def _text_columns(found: Sequence[Predicted], names: Iterable[str]) -> list[str]:
-    """The first columns of text: what tells rows apart in a table that is not a score table."""
+def _columns(predictions: Predictions) -> list[str]:
+    """Columns that identify a row: its checkpoint in a score table, else the first columns of text and the order."""
     from pandas.api.types import is_string_dtype
 
     from rbridge_tasks.tables.table_settings import SETTINGS
 
-    texts = [name for name in names if all(is_string_dtype(one.rows[name]) for one in found)]
-    return [name for name in texts if name != SETTINGS][:_MOST_TEXT]
+    source, tables = predictions.fit.source, [group.rows for group in predictions.groups]
+    available = dict.fromkeys(name for rows in tables for name in rows.columns if name not in predictions.fit.columns)
+    names = [name for name in _SHOWN if name in available]
+    if source.kind == "pairs":
+        texts = [
+            name
+            for name in available
+            if name not in (*names, SETTINGS) and all(is_string_dtype(rows[name]) for rows in tables)
+        ]
+        names += texts[:_MOST_TEXT_COLUMNS]
+        if source.order and source.order not in names and all(source.order in rows.columns for rows in tables):
+            names.append(source.order)
+    return names
 
 
 def _cell(value: object) -> str:
     if value is None or value != value:
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _payload(one: Predicted) -> dict[str, Any]:
-    return {
-        "group": one.group.key,
-        "rows_of": one.name,
-        "function": one.group.model.function_,
-        "mae_pct": one.mae_pct,
-        "coverage": one.coverage,
-        "new_runs": _new_runs(one),
-        "rows": one.rows.astype(object).where(one.rows.notna(), None).to_dict("records"),
-    }
-
-
-def _new_runs(one: Predicted) -> list[str] | None:
-    """Runs that the curve has not seen: their predictions are carried over from other data. None where unknown."""
-    if "run" not in one.rows.columns or not one.group.runs:
-        return None
-    return sorted({str(run) for run in one.rows["run"]} - one.group.runs)
-
-
-def _draw(found: Sequence[Predicted], curves: FitFile, level: float, path: str) -> None:
-    from rbridge_tasks.charts.fit import draw_predictions
-
-    groups = []
-    for one in found:
-        rows = [
-            {
-                "x": float(score),
-                "predicted": row["predicted_accuracy_pct"],
-                "low": row["low_pct"],
-                "high": row["high_pct"],
-                "outside": bool(row["outside_fitted_range"]),
-                "actual": None if one.actual is None or math.isnan(one.actual[i]) else float(one.actual[i]),
-            }
-            for i, (score, row) in enumerate(zip(one.scores, one.rows.to_dict("records"), strict=True))
-        ]
-        groups.append({"key": one.group.key, "model": one.group.model, "rows": rows})
-    draw_predictions(groups, curves.source, level, path)

@@ -1,4 +1,4 @@
-"""``rbridge report``: a score table, and what there is beside it, as one page to read."""
+"""``rbridge report``: a score table, with a fit, targets and samples if given, as one page to read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def report(
     ] = None,
     target_metric: Annotated[
         list[str] | None,
-        typer.Option(metavar="METRIC", help="Metric of the target, default acc. Repeatable: the first there is."),
+        typer.Option(
+            metavar="METRIC", help="Metric of the target, default acc. Repeatable: the first that a benchmark has."
+        ),
     ] = None,
     target_at: Annotated[
         str | None, typer.Option(metavar="PARAMS:TOKENS", help="The target's size, where --target holds several.")
@@ -54,15 +56,12 @@ def report(
 
     Example: rbridge report scores.parquet fit.json -o report.html --samples out/step1000 --samples out/step2000
     """
-    from pathlib import Path
-
     from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import note
-    from rbridge_tasks.report.inputs import read_inputs
-    from rbridge_tasks.report.page import unfilled, write_report
+    from rbridge_tasks.report.page import SUFFIXES, make_report
 
-    check_suffix(output, (".html", ".htm"), "a report")
-    inputs = read_inputs(
+    check_suffix(output, SUFFIXES, "a report")
+    page = make_report(
         scores,
         fit,
         metric=metric,
@@ -77,8 +76,7 @@ def report(
         date=date,
         allow_incomparable=allow_incomparable,
     )
-    sections = write_report(inputs, output)
-    size = Path(output).stat().st_size if Path(output).exists() else 0
-    typer.echo(f"{output}: {size / 1e6:.2f} MB" if size else output)
-    for text in (*inputs.doubts, *unfilled(sections)):
+    page.save(output)
+    typer.echo(f"{output}: {len(page.html.encode()) / 1e6:.2f} MB")
+    for text in page.notes:
         note(text)

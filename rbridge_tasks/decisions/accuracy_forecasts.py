@@ -1,90 +1,77 @@
-"""The target's accuracy later in training: a proxy's forecast put through the curves of ``fit.json``."""
+"""The target's accuracy later in training: a proxy's forecast put through the curves of a fit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from rbridge_metrics import accuracy_through_proxy
-from rbridge_tasks.decisions.fit_file import FitFile, FitFileError, FittedGroup
-from rbridge_tasks.decisions.run_forecasts import Later, RunForecast
+from rbridge_metrics import PowerLaw
+from rbridge_metrics.forecast import accuracy_through_proxy
+from rbridge_tasks.decisions.fit_file import Fit, FitFileError, FittedGroup
+from rbridge_tasks.decisions.training_runs import Later, TrainingRun
 from rbridge_tasks.tables.sizes import count_text
 
 _SAME_SIZE = 0.05  # relative
 
 
-@dataclass(frozen=True)
-class AccuracyFits:
-    """The curves of a file that turn one metric into accuracies."""
+def check_fits_metric(fit: Fit, metric: str) -> None:
+    """Refuse a fit whose curves cannot be chosen by benchmark and metric, or that is of another metric.
 
-    file: FitFile
-    metric: str
-
-    @classmethod
-    def of(cls, file: FitFile, metric: str) -> AccuracyFits:
-        """Check that the file is about this metric.
-
-        Raises:
-            FitFileError: it is about another one, or tells groups apart by something that a run does not have.
-        """
-        fitted = file.source.get("proxy_metric")
-        if fitted is not None and fitted != metric:
-            raise FitFileError(f"{file.path} was fitted to {fitted}, not to {metric}; forecast with --metric {fitted}")
-        strange = [name for name in file.columns if name not in ("benchmark", "metric")]
-        if strange:
-            raise FitFileError(
-                f"{file.path} has fits by {', '.join(file.columns)}; a forecast knows only benchmark and metric: "
-                "fit with --group benchmark, or to a score table"
-            )
-        return cls(file, metric)
-
-    def fitted(self, benchmark: str) -> FittedGroup | None:
-        """The curve of a benchmark: its own, or the only one of a file that has no benchmarks; None without one."""
-        known = {"benchmark": benchmark, "metric": self.metric}
-        matching = (
-            group for group in self.file.groups if all(known[name] == value for name, value in group.key.items())
+    Raises:
+        FitFileError: says which metric or which columns it has.
+    """
+    fitted = fit.source.score_name if fit.source.kind == "scores" else metric
+    if fitted != metric:
+        raise FitFileError(f"{fit.path} was fitted to {fitted}, not to {metric}; forecast with --metric {fitted}")
+    if set(fit.columns) - {"benchmark", "metric"}:
+        raise FitFileError(
+            f"{fit.path} has fits by {', '.join(fit.columns)}; a forecast knows only benchmark and metric: "
+            "fit with --group benchmark, or to a score table"
         )
-        return next(matching, None)
 
-    def later(self, forecast: RunForecast, times: Sequence[float], level: float) -> list[Later]:
-        """Accuracies in percent at these tokens; none where the benchmark has no curve."""
-        group = self.fitted(forecast.run.benchmark)
-        if group is None or not times:
-            return []
-        value, (low, high) = accuracy_through_proxy(forecast.law, group.model, times, level=level)
-        return [Later(*row) for row in np.stack([np.asarray(times), value, low, high], axis=1).tolist()]
 
-    def doubts(self, forecasts: Sequence[RunForecast], times: Sequence[float]) -> list[str]:
-        """What lacks a curve, lies outside those fitted, or is of another size.
+def curve_of(fit: Fit, run: TrainingRun) -> FittedGroup | None:
+    """The curve of a run's benchmark, or the only one of a fit without benchmarks; None without a match."""
+    known = {"benchmark": run.benchmark, "metric": run.metric}
+    matching = (group for group in fit.groups if all(known[name] == value for name, value in group.key.items()))
+    return next(matching, None)
 
-        Raises:
-            FitFileError: no run's benchmark has a curve; names those that do.
-        """
-        with_curve = [(one, group) for one in forecasts if (group := self.fitted(one.run.benchmark)) is not None]
-        if not with_curve:
-            missing = {"benchmark": forecasts[0].run.benchmark, "metric": self.metric}
-            self.file.group(*(missing[name] for name in self.file.columns))
-        notes = []
-        lacking = sorted({one.run.benchmark for one in forecasts if self.fitted(one.run.benchmark) is None})
-        if lacking:
-            notes.append(f"{self.file.path} has no fit of {', '.join(lacking)}: no accuracy there")
-        outside = sum(
-            int(group.model.outside_range(one.law.predict(times)).sum()) for one, group in with_curve if times
+
+def later_accuracy(fit: Fit, run: TrainingRun, law: PowerLaw, times: Sequence[float], level: float) -> list[Later]:
+    """Accuracies in percent at these tokens; empty without a curve for the benchmark."""
+    group = curve_of(fit, run)
+    if group is None or not times:
+        return []
+    value, (low, high) = accuracy_through_proxy(law, group.model, times, level=level)
+    return [Later(*row) for row in np.stack([np.asarray(times), value, low, high], axis=1).tolist()]
+
+
+def accuracy_doubts(fit: Fit, laws: Sequence[tuple[TrainingRun, PowerLaw]], times: Sequence[float]) -> list[str]:
+    """Notes on runs without a curve, forecasts outside the fitted scores, and runs of another size than fitted.
+
+    Raises:
+        FitFileError: no run's benchmark has a curve; lists those that have.
+    """
+    curves = [(law, group) for run, law in laws if (group := curve_of(fit, run)) is not None]
+    if not curves:
+        wanted = {"benchmark": laws[0][0].benchmark, "metric": laws[0][0].metric}
+        fit.group(*(wanted[name] for name in fit.columns))  # raises
+    notes = []
+    lacking = sorted({run.benchmark for run, _ in laws if curve_of(fit, run) is None})
+    if lacking:
+        notes.append(f"{fit.path} has no fit of {', '.join(lacking)}: no accuracy there")
+    outside = sum(int(group.model.outside_range(law.predict(times)).sum()) for law, group in curves if times)
+    if outside:
+        notes.append(
+            f"{outside} of {len(curves) * len(times)} forecasts of {laws[0][0].metric} lie outside the scores fitted; "
+            "the accuracy there rests on the shape of the curve alone"
         )
-        if outside:
-            notes.append(
-                f"{outside} of {len(with_curve) * len(times)} forecasts of {self.metric} lie outside the scores "
-                "fitted; the accuracy there rests on the shape of the curve alone"
-            )
-        sizes = self.file.source.get("proxy_params") or []
-        others = {
-            one.run.params for one in forecasts if sizes and not np.isclose(one.run.params, sizes, _SAME_SIZE).any()
-        }
-        if others:
-            notes.append(
-                f"the fit is to proxies of {', '.join(map(count_text, sizes))} params, and runs of "
-                f"{', '.join(map(count_text, sorted(others)))} are put through it"
-            )
-        return notes
+    sizes = fit.source.proxy_params
+    strange = {run.params for run, _ in laws if sizes and not np.isclose(run.params, sizes, _SAME_SIZE).any()}
+    if strange:
+        notes.append(
+            f"the fit is to proxies of {', '.join(map(count_text, sizes))} params, and runs of "
+            f"{', '.join(map(count_text, sorted(strange)))} are put through it"
+        )
+    return notes

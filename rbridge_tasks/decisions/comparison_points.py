@@ -173,7 +173,7 @@ def checkpoint_points(
         for group in pairs.groups:
             benchmark = group.key["benchmark"]
             _, truth = first_metric(large[large["benchmark"] == benchmark], target_metrics)
-            metric_scores = _checkpoint_scores(group, metric, truth, pairs.source["proxy_params"])
+            metric_scores = _checkpoint_scores(group, metric, truth, pairs.source.proxy_params)
             scored.setdefault(benchmark, []).append(metric_scores)
     if skipped and not scored:
         raise CompareError(skipped[0])

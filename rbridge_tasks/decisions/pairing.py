@@ -1,10 +1,10 @@
-"""Pairs of proxy score and target accuracy, by group, out of a table that has both in a row."""
+"""Pairs of proxy score and target accuracy, by group, from a table that has both in a row."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ UNITS = ("auto", "percent", "fraction")
 
 
 class PairError(RBridgeError):
-    """A table whose rows cannot be made pairs of a proxy score and an accuracy."""
+    """A table that does not yield pairs of a proxy score and an accuracy."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Group:
         key: value by column, such as ``{"benchmark": "gsm8k"}``.
         x: proxy scores, shape (points,).
         y: accuracies in percent, shape (points,).
-        order: what orders the checkpoints, training tokens as a rule; None where it is not known.
+        order: position of each checkpoint in training, usually its tokens; None if unknown.
         run: name of the run of each point, or None.
         interpolated: whether each accuracy was interpolated between two checkpoints of the target.
     """
@@ -45,16 +45,58 @@ class Group:
     @property
     def name(self) -> str:
         """The values of the key."""
-        return ", ".join(self.key.values()) or "all rows"
+        return group_name(self.key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsSource:
+    """A table of pairs: its columns of the proxy score, the accuracy, the groups and the order of checkpoints."""
+
+    kind: Literal["pairs"] = "pairs"
+    x: str
+    y: str
+    group: list[str]
+    order: str | None
+    proxy_params: ClassVar[Sequence[float]] = ()
+    proxy_settings: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+
+    @property
+    def score_name(self) -> str:
+        """Name of the proxy score."""
+        return self.x
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoresSource:
+    """A score table: metrics and models of both sides, their sizes and runs, and the settings of the proxy scores."""
+
+    kind: Literal["scores"] = "scores"
+    proxy_metric: str
+    target_metrics: list[str]
+    proxy: str
+    target: str
+    proxy_params: list[float] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    proxy_settings: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def score_name(self) -> str:
+        """Name of the proxy score."""
+        return self.proxy_metric
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Groups of pairs, where they come from, and what was left out or assumed on the way, a line each."""
+    """Groups of pairs, where they come from, and notes on rows left out and assumptions made."""
 
     groups: list[Group]
-    source: dict[str, Any]
+    source: PairsSource | ScoresSource
     notes: list[str] = field(default_factory=list)
+
+
+def group_name(key: Mapping[str, str]) -> str:
+    """Name of a group: the values of its key."""
+    return ", ".join(key.values()) or "all rows"
 
 
 def pairs_from_table(
@@ -62,62 +104,65 @@ def pairs_from_table(
 ) -> Pairs:
     """Pairs from a table with the proxy score and the target's accuracy in a row.
 
-    Rows that lack one of them, or the order, are left out and counted, and so are exact copies where there is no order.
+    Rows without a score, an accuracy or an order are left out and counted. Without an order column, so are exact
+    copies of a row.
 
     Args:
         table: any table.
         x, y: columns of the proxy score and of the accuracy.
-        group: columns whose values tell groups apart.
+        group: columns whose values define the groups.
         order: column that orders the checkpoints of a group.
         unit: of the accuracies, see :func:`in_percent`.
 
     Raises:
-        PairError: a column is missing or holds text, a checkpoint is there twice, units are mixed, no row is whole.
+        PairError: a column is missing or holds text, a checkpoint occurs twice, units are mixed, or no row is complete.
     """
-    names = [x, y, *([order] if order else []), *group]
+    numeric = [name for name in (x, y, order) if name]
+    names = [*numeric, *group]
     missing = [name for name in dict.fromkeys(names) if name not in table.columns]
     if missing:
         raise PairError(
             f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}. "
             "Name them with --x, --y, --order and --group"
         )
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise PairError(f"{', '.join(twice)} is asked for twice; --x, --y, --order and --group take different columns")
-    notes = []
-    numbers = table.assign(**{name: as_numbers(table[name]) for name in (x, y, order) if name})
-    whole = np.isfinite(numbers[[name for name in (x, y, order) if name]]).all(axis=1)
-    if not whole.all():
-        wanted = ", ".join(name for name in (x, y, order) if name)
-        notes.append(f"{int((~whole).sum())} of {counted(len(whole), 'row')} left out: {wanted} missing or infinite")
-    if not whole.any():
-        raise PairError(f"no row of {len(whole)} has both {x} and {y}; there is nothing to fit")
-    kept = numbers[whole]
-    rows: dict[tuple[str, ...], list[int]] = {}
-    for place, row in enumerate(kept[[*group]].itertuples(index=False, name=None)):
-        rows.setdefault(tuple(cell_text(value) for value in row), []).append(place)
-    percent, unit_notes = in_percent(kept[y].to_numpy(np.float64), rows, unit, y)
-    groups = []
-    for key, places in rows.items():
-        own = kept.iloc[places]
-        found = Group(
-            key=dict(zip(group, key, strict=True)),
-            x=own[x].to_numpy(np.float64),
-            y=percent[places],
-            order=own[order].to_numpy(np.float64) if order else None,
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise PairError(
+            f"column {', '.join(repeated)} is given twice; --x, --y, --order and --group take different columns"
         )
-        groups.append(_without_copies(found, order, notes))
-    source = {"kind": "pairs", "x": x, "y": y, "group": [*group], "order": order}
-    return Pairs(groups, source, [*notes, *unit_notes])
+    notes = []
+    numbers = table.assign(**{name: as_numbers(table[name]) for name in numeric})
+    complete = np.isfinite(numbers[numeric]).all(axis=1)
+    if not complete.all():
+        left_out = f"{int((~complete).sum())} of {counted(len(complete), 'row')} left out"
+        notes.append(f"{left_out}: {', '.join(numeric)} missing or infinite")
+    if not complete.any():
+        raise PairError(f"no row of {len(complete)} has both {x} and {y}; there is nothing to fit")
+    kept = numbers[complete]
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, key in enumerate(row_keys(kept, group)):
+        places.setdefault(key, []).append(place)
+    percent, unit_notes = in_percent(kept[y].to_numpy(np.float64), places, unit, y)
+    groups = []
+    for values, members in places.items():
+        rows = kept.iloc[members]
+        pairs = Group(
+            key=dict(zip(group, values, strict=True)),
+            x=rows[x].to_numpy(np.float64),
+            y=percent[members],
+            order=rows[order].to_numpy(np.float64) if order else None,
+        )
+        groups.append(_without_copies(pairs, notes) if order is None else _checked_order(pairs, order))
+    return Pairs(groups, PairsSource(x=x, y=y, group=[*group], order=order), [*notes, *unit_notes])
 
 
 def in_percent(
     values: Values, rows: Mapping[tuple[str, ...], Sequence[int]], unit: str, name: str
 ) -> tuple[Values, list[str]]:
-    """Accuracies in percent, and a line about it where there is a doubt.
+    """Accuracies in percent, and a note if the unit was inferred.
 
-    Under ``auto`` they are fractions if none is above 1, unless the name ends in ``pct`` or ``percent``. Both units in
-    one column are an error: values up to 1 beside others at least ten times as large in one group, or a group with none
-    above 1 while others are in percent. What really is below 1 % can be said to be so with ``percent``.
+    Under ``auto`` accuracies are fractions if none is above 1, unless the column's name ends in ``pct`` or ``percent``.
+    Both units in one column are an error: values up to 1 beside values at least ten times as large in one group, or a
+    group without any above 1 while other groups are in percent. ``percent`` accepts accuracies below 1 %.
 
     Args:
         values: accuracies, shape (points,).
@@ -126,7 +171,7 @@ def in_percent(
         name: of the column.
 
     Raises:
-        PairError: units are mixed, the unit is not known, or an accuracy cannot be one.
+        PairError: mixed units, an unknown unit, or a value outside the range of accuracies.
     """
     if unit not in UNITS:
         raise PairError(f"the unit {unit!r} is not known; expected one of {', '.join(UNITS)}")
@@ -152,19 +197,19 @@ def in_percent(
 
 def _check_one_unit(values: Values, rows: Mapping[tuple[str, ...], Sequence[int]], name: str) -> None:
     for key, places in rows.items():
-        own = values[[*places]]
-        low, high = own[(own > 0) & (own <= 1)], own[own > 1]
+        accuracies = values[[*places]]
+        low, high = accuracies[(accuracies > 0) & (accuracies <= 1)], accuracies[accuracies > 1]
         mixed = len(low) and len(high) and high.min() >= 10 * low.max()
         if mixed or (len(low) and not len(high)):
-            beside = f"{high.min():g} there" if mixed else f"{values.max():g} elsewhere"
+            large = f"{high.min():g} there" if mixed else f"{values.max():g} elsewhere"
             raise PairError(
                 f"{name} seems to mix fractions and percent: {low.max():g} in {', '.join(key) or 'the table'} beside "
-                f"{beside}; write all in one unit, or, if all are right as they stand, say --unit percent"
+                f"{large}; write all in one unit, or give --unit percent if all are percentages"
             )
 
 
 def expected_direction(metric: str) -> str | None:
-    """How accuracy should go with a proxy of this name: ``rising``, ``falling``, or None where the name does not say.
+    """How accuracy should change with a proxy of this name: ``rising``, ``falling``, or None for an unknown metric.
 
     >>> expected_direction("rbridge_nll"), expected_direction("accuracy_pct"), expected_direction("surprise")
     ('falling', 'rising', None)
@@ -179,35 +224,47 @@ def as_numbers(column: pd.Series) -> pd.Series:
     """A column as ``float64``, empty cells as NaN.
 
     Raises:
-        PairError: it holds text; names the first.
+        PairError: it holds text; quotes the first.
     """
-    result = pd.to_numeric(column, errors="coerce").astype("float64")
-    text = column[result.isna() & column.notna()]
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    text = column[numbers.isna() & column.notna()]
     if len(text):
         raise PairError(f"the column {column.name} holds {text.iloc[0]!r}; expected numbers")
-    return result
+    return numbers
 
 
-def cell_text(value: object) -> str:
-    """A group's value as text: 7 for 7.0, and nothing for what is missing."""
+def row_keys(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """For each row its values in these columns as text: 7 for 7.0, and an empty text for a missing value.
+
+    >>> row_keys(pd.DataFrame({"benchmark": ["gsm8k", None], "shots": [5.0, 0.0]}), ["benchmark", "shots"])
+    [('gsm8k', '5'), ('', '0')]
+    """
+    texts = [[_cell_text(value) for value in table[column].tolist()] for column in columns]
+    return [*zip(*texts, strict=True)] if texts else [()] * len(table)
+
+
+def _cell_text(value: object) -> str:
     if value is None or value != value:  # NaN
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _without_copies(group: Group, order: str | None, notes: list[str]) -> Group:
-    """The group without exact copies of a point; the same checkpoint with other numbers is an error."""
-    if group.order is not None:
-        places, counts = np.unique(group.order, return_counts=True)
-        if (counts > 1).any():
-            raise PairError(
-                f"{group.name} has {counts.max()} rows at {order} {places[counts.argmax()]:g} "
-                f"({counted(int((counts > 1).sum()), 'such checkpoint')}); keep one row each, or name the column that "
-                "tells them apart in --group"
-            )
-        return group
+def _checked_order(group: Group, order: str) -> Group:
+    """The group, whose checkpoints have to differ in their order."""
+    places, counts = np.unique(np.asarray(group.order), return_counts=True)
+    if repeated := int((counts > 1).sum()):
+        raise PairError(
+            f"{group.name} has {counts.max()} rows at {order} {places[counts.argmax()]:g} "
+            f"({counted(repeated, 'such checkpoint')}); keep one row each, or name the column that separates them in "
+            "--group"
+        )
+    return group
+
+
+def _without_copies(group: Group, notes: list[str]) -> Group:
+    """The group without exact copies of a point."""
     _, first = np.unique(np.stack([group.x, group.y]), axis=1, return_index=True)
     if copies := len(group.x) - len(first):
         notes.append(f"{group.name}: {counted(copies, 'row')} left out as exact copies of others")
     kept = np.sort(first)
-    return Group(group.key, group.x[kept], group.y[kept])
+    return replace(group, x=group.x[kept], y=group.y[kept])

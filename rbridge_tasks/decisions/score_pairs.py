@@ -1,4 +1,4 @@
-"""Pairs of proxy score and target accuracy out of a score table: joined on run, benchmark and training tokens."""
+"""Pairs of proxy score and target accuracy from a score table, joined on run, benchmark and training tokens."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rbridge_tasks.decisions.pairing import Group, PairError, Pairs, Values, in_percent
+from rbridge_tasks.decisions.pairing import Group, PairError, Pairs, ScoresSource, Values, in_percent
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.run_names import count
 from rbridge_tasks.tables.table_settings import check_rows, shared_settings
@@ -31,16 +31,16 @@ def pairs_from_scores(
     *,
     allow_incomparable: bool = False,
 ) -> Pairs:
-    """Pairs of a small model's score and a large model's accuracy, a group for each benchmark.
+    """Pairs of a small model's score and a large model's accuracy, one group per benchmark.
 
-    Rows are joined on benchmark, run and tokens. Where the target was not evaluated at the proxy's tokens, its accuracy
-    is interpolated linearly between the checkpoints before and after, and marked; it is never extrapolated. Where both
-    sides have a single run, of different names, these are joined.
+    Rows are joined on benchmark, run and tokens. Where the target has no checkpoint at the proxy's tokens, its accuracy
+    is interpolated linearly between the checkpoints before and after, and marked; it is never extrapolated. If each
+    side has a single run and the names differ, these two runs are joined.
 
     Args:
-        table: a score table, see ``scores.table``.
+        table: a score table, see ``tables.score_table``.
         proxy_metric: metric of the small model.
-        target_metrics: accuracies of the large one, in order of preference: the first that a benchmark has is taken.
+        target_metrics: accuracies of the large one, in order of preference: each benchmark takes the first it has.
         proxy, target: size, name or run of the two models, see :func:`rows_of_model`.
         unit: of the accuracies, see ``pairing.in_percent``.
         allow_incomparable: fit scores of different settings together, and note it.
@@ -49,7 +49,7 @@ def pairs_from_scores(
         IncomparableError: scores of one model on one benchmark had different settings, such as other shots.
         PairError: a model or metric is not in the table, or nothing can be joined.
     """
-    _check_metrics(table, [proxy_metric, *target_metrics])
+    _check_metrics(table, proxy_metric, target_metrics)
     small = rows_of_model(table[table["metric"] == proxy_metric], proxy, f"with {proxy_metric}")
     large = rows_of_model(table[table["metric"].isin(target_metrics)], target, f"with {' or '.join(target_metrics)}")
     notes: list[str] = []
@@ -67,31 +67,30 @@ def pairs_from_scores(
     if not groups:
         raise PairError(f"no score of {proxy} can be joined to an accuracy of {target}; {'; '.join(notes)}")
     ends = np.cumsum([len(group.y) for group in groups])
-    places = np.split(np.arange(ends[-1]), ends[:-1])
-    rows = {tuple(group.key.values()): own.tolist() for group, own in zip(groups, places, strict=True)}
-    percent, unit_notes = in_percent(np.concatenate([group.y for group in groups]), rows, unit, target_metrics[0])
-    groups = [replace(group, y=percent[own]) for group, own in zip(groups, places, strict=True)]
-    source = {
-        "kind": "scores",
-        "proxy_metric": proxy_metric,
-        "target_metrics": [*target_metrics],
-        "proxy": proxy,
-        "target": target,
-        "proxy_params": sorted({float(size) for size in small["params"].dropna()}),
-        "runs": sorted({run for group in groups for run in group.run or []}),
-        "proxy_settings": shared_settings(small[small["benchmark"].isin(benchmarks)]),
-    }
+    parts = np.split(np.arange(ends[-1]), ends[:-1])
+    places = {tuple(group.key.values()): part.tolist() for group, part in zip(groups, parts, strict=True)}
+    percent, unit_notes = in_percent(np.concatenate([group.y for group in groups]), places, unit, target_metrics[0])
+    source = ScoresSource(
+        proxy_metric=proxy_metric,
+        target_metrics=[*target_metrics],
+        proxy=proxy,
+        target=target,
+        proxy_params=sorted({float(size) for size in small["params"].dropna()}),
+        runs=sorted({run for group in groups for run in group.run or []}),
+        proxy_settings=shared_settings(small[small["benchmark"].isin(benchmarks)]),
+    )
+    groups = [replace(group, y=percent[part]) for group, part in zip(groups, parts, strict=True)]
     return Pairs(groups, source, [*notes, *unit_notes])
 
 
 def rows_of_model(table: pd.DataFrame, text: str, what: str) -> pd.DataFrame:
-    """Rows of one model of a score table: of exactly that run or model, else of that size, else with it in the name.
+    """Rows of one model of a score table: by name of run or model, else by size, else by a part of the name.
 
-    A size such as ``1b`` stands for the nearest in the table, within a factor of ``SIZE_WITHIN``; two different sizes
-    as near as that are an error.
+    A size such as ``1b`` stands for the nearest in the table, within a factor of ``SIZE_WITHIN``. Two different sizes
+    within that factor are an error, unless one is exactly the size given.
 
     Raises:
-        PairError: there is none, or it is not clear which; names what there is.
+        PairError: no model or several models match; lists what the table has.
     """
     exact = (table["run"] == text) | (table["model"] == text)
     if exact.any():
@@ -112,10 +111,10 @@ def rows_of_model(table: pd.DataFrame, text: str, what: str) -> pd.DataFrame:
     named = table["model"].map(lambda model: bool(word.search(str(model).lower())))
     if named.any():
         return table[named]
-    there = ", ".join(f"{size:g}" for size in sizes) or "none known"
+    known_sizes = ", ".join(f"{size:g}" for size in sizes) or "none known"
     models = ", ".join(name for name in dict.fromkeys(table["model"]) if name) or "none named"
     raise PairError(
-        f"no model {text!r} {what} in the score table; parameters there: {there}; models: {_shortened(models)}"
+        f"no model {text!r} {what} in the score table; parameters there: {known_sizes}; models: {_shortened(models)}"
     )
 
 
@@ -126,97 +125,88 @@ def interpolated(tokens: Values, at: Values, values: Values) -> tuple[Values, np
     (array([10., 30., nan]), array([False,  True, False]))
     """
     along = np.argsort(at)
-    found = np.interp(tokens, at[along], values[along], left=math.nan, right=math.nan)
-    return found, np.isfinite(found) & ~np.isin(tokens, at)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Pairs of one run."""
-
-    run: str
-    x: Values
-    y: Values
-    tokens: Values
-    interpolated: npt.NDArray[np.bool_]
+    result = np.interp(tokens, at[along], values[along], left=math.nan, right=math.nan)
+    return result, np.isfinite(result) & ~np.isin(tokens, at)
 
 
 def _joined(small: pd.DataFrame, large: pd.DataFrame, notes: list[str]) -> Group | None:
-    """Pairs of one benchmark, all runs together; None, with a note, where there is none."""
+    """Pairs of one benchmark, all runs together; None, with a note, if no score has an accuracy."""
     benchmark = str(small["benchmark"].iloc[0])
     runs = _runs_joined(small, large, notes)
     lost: Counter[str] = Counter()
     lost["of runs that the target lacks"] = int((~small["run"].isin([*runs])).sum())
-    parts = []
-    for run, other in runs.items():
-        parts.append(_part(small[small["run"] == run], large[large["run"] == other], run, benchmark, lost))
+    parts = [
+        _run_pairs(small[small["run"] == run], large[large["run"] == target_run], benchmark, lost)
+        for run, target_run in runs.items()
+    ]
     notes.extend(f"{benchmark}: {counted(n, 'score')} {why} left out" for why, n in lost.items() if n)
-    if not any(len(part.y) for part in parts):
+    pairs = pd.concat(parts) if parts else small[:0]
+    if pairs.empty:
         notes.append(f"{benchmark} skipped: no score of the proxy has an accuracy of the target beside it")
         return None
-    order = np.concatenate([part.tokens for part in parts])
-    marked = np.concatenate([part.interpolated for part in parts])
+    order, marked = pairs["tokens"].to_numpy(np.float64), pairs["interpolated"].to_numpy(bool)
     if marked.any():
         notes.append(f"{benchmark}: {int(marked.sum())} of {len(marked)} accuracies interpolated in tokens")
     return Group(
         key={"benchmark": benchmark},
-        x=np.concatenate([part.x for part in parts]),
-        y=np.concatenate([part.y for part in parts]),
+        x=pairs["value"].to_numpy(np.float64),
+        y=pairs["accuracy"].to_numpy(np.float64),
         order=order if np.isfinite(order).all() else None,
-        run=[part.run for part in parts for _ in part.y],
+        run=pairs["run"].tolist(),
         interpolated=marked,
     )
 
 
 def _runs_joined(small: pd.DataFrame, large: pd.DataFrame, notes: list[str]) -> dict[str, str]:
     """Name of the target's run for each run of the proxy that has one."""
-    theirs = set(large["run"])
-    runs = {run: run for run in dict.fromkeys(small["run"]) if run in theirs}
-    if runs or small["run"].nunique() > 1 or len(theirs) > 1:
+    target_runs = set(large["run"])
+    runs = {run: run for run in dict.fromkeys(small["run"]) if run in target_runs}
+    if runs or small["run"].nunique() > 1 or len(target_runs) > 1:
         return runs
-    mine, other = small["run"].iloc[0], large["run"].iloc[0]
-    line = f"the runs {mine} and {other} are joined: their names differ, but each model has only one"
+    proxy_run, target_run = small["run"].iloc[0], large["run"].iloc[0]
+    line = f"the runs {proxy_run} and {target_run} are joined: their names differ, but each model has only one"
     if line not in notes:
         notes.append(line)
-    return {mine: other}
+    return {proxy_run: target_run}
 
 
-def _part(small: pd.DataFrame, large: pd.DataFrame, run: str, benchmark: str, lost: Counter[str]) -> _Part:
+def _run_pairs(small: pd.DataFrame, large: pd.DataFrame, benchmark: str, lost: Counter[str]) -> pd.DataFrame:
+    """The proxy's rows of one run with the columns ``accuracy`` and ``interpolated``; counts the rows lost."""
     if len(small) == len(large) == 1 and small["tokens"].isna().all() and large["tokens"].isna().all():
-        x, y = small["value"].to_numpy(np.float64), large["value"].to_numpy(np.float64)
-        return _Part(run, x, y, np.array([math.nan]), np.array([False]))
+        return small.assign(accuracy=large["value"].to_numpy(), interpolated=False)
     lost["without tokens"] += int(small["tokens"].isna().sum())
     small, large = small[small["tokens"].notna()], large[large["tokens"].notna()]
-    for rows, whose in ((small, "proxy"), (large, "target")):
-        if rows["tokens"].duplicated().any():
-            tokens = rows["tokens"][rows["tokens"].duplicated()].iloc[0]
-            models = ", ".join(dict.fromkeys(rows["model"][rows["tokens"] == tokens]))
+    for rows, side in ((small, "proxy"), (large, "target")):
+        repeated = rows["tokens"][rows["tokens"].duplicated()]
+        if len(repeated):
+            models = ", ".join(dict.fromkeys(rows["model"][rows["tokens"] == repeated.iloc[0]]))
             raise PairError(
-                f"{benchmark}: the {whose} has several scores of run {run} at {tokens:g} tokens (models {models}); "
-                "keep one of them, or give the runs different names"
+                f"{benchmark}: the {side} has several scores of run {rows['run'].iloc[0]} at {repeated.iloc[0]:g} "
+                f"tokens (models {models}); keep one of them, or give the runs different names"
             )
-    tokens = small["tokens"].to_numpy(np.float64)
-    y, between = interpolated(tokens, large["tokens"].to_numpy(np.float64), large["value"].to_numpy(np.float64))
-    inside = np.isfinite(y)
+    accuracy, between = interpolated(
+        *(column.to_numpy(np.float64) for column in (small["tokens"], large["tokens"], large["value"]))
+    )
+    inside = np.isfinite(accuracy)
     lost["outside the target's tokens"] += int((~inside).sum())
-    return _Part(run, small["value"].to_numpy(np.float64)[inside], y[inside], tokens[inside], between[inside])
+    return small.assign(accuracy=accuracy, interpolated=between)[inside]
 
 
-def _check_metrics(table: pd.DataFrame, metrics: Sequence[str]) -> None:
-    there = [*dict.fromkeys(table["metric"])]
-    if not metrics[1:]:
+def _check_metrics(table: pd.DataFrame, proxy_metric: str, target_metrics: Sequence[str]) -> None:
+    known = [*dict.fromkeys(table["metric"])]
+    if not target_metrics:
         raise PairError("no metric of the target is given; name one with --target-metric")
-    if metrics[0] not in there or not set(metrics[1:]) & set(there):
-        lacking = metrics[0] if metrics[0] not in there else " or ".join(metrics[1:])
-        raise PairError(f"the score table has no metric {lacking}; it has {_shortened(', '.join(there))}")
+    if proxy_metric not in known or not set(target_metrics) & set(known):
+        lacking = proxy_metric if proxy_metric not in known else " or ".join(target_metrics)
+        raise PairError(f"the score table has no metric {lacking}; it has {_shortened(', '.join(known))}")
 
 
 def _note_benchmarks(small: pd.DataFrame, large: pd.DataFrame, joined: Sequence[str], notes: list[str]) -> None:
-    for rows, whose, other in ((small, "proxy", "target"), (large, "target", "proxy")):
+    for rows, side, opposite in ((small, "proxy", "target"), (large, "target", "proxy")):
         alone = [name for name in dict.fromkeys(rows["benchmark"]) if name not in joined]
         if alone:
             names = _shortened(", ".join(alone))
-            notes.append(f"{counted(len(alone), 'benchmark')} of the {whose} skipped, the {other} has none: {names}")
+            notes.append(f"{counted(len(alone), 'benchmark')} of the {side} skipped, the {opposite} has none: {names}")
 
 
 def _shortened(names: str, most: int = 300) -> str:

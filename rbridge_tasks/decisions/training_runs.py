@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,23 @@ from rbridge_metrics import ForecastError
 from rbridge_tasks.decisions.candidates import CandidatesError
 from rbridge_tasks.tables.directions import bounds_of, check_one_unit
 from rbridge_tasks.tables.rows import counted
-from rbridge_tasks.tables.sizes import count_text
+from rbridge_tasks.tables.sizes import count_text, parse_count
 
 Array = npt.NDArray[np.float64]
+
+
+def as_count(value: float | str) -> float:
+    """A count of tokens or parameters, given as a number or as a text such as ``"4T"``."""
+    return parse_count(value) if isinstance(value, str) else float(value)
+
+
+class Later(NamedTuple):
+    """A forecast at a number of tokens, with its interval."""
+
+    tokens: float
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -25,9 +40,9 @@ class TrainingRun:
 
     Attributes:
         run, benchmark, metric: names.
-        params: count, NaN where unknown.
+        params: count, NaN if unknown.
         tokens, values: shape (checkpoints,).
-        bounds: what the metric cannot leave.
+        bounds: lowest and highest value that the metric can have.
     """
 
     run: str
@@ -40,7 +55,7 @@ class TrainingRun:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Benchmark, run and size, for messages."""
         size = "" if math.isnan(self.params) else f" ({count_text(self.params)} params)"
         return f"{self.benchmark} of {self.run}{size}"
 
@@ -53,8 +68,8 @@ class TrainingRun:
         if use_first is not None and not 0 < use_first <= 1:
             raise ForecastError(f"--use-first {use_first:g}; it is a fraction of the run's tokens, such as 0.5")
         end = until if until is not None else self.tokens[-1] * (1.0 if use_first is None else use_first)
-        result: npt.NDArray[np.bool_] = self.tokens <= end * (1 + 1e-9)
-        return result
+        shown: npt.NDArray[np.bool_] = self.tokens <= end * (1 + 1e-9)
+        return shown
 
 
 def training_runs(
@@ -66,20 +81,17 @@ def training_runs(
     params: float | None = None,
     start: float = 0.0,
 ) -> tuple[list[TrainingRun], list[str]]:
-    """Every run, size and benchmark with this metric.
+    """Every run, size and benchmark with this metric, and notes on checkpoints left out.
 
     Args:
         scores: a checked score table.
         metric: name.
-        runs, benchmarks: only these; all where empty.
+        runs, benchmarks: only these; all if empty.
         params: only this size.
         start: leave out checkpoints before these tokens.
 
-    Returns:
-        The runs, and notes on checkpoints that were left out.
-
     Raises:
-        CandidatesError: nothing is left; names what there is.
+        CandidatesError: nothing is left; lists what the table has.
         DirectionError: fractions and percentages in one run.
     """
     rows = scores[scores["metric"] == metric]
@@ -95,34 +107,31 @@ def training_runs(
         rows = rows[np.isclose(rows["params"], params, rtol=5e-3)]
         if rows.empty:
             raise CandidatesError(f"no {metric} at {count_text(params)} params; sizes are {sizes or 'unknown'}")
-    notes = []
-    for wrong, why in (
-        (rows["tokens"].isna(), "of unknown tokens"),
-        (rows["tokens"] == 0, "at 0 tokens, where a - b t^(-c) has no value"),
-        (rows["tokens"].between(0, start, inclusive="neither"), f"before {count_text(start)} tokens"),
-    ):
-        if wrong.any():
-            notes.append(f"{counted(int(wrong.sum()), 'score')} {why} left out")
+    notes = [
+        f"{counted(int(left_out.sum()), 'score')} {why} left out"
+        for left_out, why in (
+            (rows["tokens"].isna(), "of unknown tokens"),
+            (rows["tokens"] == 0, "at 0 tokens, where a - b t^(-c) has no value"),
+            (rows["tokens"].between(0, start, inclusive="neither"), f"before {count_text(start)} tokens"),
+        )
+        if left_out.any()
+    ]
     rows = rows[rows["tokens"].ge(max(start, np.nextafter(0, 1)))]
-    found = []
-    for (run, benchmark, size), part in rows.groupby(["run", "benchmark", "params"], dropna=False):
-        part = part.sort_values("tokens", kind="stable")
-        values = part["value"].to_numpy(np.float64)
-        check_one_unit(metric, values.tolist(), f"{benchmark} of {run}")
-        found.append(
-            TrainingRun(
-                run, benchmark, metric, float(size), part["tokens"].to_numpy(np.float64), values,
-                bounds_of(metric, values.tolist()),
-            )
-        )  # fmt: skip
-    if not found:
+    if rows.empty:
         reasons = "".join(f"; {text}" for text in notes)
         raise CandidatesError(f"no checkpoint with {metric} and known tokens is left{reasons}")
-    return found, notes
+    selected = []
+    for (run, benchmark, size), part in rows.groupby(["run", "benchmark", "params"], dropna=False):
+        part = part.sort_values("tokens", kind="stable")
+        tokens, values = (part[name].to_numpy(np.float64) for name in ("tokens", "value"))
+        check_one_unit(metric, values.tolist(), f"{benchmark} of {run}")
+        bounds = bounds_of(metric, values.tolist())
+        selected.append(TrainingRun(run, benchmark, metric, float(size), tokens, values, bounds))
+    return selected, notes
 
 
 def rows_of_runs(scores: pd.DataFrame, runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """The rows of a score table that runs were made of."""
+    """The rows of a score table that these runs consist of."""
     used = pd.Series(False, index=scores.index)
     for run in runs:
         same = scores["params"].isna() if math.isnan(run.params) else scores["params"] == run.params

@@ -1,11 +1,11 @@
-"""Tokens of a trace with what each costs: NLL, confidence, weight, and the shade of weight × NLL."""
+"""Tokens of a trace with their NLL, confidence and weight, and the shade of weight × NLL."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,8 @@ Values = npt.NDArray[np.float64]
 
 #: Nats of weight × NLL from which each shade begins; geometric, since NLL has a long tail.
 SHADES = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-_AROUND = 28  # letters before and after a token in a table
+_AROUND = 28  # characters before and after a token in a table
+_CONFIDENCE = "weights are the frontier model's confidence, "
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class WeightedTrace:
     weight: Values
 
     @property
+    def item(self) -> str:
+        """Id of the benchmark item."""
+        return self.trace.item
+
+    @property
     def cost(self) -> Values:
         """Weight × NLL of each token in nats, shape (tokens,); 0 where the weight is, also of an infinite NLL."""
         return self.weight * np.where(self.weight > 0, self.nll, 0.0)
@@ -50,20 +56,20 @@ class WeightedTrace:
 
     @property
     def places(self) -> list[tuple[int, int]]:
-        """First letter and end of each token in the trace."""
+        """First character and end of each token in the trace."""
         scores = self.trace.scores
         return [*zip(scores.token_start.tolist(), scores.token_end.tolist(), strict=True)]
 
     @property
-    def confidence(self) -> Values | None:
-        """Of the frontier model in each token, where it is known."""
-        found = self.trace.scores.confidence
-        return None if found is None else found.astype(np.float64)
+    def confidence(self) -> Values:
+        """Of the frontier model in each token, NaN where it is unknown."""
+        values = self.trace.scores.confidence
+        return np.full(self.nll.size, math.nan) if values is None else values.astype(np.float64)
 
-    def same_tokens(self, other: WeightedTrace) -> bool:
+    def same_tokens(self, earlier: WeightedTrace) -> bool:
         """Whether both are the same trace cut into the same tokens."""
-        mine, theirs = self.trace.scores, other.trace.scores
-        return self.trace.text == other.trace.text and np.array_equal(mine.token_end, theirs.token_end)
+        ends = self.trace.scores.token_end, earlier.trace.scores.token_end
+        return self.trace.text == earlier.trace.text and np.array_equal(*ends)
 
 
 def weighted_traces(evaluation: Evaluation) -> tuple[list[WeightedTrace], str]:
@@ -73,43 +79,40 @@ def weighted_traces(evaluation: Evaluation) -> tuple[list[WeightedTrace], str]:
         SamplesError: a file is damaged.
     """
     options = [evaluation.results.metadata(task) for task in evaluation.files]
-    weighting = next((str(one["rbridge_weights"]) for one in options if "rbridge_weights" in one), "confidence")
+    weighting = next(
+        (str(option["rbridge_weights"]) for option in options if "rbridge_weights" in option), "confidence"
+    )
     traces = [*evaluation.traces()]
-    nll = [trace.scores.nll for trace in traces]
-    found = _weights(traces, weighting)
-    if found is None:
-        words = "every weight is 1: these samples carry no confidences or spans"
-        if weighting == "none":
-            words = "every weight is 1, as the task was told"
-        return [WeightedTrace(one, own, np.ones_like(own)) for one, own in zip(traces, nll, strict=True)], words
-    weights, words = found
-    return [WeightedTrace(*both) for both in zip(traces, nll, weights, strict=True)], words
+    weights, words = _weights(traces, weighting)
+    return [WeightedTrace(trace, trace.scores.nll, row) for trace, row in zip(traces, weights, strict=True)], words
 
 
-def _weights(traces: Sequence[ScoredTrace], weighting: str) -> tuple[list[Values], str] | None:
-    """Weights as the task defines them; None where its samples do not hold what they rest on."""
-    if weighting == "none" or not traces:
-        return None
+def _weights(traces: Sequence[ScoredTrace], weighting: str) -> tuple[list[Values], str]:
+    """Weights as the task defines them, all 1 where its samples lack what they need; and what they are."""
+    scores = [trace.scores for trace in traces]
+    ones = [np.ones_like(row.nll) for row in scores]
+    lacking = ones, "every weight is 1: these samples carry no confidences or spans"
+    if weighting == "none":
+        return ones, "every weight is 1, as the task was told"
     if weighting == "spans":
         spans = [trace.doc.get("spans") for trace in traces]
-        if any(own is None for own in spans):
-            return None
-        scores = [trace.scores for trace in traces]
-        both = zip(scores, spans, strict=True)
-        return [span_weights(one.token_start, one.token_end, own or ()) for one, own in both], (
-            "weights are 1 inside marked key steps and 0 outside"
-        )
-    confidences = [trace.scores.confidence for trace in traces]
-    known = [own for own in confidences if own is not None]
-    if len(known) < len(traces):
-        return None
+        if not traces or any(row is None for row in spans):
+            return lacking
+        weights = [
+            span_weights(row.token_start, row.token_end, marked or ())
+            for row, marked in zip(scores, spans, strict=True)
+        ]
+        return weights, "weights are 1 inside marked key steps and 0 outside"
+    confidences = [row.confidence for row in scores if row.confidence is not None]
+    if not traces or len(confidences) < len(traces):
+        return lacking
     try:
         if weighting == "confidence_test_set":
-            return minmax_weights_over_test_set(known), "weights are the frontier model's confidence, over the test set"
-        weights = [minmax_weights(own) if own.size else np.zeros(0) for own in known]
+            return minmax_weights_over_test_set(confidences), f"{_CONFIDENCE}over the test set"
+        weights = [minmax_weights(row) if row.size else np.zeros(0) for row in confidences]
     except ScoreError:
-        return None
-    return weights, "weights are the frontier model's confidence, from 0 to 1 within each trace"
+        return lacking
+    return weights, f"{_CONFIDENCE}from 0 to 1 within each trace"
 
 
 @dataclass(frozen=True)
@@ -119,12 +122,12 @@ class Piece:
     Attributes:
         text: as it stands in the trace.
         shade: 0 to ``len(SHADES)`` - 1; None for text without a token.
-        tip: what hovering, focus or a tap says.
+        tip: shown on hovering, focus or a tap.
     """
 
     text: str
-    shade: int | None
-    tip: str
+    shade: int | None = None
+    tip: str = ""
 
     @property
     def classes(self) -> str:
@@ -142,45 +145,45 @@ def shade_of(cost: float) -> int:
     return max(0, int(np.searchsorted(SHADES, cost, side="right")) - 1)
 
 
-def pieces(one: WeightedTrace, before: WeightedTrace | None, most: int) -> tuple[list[Piece], int]:
+def pieces(trace: WeightedTrace, before: WeightedTrace | None, most: int) -> tuple[list[Piece], int]:
     """A trace cut into its tokens, each with its numbers.
 
     Args:
-        one: the trace.
-        before: the same trace under an earlier checkpoint, to say what each NLL was; None where there is none.
+        trace: the trace.
+        before: the same trace under an earlier checkpoint, for the earlier NLLs; None where there is none.
         most: tokens after which to stop.
 
     Returns:
         The pieces, whose texts joined are the trace, and how many tokens were left out at the end.
     """
-    scores, text = one.trace.scores, one.trace.text
-    found: list[Piece] = []
+    text = trace.trace.text
+    parts: list[Piece] = []
     done = 0
-    for at, (start, end) in enumerate(one.places):
+    for at, (start, end) in enumerate(trace.places):
         if at >= most:
-            return found, scores.token_end.size - at
+            return parts, trace.nll.size - at
         if start > done:
-            found.append(Piece(_shown(text[done:start]), None, ""))
-        own = text[max(start, done) : end]
-        numbers = numbers_text(one, at, before)
-        if own or not found:
-            found.append(Piece(_shown(own), shade_of(float(one.cost[at])), f"{quoted(text[start:end])} {numbers}"))
-        else:  # a token inside a letter that is shown already
-            last = found[-1]
-            shade = max(last.shade or 0, shade_of(float(one.cost[at])))
-            found[-1] = Piece(last.text, shade, f"{last.tip}; then {quoted(text[start:end])} {numbers}")
+            parts.append(Piece(_shown(text[done:start])))
+        new, shade = text[max(start, done) : end], shade_of(float(trace.cost[at]))
+        tip = f"{quoted(text[start:end])} {_numbers(trace, at, before)}"
+        if new or not parts:
+            parts.append(Piece(_shown(new), shade, tip))
+        else:  # a token inside a character that is shown already
+            last = parts[-1]
+            parts[-1] = Piece(last.text, max(last.shade or 0, shade), f"{last.tip}; then {tip}")
         done = max(done, end)
     if done < len(text):
-        found.append(Piece(_shown(text[done:]), None, ""))
-    return found, 0
+        parts.append(Piece(_shown(text[done:])))
+    return parts, 0
 
 
-def numbers_text(one: WeightedTrace, at: int, before: WeightedTrace | None = None) -> str:
+def _numbers(trace: WeightedTrace, at: int, before: WeightedTrace | None) -> str:
     """NLL, confidence and weight of a token, for people."""
     was = f" (was {before.nll[at]:.2f})" if before is not None else ""
-    known = one.confidence
-    parts = [f"NLL {one.nll[at]:.2f}{was}", *([f"confidence {known[at]:.2f}"] if known is not None else [])]
-    parts += [f"weight {one.weight[at]:.2f}", f"weight × NLL {one.cost[at]:.2f}"]
+    parts = [f"NLL {trace.nll[at]:.2f}{was}"]
+    if trace.trace.scores.confidence is not None:
+        parts.append(f"confidence {trace.confidence[at]:.2f}")
+    parts += [f"weight {trace.weight[at]:.2f}", f"weight × NLL {trace.cost[at]:.2f}"]
     return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
 
 
@@ -193,12 +196,11 @@ def quoted(token: str) -> str:
     return f"“{_shown(token).replace(chr(10), chr(92) + 'n').replace(chr(9), chr(92) + 't')}”"
 
 
-def in_context(one: WeightedTrace, at: int) -> Mapping[str, str]:
-    """A token and the letters around it, on one line."""
-    text, scores = one.trace.text, one.trace.scores
-    start, end = int(scores.token_start[at]), int(scores.token_end[at])
+def in_context(trace: WeightedTrace, at: int) -> Mapping[str, str]:
+    """A token and the characters around it, on one line."""
+    text, (start, end) = trace.trace.text, trace.places[at]
     before, after = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
-    parts: dict[str, Any] = {
+    parts = {
         "before": ("…" if start > _AROUND else "") + before,
         "token": text[start:end] or " ",
         "after": after + ("…" if end + _AROUND < len(text) else ""),
@@ -207,5 +209,5 @@ def in_context(one: WeightedTrace, at: int) -> Mapping[str, str]:
 
 
 def _shown(text: str) -> str:
-    """Text as a page can hold it: controls and halves of letters are spelled out."""
+    """Text as a page can hold it: control characters and lone surrogates are spelled out."""
     return visible(whole_letters(text))

@@ -16,10 +16,11 @@ _WORST, _CHANGED = 10, 6
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A token in a table: a place of it, its trace, and numbers in nats (NaN where there is no such number).
+    """A token in a table: its context, its trace, and numbers in nats (NaN where unknown).
 
     Attributes:
-        times: how often the same letters are a token in all traces.
+        times: number of tokens with the same text in all traces.
+        was: weight × NLL under the earlier checkpoint.
     """
 
     context: Mapping[str, str]
@@ -37,60 +38,50 @@ class TokenRow:
         return self.cost - self.was
 
 
-def worst_tokens(traces: Sequence[WeightedTrace], others: Mapping[str, WeightedTrace]) -> list[TokenRow]:
+def worst_tokens(traces: Sequence[WeightedTrace], earlier: Mapping[str, WeightedTrace]) -> list[TokenRow]:
     """Tokens of the largest weight × NLL.
 
     Args:
         traces: of one checkpoint, at least one.
-        others: the same traces in the same tokens under an earlier one, by item; as far as there are any.
+        earlier: the same traces in the same tokens under an earlier one, by item, as far as there are any.
     """
-    return _Extremes(traces, others).rows([one.cost for one in traces], _WORST)
-
-
-def _row(one: WeightedTrace, other: WeightedTrace | None, at: int, times: int) -> TokenRow:
-    known = one.confidence
-    return TokenRow(
-        context=in_context(one, at),
-        item=one.trace.item,
-        times=times,
-        nll=float(one.nll[at]),
-        confidence=math.nan if known is None else float(known[at]),
-        weight=float(one.weight[at]),
-        cost=float(one.cost[at]),
-        was=math.nan if other is None else float(other.cost[at]),
-    )
+    return _largest(traces, earlier, [trace.cost for trace in traces], _WORST)
 
 
 def changed_tokens(
-    traces: Sequence[WeightedTrace], others: Mapping[str, WeightedTrace]
+    traces: Sequence[WeightedTrace], earlier: Mapping[str, WeightedTrace]
 ) -> tuple[list[TokenRow], list[TokenRow]]:
     """Tokens whose weight × NLL fell most, and those whose rose most."""
     if not traces:
         return [], []
-    extremes = _Extremes(traces, others)
-    falls = [others[one.trace.item].cost - one.cost for one in traces]
-    return extremes.rows(falls, _CHANGED), extremes.rows([-fall for fall in falls], _CHANGED)
+    falls = [earlier[trace.item].cost - trace.cost for trace in traces]
+    rises = [-fall for fall in falls]
+    return _largest(traces, earlier, falls, _CHANGED), _largest(traces, earlier, rises, _CHANGED)
 
 
-class _Extremes:
-    """Tokens of some traces, each once, in the place where a number is largest."""
-
-    def __init__(self, traces: Sequence[WeightedTrace], others: Mapping[str, WeightedTrace]) -> None:
-        self._traces, self._others = traces, others
-        self._names = [[one.trace.text[a:b] for a, b in one.places] for one in traces]
-        self._times = Counter(name for names in self._names for name in names)
-        self._ends = np.cumsum([one.nll.size for one in traces])
-
-    def rows(self, values: Sequence[Values], most: int) -> list[TokenRow]:
-        """The tokens of the largest values, the largest first; ties in the order of the traces."""
-        every = np.concatenate(values)
-        found: dict[str, TokenRow] = {}
-        for place in np.argsort(np.where(np.isnan(every), np.inf, -every), kind="stable").tolist():
-            if len(found) == most or not every[place] > 0:
-                break
-            which = int(np.searchsorted(self._ends, place, side="right"))
-            at = place - (int(self._ends[which - 1]) if which else 0)
-            one, name = self._traces[which], self._names[which][at]
-            if name not in found:
-                found[name] = _row(one, self._others.get(one.trace.item), at, self._times[name])
-        return [*found.values()]
+def _largest(
+    traces: Sequence[WeightedTrace], earlier: Mapping[str, WeightedTrace], values: Sequence[Values], most: int
+) -> list[TokenRow]:
+    """The tokens of the largest positive values, each text once; ties in the order of the traces."""
+    names = [trace.trace.text[start:end] for trace in traces for start, end in trace.places]
+    places = [(trace, at) for trace in traces for at in range(trace.nll.size)]
+    times = Counter(names)
+    every = np.concatenate(values)
+    rows: dict[str, TokenRow] = {}
+    for place in np.argsort(np.where(np.isnan(every), np.inf, -every), kind="stable").tolist():
+        if len(rows) == most or not every[place] > 0:
+            break
+        if (name := names[place]) not in rows:
+            trace, at = places[place]
+            before = earlier.get(trace.item)
+            rows[name] = TokenRow(
+                context=in_context(trace, at),
+                item=trace.item,
+                times=times[name],
+                nll=float(trace.nll[at]),
+                confidence=float(trace.confidence[at]),
+                weight=float(trace.weight[at]),
+                cost=float(trace.cost[at]),
+                was=math.nan if before is None else float(before.cost[at]),
+            )
+    return [*rows.values()]

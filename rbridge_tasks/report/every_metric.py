@@ -9,11 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from rbridge_tasks.report import cells
-from rbridge_tasks.report.cells import Cell, count, number, whole
+from rbridge_tasks.report.elements import Cell, PageSection, PageTable, change, count, dash, number, whole
 from rbridge_tasks.report.inputs import HEADLINES, Inputs, known_metric
-from rbridge_tasks.report.run_lines import Line
-from rbridge_tasks.report.sections import Section, Table
+from rbridge_tasks.report.run_lines import RunLine
 from rbridge_tasks.tables.directions import Metric
 from rbridge_tasks.tables.rows import counted
 
@@ -22,7 +20,7 @@ _MOST_ROWS = 2400  # on the page
 _OPEN_UP_TO = 60  # rows of the first table; a longer one is folded
 
 
-def metrics_section(inputs: Inputs, lines: Sequence[Line]) -> Section:
+def metrics_section(inputs: Inputs, lines: Sequence[RunLine]) -> PageSection:
     """A table for each benchmark with a row for each metric and run."""
     scores = inputs.scores
     metrics = _in_order(scores, inputs.metric)
@@ -44,7 +42,7 @@ def metrics_section(inputs: Inputs, lines: Sequence[Line]) -> Section:
             f"{counted(len(unknown), 'metric')} of unknown direction, such as {unknown[0]}: better and worse are not "
             "marked there."
         )
-    return Section(
+    return PageSection(
         KEY,
         TITLE,
         lede=(
@@ -58,61 +56,39 @@ def metrics_section(inputs: Inputs, lines: Sequence[Line]) -> Section:
 
 def _in_order(scores: pd.DataFrame, headline: Metric) -> dict[str, Metric | None]:
     """Metrics of the table, ours first, each with its direction."""
-    there = [*dict.fromkeys(scores["metric"])]
-    ours = [name for name in (headline.name, *HEADLINES) if name in there]
-    found = {name: known_metric(name) for name in dict.fromkeys([*ours, *there])}
-    found[headline.name] = headline
-    return found
+    names = [*dict.fromkeys(scores["metric"])]
+    ours = [name for name in (headline.name, *HEADLINES) if name in names]
+    return {name: known_metric(name) for name in dict.fromkeys([*ours, *names])} | {headline.name: headline}
 
 
-def _table(benchmark: str, rows: pd.DataFrame, metrics: dict[str, Metric | None], lines: Sequence[Line]) -> Table:
+def _table(
+    benchmark: str, rows: pd.DataFrame, metrics: dict[str, Metric | None], lines: Sequence[RunLine]
+) -> PageTable:
     by_metric = dict(iter(rows.groupby("metric", sort=False)))
     several = len(lines) > 1
-    found = []
+    cells = []
     for name, metric in metrics.items():
         if name in by_metric:
-            of_metric = by_metric[name]
-            found += [
-                _row(line, line.along(of_metric), name, metric, several) for line in _with_target(lines, of_metric)
-            ]
+            sizes = {repr(float(size)) for size in by_metric[name]["params"].unique()}
+            # A size that never has the metric is no gap; a run of a size that has it is.
+            shown = [line for line in lines if repr(line.params) in sizes]
+            cells += [_row(line, line.along(by_metric[name]), name, metric, several) for line in shown]
     columns = ["metric", *(["run"] if several else []), "better", "last", "change", "std. error", "n", "at tokens"]
     runs = len({line.run for line in lines} & set(rows["run"]))
     names = counted(len(by_metric), "metric") + (f", {counted(runs, 'run')}" if several else "")
-    return Table(
-        f"Every metric of {benchmark} at the last checkpoint",
-        columns,
-        found,
-        headers=1 + several,
-        folded=f"{benchmark}: {names}",
-    )
+    caption = f"Every metric of {benchmark} at the last checkpoint"
+    return PageTable(caption, columns, cells, headers=1 + several, folded=f"{benchmark}: {names}")
 
 
-def _with_target(lines: Sequence[Line], rows: pd.DataFrame) -> list[Line]:
-    """The lines to show for a metric: all where any of one size has it; a size that never has it is no gap."""
-    sizes = {repr(float(size)) for size in rows["params"].unique()}
-    return [line for line in lines if repr(line.params) in sizes]
-
-
-def _row(line: Line, rows: pd.DataFrame, name: str, metric: Metric | None, several: bool) -> list[Cell]:
-    way = Cell("–", None, "d") if metric is None else Cell("lower" if metric.lower_is_better else "higher")
+def _row(line: RunLine, rows: pd.DataFrame, name: str, metric: Metric | None, several: bool) -> list[Cell]:
+    way = dash("d") if metric is None else Cell("lower" if metric.lower_is_better else "higher")
     names = [Cell(name), *([Cell(line.name)] if several else []), way]
     if rows.empty:
-        return [*names, *([Cell("–", None, "c")] * 5)]
+        return [*names, *([dash("c")] * 5)]
     first, last = rows.iloc[0], rows.iloc[-1]
-    change = float(last["value"] - first["value"]) if len(rows) > 1 and not math.isnan(last["tokens"]) else math.nan
-    return [
-        *names,
-        number(float(last["value"])),
-        _change(change, metric),
-        number(float(last["stderr"]), "b"),
-        whole(float(last["n"])),
-        count(float(last["tokens"])),
-    ]
-
-
-def _change(change: float, metric: Metric | None) -> Cell:
-    cell = cells.change(change)
-    if cell.missing or metric is None or change == 0:
-        return cell
-    better = (change < 0) == metric.lower_is_better
-    return cell._replace(text=f"{cell.text} {'better' if better else 'worse'}")
+    difference = float(last["value"] - first["value"]) if len(rows) > 1 and not math.isnan(last["tokens"]) else math.nan
+    cell = change(difference)
+    if not cell.missing and metric is not None and difference != 0:
+        better = (difference < 0) == metric.lower_is_better
+        cell = cell._replace(text=f"{cell.text} {'better' if better else 'worse'}")
+    return [*names, number(last["value"]), cell, number(last["stderr"], "b"), whole(last["n"]), count(last["tokens"])]

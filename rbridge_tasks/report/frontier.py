@@ -1,4 +1,4 @@
-"""Section: how often the order of a proxy is the target's, against the compute it takes, and the Pareto frontier."""
+"""Section: share of pairs that a proxy orders as the target does, against compute, with the Pareto frontier."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.charts.axes import log_axis
-from rbridge_tasks.charts.line_charts import Series, line_chart
-from rbridge_tasks.report.cells import Cell, count, percent
+from rbridge_tasks.charts.page_charts import line_chart
+from rbridge_tasks.charts.pareto import FRONTIER_AXES, frontier_lines
+from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, count, dash, interval, percent
 from rbridge_tasks.report.inputs import Inputs
-from rbridge_tasks.report.sections import Panel, Section, Table
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.target_agreement import TargetAgreement
@@ -31,7 +29,7 @@ _COMPARED = ("acc", "trace_bits_per_byte")  # what a team would have without rBr
 _MANY = 24  # rows of a table; more are shown where they are on a frontier
 
 
-def frontier_section(inputs: Inputs) -> Section:
+def frontier_section(inputs: Inputs) -> PageSection:
     """Decision accuracy of the headline metric at every size, beside accuracy and bits per byte where there are any."""
     from rbridge_tasks.decisions.candidates import candidates_by_size, target_values
     from rbridge_tasks.decisions.size_ranking import BootstrapSettings, rank_candidates
@@ -39,26 +37,26 @@ def frontier_section(inputs: Inputs) -> Section:
 
     targets, metrics, at = _targets(inputs)
     if targets is None:
-        return Section(KEY, TITLE, missing=NO_TARGET)
+        return PageSection(KEY, TITLE, missing=NO_TARGET)
     settings = BootstrapSettings(_RESAMPLES, level=inputs.level)
-    own = inputs.scores
+    scores = inputs.scores
     if inputs.targets is None:  # the targets stand in the same table
-        own = own[~(own["params"].isin(targets["params"]) | own["model"].isin(targets["model"]))]
+        scores = scores[~(scores["params"].isin(targets["params"]) | scores["model"].isin(targets["model"]))]
     try:
         rankings = []
-        for metric in _compared(own, inputs.metric):
-            groups, _ = candidates_by_size(own, metric)
+        for metric in _compared(scores, inputs.metric):
+            groups, _ = candidates_by_size(scores, metric)
             rankings += [rank_candidates(group, None, settings) for group in groups if len(group.runs) > 1]
         benchmarks = [*dict.fromkeys(ranking.candidates.benchmark for ranking in rankings)]
         values = target_values(targets, metrics, benchmarks=benchmarks, at=at)
         points, notes = compare_with_target(rankings, values, level=inputs.level)
     except RBridgeError as error:
-        return Section(KEY, TITLE, missing=f"No agreement with a target: {error}.")
+        return PageSection(KEY, TITLE, missing=f"No agreement with a target: {error}.")
     known = [point for point in points if math.isfinite(point.flops)]
-    there = [*dict.fromkeys(point.benchmark for point in known)]  # the mean of benchmarks comes last
-    names = [*(name for name in inputs.benchmarks if name in there), *(n for n in there if n not in inputs.benchmarks)]
+    places = {name: place for place, name in enumerate(inputs.benchmarks)}
+    names = sorted(dict.fromkeys(point.benchmark for point in known), key=lambda name: places.get(name, len(places)))
     panels = [_panel(f"frontier-{place}", name, known, inputs) for place, name in enumerate(names)]
-    return Section(
+    return PageSection(
         KEY,
         TITLE,
         lede=(
@@ -77,15 +75,15 @@ def _targets(inputs: Inputs) -> tuple[pd.DataFrame | None, tuple[Metric, ...], S
     if inputs.targets is not None:
         return inputs.targets, inputs.target_metrics, inputs.target_at
     fit = inputs.fit
-    if fit is None or fit.source.get("kind") != "scores" or not fit.source.get("target"):
+    if fit is None or fit.source.kind != "scores":
         return None, (), None
     from rbridge_tasks.decisions.pairing import PairError
     from rbridge_tasks.decisions.score_pairs import rows_of_model
     from rbridge_tasks.tables.directions import metric_called
 
-    names = fit.source["target_metrics"]
+    names = fit.source.target_metrics
     try:
-        rows = rows_of_model(inputs.scores[inputs.scores["metric"].isin(names)], fit.source["target"], "")
+        rows = rows_of_model(inputs.scores[inputs.scores["metric"].isin(names)], fit.source.target, "")
     except PairError:
         return None, (), None
     runs = rows.groupby("tokens")["run"].nunique()
@@ -98,78 +96,46 @@ def _targets(inputs: Inputs) -> tuple[pd.DataFrame | None, tuple[Metric, ...], S
 def _compared(scores: pd.DataFrame, headline: Metric) -> list[Metric]:
     from rbridge_tasks.tables.directions import metric_called
 
-    there = set(scores["metric"])
-    return [headline, *(metric_called(name) for name in _COMPARED if name in there and name != headline.name)]
+    names = set(scores["metric"]) - {headline.name}
+    return [headline, *(metric_called(name) for name in _COMPARED if name in names)]
 
 
 def _panel(key: str, benchmark: str, points: Sequence[TargetAgreement], inputs: Inputs) -> Panel:
-    own = [point for point in points if point.benchmark == benchmark]
-    metrics = [*dict.fromkeys(point.metric for point in own)]
-    series = []
-    for look, metric in enumerate(metrics):
-        mine = [point for point in own if point.metric == metric]
-        best = [point for point in mine if point.on_frontier]
-        if not best:
-            continue
-        flops, value, low, high = (
-            np.array(values, dtype=np.float64)
-            for values in zip(*((point.flops, *_share(point)) for point in best), strict=True)
-        )
-        others = [(point.flops, _share(point)[0]) for point in mine if not point.on_frontier]
-        series.append(Series(metric, look, flops, value, low, high, others=others))
-    words = [f"{one.name} reaches {one.y[-1]:.1f} % at {one.x[-1]:.3g} FLOPs." for one in series]
+    group = [point for point in points if point.benchmark == benchmark]
+    lines = frontier_lines(group)
     chart = line_chart(
         key,
-        series,
+        lines,
         title=f"Decision accuracy on {benchmark} against training compute",
-        description=" ".join(words),
+        description=" ".join(f"{line.name} reaches {line.y[-1]:.1f} % at {line.x[-1]:.3g} FLOPs." for line in lines),
         x_name="FLOPs of one run",
-        x_axis=log_axis,
-        x_text=flops_text,
         x_tip=lambda value: f"{value:.3g} FLOPs",
-        bounds=(0.0, 100.0),
-        zero=50.0,
+        **FRONTIER_AXES,
     )
-    return Panel(benchmark, "% of pairs ordered as the target orders them", chart, _table(benchmark, own, inputs))
+
+    return Panel(benchmark, "% of pairs ordered as the target orders them", chart, _table(benchmark, group, inputs))
 
 
-def _share(point: TargetAgreement) -> tuple[float, float, float]:
-    """Decision accuracy and its interval, in per cent."""
-    low, value, high = (100 * side["decision_accuracy"] for side in (point.low, point.value, point.high))
-    return value, low, high
-
-
-def flops_text(flops: float) -> str:
-    """A power of ten with its exponent raised.
-
-    >>> flops_text(1e18), flops_text(3e17)
-    ('10¹⁸', '3·10¹⁷')
-    """
-    exponent = math.floor(math.log10(flops) + 1e-9)
-    power = f"10{str(exponent).translate(str.maketrans('0123456789-', '⁰¹²³⁴⁵⁶⁷⁸⁹⁻'))}"
-    mantissa = round(flops / 10**exponent)
-    return power if mantissa == 1 else f"{mantissa}·{power}"
-
-
-def _table(benchmark: str, points: Sequence[TargetAgreement], inputs: Inputs) -> Table:
+def _table(benchmark: str, points: Sequence[TargetAgreement], inputs: Inputs) -> PageTable:
     rows = []
     for point in points:
         if len(points) > _MANY and not point.on_frontier:
             continue
-        value, low, high = _share(point)
+        low, value, high = (100 * side["decision_accuracy"] for side in (point.low, point.value, point.high))
+        flops = Cell(f"{point.flops:.3g}", repr(point.flops)) if math.isfinite(point.flops) else dash("f")
         rows.append(
             [
                 Cell(point.metric),
                 count(point.params),
                 count(point.tokens),
-                Cell(f"{point.flops:.3g}", repr(point.flops)) if math.isfinite(point.flops) else Cell("–", None, "f"),
+                flops,
                 Cell(str(point.candidates), repr(point.candidates)),
                 percent(value, "g"),
-                Cell(f"{low:.1f} to {high:.1f}") if math.isfinite(low) else Cell("–", None, "g"),
+                interval(low, high, "g", ".1f"),
                 Cell("yes" if point.on_frontier else "no"),
             ]
         )
     columns = ["metric", "params", "tokens", "FLOPs", "runs", "decision accuracy %", f"{inputs.level_text} interval"]
     columns.append("on the frontier")
     part = ", sizes on a frontier" if len(points) > _MANY else ""
-    return Table(f"Agreement with the target on {benchmark}{part}", columns, rows, folded="Numbers of this chart")
+    return PageTable(f"Agreement with the target on {benchmark}{part}", columns, rows, folded="Numbers of this chart")

@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rbridge_tasks.charts.rank import axis_label
-from rbridge_tasks.report.cells import number_text
+from rbridge_tasks.charts.texts import axis_label, number_text
+from rbridge_tasks.report.elements import Remark
 from rbridge_tasks.report.inputs import Inputs
 from rbridge_tasks.report.predictions import Latest
-from rbridge_tasks.report.run_lines import Line
-from rbridge_tasks.report.sections import Remark
+from rbridge_tasks.report.run_lines import RunLine
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text
 
@@ -39,7 +38,7 @@ def contents(inputs: Inputs) -> str:
 
 def findings(
     inputs: Inputs,
-    lines: Sequence[Line],
+    lines: Sequence[RunLine],
     rankings: Sequence[SizeRanking],
     latest: Sequence[Latest],
     verdicts: Sequence[Remark],
@@ -53,7 +52,7 @@ def findings(
     return found
 
 
-def _best(inputs: Inputs, lines: Sequence[Line], rankings: Sequence[SizeRanking]) -> Remark:
+def _best(inputs: Inputs, lines: Sequence[RunLine], rankings: Sequence[SizeRanking]) -> Remark:
     metric = inputs.metric
     way = "lower" if metric.lower_is_better else "higher"
     if rankings:
@@ -99,7 +98,7 @@ def _names(names: Sequence[str], of: int) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
-def _training(inputs: Inputs, lines: Sequence[Line]) -> list[Remark]:
+def _training(inputs: Inputs, lines: Sequence[RunLine]) -> list[Remark]:
     """How many scores got better from the first to the last checkpoint."""
     better = total = 0
     for line in lines:

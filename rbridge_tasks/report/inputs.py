@@ -1,4 +1,4 @@
-"""What a report is made of: the score table and what the user has beside it, read and checked."""
+"""The inputs of a report: a score table, optionally a fit, targets and samples, read and checked."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.tables.comparable import Measured, check_comparable
-from rbridge_tasks.tables.directions import Metric, metric_called
-from rbridge_tasks.tables.score_table import read_scores
+from rbridge_tasks.tables.directions import DirectionError, Metric, metric_called
+from rbridge_tasks.tables.lm_eval_results import Score
+from rbridge_tasks.tables.score_table import as_scores
+from rbridge_tasks.tables.settings import settings_of
+from rbridge_tasks.tables.sizes import Size, parse_size
 from rbridge_tasks.tables.table_settings import check_rows
 
 if TYPE_CHECKING:
-    from rbridge_tasks.decisions.fit_file import FitFile
-    from rbridge_tasks.tables.sizes import Size
+    from rbridge_tasks.decisions.fit_file import Fit
     from rbridge_tasks.tables.trace_samples import Evaluation
 
 #: What the page leads with, the first that a table has.
@@ -26,7 +28,7 @@ HEADLINES = ("rbridge_nll", "rbridge_span_nll", "trace_nll", "rbridge_bits_per_b
 
 
 class ReportError(RBridgeError):
-    """What was asked of the report is not in its inputs."""
+    """A benchmark or metric that the score table does not have."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,13 @@ class Inputs:
         traces: how many are shown of each benchmark.
         level: of the intervals.
         title, date: in the head; the date is left out where it is None.
-        doubts: in what settings the scores differ, a line each.
+        doubts: settings in which the scores differ, a line each.
     """
 
     name: str
     scores: pd.DataFrame
     metric: Metric
-    fit: FitFile | None = None
+    fit: Fit | None = None
     targets: pd.DataFrame | None = None
     target_metrics: tuple[Metric, ...] = (Metric("acc", lower_is_better=False, told=False),)
     target_at: Size | None = None
@@ -73,18 +75,23 @@ class Inputs:
         return self.scores[self.scores["metric"] == self.metric.name]
 
     @property
+    def way(self) -> str:
+        """Which values of the metric are better, in words."""
+        return f"{'lower' if self.metric.lower_is_better else 'higher'} is better"
+
+    @property
     def level_text(self) -> str:
         """The level of intervals, for people."""
         return f"{100 * self.level:g}\N{NO-BREAK SPACE}%"
 
 
 def read_inputs(
-    scores: str | Path,
+    scores: pd.DataFrame | str | Path,
     fit: str | Path | None = None,
     *,
     metric: str | None = None,
     benchmarks: Sequence[str] = (),
-    target: str | Path | None = None,
+    target: pd.DataFrame | str | Path | None = None,
     target_metrics: Sequence[str] = (),
     target_at: str | None = None,
     samples: Sequence[str | Path] = (),
@@ -97,7 +104,7 @@ def read_inputs(
     """Read everything that a report is asked to show.
 
     Args:
-        scores: score table.
+        scores: score table, as a DataFrame or a file.
         fit: file of ``rbridge fit``.
         metric: what the page leads with, ``METRIC``, ``METRIC:lower`` or ``METRIC:higher``; by default the first of
             ``HEADLINES`` that the table has, else its first metric whose direction is known.
@@ -114,32 +121,27 @@ def read_inputs(
         ReportError: no such benchmark or metric in the table.
         RBridgeError: a file cannot be read, or a direction is not known.
     """
-    table = read_scores(scores)
-    there = [*dict.fromkeys(table["benchmark"])]
-    if lacking := [name for name in benchmarks if name not in there]:
-        raise ReportError(f"{scores} has no benchmark {', '.join(lacking)}; it has {', '.join(there[:12])}")
-    table = table[table["benchmark"].isin(benchmarks)].reset_index(drop=True) if benchmarks else table
-    found, targets, evaluated = None, None, []
-    if fit is not None:
-        from rbridge_tasks.decisions.fit_file import read_fit
+    from rbridge_tasks.decisions.fit_file import load_fit
+    from rbridge_tasks.tables.trace_samples import evaluations
 
-        found = read_fit(fit)
-    if target is not None:
-        targets = read_scores(target)
-    if samples:
-        from rbridge_tasks.tables.trace_samples import evaluations
-
-        evaluated = [one for one in evaluations(samples) if not benchmarks or one.benchmark in benchmarks]
-    from rbridge_tasks.tables.sizes import parse_size
-
-    headline = _headline(table, metric, str(scores))
+    name = "a score table" if isinstance(scores, pd.DataFrame) else str(scores)
+    table = as_scores(scores)
+    known = [*dict.fromkeys(table["benchmark"])]
+    if lacking := [name for name in benchmarks if name not in known]:
+        raise ReportError(f"{name} has no benchmark {', '.join(lacking)}; it has {', '.join(known[:12])}")
+    if benchmarks:
+        table = table[table["benchmark"].isin(benchmarks)].reset_index(drop=True)
+    curves = None if fit is None else load_fit(fit)
+    targets = None if target is None else as_scores(target)
+    evaluated = [group for group in evaluations(samples) if group.benchmark in (benchmarks or {group.benchmark})]
+    headline = _headline(table, metric, name)
     truths = tuple(metric_called(name) for name in target_metrics or ["acc"])
     names = [truth.name for truth in truths]
     return Inputs(
-        name=Path(scores).name,
+        name=Path(name).name,
         scores=table,
         metric=headline,
-        fit=found,
+        fit=curves,
         targets=targets,
         target_metrics=truths,
         target_at=parse_size(target_at) if target_at else None,
@@ -148,63 +150,58 @@ def read_inputs(
         level=level,
         title=title or "rBridge report",
         date=date,
-        doubts=_doubts(table, headline, found, targets, names, evaluated, allow=allow_incomparable),
+        doubts=_doubts(table, headline, curves, targets, names, evaluated, allow=allow_incomparable),
     )
 
 
 def _doubts(
     table: pd.DataFrame,
     headline: Metric,
-    fit: FitFile | None,
+    fit: Fit | None,
     targets: pd.DataFrame | None,
     truths: Sequence[str],
     evaluated: Sequence[Evaluation],
     *,
     allow: bool,
 ) -> tuple[str, ...]:
-    """In what settings scores of one benchmark and metric differ: of table and fit, of targets, and of samples."""
-    from rbridge_tasks.tables.lm_eval_results import Score
-    from rbridge_tasks.tables.settings import settings_of
-
+    """Settings in which scores of one benchmark and metric differ: in table and fit, in targets, and in samples."""
     lines = check_rows(table, allow=allow, beside=fit.measured if fit else ())
     if targets is not None:
         lines += check_rows(targets[targets["metric"].isin(truths)], allow=allow)
     measured = [
         Measured(
-            one.benchmark,
+            group.benchmark,
             headline.name,
-            one.results.model.label,
-            settings_of(Score(task, headline.name, math.nan, math.nan, math.nan), one.results),
+            group.results.model.label,
+            settings_of(Score(task, headline.name, math.nan, math.nan, math.nan), group.results),
         )
-        for one in evaluated
-        for task in one.files
+        for group in evaluated
+        for task in group.files
     ]
     lines += check_comparable(measured, allow=allow)
     return tuple(dict.fromkeys(lines))
 
 
 def _headline(table: pd.DataFrame, wanted: str | None, name: str) -> Metric:
-    there = [*dict.fromkeys(table["metric"])]
+    names = [*dict.fromkeys(table["metric"])]
     if wanted is not None:
         metric = metric_called(wanted)
-        if metric.name not in there:
+        if metric.name not in names:
             raise ReportError(
-                f"{name} has no metric {metric.name}; it has {', '.join(there[:12])}: choose with --metric"
+                f"{name} has no metric {metric.name}; it has {', '.join(names[:12])}: choose with --metric"
             )
         return metric
-    for choice in (*HEADLINES, *there):
-        if choice in there and (known := known_metric(choice)) is not None:
+    for choice in (*HEADLINES, *names):
+        if choice in names and (known := known_metric(choice)) is not None:
             return known
     raise ReportError(
-        f"nothing is known of the metrics of {name}, {', '.join(there[:8])}: is lower or higher better? Write "
-        f"--metric {there[0]}:lower or --metric {there[0]}:higher"
+        f"nothing is known of the metrics of {name}, {', '.join(names[:8])}: is lower or higher better? Write "
+        f"--metric {names[0]}:lower or --metric {names[0]}:higher"
     )
 
 
 def known_metric(name: str) -> Metric | None:
-    """The metric of a name, or None where nobody knows which way it runs."""
-    from rbridge_tasks.tables.directions import DirectionError
-
+    """The metric of a name, or None where its direction is unknown."""
     try:
         return metric_called(name)
     except DirectionError:

@@ -1,34 +1,76 @@
-"""The page: sections put into the templates beside this file; one file without scripts, links or anything to fetch."""
+"""The page: sections in the templates beside this file; one file without scripts, links or anything to fetch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rbridge_tasks.atomic import write_file
-from rbridge_tasks.report import cells, coloured_tokens
+from rbridge_tasks.atomic import check_suffix, write_file
+from rbridge_tasks.charts.style import PALETTE
+from rbridge_tasks.charts.texts import number_text
+from rbridge_tasks.report.coloured_tokens import SHADES, shade_of
+from rbridge_tasks.report.elements import PageSection, token_number, whole
 from rbridge_tasks.report.every_metric import metrics_section
 from rbridge_tasks.report.frontier import frontier_section
 from rbridge_tasks.report.head import contents, findings
-from rbridge_tasks.report.inputs import Inputs
+from rbridge_tasks.report.inputs import read_inputs
 from rbridge_tasks.report.predictions import prediction_section
 from rbridge_tasks.report.ranking import ranking_section
 from rbridge_tasks.report.run_lines import lines_of
-from rbridge_tasks.report.sections import Section
 from rbridge_tasks.report.traces import KEY, NO_SAMPLES, TITLE, traced_benchmarks
 from rbridge_tasks.report.training import training_section
 from rbridge_tasks.tables.rows import counted
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    import pandas as pd
+    from jinja2 import Template
+
+SUFFIXES = (".html", ".htm")
 
 
-def report_page(inputs: Inputs) -> tuple[str, list[Section]]:
-    """The whole page as HTML, the same for the same inputs, and its sections.
+@dataclass(frozen=True)
+class Report:
+    """A page, made.
+
+    Attributes:
+        html: the whole file.
+        sections: as they stand on the page.
+        doubts: settings in which the scores differ, a line each.
+    """
+
+    html: str
+    sections: Sequence[PageSection]
+    doubts: Sequence[str]
+
+    @property
+    def notes(self) -> list[str]:
+        """The doubts, and a line for each section that the inputs did not fill."""
+        return [*self.doubts, *(f"{part.title}: {part.missing}" for part in self.sections if part.missing)]
+
+    def save(self, path: str | Path) -> None:
+        """Write the page atomically.
+
+        Raises:
+            OutputError: the file cannot be written, or is no ``.html``.
+        """
+        check_suffix(path, SUFFIXES, "a report")
+        write_file(path, self.html.encode())
+
+
+def make_report(scores: pd.DataFrame | str | Path, fit: str | Path | None = None, **options: Any) -> Report:
+    """Make the page of a score table: the same bytes for the same inputs.
+
+    Args:
+        scores: score table, as a DataFrame or a file.
+        fit: file of ``rbridge fit``.
+        options: see ``read_inputs``.
 
     Raises:
-        SamplesError: a samples file is damaged.
+        RBridgeError: as ``read_inputs`` raises; or a samples file is damaged.
     """
+    inputs = read_inputs(scores, fit, **options)
     lines = lines_of(inputs.scores, inputs.metric)
     ranking, rankings = ranking_section(inputs, lines)
     accuracy, latest = prediction_section(inputs, lines)
@@ -39,43 +81,22 @@ def report_page(inputs: Inputs) -> tuple[str, list[Section]]:
         ranking,
         frontier_section(inputs),
         metrics_section(inputs, lines),
-        Section(KEY, TITLE, missing="" if traced else NO_SAMPLES),
+        PageSection(KEY, TITLE, missing="" if traced else NO_SAMPLES),
     ]
-    page = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            inputs=inputs,
-            contents=contents(inputs),
-            findings=findings(inputs, lines, rankings, latest, accuracy.remarks),
-            lines=[line for line in lines if line.look is not None],
-            sections=sections,
-            traced=traced,
-            shades=coloured_tokens.SHADES,
-        )
+    html = _template().render(
+        inputs=inputs,
+        contents=contents(inputs),
+        findings=findings(inputs, lines, rankings, latest, accuracy.remarks),
+        sections=sections,
+        traced=traced,
+        shades=SHADES,
+        palette=PALETTE,
     )
-    return page, sections
+    return Report(html, sections, inputs.doubts)
 
 
-def write_report(inputs: Inputs, path: str | Path) -> list[Section]:
-    """Write the page atomically; the sections that were made.
-
-    Raises:
-        SamplesError: a samples file is damaged.
-        OutputError: the file cannot be written.
-    """
-    page, sections = report_page(inputs)
-    write_file(path, page.encode())
-    return sections
-
-
-def unfilled(sections: list[Section]) -> list[str]:
-    """A line for each section that its inputs did not fill."""
-    return [f"{section.title}: {section.missing}" for section in sections if section.missing]
-
-
-def _environment() -> Environment:
-    """Templates that escape whatever is put into them, and refuse names they were not given."""
+def _template() -> Template:
+    """The page's template; it escapes whatever is put into it, and refuses names it was not given."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -85,6 +106,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    helpers: dict[str, Any] = {"cells": cells, "counted": counted, "shade_of": coloured_tokens.shade_of}
-    environment.globals.update(helpers)
-    return environment
+    helpers: tuple[Any, ...] = (counted, number_text, shade_of, token_number, whole)
+    environment.globals.update({helper.__name__: helper for helper in helpers})
+    return environment.get_template("page.html")

@@ -1,24 +1,35 @@
-"""Section: what accuracy the fit predicts for the target, beside what could be said without any proxy."""
+"""Section: the accuracy that the fit predicts for the target, beside predictions without any proxy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from rbridge_tasks.charts.line_charts import Series, line_chart
-from rbridge_tasks.report.cells import Cell, count, number, percent
+from rbridge_tasks.charts.lines import Series
+from rbridge_tasks.charts.page_charts import line_chart
+from rbridge_tasks.report.elements import (
+    Cell,
+    PageSection,
+    PageTable,
+    Panel,
+    Remark,
+    count,
+    dash,
+    interval,
+    number,
+    percent,
+)
 from rbridge_tasks.report.inputs import Inputs
-from rbridge_tasks.report.run_lines import Line, by_look, room, thinned
-from rbridge_tasks.report.sections import Panel, Remark, Section, Table
+from rbridge_tasks.report.run_lines import RunLine, room, thinned
 from rbridge_tasks.report.without_proxy import WithoutProxy
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text
 
 if TYPE_CHECKING:
-    from rbridge_tasks.decisions.fit_file import FitFile
+    from rbridge_tasks.decisions.fit_file import Fit, FittedGroup
     from rbridge_tasks.decisions.prediction import Predicted
 
 KEY, TITLE = "accuracy", "Predicted target accuracy"
@@ -26,10 +37,12 @@ NOT_FITTED = (
     "No fit was given. Past runs whose target accuracy is known fill this section: rbridge fit … -o fit.json, then "
     "rbridge report SCORES fit.json."
 )
+_REFERENCE_POINTS = 24
+_NUMBERS = ["tokens", "predicted_accuracy_pct", "low_pct", "high_pct"]
 
 
 class Latest(NamedTuple):
-    """What is predicted of the last checkpoint of a line on a benchmark, in percent; for the head of the page."""
+    """The prediction for the last checkpoint of a line on a benchmark, in percent; for the head of the page."""
 
     benchmark: str
     line: str
@@ -40,168 +53,153 @@ class Latest(NamedTuple):
     outside: bool
 
 
-def prediction_section(inputs: Inputs, lines: Sequence[Line]) -> tuple[Section, list[Latest]]:
+def prediction_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSection, list[Latest]]:
     """Predicted accuracies over training with intervals, the fit's errors beside its baselines', and its verdict."""
-    from rbridge_tasks.decisions.prediction import PredictionError, predict_table
+    from rbridge_tasks.decisions.prediction import PredictionError
 
     fit = inputs.fit
     if fit is None:
-        return Section(KEY, TITLE, missing=NOT_FITTED), []
-    remarks = [_verdict(one) for one in fit.content["fits"]]
-    tables = [_errors(fit)] if any(one["cross_validation"] for one in fit.content["fits"]) else []
-    notes = [f"{_name(one)}: {text}" for one in fit.content["fits"] for text in one["notes"]]
-    notes += fit.content.get("notes", [])
+        return PageSection(KEY, TITLE, missing=NOT_FITTED), []
+    remarks = [_verdict(group) for group in fit.groups]
+    tables = [_errors(fit)] if any(group.cross_validation for group in fit.groups) else []
+    notes = [f"{group.name}: {text}" for group in fit.groups for text in group.notes] + fit.notes
     try:
-        # Settings were compared as the inputs were read; what differs stands in the head.
-        found, more = predict_table(fit, inputs.scores, level=inputs.level, allow_incomparable=True)
-        more = [text for text in more if text not in inputs.doubts]
+        # Settings were compared as the inputs were read; the head names the differences.
+        predictions = fit.predict(inputs.scores, level=inputs.level, allow_incomparable=True)
     except PredictionError as error:
-        section = Section(KEY, TITLE, _lede(fit), remarks, (), tables, f"No prediction for this table: {error}.", notes)
-        return section, []
-    more = [text for text in more if "of another metric" not in text]  # a score table holds others, as it should
-    panels, latest = [], []
-    rows: list[list[Cell]] = []
-    for at, one in enumerate(found):
-        without = WithoutProxy(fit, one.group.key)
-        parts = _parts(one, lines)
-        panel = _panel(f"accuracy-{at}", one, parts, without, inputs, len(found))
+        missing = f"No prediction for this table: {error}."
+        return PageSection(KEY, TITLE, _lede(fit), remarks, (), tables, missing, notes), []
+    # A score table holds other metrics, as it should.
+    notes += sorted(text for text in predictions.notes if text not in inputs.doubts and "of another metric" not in text)
+    panels, latest, rows = [], [], []
+    for place, predicted in enumerate(predictions.groups):
+        without = WithoutProxy(fit, predicted.group.key)
+        parts = _parts(predicted, lines)
+        panel = _panel(f"accuracy-{place}", predicted, parts, without, inputs, len(predictions.groups))
         panels += [panel] if panel else []
         for line, part in parts:
             last = part.iloc[-1]
-            predicted, low, high = (float(last[name]) for name in ("predicted_accuracy_pct", "low_pct", "high_pct"))
+            tokens, middle, low, high = (float(last[name]) for name in _NUMBERS)
             outside = bool(last["outside_fitted_range"])
-            latest.append(Latest(one.name, line.name, float(last["tokens"]), predicted, low, high, outside))
-            rows.append(_row(one, line, last, without))
+            latest.append(Latest(predicted.name, line.name, tokens, middle, low, high, outside))
+            rows.append(_row(latest[-1], line, float(last["proxy_score"]), without))
     columns = ["benchmark", "run", "tokens", "proxy score", "predicted %", f"{inputs.level_text} interval"]
     columns += ["log tokens alone %", "last known %", "in fitted range"]
     caption = "Predicted accuracy of the target at the last checkpoint of each run, in per cent"
-    tables.insert(0, Table(caption, columns, rows, headers=2))
-    return Section(KEY, TITLE, _lede(fit), remarks, panels, tables, "", notes + sorted(more)), latest
+    tables.insert(0, PageTable(caption, columns, rows, headers=2))
+    return PageSection(KEY, TITLE, _lede(fit), remarks, panels, tables, "", notes), latest
 
 
-def _lede(fit: FitFile) -> str:
+def _lede(fit: Fit) -> str:
     source = fit.source
-    what = source.get("proxy_metric") or source.get("x") or "the proxy score"
-    whose = f" of {source['proxy']}" if source.get("proxy") else ""
-    target = (
-        f"{' or '.join(source.get('target_metrics', ()))} of {source['target']}"
-        if source.get("target")
-        else (source.get("y") or "the target's accuracy")
-    )
-    points = sum(len(one["points"]) for one in fit.content["fits"])
+    if source.kind == "scores":
+        whose, target = f" of {source.proxy}", f"{' or '.join(source.target_metrics)} of {source.target}"
+    else:
+        whose, target = "", source.y
+    points = sum(len(group.points) for group in fit.groups)
     return (
-        f"A curve from {what}{whose} to {target}, fitted to {counted(points, 'past checkpoint')}, read at the scores "
-        "of this table. Crosses are accuracies that were measured, the thin dashed line is what the logarithm of the "
-        "training tokens alone would have said. The verdict below holds the proxy against such baselines on "
-        "checkpoints that the fit did not see."
+        f"A curve from {source.score_name}{whose} to {target}, fitted to {counted(points, 'past checkpoint')}, read at "
+        "the scores of this table. Crosses are accuracies that were measured, the thin dashed line is what the "
+        "logarithm of the training tokens alone would have said. The verdict below holds the proxy against such "
+        "baselines on checkpoints that the fit did not see."
     )
 
 
-def _name(one: Mapping[str, Any]) -> str:
-    return ", ".join(one["group"].values()) or "all rows"
-
-
-def _verdict(one: Mapping[str, Any]) -> Remark:
+def _verdict(group: FittedGroup) -> Remark:
     """The fit's own words, and whether they are good news."""
-    found = one["cross_validation"]
-    if found is None:
-        return Remark(_name(one), "not cross-validated, so nothing says how far to trust it", "doubt")
-    beats = str(found["verdict"]).startswith("the proxy beats")
-    return Remark(_name(one), str(found["verdict"]), "good" if beats else "doubt")
+    if group.cross_validation is None:
+        return Remark(group.name, "not cross-validated, so nothing says how far to trust it", "doubt")
+    verdict = group.cross_validation.verdict
+    return Remark(group.name, verdict, "good" if verdict.startswith("the proxy beats") else "doubt")
 
 
-def _errors(fit: FitFile) -> Table:
-    fits = [one for one in fit.content["fits"] if one["cross_validation"]]
-    names = [*dict.fromkeys(name for one in fits for name in one["cross_validation"]["baseline_mae_pct"])]
+def _errors(fit: Fit) -> PageTable:
+    names = fit.baselines
     rows = []
-    for one in fits:
-        found = one["cross_validation"]
-        without = found["baseline_mae_pct"]
+    for group in fit.groups:
+        if (validation := group.cross_validation) is None:
+            continue
+        baselines, size = validation.baseline_mae_pct, len(group.points)
         rows.append(
             [
-                Cell(_name(one)),
-                Cell(f"{len(one['points'])}", repr(len(one["points"]))),
-                _points(found["test_mae_pct"]),
-                *(_points(without[name]) if name in without else Cell("–", None, "h") for name in names),
-                number(found["train_r2"]),
-                percent(100 * found["coverage"]),
+                Cell(group.name),
+                Cell(str(size), repr(size)),
+                _points(validation.test_mae_pct),
+                *(_points(baselines[name]) if name in baselines else dash("h") for name in names),
+                number(validation.train_r2),
+                percent(100 * validation.coverage),
             ]
         )
     columns = ["benchmark", "checkpoints", "proxy", *names, "R² on fitted", f"in {fit.level:.0%} interval, %"]
     caption = (
-        f"Mean absolute error on checkpoints left out ({fit.content['cv']} folds), in percentage points of accuracy; "
+        f"Mean absolute error on checkpoints left out ({fit.cv} folds), in percentage points of accuracy; "
         "the smallest of a row is best"
     )
-    return Table(caption, columns, rows)
+    return PageTable(caption, columns, rows)
 
 
 def _points(value: float) -> Cell:
     return Cell(f"{value:.3f}", repr(float(value)))
 
 
-def _parts(one: Predicted, lines: Sequence[Line]) -> list[tuple[Line, pd.DataFrame]]:
-    rows = one.rows.assign(proxy_score=one.scores)
+def _parts(predicted: Predicted, lines: Sequence[RunLine]) -> list[tuple[RunLine, pd.DataFrame]]:
+    """The lines that have predictions, each with its rows."""
+    rows = predicted.rows.assign(proxy_score=predicted.scores)
     if "run" not in rows.columns or "tokens" not in rows.columns:
         return []
-    known = by_look(lines)
-    there = rows[["run", "params"]].drop_duplicates()
-    keys = {(run, repr(float(params))) for run, params in there.itertuples(index=False)}
-    return [(line, line.along(rows)) for key, line in known.items() if key in keys]
+    return [(line, part) for line in lines if len(part := line.along(rows))]
 
 
 def _panel(
     key: str,
-    one: Predicted,
-    parts: Sequence[tuple[Line, pd.DataFrame]],
+    predicted: Predicted,
+    parts: Sequence[tuple[RunLine, pd.DataFrame]],
     without: WithoutProxy,
     inputs: Inputs,
     charts: int,
 ) -> Panel | None:
-    series = []
-    rows = []
+    drawn, rows = [], []
     for line, whole in parts:
         part = thinned(whole[whole["tokens"].notna()], room(len(parts), charts))
         if not len(part):
             continue
-        x, y, low, high = (
-            part[name].to_numpy(np.float64) for name in ("tokens", "predicted_accuracy_pct", "low_pct", "high_pct")
-        )
-        series.append(Series(line.name, line.look, x, y, low, high, measured=without.measured(line.run)))
+        numbers = part[_NUMBERS].to_numpy(np.float64)
+        drawn.append(Series.of_rows(line.name, line.look, numbers, measured=without.measured(line.run)))
         if line.look is not None:
-            for tokens, score, *values in zip(x, part["proxy_score"], y, low, high, strict=True):
-                cells = [count(tokens), number(score), *map(percent, values)]
-                rows.append([Cell(line.name), *cells, percent(without.by_tokens(tokens))])
-    if not series:
+            for score, (tokens, *values) in zip(part["proxy_score"], numbers.tolist(), strict=True):
+                cells = [count(tokens), number(score), *map(percent, values), percent(without.by_tokens(tokens))]
+                rows.append([Cell(line.name), *cells])
+    if not drawn:
         return None
-    xs = np.unique(np.concatenate([drawn.x for drawn in series]))
-    along = xs[xs > 0]
-    if without.curve is not None and len(along) > 1:
-        at = np.geomspace(along[0], along[-1], 24)
-        nothing = np.full(len(at), np.nan)
-        series.append(Series("log tokens", None, at, without.curve.predict(np.log(at)), nothing, nothing, True))
-    words = [f"{drawn.name}: {drawn.y[-1]:.1f} % at {count_text(drawn.x[-1])} tokens." for drawn in series]
+    tokens = np.unique(np.concatenate([line.x for line in drawn]))
+    tokens = tokens[tokens > 0]
+    if without.curve is not None and len(tokens) > 1:
+        along = np.geomspace(tokens[0], tokens[-1], _REFERENCE_POINTS)
+        unknown = np.full(len(along), np.nan)
+        accuracy = without.curve.predict(np.log(along))
+        drawn.append(Series("log tokens", None, along, accuracy, unknown, unknown, reference=True))
     chart = line_chart(
         key,
-        series,
-        title=f"Predicted accuracy of the target on {one.name}",
-        description=" ".join(words),
+        drawn,
+        title=f"Predicted accuracy of the target on {predicted.name}",
+        description=" ".join(f"{line.name}: {line.y[-1]:.1f} % at {count_text(line.x[-1])} tokens." for line in drawn),
         bounds=(0.0, 100.0),
     )
     columns = ["run", "tokens", "proxy score", "predicted %", "low %", "high %", "log tokens alone %"]
-    table = Table(f"Predicted accuracy on {one.name}", columns, rows, headers=2, folded="Numbers of this chart")
-    return Panel(one.name, f"accuracy of the target, %, with {inputs.level_text} intervals", chart, table)
+    caption = f"Predicted accuracy on {predicted.name}"
+    table = PageTable(caption, columns, rows, headers=2, folded="Numbers of this chart")
+    return Panel(predicted.name, f"accuracy of the target, %, with {inputs.level_text} intervals", chart, table)
 
 
-def _row(one: Predicted, line: Line, last: pd.Series, without: WithoutProxy) -> list[Cell]:
-    tokens = float(last["tokens"])
+def _row(latest: Latest, line: RunLine, score: float, without: WithoutProxy) -> list[Cell]:
     return [
-        Cell(one.name),
+        Cell(latest.benchmark),
         Cell(line.name),
-        count(tokens),
-        number(float(last["proxy_score"])),
-        percent(float(last["predicted_accuracy_pct"])),
-        Cell(f"{last['low_pct']:.1f} to {last['high_pct']:.1f}"),
-        percent(without.by_tokens(tokens)),
-        percent(without.last_known(line.run, tokens)),
-        Cell("no, beyond it" if last["outside_fitted_range"] else "yes"),
+        count(latest.tokens),
+        number(score),
+        percent(latest.predicted),
+        interval(latest.low, latest.high, "g", ".1f"),
+        percent(without.by_tokens(latest.tokens)),
+        percent(without.last_known(line.run, latest.tokens)),
+        Cell("no, beyond it" if latest.outside else "yes"),
     ]

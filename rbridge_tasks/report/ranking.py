@@ -7,44 +7,44 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.charts.interval_charts import interval_chart
-from rbridge_tasks.charts.rank import axis_label
-from rbridge_tasks.report.cells import Cell, interval_text, number, number_text
+from rbridge_tasks.charts.intervals import IntervalRow
+from rbridge_tasks.charts.page_charts import interval_chart
+from rbridge_tasks.charts.texts import axis_label, number_text
+from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, Remark, dash, interval, number
 from rbridge_tasks.report.inputs import Inputs
-from rbridge_tasks.report.run_lines import Line, by_look
-from rbridge_tasks.report.sections import Panel, Remark, Section, Table
+from rbridge_tasks.report.run_lines import RunLine, by_look
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.candidates import Candidates
-    from rbridge_tasks.decisions.size_ranking import BootstrapSettings, SizeRanking
+    from rbridge_tasks.decisions.size_ranking import SizeRanking
     from rbridge_tasks.tables.joined_items import JoinedItems
 
 KEY, TITLE = "ranking", "Ranking of data sets"
 _MOST_DRAWN = 40  # the table has all
+_SURE = 0.9  # probability of being better than the next from which the order is written with >
 ALONE = (
     "Every run stands alone at its size, so there is nothing to rank. Scores of several runs at equal params and "
     "tokens fill this section."
 )
 
 
-def ranking_section(inputs: Inputs, lines: Sequence[Line]) -> tuple[Section, list[SizeRanking]]:
+def ranking_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSection, list[SizeRanking]]:
     """Runs in order with the uncertainty of that order, a chart for each benchmark; and the rankings themselves."""
     from rbridge_tasks.decisions.candidates import CandidatesError, candidates_by_size
     from rbridge_tasks.decisions.size_ranking import PAIRED, UNPAIRED, BootstrapSettings, rank_candidates
 
-    settings = BootstrapSettings(level=inputs.level)
     try:
         groups, _ = candidates_by_size(inputs.scores, inputs.metric)
     except CandidatesError as error:
-        return Section(KEY, TITLE, missing=f"No ranking: {error}."), []
+        return PageSection(KEY, TITLE, missing=f"No ranking: {error}."), []
     chosen = sorted(_largest(groups), key=lambda group: inputs.benchmarks.index(group.benchmark))
     if not chosen:
-        return Section(KEY, TITLE, missing=ALONE), []
+        return PageSection(KEY, TITLE, missing=ALONE), []
     rankings, notes = [], []
     for group in chosen:
         items, doubt = _items(group, inputs)
         notes += [doubt] if doubt else []
-        rankings.append(rank_candidates(group, items, settings))
+        rankings.append(rank_candidates(group, items, BootstrapSettings(level=inputs.level)))
     methods = {ranking.method for ranking in rankings}
     if UNPAIRED in methods:
         notes.append(
@@ -54,7 +54,7 @@ def ranking_section(inputs: Inputs, lines: Sequence[Line]) -> tuple[Section, lis
     if PAIRED in methods:
         notes.append("Paired intervals resample traces, the same draw for all runs.")
     looks = by_look(lines)
-    section = Section(
+    section = PageSection(
         KEY,
         TITLE,
         lede=(
@@ -64,7 +64,7 @@ def ranking_section(inputs: Inputs, lines: Sequence[Line]) -> tuple[Section, lis
             "it is less."
         ),
         remarks=[Remark(ranking.candidates.benchmark, _order(ranking)) for ranking in rankings],
-        panels=[_panel(f"ranking-{at}", ranking, settings, looks) for at, ranking in enumerate(rankings)],
+        panels=[_panel(f"ranking-{at}", ranking, inputs, looks) for at, ranking in enumerate(rankings)],
         notes=notes,
     )
     return section, rankings
@@ -74,8 +74,7 @@ def _largest(groups: Sequence[Candidates]) -> list[Candidates]:
     """Of each benchmark the group of several runs at the most compute; unknown compute only where nothing else is."""
     best: dict[str, Candidates] = {}
     for group in groups:  # the cheapest first, unknown compute last
-        several, held = len(group.runs) > 1, best.get(group.benchmark)
-        if several and (held is None or not math.isnan(group.flops)):
+        if len(group.runs) > 1 and (group.benchmark not in best or not math.isnan(group.flops)):
             best[group.benchmark] = group
     return [*best.values()]
 
@@ -86,32 +85,27 @@ def _items(group: Candidates, inputs: Inputs) -> tuple[JoinedItems | None, str]:
     from rbridge_tasks.tables.samples import check_against_table, read_items
 
     rows = inputs.headline
-    same = (rows["benchmark"] == group.benchmark) & _equal(rows["params"], group.params)
-    rows = rows[same & _equal(rows["tokens"], group.tokens)]
+    rows = rows[rows["benchmark"] == group.benchmark]
+    for name, value in (("params", group.params), ("tokens", group.tokens)):
+        rows = rows[rows[name].isna() if math.isnan(value) else rows[name] == value]
     models = dict(zip(rows["run"], rows["model"], strict=True))
-    files = {}
-    for one in inputs.evaluations:
-        if one.benchmark == group.benchmark:
-            named = [path for task, path in one.files.items() if task == f"rbridge_{one.benchmark}"]
-            files[one.results.model.label] = next(iter(named or one.files.values()))
+    task = f"rbridge_{group.benchmark}"
+    files = {
+        evaluation.results.model.label: evaluation.files.get(task) or next(iter(evaluation.files.values()))
+        for evaluation in inputs.evaluations
+        if evaluation.benchmark == group.benchmark
+    }
     if not files or any(models[run] not in files for run in group.runs):
         return None, ""
-    found = {}
+    items = {}
     try:
         for run, value in zip(group.runs, group.value, strict=True):
-            found[run] = read_items(files[models[run]], group.metric.name)
-            check_against_table(run, found[run], float(value), group.metric.name)
-        joined = join_items(found, prompts="report")  # settings were compared as the inputs were read
+            items[run] = read_items(files[models[run]], group.metric.name)
+            check_against_table(run, items[run], float(value), group.metric.name)
+        joined = join_items(items, prompts="report")  # settings were compared as the inputs were read
         return joined, "".join(f"{group.benchmark}: {text}." for text in joined.notes)
     except RBridgeError as error:
         return None, f"{group.benchmark}: no paired intervals, {error}."
-
-
-def _equal(column: object, value: float) -> object:
-    import pandas as pd
-
-    series = pd.Series(column)
-    return series.isna() if math.isnan(value) else series == value
 
 
 def _order(ranking: SizeRanking) -> str:
@@ -119,55 +113,42 @@ def _order(ranking: SizeRanking) -> str:
     candidates, summary = ranking.candidates, ranking.summary
     names = [candidates.runs[at] for at in summary.order[:8].tolist()]
     text = names[0]
-    for at, name in enumerate(names[1:]):
-        probability = float(summary.ordered_right[at])
-        text += f" {'?' if math.isnan(probability) else '>' if probability >= 0.9 else '≥'} {name}"
+    for name, probability in zip(names[1:], summary.ordered_right.tolist(), strict=False):
+        text += f" {'?' if math.isnan(probability) else '>' if probability >= _SURE else '≥'} {name}"
     more = len(candidates.runs) - len(names)
     return f"{text}{f' and {more} more' if more else ''}"
 
 
-def _panel(key: str, ranking: SizeRanking, settings: BootstrapSettings, looks: object) -> Panel:
+def _panel(key: str, ranking: SizeRanking, inputs: Inputs, looks: dict[tuple[str, str], RunLine]) -> Panel:
     candidates, summary = ranking.candidates, ranking.summary
-    low, high = ranking.score_interval
+    benchmark, metric = candidates.benchmark, candidates.metric.name
+    following = [*(_probability(value) for value in summary.ordered_right.tolist()), Cell("last")]
     drawn, rows = [], []
     for at, index in enumerate(summary.order.tolist()):
         run, value = candidates.runs[index], float(candidates.value[index])
-        line = looks.get((run, repr(candidates.params)))  # type: ignore[attr-defined]
-        drawn.append((run, line.look if line else None, value, float(low[at]), float(high[at])))
-        following = float(summary.ordered_right[at]) if at < len(summary.ordered_right) else math.nan
-        sure = math.isfinite(float(low[at]))
-        rows.append(
-            [
-                Cell(f"{summary.rank[at]:g}", repr(float(summary.rank[at]))),
-                Cell(run),
-                number(value),
-                Cell(interval_text(float(low[at]), float(high[at]))) if sure else Cell("–", None, "g"),
-                Cell(f"{summary.rank_interval.low[at]:g} to {summary.rank_interval.high[at]:g}")
-                if sure
-                else Cell("–", None, "g"),
-                Cell(
-                    "last" if at + 1 == len(summary.order) else "–", None, None if at + 1 == len(summary.order) else "g"
-                )
-                if math.isnan(following)
-                else Cell(f"{following:.3f}", repr(following)),
-            ]
-        )
-    percent = f"{100 * settings.level:g} %"
-    columns = ["rank", "run", candidates.metric.name, f"score, {percent}", f"rank, {percent}", "P(better than next)"]
+        low, high = (float(end[at]) for end in ranking.score_interval)
+        line = looks.get((run, repr(candidates.params)))
+        drawn.append(IntervalRow.of_look(run, value, low, high, line.look if line else None))
+        rank = float(summary.rank[at])
+        low_rank, high_rank = (float(end[at]) for end in summary.rank_interval)
+        cells = [interval(low, high, "g"), interval(low_rank, high_rank, "g", "g"), following[at]]
+        rows.append([Cell(f"{rank:g}", repr(rank)), Cell(run), number(value), *cells])
+    percent = f"{100 * inputs.level:g} %"
+    columns = ["rank", "run", metric, f"score, {percent}", f"rank, {percent}", "P(better than next)"]
     chart = interval_chart(
         key,
         drawn[:_MOST_DRAWN],
-        title=f"Runs on {candidates.benchmark} by {candidates.metric.name}, best first",
+        title=f"Runs on {benchmark} by {metric}, best first",
         description=" ".join(
-            f"{at}: {name}, {number_text(value)}." for at, (name, _, value, *_) in enumerate(drawn[:_MOST_DRAWN], 1)
+            f"{place}: {row.name}, {number_text(row.value)}." for place, row in enumerate(drawn[:_MOST_DRAWN], 1)
         ),
-        x_name=f"{axis_label(candidates.metric.name)}, {'lower' if candidates.metric.lower_is_better else 'higher'} "
-        "is better",
+        x_name=f"{axis_label(metric)}, {inputs.way}",
     )
-    caption = f"Runs on {candidates.benchmark} in order; {ranking.method}"
-    return Panel(
-        candidates.benchmark,
-        candidates.size,
-        chart,
-        Table(caption, columns, rows, headers=2, folded="Ranks and numbers"),
-    )
+    caption = f"Runs on {benchmark} in order; {ranking.method}"
+    table = PageTable(caption, columns, rows, headers=2, folded="Ranks and numbers")
+    return Panel(benchmark, candidates.size, chart, table)
+
+
+def _probability(value: float) -> Cell:
+    """A probability with three decimals, exact for machines."""
+    return dash("g") if math.isnan(value) else Cell(f"{value:.3f}", repr(value))

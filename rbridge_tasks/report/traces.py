@@ -1,4 +1,4 @@
-"""Section: traces as text in the colour of weight × NLL, and the tokens that cost most and changed most."""
+"""Section: traces as text coloured by weight × NLL, and the tokens that cost most and changed most."""
 
 from __future__ import annotations
 
@@ -9,15 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rbridge_tasks.report.coloured_tokens import (
-    Piece,
-    WeightedTrace,
-    pieces,
-    weighted_traces,
-)
+from rbridge_tasks.report.coloured_tokens import Piece, WeightedTrace, pieces, weighted_traces
 from rbridge_tasks.report.costly_tokens import TokenRow, changed_tokens, worst_tokens
 from rbridge_tasks.report.inputs import Inputs
-from rbridge_tasks.report.run_lines import Line
+from rbridge_tasks.report.run_lines import RunLine
 from rbridge_tasks.tables.run_names import read_name
 from rbridge_tasks.tables.sizes import count_text
 from rbridge_tasks.tables.trace_samples import Evaluation
@@ -77,8 +72,8 @@ class TracedBenchmark:
     no_change: str
 
 
-def traced_benchmarks(inputs: Inputs, lines: Sequence[Line] = ()) -> list[TracedBenchmark]:
-    """What the section shows; empty where no samples were given.
+def traced_benchmarks(inputs: Inputs, lines: Sequence[RunLine] = ()) -> list[TracedBenchmark]:
+    """Content of the section; empty where no samples were given.
 
     Args:
         inputs: of the page.
@@ -87,18 +82,17 @@ def traced_benchmarks(inputs: Inputs, lines: Sequence[Line] = ()) -> list[Traced
     Raises:
         SamplesError: a samples file is damaged.
     """
-    by_benchmark: dict[str, list[Evaluation]] = {}
-    for one in inputs.evaluations:
-        by_benchmark.setdefault(one.benchmark, []).append(one)
-    order = [name for name in inputs.benchmarks if name in by_benchmark]
-    order += [name for name in by_benchmark if name not in order]
-    room = _TOKENS_IN_ALL // max(1, len(order))
-    ranks = {line.run: at for at, line in reversed([*enumerate(lines)])}
-    return [
-        found
-        for at, name in enumerate(order)
-        if (found := _traced(f"traces-{at}", name, by_benchmark[name], inputs, ranks, room)) is not None
-    ]
+    by_benchmark: dict[str, list[Evaluation]] = {name: [] for name in inputs.benchmarks}
+    for evaluation in inputs.evaluations:
+        by_benchmark.setdefault(evaluation.benchmark, []).append(evaluation)
+    groups = {name: group for name, group in by_benchmark.items() if group}
+    room = _TOKENS_IN_ALL // max(1, len(groups))
+    ranks = {line.run: place for place, line in reversed([*enumerate(lines)])}
+    traced = []
+    for place, (name, group) in enumerate(groups.items()):
+        shown, earlier = _pair(group, inputs, ranks)
+        traced.append(_traced(f"traces-{place}", name, shown, earlier, inputs.traces, room))
+    return [benchmark for benchmark in traced if benchmark is not None]
 
 
 @dataclass(frozen=True)
@@ -114,20 +108,21 @@ class _Checkpoint:
         return self.run if math.isnan(self.tokens) else f"{self.run} at {count_text(self.tokens)} tokens"
 
 
-def _checkpoints(evaluations: Sequence[Evaluation], scores: pd.DataFrame) -> list[_Checkpoint]:
-    """The checkpoints of evaluations, by the score table where it names the model, else by the model's own name."""
-    known = {
-        model: (run, tokens)
-        for model, run, tokens in zip(*(scores[name] for name in ("model", "run", "tokens")), strict=True)
-    }
-    found = {}
-    for one in sorted(evaluations, key=lambda one: one.results.date):
-        model = one.results.model
+def _checkpoints(evaluations: Sequence[Evaluation], scores: pd.DataFrame) -> dict[str, _Checkpoint]:
+    """The checkpoints of evaluations by model, in order of date, the latest evaluation of each.
+
+    Run and tokens are those of the score table where it has the model, else read from the model's own name.
+    """
+    columns = (scores[name] for name in ("model", "run", "tokens"))
+    known = {model: (run, tokens) for model, run, tokens in zip(*columns, strict=True)}
+    checkpoints = {}
+    for evaluation in sorted(evaluations, key=lambda evaluation: evaluation.results.date):
+        model = evaluation.results.model
         named = read_name(model.name, model.revision)
         fallback = named.run, math.nan if named.tokens is None else named.tokens
         run, tokens = known.get(model.label, fallback)
-        found[model.label] = _Checkpoint(one, run, float(tokens))  # the latest evaluation of a checkpoint
-    return [*found.values()]
+        checkpoints[model.label] = _Checkpoint(evaluation, run, float(tokens))
+    return checkpoints
 
 
 def _pair(
@@ -138,37 +133,30 @@ def _pair(
     Last and first of the run with the most checkpoints, the best of several such; where no run has two, the second and
     the first that were given.
     """
-    found = _checkpoints(evaluations, inputs.scores)
+    checkpoints = _checkpoints(evaluations, inputs.scores)
     runs: dict[str, list[_Checkpoint]] = {}
-    for one in found:
-        if not math.isnan(one.tokens):
-            runs.setdefault(one.run, []).append(one)
-    longest = min(runs.values(), key=lambda own: (-len(own), ranks.get(own[0].run, len(ranks))), default=[])
+    for checkpoint in checkpoints.values():
+        if not math.isnan(checkpoint.tokens):
+            runs.setdefault(checkpoint.run, []).append(checkpoint)
+    longest = min(runs.values(), key=lambda run: (-len(run), ranks.get(run[0].run, len(ranks))), default=[])
     if len(longest) > 1:
-        in_order = sorted(longest, key=lambda one: one.tokens)
+        in_order = sorted(longest, key=lambda checkpoint: checkpoint.tokens)
         return in_order[-1], in_order[0]
-    given = {one.results.model.label: at for at, one in reversed([*enumerate(evaluations)])}
-    found.sort(key=lambda one: given[one.evaluation.results.model.label])
-    return (found[1], found[0]) if len(found) > 1 else (found[0], None)
+    first, *rest = dict.fromkeys(evaluation.results.model.label for evaluation in evaluations)
+    return (checkpoints[rest[0]], checkpoints[first]) if rest else (checkpoints[first], None)
 
 
 def _traced(
-    key: str,
-    benchmark: str,
-    evaluations: Sequence[Evaluation],
-    inputs: Inputs,
-    ranks: Mapping[str, int],
-    room: int,
+    key: str, benchmark: str, shown: _Checkpoint, earlier: _Checkpoint | None, count: int, room: int
 ) -> TracedBenchmark | None:
-    shown, earlier = _pair(evaluations, inputs, ranks)
     traces, weights = weighted_traces(shown.evaluation)
-    traces = [one for one in traces if one.nll.size]
+    traces = [trace for trace in traces if trace.nll.size]
     if not traces:
         return None
-    others, no_change = _others(traces, earlier)
-    chosen = _chosen(traces, inputs.traces)
+    before, no_change = _before(traces, earlier)
+    chosen = _chosen(traces, count)
     most = min(_MOST_TOKENS, max(60, room // max(1, len(chosen))))
-    better, worse = changed_tokens([one for one in traces if one.trace.item in others], others)
+    better, worse = changed_tokens([trace for trace in traces if trace.item in before], before)
     return TracedBenchmark(
         key=key,
         benchmark=benchmark,
@@ -176,55 +164,49 @@ def _traced(
         earlier=earlier.name if earlier else "",
         weights=weights,
         count=len(traces),
-        traces=[_shown(one, others.get(one.trace.item), most, why) for one, why in chosen],
-        worst=worst_tokens(traces, others),
+        traces=[_shown(trace, before.get(trace.item), most, why) for trace, why in chosen],
+        worst=worst_tokens(traces, before),
         better=better,
         worse=worse,
         no_change=no_change,
     )
 
 
-def _others(traces: Sequence[WeightedTrace], earlier: _Checkpoint | None) -> tuple[dict[str, WeightedTrace], str]:
-    """The same traces in the same tokens under the earlier checkpoint, by item, and why there are none."""
+def _before(traces: Sequence[WeightedTrace], earlier: _Checkpoint | None) -> tuple[dict[str, WeightedTrace], str]:
+    """The same traces in the same tokens under the earlier checkpoint, by item; if none, the reason."""
     if earlier is None:
         return {}, "Samples of a second checkpoint fill this: give --samples twice."
-    by_item = {one.trace.item: one for one in weighted_traces(earlier.evaluation)[0]}
-    same = {
-        one.trace.item: by_item[one.trace.item]
-        for one in traces
-        if one.trace.item in by_item and one.same_tokens(by_item[one.trace.item])
-    }
+    by_item = {trace.item: trace for trace in weighted_traces(earlier.evaluation)[0]}
+    shared = [trace for trace in traces if trace.item in by_item]
+    same = {trace.item: by_item[trace.item] for trace in shared if trace.same_tokens(by_item[trace.item])}
     if same:
         return same, ""
-    if not by_item.keys() & {one.trace.item for one in traces}:
+    if not shared:
         return {}, f"{earlier.name} was scored on other items, so no token can be compared."
     return {}, f"{earlier.name} cuts the traces into other tokens, so none can be compared."
 
 
 def _chosen(traces: Sequence[WeightedTrace], count: int) -> list[tuple[WeightedTrace, str]]:
-    """Traces at even steps from the hardest to the easiest."""
-    order = sorted(traces, key=lambda one: (-one.score, one.trace.item))
-    places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)).tolist()
-    words = {0: "hardest", len(order) - 1: "easiest"}
-    found = []
-    for place in places:
-        why = words.get(
-            place, f"harder than {100 * (len(order) - 1 - place) / (len(order) - 1):.0f} %" if place else ""
-        )
-        found.append((order[place], "the only one" if len(order) == 1 else why))
-    return found
+    """Traces at even steps from the hardest to the easiest, each with its place in words."""
+    order = sorted(traces, key=lambda trace: (-trace.score, trace.item))
+    last = len(order) - 1
+    if not last:
+        return [(order[0], "the only one")]
+    words = {0: "hardest", last: "easiest"}
+    places = np.unique(np.linspace(0, last, min(count, len(order))).round().astype(int)).tolist()
+    return [(order[at], words.get(at, f"harder than {100 * (last - at) / last:.0f} %")) for at in places]
 
 
-def _shown(one: WeightedTrace, other: WeightedTrace | None, most: int, why: str) -> ShownTrace:
-    found, left_out = pieces(one, other, most)
-    question = one.trace.doc.get("question")
+def _shown(trace: WeightedTrace, before: WeightedTrace | None, most: int, why: str) -> ShownTrace:
+    parts, left_out = pieces(trace, before, most)
+    question = trace.trace.doc.get("question")
     return ShownTrace(
-        item=one.trace.item,
+        item=trace.item,
         question=question if isinstance(question, str) else "",
-        score=one.score,
-        was=other.score if other else math.nan,
-        pieces=found,
-        tokens=one.nll.size,
+        score=trace.score,
+        was=before.score if before else math.nan,
+        pieces=parts,
+        tokens=trace.nll.size,
         left_out=left_out,
         why=why,
     )

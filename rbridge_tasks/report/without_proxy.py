@@ -1,4 +1,4 @@
-"""What the points of a fit say of an accuracy without the proxy: by the training tokens alone, or by the last value."""
+"""Accuracies predicted without the proxy: from the training tokens alone, or as the last known value."""
 
 from __future__ import annotations
 
@@ -10,52 +10,50 @@ import numpy as np
 import pandas as pd
 
 from rbridge_metrics.errors import FitError
+from rbridge_tasks.report.run_lines import thinned
 
 if TYPE_CHECKING:
     from rbridge_metrics.regression import ProxyRegressor
-    from rbridge_tasks.decisions.fit_file import FitFile
+    from rbridge_tasks.decisions.fit_file import Fit
 
 _SHOWN = 12  # accuracies of a run on a chart
 
 
 class WithoutProxy:
-    """What a group's points say without the proxy.
+    """Predictions from a group's points without the proxy.
 
     Attributes:
         points: tokens, accuracy in percent and run of what was fitted; empty where tokens are not known.
         curve: accuracy as a function of the logarithm of tokens; None where it cannot be fitted.
     """
 
-    def __init__(self, fit: FitFile, key: Mapping[str, str]) -> None:
+    def __init__(self, fit: Fit, key: Mapping[str, str]) -> None:
         from rbridge_metrics.regression import ProxyRegressor
 
-        (content,) = (one for one in fit.content["fits"] if one["group"] == key)
-        known = [point for point in content["points"] if point.get("order") is not None]
+        known = [point for point in fit.group(*key.values()).points if point.order is not None]
         columns = {"tokens": "order", "accuracy": "y", "run": "run"}
-        self.points = pd.DataFrame({name: [point.get(own) for point in known] for name, own in columns.items()})
+        self.points = pd.DataFrame({name: [getattr(point, own) for point in known] for name, own in columns.items()})
         self.curve: ProxyRegressor | None = None
         trained = self.points[self.points["tokens"].astype(float) > 0] if known else self.points
         if len(trained):
             try:
-                recipe = ProxyRegressor(recipe=fit.content["recipe"])
+                recipe = ProxyRegressor(recipe=fit.recipe)
                 self.curve = recipe.fit(np.log(trained["tokens"].to_numpy(float)), trained["accuracy"].to_numpy(float))
             except FitError:
-                pass  # too few points, or all of one size: the column says that there is nothing
+                pass  # too few points, or all of one size: the cells of the column are dashes
 
     def by_tokens(self, tokens: float) -> float:
-        """Accuracy by the tokens alone, NaN where it cannot be said."""
+        """Accuracy by the tokens alone, NaN where there is no curve."""
         if self.curve is None or not tokens > 0:
             return math.nan
         return float(self.curve.predict(np.log([tokens]))[0])
 
     def measured(self, run: str) -> list[tuple[float, float]]:
         """Tokens and accuracies of a run, a dozen at most."""
-        own = self.points[self.points["run"] == run].sort_values("tokens", kind="stable")
-        if len(own) > _SHOWN:
-            own = own.iloc[np.linspace(0, len(own) - 1, _SHOWN).round().astype(int)]
-        return [(float(x), float(y)) for x, y in zip(own["tokens"], own["accuracy"], strict=True)]
+        rows = thinned(self.points[self.points["run"] == run].sort_values("tokens", kind="stable"), _SHOWN)
+        return [(float(x), float(y)) for x, y in zip(rows["tokens"], rows["accuracy"], strict=True)]
 
     def last_known(self, run: str, tokens: float) -> float:
         """The latest accuracy of the run that was known up to these tokens."""
-        own = self.points[(self.points["run"] == run) & (self.points["tokens"].astype(float) <= tokens)]
-        return float(own.sort_values("tokens")["accuracy"].iloc[-1]) if len(own) else math.nan
+        rows = self.points[(self.points["run"] == run) & (self.points["tokens"].astype(float) <= tokens)]
+        return float(rows.sort_values("tokens")["accuracy"].iloc[-1]) if len(rows) else math.nan

@@ -6,15 +6,16 @@ import sys
 from pathlib import Path
 
 import matplotlib.colors
+import numpy as np
 import pytest
 
 from rbridge_tasks.atomic import OutputError
-from rbridge_tasks.charts.style import check_plot_path, new_figure, new_panels, save, series
+from rbridge_tasks.charts.style import PALETTE, check_plot_path, new_panels, save, series
 
 
 def draw(path: Path) -> None:
     """A figure with three lines and a legend."""
-    figure, axes = new_figure(5, 3)
+    figure, (axes,) = new_panels(5, 3)
     for index in range(3):
         axes.plot([1, 2, 3], [index, 2, 1], label=f"line {index}", **series(index))
     axes.set_xlabel("training tokens (billions)")
@@ -38,13 +39,24 @@ def test_text_in_svg_is_text(tmp_path: Path) -> None:
     assert "training tokens (billions)" in (tmp_path / "a.svg").read_text()
 
 
+def luminance(colour: str) -> float:
+    """Relative luminance of WCAG 2."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in matplotlib.colors.to_rgb(colour)]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
 def test_lines_differ_without_colour() -> None:
-    """Each of the first six lines is a grey of its own dashes and marker."""
+    """Each of the first six lines has its own dashes and marker."""
     looks = [series(index) for index in range(6)]
     assert len({str(look["linestyle"]) for look in looks}) == len({look["marker"] for look in looks}) == 6
-    for look in looks:
-        red, green, blue = matplotlib.colors.to_rgb(look["color"])
-        assert red == green == blue < 0.6
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("name", ["ink", "soft", *(f"k{index}" for index in range(6))])
+def test_text_and_lines_have_contrast(name: str, scheme: int) -> None:
+    """At least 4.5 to 1 on the page, light or dark."""
+    dark, light = sorted(luminance(PALETTE[key][scheme]) for key in (name, "paper"))
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
 def test_no_window_and_no_state() -> None:

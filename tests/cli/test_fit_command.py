@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from rbridge_metrics import RBridgeError, cross_validate
-from rbridge_tasks.decisions.fit_file import FitFileError, read_fit
+from rbridge_tasks.decisions.fit_file import FitFileError, load_fit
 
 from ..decisions.made_pairs import TOKENS, checkpoints, pairs, score_table, scores, written
 from ..tables.made_scores import as_json, invoke
 
 COLUMNS = ("--x", "score", "--y", "accuracy", "--group", "benchmark,metric", "--order", "tokens")
+SOURCE = {"kind": "pairs", "x": "score", "y": "accuracy", "group": [], "order": None}
 MODELS = ("--proxy-metric", "rbridge_nll", "--target-metric", "acc", "--proxy", "1b", "--target", "13b")
 
 
@@ -30,24 +31,24 @@ def table(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("cv", ["shuffled", "blocked", "forward"])
 def test_numbers_are_those_of_the_library(table: Path, cv: str, recipe: str) -> None:
     """Each group's cross-validation is ``cross_validate`` of its rows."""
-    found = as_json("fit", table, *COLUMNS, "--recipe", recipe, "--cv", cv)
-    assert [fit["group"]["benchmark"] for fit in found["fits"]] == ["gsm8k", "csqa"]
-    for seed, fit in enumerate(found["fits"]):
+    printed = as_json("fit", table, *COLUMNS, "--recipe", recipe, "--cv", cv)
+    assert [fit["group"]["benchmark"] for fit in printed["fits"]] == ["gsm8k", "csqa"]
+    for seed, fit in enumerate(printed["fits"]):
         expected = cross_validate(*checkpoints(seed), scheme=cv, order=TOKENS, order_name="tokens", recipe=recipe)
         assert fit["cross_validation"] == json.loads(json.dumps(expected.to_dict()))
 
 
 def test_table_verdict_and_means_are_printed(table: Path) -> None:
     """A row a group with three decimals, a row for the mean over benchmarks, and a sentence a group."""
-    found = as_json("fit", table, *COLUMNS)
+    printed = as_json("fit", table, *COLUMNS)
     text = invoke("fit", table, *COLUMNS).stdout
-    errors = [fit["cross_validation"]["test_mae_pct"] for fit in found["fits"]]
+    errors = [fit["cross_validation"]["test_mae_pct"] for fit in printed["fits"]]
     for error in (*errors, sum(errors) / 2):
         assert f"{error:.3f}" in text
     assert "mean of 2" in text
     for words in ("recipe robust, blocked folds", "log(tokens)", "last value", "saturating"):
         assert words in text
-    for fit in found["fits"]:
+    for fit in printed["fits"]:
         assert f"{', '.join(fit['group'].values())}: {fit['cross_validation']['verdict']}" in text
 
 
@@ -69,7 +70,7 @@ def test_the_file_is_versioned_json_that_predicts(table: Path, tmp_path: Path) -
     assert content["source"] == {
         "kind": "pairs", "x": "score", "y": "accuracy", "group": ["benchmark", "metric"], "order": "tokens",
     }  # fmt: skip
-    group = read_fit(tmp_path / "out" / "fit.json").group("csqa", "rbridge_nll")
+    group = load_fit(tmp_path / "out" / "fit.json").group("csqa", "rbridge_nll")
     nll, accuracy = checkpoints(1)
     assert group.model.direction_ == "falling"
     assert np.abs(group.model.predict(nll) - accuracy).mean() < 1.5
@@ -113,17 +114,17 @@ def test_a_proxy_that_runs_the_wrong_way_is_said(tmp_path: Path) -> None:
 
 def test_without_an_order_there_is_no_baseline_of_tokens(table: Path) -> None:
     """One group, rows as they stand, mean and last value only."""
-    found = as_json("fit", table, "--x", "score", "--y", "accuracy", "--group", "benchmark")
-    assert set(found["fits"][0]["cross_validation"]["baseline_mae_pct"]) == {"last value", "mean"}
+    printed = as_json("fit", table, "--x", "score", "--y", "accuracy", "--group", "benchmark")
+    assert set(printed["fits"][0]["cross_validation"]["baseline_mae_pct"]) == {"last value", "mean"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--x", "score"), "--y missing; give --x and --y"),
         ((), "--x, --y missing"),
         ((*COLUMNS, "--proxy", "1b"), "give one set of them"),
-        (("--proxy", "1b"), "--proxy-metric, --target-metric, --target missing"),
+        (("--proxy", "1b"), "--target missing"),
         ((*COLUMNS, "--recipe", "best"), "expected one of robust, paper"),
         ((*COLUMNS, "--cv", "random"), "expected one of shuffled, blocked, forward"),
         ((*COLUMNS, "--direction", "up"), "expected one of rising, falling"),
@@ -132,11 +133,11 @@ def test_without_an_order_there_is_no_baseline_of_tokens(table: Path) -> None:
         (("--x", "score", "--y", "tokens"), "24 values of tokens lie outside 0..100"),
     ],
 )
-def test_arguments_that_do_not_fit_together_are_refused(table: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_arguments_that_do_not_fit_together_are_refused(table: Path, arguments: tuple[str, ...], message: str) -> None:
     """In one line, before anything is written."""
     with pytest.raises(RBridgeError) as error:
         invoke("fit", table, *arguments)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -148,26 +149,26 @@ def test_a_table_nothing_can_be_fitted_to_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "there is no file"),
         ("{", "is not JSON"),
         ("[]", "has format None"),
         ('{"format": "rbridge-fit", "version": 2}', "version 2"),
         ('{"format": "rbridge-fit", "version": 1}', "is damaged"),
-        ('{"format": "rbridge-fit", "version": 1, "fits": [], "source": {}, "level": 0.9}', "no fits"),
-        ({"fits": [{"group": {}, "points": [], "model": {}}]}, "format None"),
+        ('{"format": "rbridge-fit", "version": 1, "fits": [], "source": {}, "level": 0.9}', "is damaged"),
+        ({"fits": [{"group": {}, "points": [], "notes": [], "model": {}}]}, "format None"),
     ],
 )
-def test_a_file_that_is_no_fit_is_refused(tmp_path: Path, content: Any, said: str) -> None:
+def test_a_file_that_is_no_fit_is_refused(tmp_path: Path, content: Any, message: str) -> None:
     """Missing, damaged, of a later version or something else."""
     path = tmp_path / "fit.json"
     if isinstance(content, dict):
-        content = json.dumps({"format": "rbridge-fit", "version": 1, "source": {}, "level": 0.9, **content})
+        content = json.dumps({"format": "rbridge-fit", "version": 1, "source": SOURCE, "level": 0.9, **content})
     if content is not None:
         path.write_text(content)
-    with pytest.raises(FitFileError, match=said):
-        read_fit(path)
+    with pytest.raises(FitFileError, match=message):
+        load_fit(path)
 
 
 def test_more_panels_than_a_figure_has_room_for_are_refused(tmp_path: Path) -> None:

@@ -22,14 +22,14 @@ CHECKPOINTS = 10
 
 def rows(run: str = "dclm", *, worse: dict[str, float] | None = None, last: int = CHECKPOINTS) -> list[dict[str, Any]]:
     """Checkpoints of a run on two benchmarks and their mean; the last may be worse."""
-    found = []
+    entries = []
     for number, benchmark in enumerate(("gsm8k", "csqa", "rbridge")):
         noise = 0.001 * np.random.default_rng(number).normal(size=CHECKPOINTS)
         for step in range(1, last + 1):
             nll = 0.6 + 0.1 * number + 0.4 * step**-0.4 + noise[step - 1]
             nll *= 1 + (worse or {}).get(benchmark, 0.0) * (step == last)
-            found.append(row(run, float(nll), size=(1e9, step * 1e11), benchmark=benchmark))
-    return found
+            entries.append(row(run, float(nll), size=(1e9, step * 1e11), benchmark=benchmark))
+    return entries
 
 
 def gate(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
@@ -61,10 +61,10 @@ def results(folder: Path, entries: Sequence[dict[str, Any]]) -> Path:
 def test_a_run_that_goes_on_as_it_went_passes(tmp_path: Path) -> None:
     """The table's last checkpoint is judged by those before it, each benchmark once and not their mean again."""
     scores = table(tmp_path / "scores.parquet", rows())
-    code, found = gate(scores, "--forecast", scores)
+    code, printed = gate(scores, "--forecast", scores)
     assert code == 0
-    assert found["verdict"] == "passed: none of 2 benchmarks is significantly worse than the forecast"
-    assert [(one["benchmark"], one["change"]["checkpoints"]) for one in found["benchmarks"]] == [
+    assert printed["verdict"] == "passed: none of 2 benchmarks is significantly worse than the forecast"
+    assert [(one["benchmark"], one["change"]["checkpoints"]) for one in printed["benchmarks"]] == [
         ("csqa", 9), ("gsm8k", 9),
     ]  # fmt: skip
 
@@ -73,11 +73,11 @@ def test_a_regression_fails_by_name_and_ci_is_told(tmp_path: Path) -> None:
     """Exit code 1 for 2 % worse on one benchmark; the summary and JUnit XML say which."""
     scores = table(tmp_path / "scores.csv", rows(worse={"csqa": 0.02, "gsm8k": -0.02}))
     told = ("--junit", tmp_path / "gate.xml", "--summary", tmp_path / "summary.md")
-    code, found = gate(scores, "--forecast", scores, *told)
+    code, printed = gate(scores, "--forecast", scores, *told)
     assert code == 1
-    assert found["verdict"] == "failed: significantly worse than the forecast: csqa"
-    assert found["benchmarks"][0]["relative"] == pytest.approx(0.02, abs=0.005)
-    assert 0 < found["benchmarks"][0]["detectable"] < 0.02
+    assert printed["verdict"] == "failed: significantly worse than the forecast: csqa"
+    assert printed["benchmarks"][0]["relative"] == pytest.approx(0.02, abs=0.005)
+    assert 0 < printed["benchmarks"][0]["detectable"] < 0.02
     summary = (tmp_path / "summary.md").read_text()
     assert "### rBridge gate: failed" in summary
     assert "| csqa | 9 |" in summary
@@ -103,10 +103,10 @@ def test_an_earlier_checkpoint_and_one_of_several_runs_can_be_named(tmp_path: Pa
     """Only what came before counts as the past."""
     scores = table(tmp_path / "scores.csv", [*rows(), *rows("other", worse={"csqa": 0.02})])
     assert gate(scores, "--forecast", scores, "--run", "other")[0] == 1
-    code, found = gate(scores, "--forecast", scores, "--run", "dclm", "--tokens", "800B")
+    code, printed = gate(scores, "--forecast", scores, "--run", "dclm", "--tokens", "800B")
     assert code == 0
-    assert found["current"] == "dclm at 800B tokens"
-    assert {one["change"]["checkpoints"] for one in found["benchmarks"]} == {7}
+    assert printed["current"] == "dclm at 800B tokens"
+    assert {one["change"]["checkpoints"] for one in printed["benchmarks"]} == {7}
     with pytest.raises(RBridgeError, match=r"holds 2 runs: dclm \(1B params\), other \(1B params\); name"):
         gate(scores, "--forecast", scores)
 
@@ -136,8 +136,8 @@ def test_what_cannot_be_judged_is_refused(tmp_path: Path) -> None:
         ((scores, scores), "is a table, and a baseline is compared item by item"),
         ((tmp_path, tmp_path, "--run", "dclm"), "give --forecast"),
     ]
-    for arguments, said in refused:
-        with pytest.raises(RBridgeError, match=said) as caught:
+    for arguments, message in refused:
+        with pytest.raises(RBridgeError, match=message) as caught:
             gate(*arguments)
         assert "\n" not in str(caught.value)
 
@@ -146,5 +146,5 @@ def test_checkpoints_of_unknown_tokens_are_judged_at_those_given(tmp_path: Path)
     """``--tokens`` says how far the checkpoint was trained where nothing else does."""
     scores = table(tmp_path / "scores.csv", rows(last=9))
     last = [entry | {"tokens": None} for entry in rows() if entry["tokens"] == CHECKPOINTS * 1e11]
-    code, found = gate(table(tmp_path / "now.csv", last), "--forecast", scores, "--tokens", "1T")
-    assert (code, found["current"]) == (0, "dclm at 1T tokens")
+    code, printed = gate(table(tmp_path / "now.csv", last), "--forecast", scores, "--tokens", "1T")
+    assert (code, printed["current"]) == (0, "dclm at 1T tokens")

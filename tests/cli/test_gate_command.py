@@ -46,20 +46,20 @@ def baseline(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("metric", ["rbridge_nll", "rbridge_bits_per_byte"])
 def test_a_checkpoint_as_good_as_the_last_passes(baseline: Path, tmp_path: Path, metric: str) -> None:
     """Exit code 0; every benchmark is compared over all items."""
-    code, found = gate(evaluation(tmp_path / "now", worse={}, seed=2), baseline, "--metric", metric)
+    code, printed = gate(evaluation(tmp_path / "now", worse={}, seed=2), baseline, "--metric", metric)
     assert code == 0
-    assert found["verdict"].startswith("passed: none of 3 benchmarks")
-    assert [(one["benchmark"], one["change"]["items"]) for one in found["benchmarks"]] == [
+    assert printed["verdict"].startswith("passed: none of 3 benchmarks")
+    assert [(one["benchmark"], one["change"]["items"]) for one in printed["benchmarks"]] == [
         ("arc_challenge", 200), ("csqa", 200), ("gsm8k", 200),
     ]  # fmt: skip
 
 
 def test_a_regression_fails_by_name_and_an_improvement_does_not(baseline: Path, tmp_path: Path) -> None:
     """Exit code 1, with the size of the change."""
-    code, found = gate(evaluation(tmp_path / "now", worse={"csqa": 0.02, "gsm8k": -0.05}, seed=2), baseline)
+    code, printed = gate(evaluation(tmp_path / "now", worse={"csqa": 0.02, "gsm8k": -0.05}, seed=2), baseline)
     assert code == 1
-    assert found["verdict"] == "failed: significantly worse than the baseline: csqa"
-    csqa = found["benchmarks"][1]
+    assert printed["verdict"] == "failed: significantly worse than the baseline: csqa"
+    csqa = printed["benchmarks"][1]
     assert csqa["relative"] == pytest.approx(0.02, abs=0.003)
     assert 0 < csqa["detectable"] < 0.02
 
@@ -116,16 +116,16 @@ def test_other_items_are_refused(baseline: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--max-regression", "much"), "no share"),
         (("--metric", "surprise"), "is lower or higher better"),
         (("--metric", "acc"), "holds no samples with acc"),
     ],
 )
-def test_bad_arguments_are_refused(baseline: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_bad_arguments_are_refused(baseline: Path, arguments: tuple[str, ...], message: str) -> None:
     """In one line."""
-    with pytest.raises(RBridgeError, match=said):
+    with pytest.raises(RBridgeError, match=message):
         gate(baseline, baseline, *arguments)
 
 
@@ -166,16 +166,16 @@ class TestFewItems:
         assert done.exit_code == code
         assert max(len(word) for word in done.stdout.replace("│", " ").split() if word.strip("─┌┐└┘┬┴├┤┼━┏┓┡┩╇")) < 200
         assert not any(character.isdigit() for word in re.findall(r"\d{12,}", done.stdout) for character in word)
-        _, found = gate(*paths)
-        (one,) = found["benchmarks"]
+        _, printed = gate(*paths)
+        (one,) = printed["benchmarks"]
         for name in ("low", "high"):
             assert one["change"][name] is None or abs(one["change"][name]) < 100
 
     @pytest.mark.parametrize("new", [[1.0] * 8, [1.5] * 8])
     def test_no_spread_has_no_detectable_change(self, tmp_path: Path, new: list[float]) -> None:
-        """The standard error of the change is 0: that says nothing of what would be found."""
-        _, found = gate(*self.pair(tmp_path, [1.0] * 8, new))
-        assert found["benchmarks"][0]["detectable"] is None
+        """The standard error of the change is 0: that says nothing of what would be printed."""
+        _, printed = gate(*self.pair(tmp_path, [1.0] * 8, new))
+        assert printed["benchmarks"][0]["detectable"] is None
 
     def pair(self, tmp_path: Path, old: list[float], new: list[float]) -> tuple[Path, Path]:
         """The checkpoint and the baseline."""

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rbridge_metrics import RBridgeError
-from rbridge_tasks.decisions.fit_file import read_fit
+from rbridge_tasks.decisions.fit_file import load_fit
 
 from ..decisions.made_pairs import TOKENS, checkpoints, pairs, score_table, scores, written
 from ..tables.made_scores import as_json, invoke
@@ -34,12 +34,12 @@ def score_fit(tmp_path: Path) -> Path:
 def test_every_row_gets_what_the_library_predicts(fit: Path, tmp_path: Path) -> None:
     """Predictions, intervals and ranks of each row are the regressor's, in the table that is written too."""
     new = pairs().assign(score=lambda table: table["score"] + 0.01)
-    found = as_json("predict", fit, written(new, tmp_path / "new.csv"), "-o", tmp_path / "out.csv")
+    printed = as_json("predict", fit, written(new, tmp_path / "new.csv"), "-o", tmp_path / "out.csv")
     table = pd.read_csv(tmp_path / "out.csv")
     assert len(table) == 24
     assert [*new.columns] == [*table.columns[:5]]
-    for seed, group in enumerate(found["groups"]):
-        model = read_fit(fit).group(*group["group"].values()).model
+    for seed, group in enumerate(printed["groups"]):
+        model = load_fit(fit).group(*group["group"].values()).model
         x = checkpoints(seed)[0] + 0.01
         low, high = model.predict_interval(x, 0.9)
         rows = table[table["benchmark"] == group["group"]["benchmark"]]
@@ -85,22 +85,22 @@ def test_known_accuracies_are_compared(fit: Path, tmp_path: Path) -> None:
     """With --y the error is printed; fractions are understood."""
     new = pairs(("csqa",)).assign(accuracy=lambda table: table["accuracy"] / 100.0, benchmark="csqa")
     nll, accuracy = checkpoints(0)
-    found = as_json("predict", fit, written(new, tmp_path / "new.csv"), "--y", "accuracy")["groups"][0]
-    model = read_fit(fit).group("csqa", "rbridge_nll").model
-    assert found["mae_pct"] == pytest.approx(np.abs(model.predict(nll) - accuracy).mean())
-    assert 0.0 <= found["coverage"] <= 1.0
+    printed = as_json("predict", fit, written(new, tmp_path / "new.csv"), "--y", "accuracy")["groups"][0]
+    model = load_fit(fit).group("csqa", "rbridge_nll").model
+    assert printed["mae_pct"] == pytest.approx(np.abs(model.predict(nll) - accuracy).mean())
+    assert 0.0 <= printed["coverage"] <= 1.0
     text = invoke("predict", fit, tmp_path / "new.csv", "--y", "accuracy").stdout
-    assert f"mean absolute error {found['mae_pct']:.3f} points" in text
+    assert f"mean absolute error {printed['mae_pct']:.3f} points" in text
 
 
 def test_zero_shot_transfer_to_another_run(score_fit: Path, tmp_path: Path) -> None:
     """The curve of one data set predicts another's rows, and says which runs it had not seen."""
     table = score_table(scores(runs=("web", "code")), tmp_path / "new.csv")
-    found = as_json("predict", score_fit, table)
-    group = found["groups"][0]
+    printed = as_json("predict", score_fit, table)
+    group = printed["groups"][0]
     assert group["new_runs"] == ["code"]
     assert len(group["rows"]) == 24
-    assert "24 rows skipped: of another metric than rbridge_nll" in found["notes"]
+    assert "24 rows skipped: of another metric than rbridge_nll" in printed["notes"]
 
 
 def test_scores_of_another_size_are_not_put_through_the_curve(score_fit: Path, tmp_path: Path) -> None:
@@ -108,9 +108,9 @@ def test_scores_of_another_size_are_not_put_through_the_curve(score_fit: Path, t
     frame = scores()
     large = frame[frame["metric"] == "rbridge_nll"].assign(params=7e9, model="web-7b")
     table = score_table(pd.concat([frame, large]), tmp_path / "new.csv")
-    found = as_json("predict", score_fit, table)
-    assert len(found["groups"][0]["rows"]) == 12
-    assert "12 rows skipped: of another size than the proxy's 1.2e+09 parameters" in found["notes"]
+    printed = as_json("predict", score_fit, table)
+    assert len(printed["groups"][0]["rows"]) == 12
+    assert "12 rows skipped: of another size than the proxy's 1.2e+09 parameters" in printed["notes"]
 
 
 def test_rows_without_a_curve_are_skipped_and_counted(fit: Path, tmp_path: Path) -> None:
@@ -118,10 +118,10 @@ def test_rows_without_a_curve_are_skipped_and_counted(fit: Path, tmp_path: Path)
     new = pairs(("gsm8k", "math500"))
     new.loc[0, "score"] = np.nan
     path = written(new, tmp_path / "new.csv")
-    found = as_json("predict", fit, path)
-    assert [len(group["rows"]) for group in found["groups"]] == [11]
-    assert "1 row skipped: without a finite score" in found["notes"]
-    assert f"12 rows skipped: {fit} has no curve for math500, rbridge_nll" in found["notes"]
+    printed = as_json("predict", fit, path)
+    assert [len(group["rows"]) for group in printed["groups"]] == [11]
+    assert "1 row skipped: without a finite score" in printed["notes"]
+    assert f"12 rows skipped: {fit} has no curve for math500, rbridge_nll" in printed["notes"]
     carried = as_json("predict", fit, path, "--use", "gsm8k, rbridge_nll")
     assert [len(group["rows"]) for group in carried["groups"]] == [23]
 
@@ -146,7 +146,7 @@ def test_predictions_of_the_paper_recipe_that_are_no_accuracies_are_said(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("change", "arguments", "said"),
+    ("change", "arguments", "message"),
     [
         ({}, ("--x", "nll"), "no column nll"),
         ({"benchmark": "other"}, (), "no row can be predicted"),
@@ -157,12 +157,12 @@ def test_predictions_of_the_paper_recipe_that_are_no_accuracies_are_said(tmp_pat
     ],
 )
 def test_tables_that_a_fit_says_nothing_about_are_refused(
-    fit: Path, tmp_path: Path, change: dict[str, object], arguments: tuple[str, ...], said: str
+    fit: Path, tmp_path: Path, change: dict[str, object], arguments: tuple[str, ...], message: str
 ) -> None:
     """In one line that says what there is."""
     with pytest.raises(RBridgeError) as error:
         invoke("predict", fit, written(pairs().assign(**change), tmp_path / "new.csv"), *arguments)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -7,14 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from rbridge_metrics import (
-    ForecastError,
-    PowerLaw,
-    detectable_forecast_change,
-    fit_power_law,
-    forecast_change,
-    paired_change,
-)
+from rbridge_metrics import ForecastError, PowerLaw, fit_power_law
+from rbridge_metrics.forecast_gate import detectable_forecast_change, forecast_change
+from rbridge_metrics.gate import paired_change
 
 ALPHA, POWER = 0.05, 0.8
 
@@ -34,7 +29,7 @@ def test_false_alarms_are_as_rare_as_said() -> None:
 
 
 def test_a_planted_regression_is_found_with_the_power_that_is_stated() -> None:
-    """Made worse by the change that the gate calls detectable with 80 %, that many of 250 are found, or nearly."""
+    """Made worse by the change that the gate calls detectable with 80 %, that many of 250 are printed, or nearly."""
     p = []
     for seed in range(250):
         law, tokens, score = past(np.random.default_rng(seed))
@@ -86,17 +81,17 @@ def test_items_that_all_checkpoints_share_cost_no_power() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "score", "options", "said"),
+    ("tokens", "score", "options", "message"),
     [
         (5e12, math.nan, {}, "a score of nan"),
         (5e12, 0.8, {"tolerated": -0.1}, "a tolerance of -0.1"),
         (1e12, 0.8, {}, "fit what came before it"),
     ],
 )
-def test_bad_input_is_refused(tokens: float, score: float, options: dict[str, float], said: str) -> None:
+def test_bad_input_is_refused(tokens: float, score: float, options: dict[str, float], message: str) -> None:
     """In one line that says what is wrong."""
     law, _, _ = past(np.random.default_rng(0))
-    with pytest.raises(ForecastError, match=said):
+    with pytest.raises(ForecastError, match=message):
         forecast_change(law, tokens, score, lower_is_better=True, **options)
     with pytest.raises(ForecastError, match="1 test or more"):
         detectable_forecast_change(law, 5e12, lower_is_better=True, alpha=ALPHA, power=POWER, tests=0)

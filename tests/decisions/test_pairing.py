@@ -29,17 +29,17 @@ def joined(frame: pd.DataFrame, **options: Any) -> Any:
 
 def test_groups_hold_their_own_rows() -> None:
     """A group for each value of the columns, in the table's order, with scores, accuracies and tokens."""
-    found = read(pairs())
-    assert [group.key for group in found.groups] == [
+    joined_pairs = read(pairs())
+    assert [group.key for group in joined_pairs.groups] == [
         {"benchmark": "gsm8k", "metric": "rbridge_nll"},
         {"benchmark": "csqa", "metric": "rbridge_nll"},
     ]
-    for seed, group in enumerate(found.groups):
+    for seed, group in enumerate(joined_pairs.groups):
         nll, accuracy = checkpoints(seed)
         np.testing.assert_array_equal(group.x, nll)
         np.testing.assert_array_equal(group.y, accuracy)
         np.testing.assert_array_equal(group.order, TOKENS)
-    assert found.notes == []
+    assert joined_pairs.notes == []
 
 
 def test_rows_with_holes_are_left_out_and_counted() -> None:
@@ -48,9 +48,9 @@ def test_rows_with_holes_are_left_out_and_counted() -> None:
     frame.loc[0, "score"] = np.nan
     frame.loc[1, "accuracy"] = np.inf
     frame.loc[2, "tokens"] = np.nan
-    found = read(frame)
-    assert len(found.groups[0].x) == 9
-    assert found.notes == ["3 of 24 rows left out: score, accuracy, tokens missing or infinite"]
+    joined_pairs = read(frame)
+    assert len(joined_pairs.groups[0].x) == 9
+    assert joined_pairs.notes == ["3 of 24 rows left out: score, accuracy, tokens missing or infinite"]
 
 
 def test_a_checkpoint_that_is_there_twice_is_refused() -> None:
@@ -62,9 +62,9 @@ def test_a_checkpoint_that_is_there_twice_is_refused() -> None:
 
 def test_without_an_order_only_exact_copies_are_known() -> None:
     """They are left out and counted."""
-    found = read(pd.concat([pairs(), pairs().iloc[:2]]), order=None)
-    assert len(found.groups[0].x) == 12
-    assert found.notes == ["gsm8k, rbridge_nll: 2 rows left out as exact copies of others"]
+    joined_pairs = read(pd.concat([pairs(), pairs().iloc[:2]]), order=None)
+    assert len(joined_pairs.groups[0].x) == 12
+    assert joined_pairs.notes == ["gsm8k, rbridge_nll: 2 rows left out as exact copies of others"]
 
 
 def test_fractions_become_percent_and_that_is_said() -> None:
@@ -72,9 +72,9 @@ def test_fractions_become_percent_and_that_is_said() -> None:
     frame = pairs()
     plain = read(frame)
     frame["accuracy"] /= 100.0
-    found = read(frame)
-    np.testing.assert_allclose(found.groups[0].y, plain.groups[0].y)
-    assert "taken as fractions" in found.notes[0]
+    joined_pairs = read(frame)
+    np.testing.assert_allclose(joined_pairs.groups[0].y, plain.groups[0].y)
+    assert "taken as fractions" in joined_pairs.notes[0]
     np.testing.assert_allclose(read(frame, unit="percent").groups[0].y, plain.groups[0].y / 100.0)
     assert read(frame, unit="fraction").notes == []
     named = pairs_from_table(frame.rename(columns={"accuracy": "accuracy_pct"}), "score", "accuracy_pct", ["benchmark"])
@@ -100,10 +100,10 @@ def test_low_accuracies_in_percent_are_not_taken_for_fractions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "options", "said"),
+    ("change", "options", "message"),
     [
         ({}, {"group": ["task"]}, "no column task; it has benchmark, metric, tokens, score, accuracy"),
-        ({}, {"order": "score"}, "score is asked for twice"),
+        ({}, {"order": "score"}, "score is given twice"),
         ({"score": "n/a?"}, {}, "column score holds 'n/a\\?'; expected numbers"),
         ({"accuracy": np.nan}, {}, "no row of 24 has both score and accuracy"),
         ({"accuracy": 140.0}, {}, "24 values of accuracy lie outside 0..100"),
@@ -111,35 +111,35 @@ def test_low_accuracies_in_percent_are_not_taken_for_fractions() -> None:
         ({}, {"unit": "fraction"}, "lie outside 0..1"),
     ],
 )
-def test_what_is_no_table_of_pairs_is_refused(change: dict[str, Any], options: dict[str, Any], said: str) -> None:
+def test_what_is_no_table_of_pairs_is_refused(change: dict[str, Any], options: dict[str, Any], message: str) -> None:
     """The message says what was found and what was expected."""
-    with pytest.raises(PairError, match=said):
+    with pytest.raises(PairError, match=message):
         read(pairs().assign(**change), **options)
 
 
 def test_a_score_table_is_joined_on_run_and_tokens() -> None:
     """Each run's checkpoints of both sizes meet; accuracies come in percent."""
-    found = joined(scores(runs=("web", "code"), benchmarks=("gsm8k", "csqa")))
-    assert [group.key for group in found.groups] == [{"benchmark": "gsm8k"}, {"benchmark": "csqa"}]
-    group = found.groups[0]
+    joined_pairs = joined(scores(runs=("web", "code"), benchmarks=("gsm8k", "csqa")))
+    assert [group.key for group in joined_pairs.groups] == [{"benchmark": "gsm8k"}, {"benchmark": "csqa"}]
+    group = joined_pairs.groups[0]
     assert group.run == ["web"] * 12 + ["code"] * 12
     np.testing.assert_allclose(group.y, np.concatenate([checkpoints(0)[1], checkpoints(1)[1]]))
     np.testing.assert_array_equal(group.order, np.tile(TOKENS, 2))
     assert not group.interpolated.any()
-    assert found.source["proxy_params"] == [1.2e9]
-    assert found.source["runs"] == ["code", "web"]
+    assert joined_pairs.source.proxy_params == [1.2e9]
+    assert joined_pairs.source.runs == ["code", "web"]
 
 
 def test_targets_are_interpolated_in_tokens_and_marked_but_not_extrapolated() -> None:
     """Between two checkpoints of the target its accuracy is on the line between them; outside there is none."""
-    found = joined(scores(target_tokens=TOKENS[2:10:2]))
-    group = found.groups[0]
+    joined_pairs = joined(scores(target_tokens=TOKENS[2:10:2]))
+    group = joined_pairs.groups[0]
     np.testing.assert_array_equal(group.order, TOKENS[2:9])
     assert group.interpolated.tolist() == [False, True, False, True, False, True, False]
     accuracy = checkpoints(0)[1]
     assert group.y[1] == pytest.approx((accuracy[2] + accuracy[4]) / 2)
-    assert "gsm8k: 5 scores outside the target's tokens left out" in found.notes
-    assert "gsm8k: 3 of 7 accuracies interpolated in tokens" in found.notes
+    assert "gsm8k: 5 scores outside the target's tokens left out" in joined_pairs.notes
+    assert "gsm8k: 3 of 7 accuracies interpolated in tokens" in joined_pairs.notes
 
 
 def test_interpolation_is_scipys() -> None:
@@ -149,16 +149,16 @@ def test_interpolation_is_scipys() -> None:
     rng = np.random.default_rng(0)
     at, values = rng.permutation(np.sort(rng.uniform(0, 10, 8))), rng.uniform(0, 1, 8)
     tokens = rng.uniform(-1, 11, 40)
-    found, between = interpolated(tokens, at, values)
-    np.testing.assert_allclose(found, interp1d(at, values, bounds_error=False)(tokens))
-    assert (between == np.isfinite(found)).all()
+    joined_pairs, between = interpolated(tokens, at, values)
+    np.testing.assert_allclose(joined_pairs, interp1d(at, values, bounds_error=False)(tokens))
+    assert (between == np.isfinite(joined_pairs)).all()
 
 
 def test_single_runs_of_different_names_are_joined_and_that_is_said() -> None:
     """A proxy and a target that are one run each belong together, whatever they are called."""
-    found = joined(scores(target_runs=("big",)))
-    assert len(found.groups[0].y) == 12
-    assert found.notes[0] == "the runs web and big are joined: their names differ, but each model has only one"
+    joined_pairs = joined(scores(target_runs=("big",)))
+    assert len(joined_pairs.groups[0].y) == 12
+    assert joined_pairs.notes[0] == "the runs web and big are joined: their names differ, but each model has only one"
 
 
 def test_runs_and_benchmarks_without_a_counterpart_are_skipped_and_counted() -> None:
@@ -167,11 +167,11 @@ def test_runs_and_benchmarks_without_a_counterpart_are_skipped_and_counted() -> 
     gone = ((frame["metric"] == "acc") & (frame["benchmark"] == "csqa")) | (
         (frame["metric"] == "acc") & (frame["run"] == "code")
     )
-    found = joined(frame[~gone])
-    assert [group.name for group in found.groups] == ["gsm8k"]
-    assert found.groups[0].run == ["web"] * 12
-    assert "1 benchmark of the proxy skipped, the target has none: csqa" in found.notes
-    assert "gsm8k: 12 scores of runs that the target lacks left out" in found.notes
+    joined_pairs = joined(frame[~gone])
+    assert [group.name for group in joined_pairs.groups] == ["gsm8k"]
+    assert joined_pairs.groups[0].run == ["web"] * 12
+    assert "1 benchmark of the proxy skipped, the target has none: csqa" in joined_pairs.notes
+    assert "gsm8k: 12 scores of runs that the target lacks left out" in joined_pairs.notes
 
 
 def test_targets_of_another_benchmark_are_refused() -> None:
@@ -195,16 +195,18 @@ def test_first_metric_that_a_benchmark_has_is_its_target() -> None:
     """GSM8K has no acc; exact_match is taken there and acc elsewhere."""
     frame = scores(benchmarks=("gsm8k", "csqa"))
     frame.loc[(frame["metric"] == "acc") & (frame["benchmark"] == "gsm8k"), "metric"] = "exact_match,strict-match"
-    found = pairs_from_scores(checked_scores(frame), "rbridge_nll", ["acc", "exact_match,strict-match"], "1b", "13b")
-    assert [group.name for group in found.groups] == ["gsm8k", "csqa"]
+    joined_pairs = pairs_from_scores(
+        checked_scores(frame), "rbridge_nll", ["acc", "exact_match,strict-match"], "1b", "13b"
+    )
+    assert [group.name for group in joined_pairs.groups] == ["gsm8k", "csqa"]
 
 
 @pytest.mark.parametrize("text", ["1b", "1.2e9", "1200M", "web", "web-1b"])
 def test_a_model_is_found_by_size_name_or_run(text: str) -> None:
     """1b stands for 1.2 billion parameters, the nearest there is."""
     table = checked_scores(scores())
-    found = rows_of_model(table[table["metric"] == "rbridge_nll"], text, "with rbridge_nll")
-    assert len(found) == 12
+    joined_pairs = rows_of_model(table[table["metric"] == "rbridge_nll"], text, "with rbridge_nll")
+    assert len(joined_pairs) == 12
 
 
 def test_a_model_that_is_not_there_is_refused_with_what_is() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 from rbridge_metrics import ProxyRegressor
 from rbridge_metrics.paper_recipe import evaluate, least_squares
-from rbridge_tasks.cli import app
+from rbridge_tasks.decisions.fit import fit
+from rbridge_tasks.decisions.fit_file import Validation
 from rbridge_tasks.decisions.score_pairs import interpolated
 
 PAPER = Path(__file__).parents[3] / "shared" / "paper"
-COLUMNS = ("--x", "proxy_score", "--y", "target_accuracy_pct", "--group", "benchmark,metric", "--order", "tokens_b")
+COLUMNS = {"x": "proxy_score", "y": "target_accuracy_pct", "group": "benchmark,metric", "order": "tokens_b"}
+PAPER_RECIPE = {"recipe": "paper", "cv": "shuffled"}
 
 # Entries of Table 1 whose scores no figure draws.
 NOT_DRAWN = {"isft", "ted", "mpca", "r_phi"}
@@ -35,10 +35,10 @@ def pairs() -> Path:
     return PAPER / "proxy_target_1b_13b.csv"
 
 
-def fitted(pairs: Path, *arguments: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """What ``rbridge fit`` finds, by benchmark and metric."""
-    result = CliRunner().invoke(app, ["fit", str(pairs), *COLUMNS, *arguments, "--json"], catch_exceptions=False)
-    return {tuple(fit["group"].values()): fit["cross_validation"] for fit in json.loads(result.stdout)["fits"]}
+def fitted(pairs: Path, **options: Any) -> dict[tuple[str, ...], Validation]:
+    """Cross-validations by benchmark and metric."""
+    result = fit(pairs, **COLUMNS, **options)
+    return {tuple(group.key.values()): group.cross_validation for group in result.groups if group.cross_validation}
 
 
 def points_of_the_table(pairs: Path) -> dict[tuple[str, str], tuple[pd.DataFrame, str]]:
@@ -56,31 +56,28 @@ def points_of_the_table(pairs: Path) -> dict[tuple[str, str], tuple[pd.DataFrame
         "acc_p1": (accuracy, "accuracy_pct", "accuracy along training"),
         "nll": (gold, "nll", "NLL along training"),
     }
-    found = {}
+    points_by_entry = {}
     for method, (table, column, figure) in sources.items():
         for benchmark, rows in table.groupby("benchmark"):
             rows = rows[rows["tokens_label_b"].isin(targets[benchmark].index)].sort_values("tokens_b")
             points = pd.DataFrame({"x": rows[column].to_numpy(), "order": rows["tokens_b"].to_numpy()})
             points["y"] = targets[benchmark].loc[rows["tokens_label_b"]].to_numpy()
-            found[str(benchmark), method] = points, figure
-    return found
+            points_by_entry[str(benchmark), method] = points, figure
+    return points_by_entry
 
 
 def test_every_entry_of_the_table_that_a_figure_draws_comes_out_to_three_decimals(
-    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Through the command, as it prints them; a table says which entries come out, and why the others do not."""
+    """A printed table says which entries come out, and why the others do not."""
     printed = pd.read_csv(PAPER / "tables.csv").query("table == 'tab:main_tab' and setting == '1b_13b'")
     printed = printed[printed["benchmark"] != "average"].pivot(
         index=["benchmark", "method"], columns="statistic", values="value"
     )
     points = points_of_the_table(pairs)
     table = pd.concat([part.assign(benchmark=b, method=m) for (b, m), (part, _) in points.items()])
-    table.to_csv(tmp_path / "points.csv", index=False)
-    options = ("--x", "x", "--y", "y", "--group", "benchmark,method", "--order", "order")
-    arguments = ["fit", str(tmp_path / "points.csv"), *options, "--recipe", "paper", "--cv", "shuffled", "--json"]
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    fits = {tuple(fit["group"].values()): fit["cross_validation"] for fit in json.loads(result.stdout)["fits"]}
+    result = fit(table, x="x", y="y", group=["benchmark", "method"], order="order", **PAPER_RECIPE)
+    fits = {tuple(group.key.values()): group.cross_validation for group in result.groups}
     lines, missed = [], set()
     for (benchmark, method), row in printed.iterrows():
         key = (str(benchmark), str(method))
@@ -89,10 +86,10 @@ def test_every_entry_of_the_table_that_a_figure_draws_comes_out_to_three_decimal
             lines.append(f"{benchmark:8} {method:8} {wanted:16} {'':16} no figure draws these scores")
             assert method in NOT_DRAWN or key == ("gsm8k", "nll")
             continue
-        found = f"{fits[key]['train_r2']:.3f} / {fits[key]['test_mae_pct']:.3f}"
-        missed |= {key} if found != wanted else set()
-        why = f"comes out of the {points[key][1]}" if found == wanted else "the figure draws other scores"
-        lines.append(f"{benchmark:8} {method:8} {wanted:16} {found:16} {why}")
+        figures = f"{fits[key].train_r2:.3f} / {fits[key].test_mae_pct:.3f}"
+        missed |= {key} if figures != wanted else set()
+        why = f"comes out of the {points[key][1]}" if figures == wanted else "the figure draws other scores"
+        lines.append(f"{benchmark:8} {method:8} {wanted:16} {figures:16} {why}")
     with capsys.disabled():
         print("", "benchmark, method, R2 / MAE printed, R2 / MAE from the points", *lines, sep="\n")
     assert missed == CONTRADICTED
@@ -101,7 +98,7 @@ def test_every_entry_of_the_table_that_a_figure_draws_comes_out_to_three_decimal
 
 def test_the_scatter_plots_accuracies_give_the_table_too_but_for_gsm8k(pairs: Path) -> None:
     """The points that users read off the figures."""
-    found = fitted(pairs, "--recipe", "paper", "--cv", "shuffled")
+    validations = fitted(pairs, **PAPER_RECIPE)
     printed = {
         ("arc_c", "rbridge_negated"): ("0.969", "1.246"),
         ("arc_c", "accuracy_pct"): ("0.200", "7.287"),
@@ -110,15 +107,17 @@ def test_the_scatter_plots_accuracies_give_the_table_too_but_for_gsm8k(pairs: Pa
         ("math500", "accuracy_pct"): ("0.127", "1.276"),
     }
     for key, (r2, mae) in printed.items():
-        assert (f"{found[key]['train_r2']:.3f}", f"{found[key]['test_mae_pct']:.3f}") == (r2, mae), key
+        assert (f"{validations[key].train_r2:.3f}", f"{validations[key].test_mae_pct:.3f}") == (r2, mae), key
 
 
 def test_an_exponential_that_does_not_converge_is_said(pairs: Path) -> None:
     """In the notes of the command: which function, on all points and in how many folds."""
-    arguments = ["fit", str(pairs), *COLUMNS, "--recipe", "paper", "--cv", "shuffled"]
-    stderr = CliRunner().invoke(app, arguments, catch_exceptions=False).stderr
-    assert "arc_c, rbridge_negated: the exponential function did not converge within 5000 evaluations" in stderr
-    assert "arc_c, rbridge_negated: cross-validation: exponential did not converge in 5 of 5 folds" in stderr
+    result = fit(pairs, **COLUMNS, **PAPER_RECIPE)
+    notes = next(
+        group for group in result.groups if group.key == {"benchmark": "arc_c", "metric": "rbridge_negated"}
+    ).notes
+    assert any("exponential function did not converge within 5000 evaluations" in text for text in notes)
+    assert any("exponential did not converge in 5 of 5 folds" in text for text in notes)
 
 
 @pytest.mark.parametrize("model", ["7b", "13b"])
@@ -150,8 +149,8 @@ def test_the_default_recipe_errs_at_least_15_per_cent_less(pairs: Path, cv: str)
     """Mean over the four benchmarks of the rBridge proxy's test error, on contiguous and on later checkpoints."""
     errors = {}
     for recipe in ("paper", "robust"):
-        found = fitted(pairs, "--recipe", recipe, "--cv", cv)
-        errors[recipe] = statistics.fmean(one["test_mae_pct"] for key, one in found.items() if "rbridge" in key[1])
+        validations = fitted(pairs, recipe=recipe, cv=cv)
+        errors[recipe] = statistics.fmean(row.test_mae_pct for key, row in validations.items() if "rbridge" in key[1])
     assert errors["robust"] <= 0.85 * errors["paper"]
 
 
@@ -166,9 +165,9 @@ def test_targets_are_interpolated_as_the_paper_does(pairs: Path) -> None:
         known = checkpoints[checkpoints["tokens_label_b"].isin(accuracy.index)]
         values = accuracy.loc[known["tokens_label_b"]].to_numpy()
         tokens = rows["tokens_1b_b"].to_numpy(float)
-        found, _ = interpolated(tokens, known["tokens_13b_b"].to_numpy(float), values)
-        inside = np.isfinite(found)
-        np.testing.assert_allclose(found[inside], rows["target_13b_accuracy_pct"].to_numpy()[inside], atol=2e-3)
+        accuracies, _ = interpolated(tokens, known["tokens_13b_b"].to_numpy(float), values)
+        inside = np.isfinite(accuracies)
+        np.testing.assert_allclose(accuracies[inside], rows["target_13b_accuracy_pct"].to_numpy()[inside], atol=2e-3)
         compared += int(inside.sum())
     assert compared >= 48
 
@@ -177,6 +176,6 @@ def test_every_prediction_on_the_papers_scores_is_an_accuracy(pairs: Path) -> No
     """Far outside its scores, where the published recipe predicts thousands of per cent."""
     table = pd.read_csv(pairs)
     for _, rows in table.groupby(["benchmark", "metric"]):
-        fit = ProxyRegressor().fit(rows["proxy_score"], rows["target_accuracy_pct"])
+        curve = ProxyRegressor().fit(rows["proxy_score"], rows["target_accuracy_pct"])
         far = rows["proxy_score"].mean() + np.linspace(-50, 50, 1001) * rows["proxy_score"].std()
-        assert ((fit.predict(far) >= 0) & (fit.predict(far) <= 100)).all()
+        assert ((curve.predict(far) >= 0) & (curve.predict(far) <= 100)).all()

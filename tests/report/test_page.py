@@ -136,12 +136,11 @@ def test_predictions_and_the_verdict_are_those_of_the_fit(opened: Opened, made: 
     """Accuracies and intervals as rbridge predict gives them, and in words whether the proxy beats the baselines."""
     import json
 
-    from rbridge_tasks.decisions.fit_file import read_fit
-    from rbridge_tasks.decisions.prediction import predict_table
+    from rbridge_tasks.decisions.fit_file import load_fit
 
     page = opened()
     (found,) = tables(page, "Predicted accuracy of the target")
-    expected, _ = predict_table(read_fit(made.fit), made.table)
+    expected = load_fit(made.fit).predict(made.table).groups
     last = {
         (one.name, row["run"]): row
         for one in expected

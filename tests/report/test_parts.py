@@ -1,8 +1,7 @@
-"""Pieces of the page on their own: labels apart, ticks inside, traces whole, weights as the task has them."""
+"""Parts of the page: traces are whole, weights are those of the task."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from pathlib import Path
 
@@ -12,47 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_metrics import TokenScores, minmax_weights_over_test_set, span_weights
-from rbridge_tasks.charts.axes import apart, linear_axis, tokens_axis
 from rbridge_tasks.report.coloured_tokens import SHADES, WeightedTrace, pieces, shade_of, weighted_traces
 from rbridge_tasks.tables.trace_samples import ScoredTrace, evaluations
 
 from ..harness.lm_eval_files import modern, write_json
 from .made_report import TRACES, samples, token_scores
 
-places = st.lists(st.floats(0.0, 200.0), min_size=1, max_size=8)
-
-
-@given(places)
-def test_labels_keep_their_order_and_distance(wanted: list[float]) -> None:
-    """Wherever they want to be, labels stand 15 pixels apart, inside, and stay where nothing is in their way."""
-    found = apart(wanted, 15.0, 0.0, 200.0)
-    order = sorted(range(len(wanted)), key=wanted.__getitem__)
-    assert all(found[b] - found[a] >= 15 - 1e-9 for a, b in itertools.pairwise(order))
-    assert min(found) >= -1e-9
-    assert max(found) <= 200 + 1e-9
-    gaps = np.diff(sorted(wanted))
-    if (gaps >= 15).all():
-        assert found == pytest.approx(wanted)
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6), st.booleans())
-def test_axes_hold_their_values_and_their_ticks(values: list[float], tokens: bool) -> None:
-    """Every value and tick lies between the ends, ticks rise, and there are few; counts may span any range."""
-    numbers = [abs(value) + 1 for value in values] if tokens else values
-    axis = (tokens_axis if tokens else linear_axis)(numbers, 40.0, 300.0)
-    pixels = axis.at(np.array([*numbers, *axis.ticks]))
-    assert (pixels >= 40 - 1e-6).all()
-    assert (pixels <= 300 + 1e-6).all()
-    assert [*axis.ticks] == sorted(set(axis.ticks))
-    assert len(axis.ticks) <= 7
-
 
 @given(st.text(min_size=1, max_size=30), st.data())
 def test_pieces_joined_are_the_trace(text: str, data: st.DataObject) -> None:
-    """No letter is lost or shown twice, however tokens lie: beside each other, over one letter, or before the first."""
+    """No character is lost or shown twice, wherever tokens lie."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     starts, ends = [0, *cuts], [*cuts, len(text)]
-    if data.draw(st.booleans()) and len(cuts) > 1:  # two tokens share a letter
+    if data.draw(st.booleans()) and len(cuts) > 1:  # two tokens share a character
         ends[0] = min(len(text), ends[0] + 1)
     scores = token_scores("x" * len(starts), 0, width=1)
     scores.token_start, scores.token_end = np.array(starts, np.int32), np.array(ends, np.int32)

@@ -1,0 +1,154 @@
+"""``gate``: test whether a checkpoint is worse than a baseline, or than its run's history predicts."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rbridge_metrics.gate import MIN_ITEMS, PairedChange, minimum_detectable_change, paired_change
+from rbridge_tasks.decisions.forecast_gate import gate_by_forecast
+from rbridge_tasks.decisions.gate_result import GateError, GateResult, GateSettings, tested
+from rbridge_tasks.tables.directions import Metric, metric_called
+from rbridge_tasks.tables.joined_items import JoinedItems, join_items
+from rbridge_tasks.tables.sample_settings import SamplesFile, check_samples
+from rbridge_tasks.tables.samples import find_samples, read_items, sampled_benchmarks
+from rbridge_tasks.tables.score_table import READ
+
+
+def gate(
+    current: pd.DataFrame | str | Path,
+    baseline: str | Path | None = None,
+    *,
+    forecast: pd.DataFrame | str | Path | None = None,
+    metric: str = "rbridge_nll",
+    benchmarks: Sequence[str] = (),
+    run: str | None = None,
+    params: float | str | None = None,
+    tokens: float | str | None = None,
+    max_regression: float | str = 0.0,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    level: float = 0.9,
+    resamples: int = 10_000,
+    seed: int = 0,
+    allow_incomparable: bool = False,
+) -> GateResult:
+    """Test whether a checkpoint is worse than a baseline, item by item, or than the forecast of its own run.
+
+    Args:
+        current: the checkpoint: a folder or samples file of ``lm_eval --log_samples``. With ``forecast`` also any
+            results of lm-eval, or a score table, whose last checkpoint is tested.
+        baseline: the same of an earlier checkpoint or of another run.
+        forecast: in place of a baseline, the run so far: a score table or results of lm-eval.
+        metric: to compare; ``METRIC:lower`` or ``METRIC:higher`` if its direction is not known by name.
+        benchmarks: only these; by default all of the baseline or of the past.
+        run, params, tokens: with ``forecast``: the checkpoint's run, size and training tokens, if names do not say.
+        max_regression: how much worse is tolerated, as a share of the baseline or forecast: 0.005 or ``"0.5%"``.
+        alpha: probability of a false alarm, over all benchmarks.
+        power: of the regression stated as detectable.
+        level: probability of the intervals.
+        resamples, seed: of the bootstrap; a forecast needs none.
+        allow_incomparable: compare scores of different settings, and note it.
+
+    Raises:
+        GateError: contradictory arguments; a benchmark that the checkpoint lacks; too few items or other items.
+        IncomparableError: the two sides had different settings, such as other shots.
+        ForecastError, CandidatesError: the past is too short, or holds no such run.
+        SamplesError, ResultsError, ScoreTableError: a file that cannot be read.
+    """
+    if (baseline is None) == (forecast is None):
+        given = "neither" if baseline is None else "both"
+        raise GateError(
+            f"{given} of BASELINE and --forecast; give what the checkpoint is compared with: an earlier evaluation, or "
+            "--forecast and the scores of the run so far"
+        )
+    if forecast is None and not (run is params is tokens is None):
+        raise GateError("--run, --params and --tokens say which checkpoint of a run is forecast; give --forecast")
+    chosen = metric_called(metric)
+    settings = GateSettings(_share(max_regression), alpha, power, level, resamples, seed)
+    if forecast is not None:
+        return gate_by_forecast(
+            current, forecast, chosen, settings, benchmarks, run=run, params=params, tokens=tokens,
+            allow_incomparable=allow_incomparable,
+        )  # fmt: skip
+    for side in (current, baseline):
+        if isinstance(side, pd.DataFrame) or Path(str(side)).suffix.lower() in READ:
+            name = "a DataFrame" if isinstance(side, pd.DataFrame) else side
+            raise GateError(
+                f"{name} is a table, and a baseline is compared item by item; give folders of lm_eval --log_samples, "
+                "or compare with a forecast: rbridge gate CURRENT --forecast TABLE"
+            )
+    return _gate_by_baseline(str(current), str(baseline), chosen, settings, benchmarks, allow=allow_incomparable)
+
+
+def _share(value: float | str) -> float:
+    """A share of a score: ``"0.5%"``, ``"0.005"`` or 0.005."""
+    text = str(value)
+    try:
+        share = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise GateError(f"--max-regression {text!r} is no share from 0 to 1; write for example 0.5% or 0.005")
+    return share
+
+
+def _gate_by_baseline(
+    current: str, baseline: str, metric: Metric, settings: GateSettings, benchmarks: Sequence[str], *, allow: bool
+) -> GateResult:
+    """Compare two evaluations item by item on every benchmark of the baseline."""
+    names = [*benchmarks] or sampled_benchmarks(baseline, metric.name)
+    if not names:
+        raise GateError(f"{baseline} holds no samples with {metric.name}; give a folder of lm_eval --log_samples")
+    sides = (("the baseline", baseline), ("the checkpoint", current))
+    files = [_samples_file(name, side, path, metric) for name in names for side, path in sides]
+    notes, prompts = check_samples(files, metric.name, allow=allow)
+    changes = []
+    for before, after in zip(files[::2], files[1::2], strict=True):
+        items = {
+            side: read_items(file.path, metric.name) for (side, _), file in zip(sides, (before, after), strict=True)
+        }
+        joined = join_items(items, allow=allow, prompts=prompts)
+        notes += [f"{before.benchmark}: {text}" for text in joined.notes]
+        changes.append(_paired(before.benchmark, joined, metric, settings))
+    spreads = np.array([change.stderr for change in changes])
+    detectable = minimum_detectable_change(
+        np.where(spreads > 0, spreads, np.nan), alpha=settings.alpha, power=settings.power, tests=len(changes)
+    )
+    rows = tested(names, changes, detectable.tolist(), settings)
+    return GateResult(rows, metric, current, baseline, "baseline", settings, tuple(notes))
+
+
+def _samples_file(benchmark: str, side: str, path: str, metric: Metric) -> SamplesFile:
+    file = find_samples(path, benchmark, metric.name)
+    if file is None:
+        raise GateError(
+            f"{path} holds no samples of {benchmark}, which {side} needs; score it there too, or name the "
+            "benchmarks to compare with --benchmark"
+        )
+    return SamplesFile(benchmark, path, file)
+
+
+def _paired(benchmark: str, joined: JoinedItems, metric: Metric, settings: GateSettings) -> PairedChange:
+    items = joined.numerator.shape[1]
+    if items < MIN_ITEMS:
+        raise GateError(
+            f"{benchmark} has {items} item{'s' if items > 1 else ''} on both sides; at least {MIN_ITEMS} are needed to "
+            "separate a change from chance: score more (a larger --limit), or name other benchmarks with --benchmark"
+        )
+    if not np.array_equal(*joined.denominator):
+        raise GateError(f"{benchmark}: {metric.name} has other sizes on the two sides; score both with the same traces")
+    return paired_change(
+        joined.numerator[0],
+        joined.numerator[1],
+        joined.denominator[0],
+        lower_is_better=metric.lower_is_better,
+        tolerated=settings.max_regression,
+        level=settings.level,
+        resamples=settings.resamples,
+        seed=(settings.seed, zlib.crc32(benchmark.encode())),  # each benchmark has different items
+    )

@@ -1,0 +1,83 @@
+"""Charts of the page: inline SVG in the page's colours, labels apart, names as text."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbridge_tasks.charts.intervals import IntervalRow
+from rbridge_tasks.charts.lines import Series
+from rbridge_tasks.charts.page_charts import apart, interval_chart, line_chart
+
+HOSTILE = "a$b$ _x & <script>alert(1)</script> 한국어 \x07"
+
+
+def line(name: str, points: int, look: int | None = 0) -> Series:
+    """A falling line of some checkpoints, without an interval at the last."""
+    tokens = np.linspace(1e9, 5e9, points)
+    value = 1 / tokens**0.1
+    error = np.full(points, 0.01)
+    error[-1] = math.nan
+    return Series(name, look, tokens, value, value - error, value + error)
+
+
+def chart(*lines: Series, key: str = "c") -> str:
+    """A line chart with a title."""
+    return line_chart(key, lines, title="Score & tokens", description="It falls.")
+
+
+@given(st.lists(st.floats(0.0, 200.0), min_size=1, max_size=8))
+def test_labels_keep_their_order_and_distance(wanted: list[float]) -> None:
+    """Wherever they want to be, labels stand 15 points apart, inside, and stay where nothing is in their way."""
+    places = apart(wanted, 15.0, 0.0, 200.0)
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    assert all(places[b] - places[a] >= 15 - 1e-9 for a, b in itertools.pairwise(order))
+    assert min(places) >= -1e-9
+    assert max(places) <= 200 + 1e-9
+    if (np.diff(sorted(wanted)) >= 15).all():
+        assert places == pytest.approx(wanted)
+
+
+def test_a_chart_takes_colours_and_font_from_the_page() -> None:
+    """Colours are CSS variables, and no font, style sheet, size or address stands in the element."""
+    svg = chart(line("web", 4), line("grey", 4, None))
+    assert "var(--k0)" in svg
+    assert "var(--rest)" in svg
+    assert not re.search(r"#[0-9a-f]{6}|font-family|font-size|<style|url\(|http| width=", svg)
+
+
+def test_ids_of_two_charts_differ() -> None:
+    """Every id begins with the key of its chart, and every reference has its target."""
+    both = [chart(line("web", 4), key=key) for key in ("one", "two")]
+    for key, svg in zip(("one", "two"), both, strict=True):
+        ids = re.findall(r' id="([^"]+)"', svg)
+        assert len(set(ids)) == len(ids)
+        assert all(name.startswith(f"{key}-") for name in ids)
+        assert set(re.findall(r'href="#([^"]+)"', svg)) <= set(ids)
+
+
+@pytest.mark.parametrize("points", [3, 40])
+def test_every_point_has_a_tip(points: int) -> None:
+    """With its tokens, value and interval; with many points the marks are hidden until the pointer is over them."""
+    root = ElementTree.fromstring(chart(line("web", points)))  # noqa: S314
+    tips = [mark.findtext("title") for mark in root.iter("use") if mark.find("title") is not None]
+    assert len(tips) == points
+    assert re.fullmatch(r"web, 1B tokens: 0\.1259 \(0\.1159 to 0\.1359\)", tips[0] or "")
+    assert re.fullmatch(r"web, 5B tokens: 0\.\d+", tips[-1] or "")
+    assert ('class="hidden"' in chart(line("web", points))) == (points > 16)
+
+
+def test_hostile_names_are_text() -> None:
+    """Dollars, tags, control characters and characters without a glyph neither fail nor become anything but text."""
+    rows = [IntervalRow(HOSTILE, 1.0, 0.9, 1.1), IntervalRow("_hidden", 2.0)]
+    for svg in (chart(line(HOSTILE, 3)), interval_chart("i", rows, title="", description="", x_name=HOSTILE)):
+        root = ElementTree.fromstring(svg)  # noqa: S314
+        assert not [*root.iter("script")]
+        assert any((text.text or "").startswith("a$b$ _x & <s") for text in root.iter("text"))
