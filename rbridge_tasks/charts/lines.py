@@ -31,7 +31,7 @@ class Series:
         look: see ``style.series``; None for a thin grey line without marks.
         x, y, low, high: places and the ends of their intervals.
         reference: thin and dashed, to compare with.
-        others: further points of the same kind, drawn as dots and not joined.
+        others: further points of the same kind, drawn pale and not joined.
         measured: points to compare the line with, drawn as crosses.
     """
 
@@ -127,7 +127,8 @@ def _draw(axes: Axes, line: Series, bounds: tuple[float, float], common: dict[st
     elif known.any():
         axes.fill_between(*interval, **common, linewidth=0, alpha=0.16)
     if line.others:
-        axes.plot(*zip(*line.others, strict=True), "o", **common, markersize=4.5, markeredgewidth=0, alpha=0.45)
+        dots = {"marker": series(line.look)["marker"], "markersize": 4.5, "markeredgewidth": 0, "alpha": 0.45}
+        axes.plot(*zip(*line.others, strict=True), linestyle="none", **dots, **common)
     if line.measured:
         axes.plot(*zip(*line.measured, strict=True), "x", **common, markersize=6, markeredgewidth=1.4)
     marks = {"markeredgecolor": PAPER} if few else {"marker": "none"}

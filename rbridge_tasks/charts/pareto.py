@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rbridge_tasks.charts.lines import Series, draw_lines
-from rbridge_tasks.charts.style import ChartError, look, panel_grid, save, shared_legend
+from rbridge_tasks.charts.style import RULE, ChartError, look, panel_grid, save, shared_legend
 from rbridge_tasks.charts.texts import flops_text
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ FRONTIER_AXES: dict[str, Any] = {"x_text": flops_text, "log": True, "bounds": (0
 
 @look()
 def draw_frontier(points: Sequence[TargetAgreement], path: str | Path | None = None, *, level: float) -> Figure:
-    """Draw a panel for each benchmark: the frontier as a line, sizes off it as dots.
+    """Draw a panel for each benchmark: the frontier as a line, sizes off it as dots with a grey bar.
 
     Sizes of unknown compute are left out. Bars are intervals over items.
 
@@ -36,9 +37,15 @@ def draw_frontier(points: Sequence[TargetAgreement], path: str | Path | None = N
             "rbridge collect --runs TABLE"
         )
     benchmarks = list(dict.fromkeys(point.benchmark for point in points))
+    metrics = list(dict.fromkeys(point.metric for point in points))
     figure, panels = panel_grid(len(benchmarks), columns=2, width_in=4.8, height_in=3.6)
     for benchmark, axes in zip(benchmarks, panels, strict=True):
-        draw_lines(axes, frontier_lines([point for point in points if point.benchmark == benchmark]), **FRONTIER_AXES)
+        group = [point for point in points if point.benchmark == benchmark]
+        for point in group:
+            if not point.on_frontier:
+                axes.vlines(point.flops, *_percent(point)[1:], color=RULE, linewidth=1)
+        lines = [replace(line, name=f"{line.name}, frontier") for line in frontier_lines(group, metrics)]
+        draw_lines(axes, lines, **FRONTIER_AXES)
         axes.set_xlabel("training compute of one candidate (FLOPs)")
         axes.set_ylabel("decision accuracy (% of pairs)")
         axes.set_title(f"{benchmark}, bars {100 * level:g} % over items")
@@ -46,14 +53,15 @@ def draw_frontier(points: Sequence[TargetAgreement], path: str | Path | None = N
     return save(figure, path)
 
 
-def frontier_lines(points: Sequence[TargetAgreement]) -> list[Series]:
+def frontier_lines(points: Sequence[TargetAgreement], metrics: Sequence[str]) -> list[Series]:
     """The frontier of each metric as a line, in percent against FLOPs.
 
     Args:
         points: of one benchmark and known compute.
+        metrics: their place decides the look, so that a metric looks the same in every panel.
     """
     lines = []
-    for index, metric in enumerate(dict.fromkeys(point.metric for point in points)):
+    for index, metric in enumerate(metrics):
         group = [point for point in points if point.metric == metric]
         rows = [(point.flops, *_percent(point)) for point in group if point.on_frontier]
         if rows:

@@ -102,7 +102,7 @@ def _compared(scores: pd.DataFrame, headline: Metric) -> list[Metric]:
 
 def _panel(key: str, benchmark: str, points: Sequence[TargetAgreement], inputs: Inputs) -> Panel:
     group = [point for point in points if point.benchmark == benchmark]
-    lines = frontier_lines(group)
+    lines = frontier_lines(group, list(dict.fromkeys(point.metric for point in points)))
     chart = line_chart(
         key,
         lines,

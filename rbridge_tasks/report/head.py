@@ -1,4 +1,4 @@
-"""The head of the page: in plain words what it shows, and what is best."""
+"""The head of the page: its content and its main results in words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CLEAR = 0.9  # probability from which one run is called better than the next
 
 
 def contents(inputs: Inputs) -> str:
-    """What the page is made from, in one sentence."""
+    """The content of the table, in a sentence."""
     scores = inputs.scores
     checkpoints = len(scores[["run", "model", "params", "tokens"]].drop_duplicates())
     tokens = scores["tokens"].dropna()
@@ -44,17 +44,17 @@ def findings(
     verdicts: Sequence[Remark],
 ) -> list[Remark]:
     """Settings that differ between the scores, what is best, how it changed, what is predicted, how far to trust it."""
-    found = [Remark("Settings differ", f"{text}.", "doubt") for text in inputs.doubts]
-    found.append(_best(inputs, lines, rankings))
-    found += _training(inputs, lines)
-    found += _predicted(latest, inputs.level_text)
-    found += _trust(verdicts)
-    return found
+    return [
+        *(Remark("Settings differ", f"{text}.", "doubt") for text in inputs.doubts),
+        _best(inputs, lines, rankings),
+        *_training(inputs, lines),
+        *_predicted(latest, inputs.level_text),
+        *_trust(verdicts),
+    ]
 
 
 def _best(inputs: Inputs, lines: Sequence[RunLine], rankings: Sequence[SizeRanking]) -> Remark:
     metric = inputs.metric
-    way = "lower" if metric.lower_is_better else "higher"
     if rankings:
         wins: dict[str, list[str]] = {}
         for ranking in rankings:
@@ -64,14 +64,14 @@ def _best(inputs: Inputs, lines: Sequence[RunLine], rankings: Sequence[SizeRanki
             f"{run} on {_names(names, len(rankings))}" for run, names in sorted(wins.items(), key=lambda w: -len(w[1]))
         ]
         sure = _lead(rankings, "its" if len(wins) == 1 else "the")
-        return Remark("Best run", f"{'; '.join(parts)}, by {axis_label(metric.name)}, {way} is better; {sure}.", "good")
+        return Remark("Best run", f"{'; '.join(parts)}, by {axis_label(metric.name)}, {inputs.way}; {sure}.", "good")
     rows = lines[0].along(inputs.headline)
     ends = [part.iloc[-1] for _, part in rows.groupby("benchmark", sort=False)]
     values = ", ".join(f"{number_text(float(end['value']))} on {end['benchmark']}" for end in ends[:6])
     more = f" and {len(ends) - 6} more" if len(ends) > 6 else ""
     alone = len(inputs.headline[["run", "params"]].drop_duplicates()) == 1
     label = "Last checkpoint" if alone else "Best last checkpoint"
-    return Remark(label, f"{lines[0].name}: {axis_label(metric.name)} {values}{more}; {way} is better.", "good")
+    return Remark(label, f"{lines[0].name}: {axis_label(metric.name)} {values}{more}; {inputs.way}.", "good")
 
 
 def _lead(rankings: Sequence[SizeRanking], whose: str) -> str:
@@ -120,32 +120,32 @@ def _training(inputs: Inputs, lines: Sequence[RunLine]) -> list[Remark]:
 def _predicted(latest: Sequence[Latest], level: str) -> list[Remark]:
     """The highest prediction of each benchmark."""
     best: dict[str, Latest] = {}
-    for one in latest:
-        if one.benchmark not in best or one.predicted > best[one.benchmark].predicted:
-            best[one.benchmark] = one
+    for row in latest:
+        if row.benchmark not in best or row.predicted > best[row.benchmark].predicted:
+            best[row.benchmark] = row
     if not best:
         return []
     by_line: dict[str, list[str]] = {}
-    for name, one in [*best.items()][:6]:
-        where = one.line + ("" if math.isnan(one.tokens) else f" at {count_text(one.tokens)} tokens")
-        text = f"{one.predicted:.1f}\N{NO-BREAK SPACE}% ({one.low:.1f} to {one.high:.1f}) on {name}"
-        by_line.setdefault(where, []).append(text + (", beyond the fitted scores" if one.outside else ""))
+    for name, row in [*best.items()][:6]:
+        where = row.line + ("" if math.isnan(row.tokens) else f" at {count_text(row.tokens)} tokens")
+        text = f"{row.predicted:.1f}\N{NO-BREAK SPACE}% ({row.low:.1f} to {row.high:.1f}) on {name}"
+        by_line.setdefault(where, []).append(text + (", beyond the fitted scores" if row.outside else ""))
     parts = [f"{where}, {', '.join(texts)}" for where, texts in by_line.items()]
     more = f"; and {counted(len(best) - 6, 'benchmark')} more" if len(best) > 6 else ""
     return [Remark("Predicted target accuracy", f"Highest, with {level} intervals: {'; '.join(parts)}{more}.")]
 
 
 def _trust(verdicts: Sequence[Remark]) -> list[Remark]:
-    """Where the proxy beats what could be said without it, and where it does not."""
+    """Benchmarks on which the proxy beats predictions without it, and those on which it does not."""
     if not verdicts:
         return []
-    wins = sum(one.tone == "good" for one in verdicts)
+    wins = sum(verdict.tone == "good" for verdict in verdicts)
     if wins == len(verdicts):
         text = "The proxy beats every baseline"
-        text += "." if wins == 1 else f" on {_names([one.label for one in verdicts], wins)}."
+        text += "." if wins == 1 else f" on {_names([verdict.label for verdict in verdicts], wins)}."
         return [Remark("Is the proxy worth it?", text, "good")]
-    lacking = [one for one in verdicts if one.tone != "good"]
-    text = "; ".join(f"{one.label}: {one.text}" for one in lacking[:3])
+    lacking = [verdict for verdict in verdicts if verdict.tone != "good"]
+    text = "; ".join(f"{verdict.label}: {verdict.text}" for verdict in lacking[:3])
     more = f"; and {len(lacking) - 3} more" if len(lacking) > 3 else ""
     count = (
         f"it beats every baseline on {wins} of {counted(len(verdicts), 'benchmark')}; not on the rest. " if wins else ""
