@@ -21,7 +21,7 @@ IntArray = npt.NDArray[np.int64]
 ROUNDING = 1e-6
 
 
-def letter_confidence(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> FloatArray:
+def character_confidence(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> FloatArray:
     """Give every character the probability of the frontier token that holds it.
 
     A token of unknown probability takes the linear interpolation, over token indices, between the probabilities of
@@ -39,9 +39,9 @@ def letter_confidence(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) ->
         AlignmentError: no tokens, offsets not whole or not strictly increasing from above 0, lengths differ, a
             log-probability is above 0 (by more than rounding), or all are unknown.
 
-    >>> letter_confidence([1, 3], np.log([0.5, 0.25]))
+    >>> character_confidence([1, 3], np.log([0.5, 0.25]))
     array([0.5 , 0.25, 0.25])
-    >>> letter_confidence([1, 2, 3], [0.0, np.nan, np.log(0.5)])
+    >>> character_confidence([1, 2, 3], [0.0, np.nan, np.log(0.5)])
     array([1.  , 0.75, 0.5 ])
     """
     ends, logprobs = _frontier(token_end, token_logprob)
@@ -73,7 +73,7 @@ def frontier_tokens(
         token_logprob: shape (tokens,), natural log of each token's probability; NaN where unknown.
 
     Returns:
-        ``(token_end, token_logprob)`` as ``letter_confidence`` takes them; ends in characters, the last equals L. A
+        ``(token_end, token_logprob)`` as ``character_confidence`` takes them; ends in characters, the last equals L. A
         character with a byte of unknown probability has an unknown one.
 
     Raises:
@@ -84,10 +84,10 @@ def frontier_tokens(
     >>> ends, np.exp(logprobs).round(3)
     (array([1, 2], dtype=int32), array([0.5, 0.3], dtype=float32))
     """
-    return letter_tokens(letter_bytes(text), token_byte_end, token_logprob)
+    return character_tokens(character_bytes(text), token_byte_end, token_logprob)
 
 
-def letter_tokens(
+def character_tokens(
     bytes_of_letter: npt.ArrayLike, token_byte_end: npt.ArrayLike, token_logprob: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Do what ``frontier_tokens`` does where letters are spelled in other bytes than their own, as in a JSON string.
@@ -104,7 +104,7 @@ def letter_tokens(
     Raises:
         AlignmentError: as ``frontier_tokens``, or a letter of no bytes.
 
-    >>> ends, logprobs = letter_tokens([1, 2], [2, 3], np.log([0.5, 0.1]))  # a newline, written as backslash and n
+    >>> ends, logprobs = character_tokens([1, 2], [2, 3], np.log([0.5, 0.1]))  # a newline, written as backslash and n
     >>> ends, np.exp(logprobs).round(3)
     (array([1, 2], dtype=int32), array([0.5, 0.3], dtype=float32))
     """
@@ -137,13 +137,13 @@ def letter_tokens(
     return (np.flatnonzero(last) + 1).astype(np.int32), stored.astype(np.float32)
 
 
-def letter_bytes(text: str) -> IntArray:
+def character_bytes(text: str) -> IntArray:
     """UTF-8 length of each letter of a text, shape (letters,).
 
     Raises:
         AlignmentError: the text is empty, or holds half a surrogate pair.
 
-    >>> letter_bytes("aé😀")
+    >>> character_bytes("aé😀")
     array([1, 2, 4])
     """
     if not text:

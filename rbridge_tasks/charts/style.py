@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rbridge_tasks.atomic import check_suffix, write_file
+from rbridge_traces.files import check_suffix, write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

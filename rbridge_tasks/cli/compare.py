@@ -86,7 +86,6 @@ def compare(
     Example: rbridge compare runs.csv --proxy 1b --target-model 13b --target-metric acc --cv forward
     """
     from rbridge_metrics.folds import SCHEMES
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.decisions.comparison import MEASURES, Settings, compare_metrics
     from rbridge_tasks.decisions.comparison_measures import FitSettings
@@ -95,6 +94,7 @@ def compare(
     from rbridge_tasks.tables.directions import metric_called
     from rbridge_tasks.tables.score_table import WRITTEN, read_scores
     from rbridge_tasks.tables.sizes import parse_size
+    from rbridge_traces.files import check_suffix
 
     for option, value, allowed in (("--by", by, MEASURES), ("--cv", cv, SCHEMES), ("--unit", unit, UNITS)):
         if value is not None and value not in allowed:

@@ -66,11 +66,11 @@ def fit(
     """
     from rbridge_metrics.folds import SCHEMES
     from rbridge_metrics.regression import RECIPES
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.cli.output import print_json
     from rbridge_tasks.decisions.fit_file import write_fit
     from rbridge_tasks.decisions.fit_report import Settings, fit_report
+    from rbridge_traces.files import check_suffix
 
     _one_of("--recipe", recipe, RECIPES)
     _one_of("--cv", cv, SCHEMES)

@@ -11,7 +11,7 @@ from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
-    from rbridge_metrics import Backtest
+    from rbridge_metrics.forecast import Backtest
     from rbridge_tasks.decisions.accuracy_forecasts import AccuracyFits
     from rbridge_tasks.decisions.run_forecasts import RunForecast
     from rbridge_tasks.decisions.training_runs import TrainingRun

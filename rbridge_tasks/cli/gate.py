@@ -74,11 +74,11 @@ def gate(
 
     Example: rbridge gate out/step2000 out/step1000 --max-regression 0.5% --junit gate.xml
     """
-    from rbridge_tasks.atomic import write_file
     from rbridge_tasks.cli import gate_output as reports
     from rbridge_tasks.cli.output import note, print_json, print_table
     from rbridge_tasks.decisions.gate_judgement import Settings
     from rbridge_tasks.tables.directions import metric_called
+    from rbridge_traces.files import write_file
 
     if (baseline is None) == (forecast is None):
         found = "neither" if baseline is None else "both"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 
-from rbridge_metrics import ForecastChange
+from rbridge_metrics.forecast_gate import ForecastChange
 from rbridge_tasks.decisions.gate_judgement import Judged, Judgement, Settings
 from rbridge_tasks.tables.directions import Metric
 from rbridge_tasks.tables.rows import counted

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import typer
 
-from rbridge_tasks.atomic import plain
 from rbridge_tasks.visible_text import visible
+from rbridge_traces.files import plain
 
 _EMPTY = ("", "-", "?")
 

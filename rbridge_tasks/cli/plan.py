@@ -9,7 +9,7 @@ import typer
 from rbridge_metrics.errors import RBridgeError
 
 if TYPE_CHECKING:
-    from rbridge_metrics import Plan
+    from rbridge_metrics.planning import Plan
 
 
 class PlanUsageError(RBridgeError):
@@ -45,7 +45,7 @@ def plan(
 
     Example: rbridge plan -n 25 -k 3 --stage 16M:1.6B --stage 98M:9.8B --target 1.2B:98B --decision-accuracy 0.8
     """
-    from rbridge_metrics import gpu_hours, make_plan
+    from rbridge_metrics.planning import gpu_hours, make_plan
     from rbridge_tasks.cli.output import print_json
     from rbridge_tasks.tables.sizes import parse_size
 
@@ -78,7 +78,7 @@ def plan(
 
 def _chances(found: Plan, accuracies: list[float], trials: int, seed: int) -> list[dict[str, Any]]:
     """The chance that the best candidate is among those kept, after each stage whose proxy has a known accuracy."""
-    from rbridge_metrics import chance_to_find_best, chance_to_keep_best
+    from rbridge_metrics.planning import chance_to_find_best, chance_to_keep_best
 
     if len(accuracies) not in (0, 1, len(found.stages)):
         raise PlanUsageError(

@@ -11,7 +11,7 @@ from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.cli.options import AllowIncomparable
 
 if TYPE_CHECKING:
-    from rbridge_metrics import Savings
+    from rbridge_metrics.compute import Savings
     from rbridge_tasks.decisions.candidate_ranking import Ranking, Settings
     from rbridge_tasks.decisions.target_agreement import TargetAgreement
     from rbridge_tasks.tables.directions import Metric

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rbridge_metrics import Savings
+from rbridge_metrics.compute import Savings
 from rbridge_tasks.cli.output import note, print_table
 from rbridge_tasks.decisions.candidate_ranking import Ranking, Settings
 from rbridge_tasks.decisions.target_agreement import MEASURES, TargetAgreement

@@ -56,10 +56,10 @@ def report(
     """
     from pathlib import Path
 
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import note
     from rbridge_tasks.report.inputs import read_inputs
     from rbridge_tasks.report.page import unfilled, write_report
+    from rbridge_traces.files import check_suffix
 
     check_suffix(output, (".html", ".htm"), "a report")
     inputs = read_inputs(

@@ -66,9 +66,9 @@ def select(
 
     Example: rbridge select new_models.csv --scorer scorer.json
     """
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.tables.score_table import WRITTEN
+    from rbridge_traces.files import check_suffix
 
     if output:
         check_suffix(output, WRITTEN, "a ranking")

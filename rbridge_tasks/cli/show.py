@@ -108,7 +108,7 @@ def _frontier_tokens(trace: Trace) -> Tokens:
 
 def _proxy_tokens(trace: Trace, name: str) -> Tokens:
     """Tokens of another tokenizer as the tasks cut them, asked without worked examples."""
-    from rbridge_metrics import letter_confidence, minmax_weights, token_confidence
+    from rbridge_metrics import character_confidence, minmax_weights, token_confidence
     from rbridge_tasks.scoring.prompts import context_of
     from rbridge_tasks.scoring.tokenization import PairEncoder, load_tokenizer
 
@@ -117,7 +117,7 @@ def _proxy_tokens(trace: Trace, name: str) -> Tokens:
     (pair,) = PairEncoder(tokenizer, prefix_token_id=prefix).encode(
         [(context_of(trace, []), trace.trace)], [trace.name]
     )
-    letters = letter_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
+    letters = character_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
     confidence = token_confidence(letters, pair.token_start, pair.token_end)
     start, end = pair.token_start.astype("int64"), pair.token_end.astype("int64")
     return Tokens(start, end, confidence, minmax_weights(confidence), f"tokens of {name}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rbridge_metrics import accuracy_through_proxy
+from rbridge_metrics.forecast import accuracy_through_proxy
 from rbridge_tasks.decisions.fit_file import FitFile, FitFileError, FittedGroup
 from rbridge_tasks.decisions.run_forecasts import Later, RunForecast
 from rbridge_tasks.tables.sizes import count_text

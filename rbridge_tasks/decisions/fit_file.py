@@ -10,9 +10,9 @@ from typing import Any
 
 from rbridge_metrics.errors import FitError, RBridgeError
 from rbridge_metrics.regression import ProxyRegressor
-from rbridge_tasks.atomic import write_json
 from rbridge_tasks.decisions.fit_report import FORMAT
 from rbridge_tasks.tables.comparable import Measured
+from rbridge_traces.files import write_json
 
 
 class FitFileError(RBridgeError):

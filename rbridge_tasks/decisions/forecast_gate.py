@@ -9,14 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rbridge_metrics import (
-    ForecastChange,
-    ForecastError,
-    PowerLaw,
-    detectable_forecast_change,
-    fit_power_law,
-    forecast_change,
-)
+from rbridge_metrics import ForecastError, PowerLaw, fit_power_law
+from rbridge_metrics.forecast_gate import ForecastChange, detectable_forecast_change, forecast_change
 from rbridge_tasks.decisions.gate_judgement import GateError, Judgement, Settings, corrected
 from rbridge_tasks.decisions.training_runs import TrainingRun, training_runs
 from rbridge_tasks.tables.collect import collect

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rbridge_metrics import ForecastChange, PairedChange, RBridgeError, holm, minimum_detectable_change, paired_change
-from rbridge_metrics.gate import MIN_ITEMS
+from rbridge_metrics import RBridgeError
+from rbridge_metrics.forecast_gate import ForecastChange
+from rbridge_metrics.gate import MIN_ITEMS, PairedChange, holm, minimum_detectable_change, paired_change
 from rbridge_tasks.tables.directions import Metric
 from rbridge_tasks.tables.joined_items import JoinedItems, join_items
 from rbridge_tasks.tables.sample_settings import SamplesFile, check_samples

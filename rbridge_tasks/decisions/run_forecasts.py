@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics import Backtest, ForecastError, PowerLaw, backtest, fit_power_law
+from rbridge_metrics import ForecastError, PowerLaw, fit_power_law
+from rbridge_metrics.forecast import Backtest, backtest
 from rbridge_metrics.power_law import Loss
 from rbridge_tasks.decisions.training_runs import TrainingRun
 from rbridge_tasks.tables.directions import DirectionError, metric_called

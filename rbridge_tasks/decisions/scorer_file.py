@@ -11,7 +11,7 @@ from typing import Any
 from rbridge_metrics.errors import RBridgeError, SelectionError
 from rbridge_metrics.selection.results import Trial
 from rbridge_metrics.selection.scorers import Scorer
-from rbridge_tasks.atomic import write_json
+from rbridge_traces.files import write_json
 
 FORMAT = {"format": "rbridge-scorer", "version": 1}
 

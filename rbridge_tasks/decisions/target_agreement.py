@@ -9,18 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rbridge_metrics import (
-    Agreement,
-    PairCounts,
-    Savings,
-    agreement,
-    compute_savings,
-    kendall_tau_b,
-    pair_counts,
-    pareto_frontier,
-    percentile_interval,
-    spearman,
-)
+from rbridge_metrics import compute_savings, kendall_tau_b, pareto_frontier, spearman
+from rbridge_metrics.bootstrap import percentile_interval
+from rbridge_metrics.compute import Savings
+from rbridge_metrics.ranking import Agreement, PairCounts, agreement, pair_counts
 from rbridge_tasks.decisions.candidate_ranking import Ranking
 from rbridge_tasks.decisions.candidates import CandidatesError, Targets
 from rbridge_tasks.tables.rows import counted

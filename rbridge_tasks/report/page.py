@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rbridge_tasks.atomic import write_file
 from rbridge_tasks.report import cells, coloured_tokens
 from rbridge_tasks.report.every_metric import metrics_section
 from rbridge_tasks.report.frontier import frontier_section
@@ -18,6 +17,7 @@ from rbridge_tasks.report.sections import Section
 from rbridge_tasks.report.traces import KEY, NO_SAMPLES, TITLE, traced_benchmarks
 from rbridge_tasks.report.training import training_section
 from rbridge_tasks.tables.rows import counted
+from rbridge_traces.files import write_file
 
 if TYPE_CHECKING:
     from jinja2 import Environment

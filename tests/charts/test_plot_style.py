@@ -8,8 +8,8 @@ from pathlib import Path
 import matplotlib.colors
 import pytest
 
-from rbridge_tasks.atomic import OutputError
 from rbridge_tasks.charts.style import check_plot_path, new_figure, new_panels, save, series
+from rbridge_traces.files import OutputError
 
 
 def draw(path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rbridge_metrics import RBridgeError, chance_to_keep_best
+from rbridge_metrics import RBridgeError
+from rbridge_metrics.planning import chance_to_keep_best
 
 from ..tables.made_scores import as_json, invoke
 

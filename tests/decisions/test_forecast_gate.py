@@ -7,14 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from rbridge_metrics import (
-    ForecastError,
-    PowerLaw,
-    detectable_forecast_change,
-    fit_power_law,
-    forecast_change,
-    paired_change,
-)
+from rbridge_metrics import ForecastError, PowerLaw, fit_power_law
+from rbridge_metrics.forecast_gate import detectable_forecast_change, forecast_change
+from rbridge_metrics.gate import paired_change
 
 ALPHA, POWER = 0.05, 0.8
 

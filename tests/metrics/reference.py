@@ -13,7 +13,7 @@ from collections.abc import Sequence
 EQUAL_WITHIN = 1e-9
 
 
-def letter_confidence(token_end: Sequence[int], token_logprob: Sequence[float]) -> list[float]:
+def character_confidence(token_end: Sequence[int], token_logprob: Sequence[float]) -> list[float]:
     """Confidence of each letter: the probability of the frontier token that holds it."""
     confidence = []
     start = 0

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from rbridge_metrics import (
     AlignmentError,
+    character_bytes,
+    character_confidence,
+    character_tokens,
     frontier_tokens,
-    letter_bytes,
-    letter_confidence,
-    letter_tokens,
     span_overlap,
     token_confidence,
 )
@@ -39,7 +39,7 @@ def letters_of(ends: list[int]) -> tuple[list[int], list[int]]:
 
 def test_worked_example_of_the_design() -> None:
     """``Sum| mod|ulo`` at 0.9, 0.5, 1.0 read through ``Su|m mod|ulo``: 0.9, (0.9 + 4 * 0.5) / 5 = 0.58, 1.0."""
-    letters = letter_confidence([3, 7, 10], np.log([0.9, 0.5, 1.0]))
+    letters = character_confidence([3, 7, 10], np.log([0.9, 0.5, 1.0]))
     np.testing.assert_allclose(letters, [0.9] * 3 + [0.5] * 4 + [1.0] * 3, rtol=1e-15)
     np.testing.assert_allclose(token_confidence(letters, [0, 2, 7], [2, 7, 10]), [0.9, 0.58, 1.0], rtol=1e-15)
 
@@ -47,19 +47,19 @@ def test_worked_example_of_the_design() -> None:
 def test_letter_split_over_three_tokens_takes_the_mean_of_its_bytes() -> None:
     """``x∑`` as bytes ``x|E2 88|91`` at 0.8, 0.6, 0.3: the sum sign gets (0.6 + 0.6 + 0.3) / 3 = 0.5."""
     ends, logprob = frontier_tokens("x∑", [1, 3, 4], np.log([0.8, 0.6, 0.3]))
-    assert_within(letter_confidence(ends, logprob), [0.8, 0.5], stored_bound([0.8, 0.5]))
+    assert_within(character_confidence(ends, logprob), [0.8, 0.5], stored_bound([0.8, 0.5]))
 
 
 def test_letter_split_between_its_neighbours_takes_from_both() -> None:
     """``a😀b`` (1, 4 and 1 bytes) as 3 + 3 bytes at 0.9 and 0.1: letters 0.9, (2 * 0.9 + 2 * 0.1) / 4 = 0.5, 0.1."""
     ends, logprob = frontier_tokens("a😀b", [3, 6], np.log([0.9, 0.1]))
     assert ends.tolist() == [1, 2, 3]
-    assert_within(letter_confidence(ends, logprob), [0.9, 0.5, 0.1], stored_bound([0.9, 0.5, 0.1]))
+    assert_within(character_confidence(ends, logprob), [0.9, 0.5, 0.1], stored_bound([0.9, 0.5, 0.1]))
 
 
 def test_unknown_tokens_lie_between_their_known_neighbours() -> None:
     """By hand: ``ab|c|d|e|f`` at ?, 0.8, ?, ?, 0.2: the first takes 0.8, the others 0.8 - 0.6/3 and 0.8 - 1.2/3."""
-    letters = letter_confidence([2, 3, 4, 5, 6], [NAN, math.log(0.8), NAN, NAN, math.log(0.2)])
+    letters = character_confidence([2, 3, 4, 5, 6], [NAN, math.log(0.8), NAN, NAN, math.log(0.2)])
     np.testing.assert_allclose(letters, [0.8, 0.8, 0.8, 0.6, 0.4, 0.2], rtol=8 * 2.0**-52)  # few operations in float64
 
 
@@ -77,14 +77,14 @@ def test_letters_at_the_edges_of_utf8_lengths_get_their_own_bytes() -> None:
     ends, logprob = frontier_tokens(text, np.arange(probability.size) + 1, np.log(probability))
     by_hand = [probability[start:end].mean() for start, end in [(0, 1), (1, 2), (2, 4), (4, 6), (6, 9), (9, 12)]]
     by_hand += [probability[12:16].mean(), probability[16:20].mean()]
-    assert_within(letter_confidence(ends, logprob), by_hand, stored_bound(by_hand))
+    assert_within(character_confidence(ends, logprob), by_hand, stored_bound(by_hand))
 
 
 def test_escaped_letter_takes_the_mean_of_the_bytes_that_spell_it() -> None:
     """``x\\u00e9y`` as ``x|\\u0|0e9y`` at 0.9, 0.6, 0.2: letters 0.9, (3 * 0.6 + 3 * 0.2) / 6 = 0.4, 0.2."""
-    ends, logprob = letter_tokens([1, 6, 1], [1, 4, 8], np.log([0.9, 0.6, 0.2]))
+    ends, logprob = character_tokens([1, 6, 1], [1, 4, 8], np.log([0.9, 0.6, 0.2]))
     assert ends.tolist() == [1, 2, 3]
-    assert_within(letter_confidence(ends, logprob), [0.9, 0.4, 0.2], stored_bound([0.9, 0.4, 0.2]))
+    assert_within(character_confidence(ends, logprob), [0.9, 0.4, 0.2], stored_bound([0.9, 0.4, 0.2]))
 
 
 def test_equal_letters_give_exactly_equal_tokens() -> None:
@@ -133,7 +133,7 @@ def test_frontier_tokens_equal_the_byte_loop(data: st.DataObject, text: str) -> 
     ends, stored = frontier_tokens(text, byte_end, logprob)
     assert ends[-1] == len(text)
     assert (np.diff(ends, prepend=0) > 0).all()
-    found = letter_confidence(ends, stored)
+    found = character_confidence(ends, stored)
     expected = np.array(reference.letter_confidence_from_bytes(text, byte_end, logprob))
     assert_within(found, expected, stored_bound(expected))
 
@@ -147,12 +147,12 @@ def test_letters_of_any_spelling_equal_the_byte_loop(data: st.DataObject, spelle
     """
     byte_end = data.draw(cuts(sum(spelled)))
     logprob = data.draw(st.lists(logprobs(), min_size=len(byte_end), max_size=len(byte_end)))
-    ends, stored = letter_tokens(spelled, byte_end, logprob)
-    of_bytes = reference.letter_confidence(byte_end, logprob)
+    ends, stored = character_tokens(spelled, byte_end, logprob)
+    of_bytes = reference.character_confidence(byte_end, logprob)
     letter_end = np.cumsum(spelled).tolist()
     letters = list(zip([0, *letter_end], letter_end, strict=False))
     expected = np.array([math.fsum(of_bytes[start:end]) / (end - start) for start, end in letters])
-    found = letter_confidence(ends, stored)
+    found = character_confidence(ends, stored)
     assert_within(found, expected, stored_bound(expected))
     cut = [any(start < end < stop for end in byte_end) for start, stop in letters]
     needed = [stop in byte_end or cut[at] or cut[at + 1] for at, (_, stop) in enumerate(letters[:-1])]
@@ -163,7 +163,7 @@ def test_letters_of_any_spelling_equal_the_byte_loop(data: st.DataObject, spelle
 @given(texts())
 def test_letter_bytes_are_those_of_utf8(text: str) -> None:
     """Each letter counts as many bytes as encoding it alone gives."""
-    assert letter_bytes(text).tolist() == [len(letter.encode()) for letter in text]
+    assert character_bytes(text).tolist() == [len(letter.encode()) for letter in text]
 
 
 @cases(500)
@@ -200,7 +200,7 @@ def test_frontier_tokens_cut_finer_change_nothing(data: st.DataObject, text: str
     lengths = np.diff(byte_end, prepend=0)
     byte_by_byte = frontier_tokens(text, np.arange(byte_end[-1]) + 1, np.repeat(logprob, lengths))
     coarse = frontier_tokens(text, byte_end, logprob)
-    assert_same(letter_confidence(*byte_by_byte), letter_confidence(*coarse))
+    assert_same(character_confidence(*byte_by_byte), character_confidence(*coarse))
 
 
 @cases(500)
@@ -209,9 +209,9 @@ def test_frontier_tokens_rewritten_letter_by_letter_change_nothing(data: st.Data
     """Each letter a frontier token of its own, with the probability of the token it came from: the same numbers."""
     ends = data.draw(tilings(letters))
     logprob = data.draw(st.lists(logprobs(), min_size=len(ends), max_size=len(ends)))
-    confidence = letter_confidence(ends, logprob)
-    assert_same(confidence, reference.letter_confidence(ends, logprob))
-    rewritten = letter_confidence(np.arange(letters) + 1, np.repeat(logprob, np.diff(ends, prepend=0)))
+    confidence = character_confidence(ends, logprob)
+    assert_same(confidence, reference.character_confidence(ends, logprob))
+    rewritten = character_confidence(np.arange(letters) + 1, np.repeat(logprob, np.diff(ends, prepend=0)))
     np.testing.assert_array_equal(confidence, rewritten)
 
 
@@ -283,20 +283,20 @@ MISSING: Any = None  # what a null in JSON becomes
 @pytest.mark.parametrize(
     "call",
     [
-        pytest.param(lambda: letter_confidence([1, 3], [NAN, MISSING]), id="no frontier log-probability is known"),
-        pytest.param(lambda: letter_confidence([1, 3], [INF, -0.5]), id="frontier log-probability is infinite"),
-        pytest.param(lambda: letter_confidence([1, 3], [-0.5, 0.1]), id="frontier log-probability above 0"),
-        pytest.param(lambda: letter_confidence([2, 2], [-0.5, -0.5]), id="frontier token without letters"),
-        pytest.param(lambda: letter_confidence([3, 1], [-0.5, -0.5]), id="frontier tokens out of order"),
-        pytest.param(lambda: letter_confidence([0, 2], [-0.5, -0.5]), id="first frontier token ends at 0"),
-        pytest.param(lambda: letter_confidence([-1, 2], [-0.5, -0.5]), id="frontier token ends before the trace"),
-        pytest.param(lambda: letter_confidence([1, 2.5], [-0.5, -0.5]), id="frontier token ends inside a letter"),
-        pytest.param(lambda: letter_confidence([1, NAN], [-0.5, -0.5]), id="frontier token end is NaN"),
-        pytest.param(lambda: letter_confidence([1, 2**70], [-0.5, -0.5]), id="frontier token end beyond 64 bits"),
-        pytest.param(lambda: letter_confidence([1, 2], [-0.5]), id="fewer log-probabilities than frontier tokens"),
-        pytest.param(lambda: letter_confidence([[1, 2]], [[-0.5, -0.5]]), id="frontier tokens of two traces"),
-        pytest.param(lambda: letter_confidence(3, -0.5), id="frontier token as a bare number"),
-        pytest.param(lambda: letter_confidence([], []), id="no frontier tokens"),
+        pytest.param(lambda: character_confidence([1, 3], [NAN, MISSING]), id="no frontier log-probability is known"),
+        pytest.param(lambda: character_confidence([1, 3], [INF, -0.5]), id="frontier log-probability is infinite"),
+        pytest.param(lambda: character_confidence([1, 3], [-0.5, 0.1]), id="frontier log-probability above 0"),
+        pytest.param(lambda: character_confidence([2, 2], [-0.5, -0.5]), id="frontier token without letters"),
+        pytest.param(lambda: character_confidence([3, 1], [-0.5, -0.5]), id="frontier tokens out of order"),
+        pytest.param(lambda: character_confidence([0, 2], [-0.5, -0.5]), id="first frontier token ends at 0"),
+        pytest.param(lambda: character_confidence([-1, 2], [-0.5, -0.5]), id="frontier token ends before the trace"),
+        pytest.param(lambda: character_confidence([1, 2.5], [-0.5, -0.5]), id="frontier token ends inside a letter"),
+        pytest.param(lambda: character_confidence([1, NAN], [-0.5, -0.5]), id="frontier token end is NaN"),
+        pytest.param(lambda: character_confidence([1, 2**70], [-0.5, -0.5]), id="frontier token end beyond 64 bits"),
+        pytest.param(lambda: character_confidence([1, 2], [-0.5]), id="fewer log-probabilities than frontier tokens"),
+        pytest.param(lambda: character_confidence([[1, 2]], [[-0.5, -0.5]]), id="frontier tokens of two traces"),
+        pytest.param(lambda: character_confidence(3, -0.5), id="frontier token as a bare number"),
+        pytest.param(lambda: character_confidence([], []), id="no frontier tokens"),
         pytest.param(lambda: frontier_tokens("aé", [1, 2], [-0.5, -0.5]), id="frontier bytes stop short"),
         pytest.param(lambda: frontier_tokens("aé", [1, 4], [-0.5, -0.5]), id="frontier bytes run over"),
         pytest.param(lambda: frontier_tokens("aé", [2, 1, 3], [-0.5] * 3), id="frontier bytes out of order"),
@@ -309,16 +309,16 @@ MISSING: Any = None  # what a null in JSON becomes
         pytest.param(lambda: frontier_tokens("", [], []), id="empty trace"),
         pytest.param(lambda: frontier_tokens("", [0], [-0.5]), id="empty trace with an empty token"),
         pytest.param(lambda: frontier_tokens("a\ud800", [1, 4], [-0.5, -0.5]), id="half a surrogate pair"),
-        pytest.param(lambda: letter_bytes(""), id="bytes of no letters"),
-        pytest.param(lambda: letter_bytes("a\udc00"), id="bytes of half a surrogate pair"),
-        pytest.param(lambda: letter_tokens([], [], []), id="no spelled letters and no tokens"),
-        pytest.param(lambda: letter_tokens([], [0], [-0.5]), id="no spelled letters"),
-        pytest.param(lambda: letter_tokens([1, 0, 1], [2], [-0.5]), id="letter spelled by no bytes"),
-        pytest.param(lambda: letter_tokens([3, -1], [2], [-0.5]), id="letter spelled by fewer than no bytes"),
-        pytest.param(lambda: letter_tokens([1.5, 0.5], [2], [-0.5]), id="letter spelled by half a byte"),
-        pytest.param(lambda: letter_tokens([[1, 1]], [2], [-0.5]), id="letters of two traces spelled"),
-        pytest.param(lambda: letter_tokens([6, 1], [6], [-0.5]), id="tokens stop before the last spelled letter"),
-        pytest.param(lambda: letter_tokens([6, 1], [6, 8], [-0.5, -0.5]), id="tokens run over the spelled letters"),
+        pytest.param(lambda: character_bytes(""), id="bytes of no letters"),
+        pytest.param(lambda: character_bytes("a\udc00"), id="bytes of half a surrogate pair"),
+        pytest.param(lambda: character_tokens([], [], []), id="no spelled letters and no tokens"),
+        pytest.param(lambda: character_tokens([], [0], [-0.5]), id="no spelled letters"),
+        pytest.param(lambda: character_tokens([1, 0, 1], [2], [-0.5]), id="letter spelled by no bytes"),
+        pytest.param(lambda: character_tokens([3, -1], [2], [-0.5]), id="letter spelled by fewer than no bytes"),
+        pytest.param(lambda: character_tokens([1.5, 0.5], [2], [-0.5]), id="letter spelled by half a byte"),
+        pytest.param(lambda: character_tokens([[1, 1]], [2], [-0.5]), id="letters of two traces spelled"),
+        pytest.param(lambda: character_tokens([6, 1], [6], [-0.5]), id="tokens stop before the last spelled letter"),
+        pytest.param(lambda: character_tokens([6, 1], [6, 8], [-0.5, -0.5]), id="tokens run over the spelled letters"),
         pytest.param(lambda: token_confidence([0.5, NAN], [0], [1]), id="letter confidence is NaN"),
         pytest.param(lambda: token_confidence([0.5, INF], [0], [1]), id="letter confidence is infinite"),
         pytest.param(lambda: token_confidence([0.5, -0.7], [0], [1]), id="log-probabilities given as confidences"),
@@ -355,10 +355,10 @@ def test_input_that_does_not_align_is_refused_in_one_line(call: Callable[[], obj
 def test_refusal_names_the_first_token_that_fails() -> None:
     """The message leads to the token to look at."""
     with pytest.raises(AlignmentError, match=r"token 2 .* letter 5"):
-        letter_confidence([2, 5, 5, 3], [-0.5] * 4)
+        character_confidence([2, 5, 5, 3], [-0.5] * 4)
 
 
 def test_log_probability_a_rounding_error_above_0_is_certainty() -> None:
     """Servers round; 1e-7 nats too many is a confidence of exactly 1, not more."""
-    assert letter_confidence([2], [1e-7]).tolist() == [1.0, 1.0]
+    assert character_confidence([2], [1e-7]).tolist() == [1.0, 1.0]
     assert frontier_tokens("é", [1, 2], [1e-7, 1e-7])[1].tolist() == [0.0]

@@ -17,8 +17,8 @@ from rbridge_metrics import (
     TraceMoments,
     bits_per_byte,
     bits_per_byte_stderr,
+    character_confidence,
     frontier_tokens,
-    letter_confidence,
     minmax_weights,
     minmax_weights_over_test_set,
     rbridge_nll,
@@ -49,7 +49,7 @@ def scored_traces(draw: st.DrawFn) -> list[tuple[list[float], list[float]]]:
 
 def test_worked_example_of_the_design() -> None:
     """NLL 2, 1, 0.5 at weights 0.32 / 0.42, 0, 1: (2 * 0.7619 + 0 + 0.5) / 3 = 0.6746; unweighted 3.5 / 3 = 1.1667."""
-    letters = letter_confidence([3, 7, 10], np.log([0.9, 0.5, 1.0]))
+    letters = character_confidence([3, 7, 10], np.log([0.9, 0.5, 1.0]))
     weights = minmax_weights(token_confidence(letters, [0, 2, 7], [2, 7, 10]))
     assert rbridge_nll([2.0, 1.0, 0.5], weights) == nearly((2 * 0.32 / 0.42 + 0.5) / 3)
     assert round(rbridge_nll([2.0, 1.0, 0.5], weights), 4) == 0.6746
@@ -163,7 +163,7 @@ def test_text_to_score_equals_the_loops(data: st.DataObject, text: str) -> None:
     proxy_end = data.draw(cuts(len(text.encode())))
     nll = data.draw(nlls(len(proxy_end)))
     covered = reference.letters_of_byte_tokens(text, [0, *proxy_end[:-1]], proxy_end)
-    letters = letter_confidence(*frontier_tokens(text, byte_end, logprob))
+    letters = character_confidence(*frontier_tokens(text, byte_end, logprob))
     confidence = token_confidence(letters, [start for start, _ in covered], [end for _, end in covered])
     spread = confidence.max() - confidence.min()
     assume(spread > 1e-6)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbridge_metrics import letter_confidence
+from rbridge_metrics import character_confidence
 from rbridge_traces import (
     Completion,
     MalformedCompletionError,
@@ -20,7 +20,7 @@ from rbridge_traces import (
     extract_reasoning,
     parse_completion,
 )
-from rbridge_traces.extraction import letters_between
+from rbridge_traces.extraction import tokens_between
 
 from ..error_bounds import assert_within, stored_bound
 from ..metrics import reference
@@ -58,7 +58,7 @@ def test_worked_example() -> None:
     found = extract_reasoning(completion_of_tokens(pieces, np.log([0.9, 0.5, 0.1, 0.8, 0.2])))
     assert found.text == "é\n2"
     expected = [0.7, 0.3, 0.8]
-    assert_within(letter_confidence(found.token_end, found.token_logprob), expected, stored_bound(expected))
+    assert_within(character_confidence(found.token_end, found.token_logprob), expected, stored_bound(expected))
 
 
 def test_surrogate_pair_is_one_letter_of_twelve_bytes() -> None:
@@ -66,7 +66,7 @@ def test_surrogate_pair_is_one_letter_of_twelve_bytes() -> None:
     pieces = [b'{"reasoning":"', b"\\uD", b"83D\\ude00", b'"}']
     found = extract_reasoning(completion_of_tokens(pieces, np.log([1.0, 0.6, 0.2, 1.0])))
     assert found.text == "😀"
-    assert_within(letter_confidence(found.token_end, found.token_logprob), [0.3], stored_bound([0.3]))
+    assert_within(character_confidence(found.token_end, found.token_logprob), [0.3], stored_bound([0.3]))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_stretch_of_plain_text_keeps_its_confidence(data: st.DataObject, text:
     end = data.draw(st.integers(start + 1, len(text)))
     shown = [number for number, piece in enumerate(pieces) if piece]
     completion = completion_of_tokens([pieces[number] for number in shown], np.asarray(logprob)[shown])
-    found = letters_between(completion, start, end)
+    found = tokens_between(completion, start, end)
     expected = reference.letter_confidence_from_bytes(text, ends, list(map(known, logprob)))
     assert_confidence(*found, expected[start:end])
 
@@ -289,7 +289,7 @@ def test_what_is_no_log_probability_is_unknown(missing: float | None, token: int
     found = extract_reasoning(completion_of_tokens(PIECES, logprobs))
     assert found.token_end.tolist() == [2, 5]
     assert np.isnan(found.token_logprob).tolist() == [token == 1, token == 3]
-    np.testing.assert_allclose(letter_confidence(found.token_end, found.token_logprob), math.exp(-0.5), rtol=1e-7)
+    np.testing.assert_allclose(character_confidence(found.token_end, found.token_logprob), math.exp(-0.5), rtol=1e-7)
 
 
 def test_a_long_answer_of_one_byte_tokens_is_exact() -> None:
@@ -308,7 +308,7 @@ def test_a_long_answer_of_one_byte_tokens_is_exact() -> None:
 
 def test_tokens_of_an_empty_stretch_are_refused() -> None:
     """No letters, no tokens: one line, of the type that callers expect."""
-    assert "empty" in complaint(letters_between, said("abc"), 1, 1)
+    assert "empty" in complaint(tokens_between, said("abc"), 1, 1)
 
 
 @cases(100)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics.alignment import letter_bytes, letter_tokens
+from rbridge_metrics.alignment import character_bytes, character_tokens
 from rbridge_metrics.errors import AlignmentError
 from rbridge_traces.completions import Completion
 from rbridge_traces.errors import TraceError
@@ -116,9 +116,9 @@ def with_tokens(located: LocatedReasoning, completion: Completion) -> Reasoning:
         TraceError: the stretch of the reasoning is not tiled by tokens.
     """
     start = int(located.starts[0])
-    of_raw = letter_bytes(completion.text[start : located.end])
+    of_raw = character_bytes(completion.text[start : located.end])
     spelled: npt.NDArray[np.int64] = np.add.reduceat(of_raw, located.starts - start)
-    ends, logprobs = letters_between(completion, start, located.end, spelled)
+    ends, logprobs = tokens_between(completion, start, located.end, spelled)
     return Reasoning(located.text, located.final_answer, ends, logprobs, located.repairs)
 
 
@@ -180,7 +180,7 @@ def locate_reasoning(text: str) -> LocatedReasoning:
             return _value_of(text, parsable, brace)
 
 
-def letters_between(
+def tokens_between(
     completion: Completion, start: int, end: int, bytes_of_letter: npt.NDArray[np.int64] | None = None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """The tokens of a stretch of a completion, clipped to it and counted in its letters.
@@ -200,12 +200,12 @@ def letters_between(
     """
     low = len(completion.text[:start].encode())
     try:
-        spelled = letter_bytes(completion.text[start:end]) if bytes_of_letter is None else bytes_of_letter
+        spelled = character_bytes(completion.text[start:end]) if bytes_of_letter is None else bytes_of_letter
         high = low + int(spelled.sum())
         first, last = np.searchsorted(completion.token_byte_end, (low, high))
         inside = np.minimum(completion.token_byte_end[first : last + 1], high) - low
         holds = inside > np.append(0, inside[:-1])  # whatever a token without bytes has, no letter takes it
-        ends, logprobs = letter_tokens(spelled, inside[holds], completion.token_logprob[first : last + 1][holds])
+        ends, logprobs = character_tokens(spelled, inside[holds], completion.token_logprob[first : last + 1][holds])
     except AlignmentError as error:
         raise TraceError(f"the tokens of the reasoning: {error}") from error
     return ends, logprobs

@@ -12,8 +12,8 @@ from rbridge_traces.extraction import (
     LocatedReasoning,
     MalformedCompletionError,
     Reasoning,
-    letters_between,
     locate_reasoning,
+    tokens_between,
     with_tokens,
 )
 
@@ -86,7 +86,7 @@ def _verbatim(completion: Completion, reasoning: str, final_answer: str | None, 
             f"the tokens spell {why}, and the reasoning of the record stands in them {there}", "another reasoning"
         )
     try:
-        ends, logprobs = letters_between(completion, at, at + len(reasoning))
+        ends, logprobs = tokens_between(completion, at, at + len(reasoning))
     except TraceError as error:
         raise MismatchError(str(error), "unusable log-probabilities") from error
     return Reasoning(reasoning, final_answer, ends, logprobs)

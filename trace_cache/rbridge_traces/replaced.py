@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics.alignment import letter_bytes
+from rbridge_metrics.alignment import character_bytes
 from rbridge_traces.errors import TraceError
 
 PART = "\ufffd"
@@ -65,7 +65,7 @@ def _ends(tokens: Sequence[str], text: str) -> npt.NDArray[np.int64]:
             shares = np.arange(len(run) + 1) * len(text[start:end].encode()) // len(run)
             n_bytes[at : at + len(run)] = np.diff(shares)
         else:
-            n_bytes[at : at + len(run)] = letter_bytes(run)
+            n_bytes[at : at + len(run)] = character_bytes(run)
         at += len(run)
     ends: npt.NDArray[np.int64] = np.cumsum(n_bytes)[np.cumsum([len(token) for token in tokens])]
     return ends

@@ -20,8 +20,8 @@ from rbridge_traces.extraction import (
     LocatedReasoning,
     MalformedCompletionError,
     Reasoning,
-    letters_between,
     locate_reasoning,
+    tokens_between,
     with_tokens,
 )
 from rbridge_traces.known_reasoning import reasoning_in
@@ -136,7 +136,7 @@ def read_answer(answered: Answered, question: str | None, *, logprobs: bool) -> 
             raise
         start, end = _plain(text)
         trace = text[start:end]
-        tokens = Reasoning(trace, None, *letters_between(completion, start, end)) if completion else None
+        tokens = Reasoning(trace, None, *tokens_between(completion, start, end)) if completion else None
         return ReadAnswer(trace, None, tokens, None)
     tokens = with_tokens(located, completion) if completion else None
     return ReadAnswer(located.text, located.final_answer, tokens, located.repairs)
@@ -167,7 +167,7 @@ def tokens_of_trace(
     completion = completion_of_choice(beside)
     if located is not None:
         return with_tokens(located, completion)
-    return Reasoning(text, None, *letters_between(completion, 0, len(text)))
+    return Reasoning(text, None, *tokens_between(completion, 0, len(text)))
 
 
 def token_logprob_fields(row: Row) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rbridge_metrics import letter_confidence
+from rbridge_metrics import character_confidence
 from rbridge_traces import TraceImportError
 
 from ...error_bounds import assert_within, stored_bound
@@ -55,7 +55,7 @@ def test_confidences_worked_by_hand(tmp_path: Path) -> None:
     (trace,) = pull(tmp_path).traces
     assert trace.trace == "a\nb"
     expected = [0.9, 0.375, 0.25]
-    assert_within(letter_confidence(trace.token_end, trace.token_logprob), expected, stored_bound(expected))
+    assert_within(character_confidence(trace.token_end, trace.token_logprob), expected, stored_bound(expected))
 
 
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("Let me think. ", " Done.")])

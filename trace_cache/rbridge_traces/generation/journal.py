@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +14,6 @@ from uuid import uuid4
 
 from rbridge_traces import files
 from rbridge_traces.generation.recorded import VERSION, JournalError, Recorded, refused, whole_lines
-
-if sys.platform != "win32":
-    import fcntl
 
 
 class Journal:
@@ -39,19 +35,22 @@ class Journal:
 
     def __init__(self, recorded: Recorded, *, start_over: bool = False) -> None:
         self.path, self.id, self._size = recorded.path, recorded.id, len(recorded.data)
+        self._lock = ExitStack()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = self.path.with_suffix(".lock").open("wb")
-        except OSError as error:
-            raise refused(f"write {self.path}", error) from error
-        try:
-            self._take_lock(recorded)
+            self._lock.enter_context(files.locked(self.path.with_suffix(".lock"), wait=False))
+            if whole_lines(self.path) != recorded.data:
+                raise JournalError(f"{self.path} was written to by another build just now; run the same command again")
             if start_over and self._size:
                 if b'"item_id"' in recorded.data:
                     self.path.rename(_free_name(self.path))
                 self.id, self._size = "", 0
             self._file = self.path.open("r+b" if self.path.exists() else "x+b", buffering=0)
             self._cut_off(recorded.data[-1:])
+        except files.LockedError:
+            raise JournalError(
+                f"another build is writing to {self.path}; wait for it, or build under another name with --source NAME"
+            ) from None
         except OSError as error:
             self._lock.close()
             raise refused(f"write {self.path}", error) from error
@@ -106,21 +105,6 @@ class Journal:
             raise refused(f"write {self.path}", error) from error
         self._size += length
 
-    def _take_lock(self, recorded: Recorded) -> None:
-        """Refuse to be the second. Windows and disks without locks are not guarded: one build at a time there."""
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise JournalError(
-                    f"another build is writing to {self.path}; wait for it, or build under another name with "
-                    "--source NAME"
-                ) from None
-            except OSError:  # a disk without locks
-                pass
-        if whole_lines(self.path) != recorded.data:
-            raise JournalError(f"{self.path} was written to by another build just now; run the same command again")
-
     def _cut_off(self, last: bytes) -> None:
         """Leave whole lines only, and be ready to write behind them."""
         self._file.truncate(self._size)
@@ -129,7 +113,7 @@ class Journal:
             self._file.write(last)
         self._file.seek(self._size)
         os.fsync(self._file.fileno())
-        files._sync_folder(str(self.path.parent))  # a new file is an entry of its folder
+        files.sync(self.path.parent)  # a new file is an entry of its folder
 
 
 def _free_name(path: Path) -> Path:
