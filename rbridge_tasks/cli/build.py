@@ -13,7 +13,7 @@ from rbridge_tasks.cli.traces import UsageError, _Benchmark, _Cache, _Replace, _
 if TYPE_CHECKING:
     from rbridge_traces.generation.answers import Outcome
     from rbridge_traces.generation.build import Build, Written
-    from rbridge_traces.generation.cost import Estimate, Price
+    from rbridge_traces.generation.cost import CostEstimate, Price
 
 _IDS_SHOWN = 10
 _SECONDS_BETWEEN_LINES = 60
@@ -139,7 +139,7 @@ class _Progress:
             typer.echo(f"{self.done} of {self.items} items, {self.state}", err=True)
 
 
-def _print_estimate(work: Build, expected: Estimate) -> None:
+def _print_estimate(work: Build, expected: CostEstimate) -> None:
     from rbridge_traces.generation.cost import ANSWER_TOKENS, PRICES_OF
 
     typer.echo(
@@ -162,7 +162,7 @@ def _print_estimate(work: Build, expected: Estimate) -> None:
     )
 
 
-def _confirm(expected: Estimate, max_cost: float, *, yes: bool) -> None:
+def _confirm(expected: CostEstimate, max_cost: float, *, yes: bool) -> None:
     if expected.cost_usd is None or expected.cost_usd <= max_cost or yes:
         return
     above = f"the estimated cost of ${expected.cost_usd:.2f} is above ${max_cost:.2f}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.pulled import store
+from rbridge_tasks.cli.pull_output import store
 from rbridge_tasks.cli.traces import UsageError, _Cache, _Replace, _slug, _writable, traces
 
 if TYPE_CHECKING:

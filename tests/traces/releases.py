@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .answers import Answer, Cut, answer_of, chat, legacy, write_letters
+from .answers import Cut, PublishedAnswer, answer_of, chat, legacy, write_letters
 
 REASONINGS = (
     "First, 12 + 30 = 42.\nSo it is 42.",
@@ -32,7 +32,7 @@ class Item:
     """One completion, its tokens, and what the benchmark asks."""
 
     number: int
-    answer: Answer
+    answer: PublishedAnswer
     cut: Cut
 
     @property
@@ -149,7 +149,7 @@ def other_names(folder: Path, items: Sequence[Item]) -> None:
                 "cot": item.answer.reasoning,
                 "rawResponse": item.answer.raw,
                 "prediction": item.answer.final_answer,
-                "Answer": item.gold,
+                "PublishedAnswer": item.gold,
                 "is_correct": 1,
             }
             for item in items

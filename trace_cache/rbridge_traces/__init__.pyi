@@ -22,7 +22,7 @@ from . import (
     store as store,
     table as table,
     thinking as thinking,
-    unknown as unknown,
+    unknown_logprobs as unknown_logprobs,
 )
 from .completions import (
     Completion as Completion,
@@ -61,4 +61,4 @@ from .schema import BENCHMARKS as BENCHMARKS, Choice as Choice, Trace as Trace, 
 from .spans import parse_spans as parse_spans
 from .store import TraceCache as TraceCache
 from .table import arrow_schema as arrow_schema, from_table as from_table, to_table as to_table
-from .unknown import UnknownTokens as UnknownTokens, unknown_tokens as unknown_tokens
+from .unknown_logprobs import UnknownTokens as UnknownTokens, unknown_tokens as unknown_tokens

@@ -2,7 +2,7 @@
 
 The Chat Completions layout has ``{token, logprob, bytes}`` for each token, the legacy completions layout three lists. A
 token is known by its bytes: a character may be spread over several. Servers that send text only write such parts as
-U+FFFD, and ``rbridge_traces.replaced`` finds their place.
+U+FFFD, and ``rbridge_traces.replacement_characters`` finds their place.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_traces.errors import TraceError
-from rbridge_traces.fitting import Stop, token_ends_in
-from rbridge_traces.replaced import PART, PartedError
-from rbridge_traces.unknown import known_logprobs
+from rbridge_traces.replacement_characters import PART, PartedError
+from rbridge_traces.text_in_tokens import Stop, token_ends_in
+from rbridge_traces.unknown_logprobs import known_logprobs
 
 _HALF = re.compile("[\ud800-\udfff]")
 # Legacy completions write a token that is not UTF-8 as Python writes its bytes: ``bytes: \xe2\x80``.
@@ -102,7 +102,7 @@ def completion_of_tokens(
     Args:
         pieces: bytes of each token.
         logprobs: natural log of each token's probability; None where there is none.
-        text: a stretch of what the tokens spell; what may lie around it is said in ``rbridge_traces.fitting``.
+        text: a stretch of what the tokens spell; what may lie around it is said in ``rbridge_traces.text_in_tokens``.
             Default: whatever they spell.
         stop: how the answer ended, where that is known.
 

@@ -12,7 +12,7 @@ from rbridge_metrics.alignment import frontier_tokens
 from rbridge_metrics.errors import AlignmentError
 from rbridge_traces.errors import TraceError
 from rbridge_traces.schema import Trace
-from rbridge_traces.unknown import known_logprobs
+from rbridge_traces.unknown_logprobs import known_logprobs
 
 
 def with_confidence(trace: Trace, token_byte_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> Trace:

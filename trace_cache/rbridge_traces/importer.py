@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.field_values import as_correct, as_text
 from rbridge_traces.gold import CountFrom, gold_label, is_index
-from rbridge_traces.row_drafts import (
+from rbridge_traces.row_to_trace import (
     INLINE,
     TARGETS,
     Draft,
@@ -17,7 +18,6 @@ from rbridge_traces.row_drafts import (
     answers_of_row,
     draft_of,
 )
-from rbridge_traces.row_values import as_correct, as_text
 from rbridge_traces.rows import read_rows
 from rbridge_traces.schema import Trace, check_benchmark
 
@@ -151,11 +151,11 @@ def _with_questions(benchmark: str, drafts: Sequence[Draft], path: str | None) -
     """Fill in questions, choices and golds from a file of the benchmark's questions, where one is given."""
     if path is None or not drafts:
         return drafts
-    from rbridge_traces.release.answers import Answer
+    from rbridge_traces.release.answers import PublishedAnswer
     from rbridge_traces.release.questions import with_questions
 
     asked = [
-        Answer(
+        PublishedAnswer(
             place=draft.place,
             row={},
             item_id=draft.values["item_id"] if draft.named else None,

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, BinaryIO, cast
 
 from rbridge_traces import files
-from rbridge_traces.api_layout import choices_of, is_choice, responses_in
+from rbridge_traces.api_choices import choices_of, is_choice, responses_in
 from rbridge_traces.errors import TraceImportError
 
 Row = dict[str, Any]

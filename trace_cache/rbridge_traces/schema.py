@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_traces.errors import TraceError, did_you_mean
-from rbridge_traces.unknown import known_logprobs
+from rbridge_traces.unknown_logprobs import known_logprobs
 
 BENCHMARKS = ("math500", "mmlu_pro_stem", "gsm8k", "arc_challenge", "csqa", "humaneval")
 

@@ -14,7 +14,7 @@ from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceEr
 from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource
 from rbridge_traces.packing import StoredSource, pack, unpack
 from rbridge_traces.schema import BENCHMARKS, Trace, check_benchmark, one_or_all
-from rbridge_traces.unknown import NO_UNKNOWN, unknown_tokens
+from rbridge_traces.unknown_logprobs import NO_UNKNOWN, unknown_tokens
 
 MANIFEST = "manifest.json"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rbridge_traces import TraceCache, TraceError
-from rbridge_traces.generation.recorded import JournalError
+from rbridge_traces.generation.journal import JournalError
 
 from ...error_bounds import assert_within, stored_bound
 from ..chat_server import MODEL, ChatServer, completion, error, known_answer
@@ -254,7 +254,7 @@ def test_a_remote_cache_has_its_journal_in_the_users_own(
     tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where lines cannot be appended, the journal lies on the local disk, apart for every cache."""
-    from rbridge_traces.generation.recorded import journal_path
+    from rbridge_traces.generation.journal import journal_path
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     one, other = (journal_path(f"memory://{name}", "gsm8k", "gpt-4o") for name in ("one", "other"))

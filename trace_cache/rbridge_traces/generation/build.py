@@ -11,18 +11,17 @@ from typing import Any
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError
 from rbridge_traces.generation import prompt
 from rbridge_traces.generation.answers import Answers, Outcome, outcome_of
+from rbridge_traces.generation.built_traces import describe, traces_of
 from rbridge_traces.generation.client import Connection
-from rbridge_traces.generation.cost import Estimate, Price, estimate
-from rbridge_traces.generation.journal import Journal
-from rbridge_traces.generation.made import describe, traces_of
-from rbridge_traces.generation.recorded import JournalError, journal_path, read_journal, unread_journal
+from rbridge_traces.generation.cost import CostEstimate, Price, estimate
+from rbridge_traces.generation.journal import Journal, JournalError, journal_path, read_journal, unread_journal
 from rbridge_traces.generation.refusals import UnusableServerError
 from rbridge_traces.generation.session import Job, Session
 from rbridge_traces.manifest import Manifest
 from rbridge_traces.questions import Question
 from rbridge_traces.store import TraceCache
 from rbridge_traces.table import to_parquet
-from rbridge_traces.unknown import UnknownTokens, unknown_tokens
+from rbridge_traces.unknown_logprobs import UnknownTokens, unknown_tokens
 
 _ELSEWHERE = "build under another name with --source NAME"
 _START_OVER = "start over with --replace, which sets the answers so far aside"
@@ -122,7 +121,7 @@ class Build:
         """Items that have a trace."""
         return sum(outcome.kind == "ok" for outcome in self._outcomes())
 
-    def estimate(self, price: Price | None) -> Estimate:
+    def estimate(self, price: Price | None) -> CostEstimate:
         """What it costs to ask what is still to be asked."""
         return estimate([job.question for job in self.jobs], price, max_tokens=self.connection.max_tokens)
 

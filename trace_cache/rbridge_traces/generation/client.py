@@ -65,7 +65,7 @@ class Connection:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServerAnswer:
     """A response: the first choice without what is not needed, and how it came about."""
 
     choice: dict[str, Any]
@@ -160,7 +160,7 @@ class Client:
         except (openai.APIError, ValueError, KeyError, TypeError):
             return
 
-    async def ask(self, messages: Sequence[dict[str, str]]) -> Answer:
+    async def ask(self, messages: Sequence[dict[str, str]]) -> ServerAnswer:
         """Ask one question, greedily where the model allows it.
 
         Raises:
@@ -194,7 +194,7 @@ class Client:
             request["logprobs"] = True
         return request
 
-    def _read(self, content: bytes, kind: str, *, greedy: bool) -> Answer:
+    def _read(self, content: bytes, kind: str, *, greedy: bool) -> ServerAnswer:
         try:
             response = json.loads(content)
             choice = response["choices"][0]
@@ -209,7 +209,7 @@ class Client:
         spent = {name: usage.get(name) for name in _USAGE} if isinstance(usage, dict) else {}
         temperature = "greedy (temperature 0)" if greedy else "the model's own temperature"
         stop_reason = choice.get("stop_reason")  # vLLM: the stop string, whose tokens follow those of the content
-        return Answer(
+        return ServerAnswer(
             choice={
                 "finish_reason": choice.get("finish_reason"),
                 **({"stop_reason": stop_reason} if isinstance(stop_reason, str) else {}),

@@ -61,7 +61,7 @@ class Price:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What is still to be asked, and what that may cost.
 
     Attributes:
@@ -89,8 +89,8 @@ class Estimate:
         return None if self.price is None else self.price.cost_usd(self.prompt_tokens, self.most_answer_tokens)
 
 
-def estimate(questions: Sequence[Question], price: Price | None, *, max_tokens: int) -> Estimate:
-    """Estimate what it costs to ask some questions of one benchmark once each.
+def estimate(questions: Sequence[Question], price: Price | None, *, max_tokens: int) -> CostEstimate:
+    """CostEstimate what it costs to ask some questions of one benchmark once each.
 
     >>> question = Question("csqa", "1", "Where is it?", None, "A")
     >>> estimate([question] * 1000, Price(2.5, 10), max_tokens=2048).answer_tokens
@@ -99,7 +99,7 @@ def estimate(questions: Sequence[Question], price: Price | None, *, max_tokens: 
     letters = sum(len(message["content"]) for question in questions for message in prompt.messages(question))
     prompt_tokens = math.ceil(letters / _LETTERS_A_TOKEN) + 2 * _TOKENS_A_MESSAGE * len(questions)
     answer = sum(min(ANSWER_TOKENS[question.benchmark], max_tokens) for question in questions)
-    return Estimate(len(questions), prompt_tokens, answer, max_tokens * len(questions), price)
+    return CostEstimate(len(questions), prompt_tokens, answer, max_tokens * len(questions), price)
 
 
 def price_of(model: str, given: str | None = None) -> Price | None:

@@ -1,11 +1,13 @@
-"""The journal of a build: every answer that was paid for, on the disk before it counts, and never asked for again."""
+"""The journal of a build: every paid answer is on disk before it counts, and is never asked for again."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +15,126 @@ from typing import Any
 from uuid import uuid4
 
 from rbridge_traces import files
-from rbridge_traces.generation.recorded import VERSION, JournalError, Recorded, refused, whole_lines
+from rbridge_traces.errors import TraceError
+
+VERSION = 1
+
+_KEYS = ("item_id", "digest", "turn", "attempt")
+_DAMAGED = "restore the file, or start over with --replace (what is there is set aside)"
+
+
+class JournalError(TraceError):
+    """A journal that cannot be read, written or continued."""
+
+
+def journal_path(root: str, benchmark: str, source: str) -> Path:
+    """Where the journal of a build lies: in a local cache itself, for any other in the user's cache directory.
+
+    Args:
+        root: of the trace cache, local path or URL.
+        benchmark: one of ``rbridge_traces.BENCHMARKS``.
+        source: the name that the traces have in the cache.
+    """
+    from rbridge_traces.resolve import user_cache_dir
+
+    fs, path = files.open_root(root)
+    if "file" in fs.protocol:
+        folder = Path(path) / ".builds"
+    else:
+        folder = Path(user_cache_dir()) / "builds" / hashlib.sha256(files.shown(fs, path).encode()).hexdigest()[:12]
+    return folder / benchmark / f"{source}.jsonl"
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What a journal holds: the settings under which its answers were given, and the answers.
+
+    Attributes:
+        path: of the journal.
+        id: of the build, 12 hexadecimal digits; empty where there is no journal yet.
+        settings: by name; empty where there is no journal yet.
+        data: its whole lines. A line that was only begun is not among them.
+    """
+
+    path: Path
+    id: str
+    settings: dict[str, Any]
+    data: bytes
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The answers, in the order in which they came.
+
+        Raises:
+            JournalError: a line is not one of a journal; says which.
+        """
+        for number, line in _lines(self.path, self.data):
+            if number > 1 and "amended" not in line:
+                if missing := [key for key in _KEYS if key not in line]:
+                    raise JournalError(f"{self.path}, line {number} lacks {', '.join(missing)}; {_DAMAGED}")
+                yield line
+
+
+def read_journal(path: Path) -> Recorded:
+    """Read a journal, also one that another process is writing to.
+
+    Raises:
+        JournalError: it cannot be read, or is none.
+    """
+    data = whole_lines(path)
+    if not data:
+        return Recorded(path, "", {}, b"")
+    _, header = next(_lines(path, data))
+    if header.get("journal") != VERSION or not isinstance(header.get("settings"), dict) or "id" not in header:
+        raise JournalError(f"{path}, line 1 is not the head of a journal of version {VERSION}; {_DAMAGED}")
+    settings = dict(header["settings"])
+    for line in data.split(b"\n"):
+        if line.startswith(b'{"amended"') and _is_object(line):
+            settings |= json.loads(line)["amended"]
+    return Recorded(path, str(header["id"]), settings, data)
+
+
+def unread_journal(path: Path) -> Recorded:
+    """A journal whose content does not matter, because it is going to begin anew."""
+    return Recorded(path, "", {}, whole_lines(path))
+
+
+def whole_lines(path: Path) -> bytes:
+    """The content of a file without a line that was only begun."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise refused(f"read {path}", error) from error
+    end = data.rfind(b"\n") + 1
+    if _is_object(data[end:]):  # only its line end is missing: it was paid for, and is whole
+        return data + b"\n"
+    return data[:end]
+
+
+def _lines(path: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    start, number = 0, 0
+    while (end := data.find(b"\n", start)) >= 0:
+        number += 1
+        try:
+            line = json.loads(data[start:end])
+        except ValueError as error:
+            raise JournalError(f"{path}, line {number} is broken ({error}); {_DAMAGED}") from None
+        if not isinstance(line, dict):
+            raise JournalError(f"{path}, line {number} is a JSON {type(line).__name__}; {_DAMAGED}")
+        yield number, line
+        start = end + 1
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def refused(action: str, error: OSError) -> JournalError:
+    return JournalError(str(files.refusal(action, error)))
 
 
 class Journal:
@@ -35,28 +156,25 @@ class Journal:
 
     def __init__(self, recorded: Recorded, *, start_over: bool = False) -> None:
         self.path, self.id, self._size = recorded.path, recorded.id, len(recorded.data)
-        self._lock = ExitStack()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.enter_context(files.locked(self.path.with_suffix(".lock"), wait=False))
-            if whole_lines(self.path) != recorded.data:
-                raise JournalError(f"{self.path} was written to by another build just now; run the same command again")
-            if start_over and self._size:
-                if b'"item_id"' in recorded.data:
-                    self.path.rename(_free_name(self.path))
-                self.id, self._size = "", 0
-            self._file = self.path.open("r+b" if self.path.exists() else "x+b", buffering=0)
-            self._cut_off(recorded.data[-1:])
-        except files.LockedError:
-            raise JournalError(
-                f"another build is writing to {self.path}; wait for it, or build under another name with --source NAME"
-            ) from None
-        except OSError as error:
-            self._lock.close()
-            raise refused(f"write {self.path}", error) from error
-        except BaseException:
-            self._lock.close()
-            raise
+        with ExitStack() as stack:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(files.locked(self.path.with_suffix(".lock"), wait=False))
+                self._check_unchanged(recorded)
+                if start_over and self._size:
+                    if b'"item_id"' in recorded.data:
+                        self.path.rename(_free_name(self.path))
+                    self.id, self._size = "", 0
+                self._file = stack.enter_context(self.path.open("r+b" if self.path.exists() else "x+b", buffering=0))
+                self._cut_off(recorded.data[-1:])
+            except files.LockedError:
+                raise JournalError(
+                    f"another build is writing to {self.path}; wait for it, or build under another name with "
+                    "--source NAME"
+                ) from None
+            except OSError as error:
+                raise refused(f"write {self.path}", error) from error
+            self._open = stack.pop_all()
 
     def __enter__(self) -> Journal:
         return self
@@ -68,8 +186,7 @@ class Journal:
 
     def close(self) -> None:
         """Let other processes open it."""
-        self._file.close()
-        self._lock.close()
+        self._open.close()
 
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Write the head of a new journal."""
@@ -104,6 +221,10 @@ class Journal:
             self._file.seek(self._size)
             raise refused(f"write {self.path}", error) from error
         self._size += length
+
+    def _check_unchanged(self, recorded: Recorded) -> None:
+        if whole_lines(self.path) != recorded.data:
+            raise JournalError(f"{self.path} was written to by another build just now; run the same command again")
 
     def _cut_off(self, last: bytes) -> None:
         """Leave whole lines only, and be ready to write behind them."""

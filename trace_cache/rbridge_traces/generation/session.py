@@ -15,8 +15,7 @@ from rbridge_traces.errors import TraceError
 from rbridge_traces.generation import prompt
 from rbridge_traces.generation.answers import RETRIED, Answers, Outcome, outcome_of
 from rbridge_traces.generation.client import Client, Connection
-from rbridge_traces.generation.journal import Journal
-from rbridge_traces.generation.recorded import JournalError
+from rbridge_traces.generation.journal import Journal, JournalError
 from rbridge_traces.generation.refusals import ItemRefusedError, ServerGaveUpError, UnusableServerError, no_logprobs
 from rbridge_traces.questions import Question
 

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rbridge_traces.api_answers import ASKED
 from rbridge_traces.errors import TraceError, TraceImportError
+from rbridge_traces.field_values import as_choices, as_correct, as_text
 from rbridge_traces.release.fields import Fields, map_fields
 from rbridge_traces.release.token_rows import unit
-from rbridge_traces.responses import ASKED
-from rbridge_traces.row_values import as_choices, as_correct, as_text
 from rbridge_traces.rows import Row, numbered_rows
 from rbridge_traces.schema import Choice
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class PublishedAnswer:
     """One completion.
 
     Attributes:
@@ -48,7 +48,7 @@ class Answer:
         return "empty completion" if self.raw is not None and not self.raw.strip() else None
 
 
-def read_answers(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple[list[Answer], Fields]:
+def read_answers(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple[list[PublishedAnswer], Fields]:
     """Read the completions of a benchmark.
 
     Args:
@@ -75,7 +75,7 @@ def read_answers(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple[li
     return answers, fields
 
 
-def _answers(rows: Sequence[tuple[str, Row]], fields: Fields) -> Iterator[Answer]:
+def _answers(rows: Sequence[tuple[str, Row]], fields: Fields) -> Iterator[PublishedAnswer]:
     get = {target: fields.getter(target) for target in ("response", "choices", "correct", *_TEXTS)}
     for place, row in rows:
         try:
@@ -84,7 +84,7 @@ def _answers(rows: Sequence[tuple[str, Row]], fields: Fields) -> Iterator[Answer
         except TraceError as error:
             raise TraceImportError(f"{place}: {error}") from error
         raw = texts.pop("completion")
-        yield Answer(
+        yield PublishedAnswer(
             place=place,
             row=row,
             choices=choices,

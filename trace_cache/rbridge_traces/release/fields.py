@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from rbridge_traces.benchmark_names import plain
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
-from rbridge_traces.row_values import ABSENT, lookup
+from rbridge_traces.field_values import ABSENT, lookup
 from rbridge_traces.rows import Row
 
 Kind = Literal["completions", "tokens"]

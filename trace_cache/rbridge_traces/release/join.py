@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rbridge_traces.errors import TraceImportError
-from rbridge_traces.release.answers import Answer
+from rbridge_traces.release.answers import PublishedAnswer
 from rbridge_traces.release.fields import Fields, value_at
 from rbridge_traces.release.token_table import TokenTable
 
 
 def join(
-    table: TokenTable, of_tokens: Fields, answers: Sequence[Answer], of_answers: Fields, *, skip_mismatched: bool
+    table: TokenTable,
+    of_tokens: Fields,
+    answers: Sequence[PublishedAnswer],
+    of_answers: Fields,
+    *,
+    skip_mismatched: bool,
 ) -> tuple[list[int | str], int]:
     """Find the item of the token rows for each completion.
 
@@ -44,7 +49,7 @@ def join(
     return found, len(unknown)
 
 
-def _ways(of_tokens: Fields, answers: Sequence[Answer], of_answers: Fields) -> dict[str, Mapping[str, int]]:
+def _ways(of_tokens: Fields, answers: Sequence[PublishedAnswer], of_answers: Fields) -> dict[str, Mapping[str, int]]:
     """Number of the completion by what it can be called, for each way to call it."""
     ways: dict[str, Mapping[str, int]] = {}
     for field in dict.fromkeys([of_tokens.of.get("item_id"), of_answers.of.get("item_id")]):
@@ -60,7 +65,7 @@ def _ways(of_tokens: Fields, answers: Sequence[Answer], of_answers: Fields) -> d
     return ways
 
 
-def _fit(way: Mapping[str, int], table: TokenTable, answers: Sequence[Answer]) -> tuple[int, int]:
+def _fit(way: Mapping[str, int], table: TokenTable, answers: Sequence[PublishedAnswer]) -> tuple[int, int]:
     """Items that are found, and completions with a trace that have tokens then."""
     hits = [way[name] for name in table.items if name in way]
     return len(hits), sum(answers[number].failed is None for number in hits)

@@ -12,13 +12,13 @@ from typing import Any
 
 from rbridge_traces.benchmark_names import benchmark_called, plain
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.field_values import as_choices, as_text
 from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.questions import STEM
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.folders import table_files
 from rbridge_traces.release.report import Readers, ReleaseReport
 from rbridge_traces.release.token_rows import unit
-from rbridge_traces.row_values import as_choices, as_text
 from rbridge_traces.rows import numbered_rows
 from rbridge_traces.schema import BENCHMARKS, Trace, check_benchmark
 from rbridge_traces.spans import parse_spans

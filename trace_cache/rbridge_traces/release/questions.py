@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from rbridge_traces.errors import TraceImportError
 from rbridge_traces.questions import Question, load_questions
-from rbridge_traces.release.answers import Answer
+from rbridge_traces.release.answers import PublishedAnswer
 
 
-def with_questions(benchmark: str, answers: Sequence[Answer], path: str | None) -> list[Answer]:
+def with_questions(benchmark: str, answers: Sequence[PublishedAnswer], path: str | None) -> list[PublishedAnswer]:
     """Fill in what completions lack of their questions, if they lack the text or a file of questions is given.
 
     A completion that has the text of its question is matched by it. Others are matched by their id, or by their id as
@@ -33,7 +33,7 @@ def with_questions(benchmark: str, answers: Sequence[Answer], path: str | None) 
     return [_filled(answer, question) for answer, question in zip(answers, found, strict=True)]
 
 
-def _by_text(answers: Sequence[Answer], questions: Sequence[Question]) -> list[Question]:
+def _by_text(answers: Sequence[PublishedAnswer], questions: Sequence[Question]) -> list[Question]:
     by_text = {_words(question.question): question for question in questions}
     found = []
     for answer in answers:
@@ -47,7 +47,7 @@ def _by_text(answers: Sequence[Answer], questions: Sequence[Question]) -> list[Q
     return found
 
 
-def _by_id(answers: Sequence[Answer], questions: Sequence[Question], path: str | None) -> list[Question]:
+def _by_id(answers: Sequence[PublishedAnswer], questions: Sequence[Question], path: str | None) -> list[Question]:
     ids = [answer.item_id for answer in answers if answer.item_id is not None]
     numbered = {str(number): question for number, question in enumerate(questions)}
     ways: list[Mapping[str, Question]] = [
@@ -72,7 +72,7 @@ def _by_id(answers: Sequence[Answer], questions: Sequence[Question], path: str |
     )
 
 
-def _filled(answer: Answer, question: Question) -> Answer:
+def _filled(answer: PublishedAnswer, question: Question) -> PublishedAnswer:
     return dataclasses.replace(
         answer,
         item_id=answer.item_id if answer.item_id is not None else question.item_id,

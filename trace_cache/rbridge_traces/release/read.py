@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from rbridge_traces.completions import CompletionError, completion_of_tokens
 from rbridge_traces.errors import TraceError, TraceImportError
 from rbridge_traces.extraction import Reasoning, counted_repairs
 from rbridge_traces.gold import gold_label_if_known
-from rbridge_traces.known_reasoning import FailedItemError, MismatchError
-from rbridge_traces.release.answers import Answer, read_answers
+from rbridge_traces.reasoning_match import FailedItemError, MismatchError, reasoning_in
+from rbridge_traces.release.answers import PublishedAnswer, read_answers
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.folders import ReleaseFiles, release_files, release_folders
 from rbridge_traces.release.join import join
 from rbridge_traces.release.questions import with_questions
 from rbridge_traces.release.report import Readers, ReleaseReport, counted
-from rbridge_traces.release.text import reasoning_of
 from rbridge_traces.release.token_rows import add_tokens, has_probabilities, layout_of, listed_tokens, read_token_rows
 from rbridge_traces.release.token_table import TokenRowsError, TokenTable
 from rbridge_traces.schema import Trace
+from rbridge_traces.unknown_logprobs import known_logprobs
 
 
 def release_readers(
@@ -99,7 +100,7 @@ def read_release(
     return ReleaseReport(traces, +dropped, len(table), counted_repairs(repairs))
 
 
-def _refuse_missing(answers: Sequence[Answer], items: Sequence[int | str]) -> None:
+def _refuse_missing(answers: Sequence[PublishedAnswer], items: Sequence[int | str]) -> None:
     """Refuse completions without token rows before the texts are looked at: most likely a file is missing."""
     missing = [
         answer for answer, item in zip(answers, items, strict=True) if isinstance(item, str) and not answer.failed
@@ -111,15 +112,30 @@ def _refuse_missing(answers: Sequence[Answer], items: Sequence[int | str]) -> No
         )
 
 
-def _reasoning(answer: Answer, table: TokenTable, item: int | str) -> Reasoning:
+def _reasoning(answer: PublishedAnswer, table: TokenTable, item: int | str) -> Reasoning:
+    """Cut the reasoning of an item out of its tokens, which have to spell the published completion.
+
+    Raises:
+        FailedItemError: the completion is malformed, or its reasoning empty.
+        MismatchError: tokens and texts differ; shows where.
+    """
     if answer.failed:
         raise FailedItemError(answer.failed)
     if isinstance(item, str):
         raise MismatchError(item, "without tokens")
-    return reasoning_of(answer, *table.of(item))
+    pieces, logprobs = table.of(item)
+    try:
+        known_logprobs(logprobs)
+    except TraceError as error:
+        raise MismatchError(str(error), "unusable log-probabilities") from error
+    try:
+        completion = completion_of_tokens(pieces, logprobs, text=answer.raw)
+    except CompletionError as error:
+        raise MismatchError(str(error), "tokens of another text") from error
+    return reasoning_in(completion, answer.reasoning, answer.final_answer)
 
 
-def _trace(benchmark: str, number: int, answer: Answer, found: Reasoning) -> Trace:
+def _trace(benchmark: str, number: int, answer: PublishedAnswer, found: Reasoning) -> Trace:
     try:
         return Trace(
             benchmark=benchmark,
@@ -138,7 +154,7 @@ def _trace(benchmark: str, number: int, answer: Answer, found: Reasoning) -> Tra
 
 
 def _own_tokens(
-    answers: Sequence[Answer], overrides: Mapping[str, str]
+    answers: Sequence[PublishedAnswer], overrides: Mapping[str, str]
 ) -> tuple[TokenTable, list[int | str], Mapping[str, str]]:
     """The tokens of completions that hold them themselves, and the item in the table of each, or why it has none."""
     rows = [answer.row for answer in answers]

@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_traces.replaced import PART, PartedError, parted, replaced_ends
+from rbridge_traces.replacement_characters import PART, PartedError, parted, replaced_ends
 
 _MARK = r"<[^<>\s][^<>]*>|\[/?[A-Z_]+\]|◁[^◁▷]+▷"  # <|im_end|>, </s>, [/INST], ◁/think▷
 _END = re.compile(rf"(?:\s|{_MARK})*")

@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rbridge_traces.api_layout import choices_of
-from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
-from rbridge_traces.extraction import LocatedReasoning, MalformedCompletionError, is_json_answer, locate_reasoning
-from rbridge_traces.responses import (
+from rbridge_traces.api_answers import (
     Answered,
     answers_in,
     read_answer,
     token_logprob_fields,
     tokens_of_trace,
 )
-from rbridge_traces.row_values import ABSENT, as_choices, as_text, field_names, lookup
+from rbridge_traces.api_choices import choices_of
+from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.extraction import LocatedReasoning, MalformedCompletionError, is_json_answer, locate_reasoning
+from rbridge_traces.field_values import ABSENT, as_choices, as_text, field_names, lookup
 from rbridge_traces.rows import Row
 from rbridge_traces.schema import Trace
 from rbridge_traces.spans import parse_spans

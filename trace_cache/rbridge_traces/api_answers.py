@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rbridge_traces.api_layout import DEPTH, choices_of, has_entries, responses_in
+from rbridge_traces.api_choices import DEPTH, choices_of, has_entries, responses_in
 from rbridge_traces.completions import CompletionError, completion_of_choice, text_of_choice
 from rbridge_traces.errors import TraceImportError
 from rbridge_traces.extraction import (
@@ -24,7 +24,7 @@ from rbridge_traces.extraction import (
     tokens_between,
     with_tokens,
 )
-from rbridge_traces.known_reasoning import reasoning_in
+from rbridge_traces.reasoning_match import reasoning_in
 from rbridge_traces.rows import Row
 from rbridge_traces.thinking import without_thinking
 
