@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -137,8 +138,6 @@ class TraceCache:
         Raises:
             TraceError: one of the above does not hold, the source exists, or the place cannot be written.
         """
-        check_benchmark(benchmark)
-        _slug(source)
         about = Manifest(
             benchmark=benchmark,
             source=source,
@@ -149,13 +148,20 @@ class TraceCache:
             licence=licence,
             note=note,
             sample=sample,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created="",
             rows=len(traces),
             rows_with_confidence=0,
             origin=origin,
             files={},
         )
-        packed = pack(traces, about)
+        return self.write_as(traces, about, replace=replace)
+
+    def write_as(self, traces: Sequence[Trace], about: Manifest, *, replace: bool = False) -> Manifest:
+        """Do what ``write`` does, with the description from a manifest. Its counts, files and date are replaced."""
+        check_benchmark(about.benchmark)
+        _slug(about.source)
+        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        packed = pack(traces, dataclasses.replace(about, created=created))
         self._write(packed.manifest, packed.files, replace=replace)
         return packed.manifest
 

@@ -74,24 +74,16 @@ class ServerAnswer:
     decoding: str
 
 
-def check_installed() -> None:
-    """Refuse to go on without the package that talks to the server.
+def check_connection(connection: Connection) -> None:
+    """Refuse an address that is none, and to ask OpenAI without a key. Other servers may need no key.
 
     Raises:
-        TraceError: ``openai`` is not installed; says how to get it.
+        TraceError: one of these, or ``openai`` is not installed.
     """
     try:
         import openai  # noqa: F401
     except ImportError:
         raise TraceError(f"traces are built through the openai package, which is not installed: {INSTALL}") from None
-
-
-def check_connection(connection: Connection) -> None:
-    """Refuse an address that is none, and to ask OpenAI without a key. Other servers may need no key.
-
-    Raises:
-        TraceError: one of these.
-    """
     try:
         parts = urlsplit(connection.url)
         whole = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -102,7 +94,7 @@ def check_connection(connection: Connection) -> None:
     if not _key() and connection.url == OPENAI_URL:
         raise TraceError("no API key: set OPENAI_API_KEY, or name a server of your own with --base-url URL")
     if not (_key().isascii() and _key().isprintable()):
-        raise TraceError("OPENAI_API_KEY holds letters that no key has; set it again")
+        raise TraceError("OPENAI_API_KEY holds characters that no key has; set it again")
 
 
 def _key() -> str:
