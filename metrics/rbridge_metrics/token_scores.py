@@ -25,8 +25,8 @@ class TokenScores:
 
     Attributes:
         token_id: id in the proxy's vocabulary.
-        token_start, token_end: letters (code points) of the trace that the token covers, ``[start, end)``. Empty for
-            a token before the first letter, such as a space that is a token of its own.
+        token_start, token_end: characters (code points) of the trace that the token covers, ``[start, end)``. Empty for
+            a token before the first character, such as a space that is a token of its own.
         logprob: natural log of the probability of the token given all text before it.
         rank: 1 for the most probable token; 1 + tokens with a larger logit + tokens with an equal logit and lower id.
             None where the back end cannot give it; docs/backends.md says which back end counts ties in another way.

@@ -154,8 +154,9 @@ def _print_estimate(work: Build, expected: CostEstimate) -> None:
     if not expected.items:
         return
     typer.echo(
-        f"about {expected.prompt_tokens:,} tokens of prompts (at 4 letters a token) and {expected.answer_tokens:,} of "
-        f"answers (at {ANSWER_TOKENS[work.benchmark]} an answer, as GPT-4o's were in the rBridge paper; an assumption)"
+        f"about {expected.prompt_tokens:,} tokens of prompts (at 4 characters a token) and "
+        f"{expected.answer_tokens:,} of answers (at {ANSWER_TOKENS[work.benchmark]} an answer, "
+        "as GPT-4o's were in the rBridge paper; an assumption)"
     )
     if expected.price is None:
         typer.echo(f"the price of {work.connection.model} is not known; give it with --price IN,OUT to see the cost")

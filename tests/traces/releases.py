@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .answers import Cut, PublishedAnswer, answer_of, chat, legacy, write_letters
+from .answers import Answer, Cut, answer_of, chat, legacy, write_letters
 
 REASONINGS = (
     "First, 12 + 30 = 42.\nSo it is 42.",
@@ -32,7 +32,7 @@ class Item:
     """One completion, its tokens, and what the benchmark asks."""
 
     number: int
-    answer: PublishedAnswer
+    answer: Answer
     cut: Cut
 
     @property
@@ -60,10 +60,10 @@ def items(count: int = len(REASONINGS), seed: int = 0) -> list[Item]:
 
 def _item(rng: random.Random, number: int) -> Item:
     reasoning = REASONINGS[number % len(REASONINGS)]
-    letters = write_letters(reasoning, rng.choices(range(6), k=len(reasoning)))
+    characters = write_letters(reasoning, rng.choices(range(6), k=len(reasoning)))
     before, after = rng.choice([("", ""), ("```json\n", "\n```"), ("Sure:\n", "")])
     tail = f'", "final_answer": "{40 + number}"}}{after}'
-    answer = answer_of(f'{before}{{"reasoning": "', letters, tail, reasoning, str(40 + number))
+    answer = answer_of(f'{before}{{"reasoning": "', characters, tail, reasoning, str(40 + number))
     size = len(answer.raw.encode())
     ends = [0, *sorted(rng.sample(range(1, size), size // 4)), size]
     pieces = [answer.raw.encode()[start:end] for start, end in pairwise(ends)]
@@ -149,7 +149,7 @@ def other_names(folder: Path, items: Sequence[Item]) -> None:
                 "cot": item.answer.reasoning,
                 "rawResponse": item.answer.raw,
                 "prediction": item.answer.final_answer,
-                "PublishedAnswer": item.gold,
+                "Answer": item.gold,
                 "is_correct": 1,
             }
             for item in items

@@ -45,7 +45,7 @@ def folder_patterns(benchmarks: Iterable[str]) -> list[str]:
     ['[gG][sS][mM]8[kK]/*', '*/[gG][sS][mM]8[kK]/*']
     """
     names = {form for benchmark in benchmarks for name in (benchmark, *_ALSO[benchmark]) for form in _forms(name)}
-    anyhow = ["".join(_either(letter) for letter in name) for name in sorted(names)]
+    anyhow = ["".join(_either(character) for character in name) for name in sorted(names)]
     return [f"{start}{pattern}/*" for pattern in anyhow for start in ("", "*/")]
 
 
@@ -53,5 +53,5 @@ def _forms(name: str) -> tuple[str, str]:
     return name, name.replace("_", "")
 
 
-def _either(letter: str) -> str:
-    return "[-_. ]" if letter == "_" else f"[{letter}{letter.upper()}]" if letter.isalpha() else letter
+def _either(character: str) -> str:
+    return "[-_. ]" if character == "_" else f"[{character}{character.upper()}]" if character.isalpha() else character

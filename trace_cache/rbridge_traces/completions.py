@@ -133,7 +133,7 @@ def completion_of_tokens(
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise CompletionError(f"the answer holds half a surrogate pair at letter {error.start}") from None
+        raise CompletionError(f"the answer holds half a surrogate pair at character {error.start}") from None
     try:
         fitted = token_ends_in(pieces, ends, text, stop or Stop())
     except PartedError as error:
@@ -158,7 +158,7 @@ def _held_back(pieces: Sequence[bytes]) -> Sequence[bytes]:
             empty += 1
             continue
         if empty and not text[-1].isascii():
-            first = next(place for place, letter in enumerate(text) if not letter.isascii())
+            first = next(place for place, character in enumerate(text) if not character.isascii())
             begun = len(text[: first + 1].encode())
             edges = [begun * share // (empty + 1) for share in range(empty + 1)]
             ends = [*edges[1:], len(pieces[number])]

@@ -181,16 +181,16 @@ def locate_reasoning(text: str) -> LocatedReasoning:
 
 
 def tokens_between(
-    completion: Completion, start: int, end: int, bytes_of_letter: npt.NDArray[np.int64] | None = None
+    completion: Completion, start: int, end: int, bytes_of_character: npt.NDArray[np.int64] | None = None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The tokens of a stretch of a completion, clipped to it and counted in its letters.
+    """The tokens of a stretch of a completion, clipped to it and counted in its characters.
 
     Args:
         completion: what the model wrote.
-        start: first letter of the stretch in ``completion.text``.
-        end: letter after its last one.
-        bytes_of_letter: shape (letters,), bytes that spell each letter that the stretch stands for. Default: it stands
-            for itself.
+        start: first character of the stretch in ``completion.text``.
+        end: character after its last one.
+        bytes_of_character: shape (characters,), bytes that spell each character that the stretch stands for. Default:
+            it stands for itself.
 
     Returns:
         ``token_end`` and ``token_logprob`` as ``Trace`` takes them.
@@ -200,11 +200,11 @@ def tokens_between(
     """
     low = len(completion.text[:start].encode())
     try:
-        spelled = character_bytes(completion.text[start:end]) if bytes_of_letter is None else bytes_of_letter
+        spelled = character_bytes(completion.text[start:end]) if bytes_of_character is None else bytes_of_character
         high = low + int(spelled.sum())
         first, last = np.searchsorted(completion.token_byte_end, (low, high))
         inside = np.minimum(completion.token_byte_end[first : last + 1], high) - low
-        holds = inside > np.append(0, inside[:-1])  # whatever a token without bytes has, no letter takes it
+        holds = inside > np.append(0, inside[:-1])  # whatever a token without bytes has, no character takes it
         ends, logprobs = character_tokens(spelled, inside[holds], completion.token_logprob[first : last + 1][holds])
     except AlignmentError as error:
         raise TraceError(f"the tokens of the reasoning: {error}") from error

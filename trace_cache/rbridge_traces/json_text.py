@@ -90,7 +90,7 @@ def decode_strings(raws: Sequence[str]) -> list[DecodedString]:
 
 
 def members(text: str, at: int) -> Iterator[tuple[str, Any, int, int]]:
-    """Key, value, and first letter and end of the value, of each member of the valid JSON object at a letter."""
+    """Key, value, and first character and end of the value, of each member of the valid JSON object at a character."""
     at = _skip_space(text, at + 1)
     while text[at] != "}":
         key, at = DECODER.raw_decode(text, at)

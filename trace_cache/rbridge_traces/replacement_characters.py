@@ -1,7 +1,8 @@
 """Tokens known by their text alone, from servers that write U+FFFD for a token's part of a character.
 
-What the whole answer says at such a place is known, so the letters that the parts stand for follow: parts lie between
-letters that are shown, and only a letter of several bytes can be split.
+What the whole answer says at such a place is known, so the characters that the parts stand for follow: parts lie
+    between
+characters that are shown, and only a character of several bytes can be split.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class PartedError(TraceError):
 def replaced_ends(tokens: Sequence[str], text: str) -> npt.NDArray[np.int64]:
     """Find where each token ends in a text, though some tokens are not shown as they are.
 
-    Letters that are shown stay with the token that shows them. Those behind a run of U+FFFD are shared evenly among
+    Characters that are shown stay with the token that shows them. Those behind a run of U+FFFD are shared evenly among
     the U+FFFD. If that does not fit, tokens shown as nothing count as well: vLLM shows so a token that ends within a
     character, and drops what it holds if the next token goes on beyond that character.
 
@@ -72,8 +73,8 @@ def _ends(tokens: Sequence[str], text: str) -> npt.NDArray[np.int64]:
 
 
 def _edges(runs: Sequence[str], text: str) -> list[int]:
-    """Letters of the text at which the runs begin, and the end of the last."""
-    came_from: list[dict[int, int]] = [{0: 0}]  # for each letter that a run can end at, the one it began at then
+    """Characters of the text at which the runs begin, and the end of the last."""
+    came_from: list[dict[int, int]] = [{0: 0}]  # for each character that a run can end at, the one it began at then
     for number, run in enumerate(runs):
         reached: dict[int, int] = {}
         for start in came_from[-1]:
@@ -91,7 +92,7 @@ def _edges(runs: Sequence[str], text: str) -> list[int]:
 
 
 def _run_ends(run: str, text: str, start: int) -> Iterator[int]:
-    """Letters at which a run can end that begins at ``start``."""
+    """Characters at which a run can end that begins at ``start``."""
     parts, empty = run.count(PART), run.count(_EMPTY)
     if not parts and not empty:
         if text.startswith(run, start):
@@ -99,13 +100,13 @@ def _run_ends(run: str, text: str, start: int) -> Iterator[int]:
         return
     yield from _split_letters(text, start, parts) if parts else (start,)
     for end in range(start + 1, min(start + empty * _MOST_LETTERS, len(text)) + 1):
-        # The last letter that empty tokens hold shows the rest of its bytes behind them, or is a U+FFFD itself.
+        # The last character that empty tokens hold shows the rest of its bytes behind them, or is a U+FFFD itself.
         if text[end - 1] == PART or len(text[end - 1].encode()) > parts > 0:
             yield end
 
 
 def _split_letters(text: str, start: int, parts: int) -> Iterator[int]:
-    """Ends of the stretches that can show so many parts: two at least for each letter, at most one for each byte."""
+    """Ends of the stretches that can show so many parts: two at least for each character, at most one for each byte."""
     fewest = most = 0
     for end in range(start, len(text)):
         fewest += 1 if text[end] == PART else 2
@@ -119,13 +120,13 @@ def _split_letters(text: str, start: int, parts: int) -> Iterator[int]:
 def parted(found: str, text: str, starts: Iterable[int] = (0,)) -> PartedError:
     """The error for tokens that go on otherwise than a text, from the start at which the two agree the furthest."""
     same, start = max((_same(found, text, start), start) for start in starts)
-    found, text, letter = found[same:], text[start + same :], start + same
+    found, text, character = found[same:], text[start + same :], start + same
     return PartedError(
-        f"the tokens do not spell the text: at letter {letter} they go on {found[:30]!r}, the text {text[:30]!r}"
+        f"the tokens do not spell the text: at character {character} they go on {found[:30]!r}, the text {text[:30]!r}"
     )
 
 
 def _same(found: str, text: str, start: int) -> int:
-    """How many letters two texts have in common, the second from a start on."""
+    """How many characters two texts have in common, the second from a start on."""
     most = min(len(found), len(text) - start)
-    return next((letter for letter in range(most) if found[letter] != text[start + letter]), most)
+    return next((character for character in range(most) if found[character] != text[start + character]), most)

@@ -238,7 +238,7 @@ def test_after_a_wrong_setting_the_right_one_needs_no_replace(tmp_path: Path, se
     [
         ("", None, "set OPENAI_API_KEY"),
         ("", "https://api.openai.com/v1/", "set OPENAI_API_KEY"),
-        ("sk-\u00e9", None, "letters that no key has"),
+        ("sk-\u00e9", None, "characters that no key has"),
         ("sk", "localhost:8000", "no address"),
         ("sk", "http://[::1", "no address"),
     ],

@@ -18,7 +18,7 @@ SETTINGS = {"model": "gpt-4o", "logprobs": True}
 
 
 def entry(number: int) -> dict[str, Any]:
-    """An answer with letters of every kind in it."""
+    """An answer with characters of every kind in it."""
     return {"item_id": str(number), "digest": "0", "turn": 1, "attempt": 1, "choice": {"text": "é😀\n\ud800" * 20}}
 
 

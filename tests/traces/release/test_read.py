@@ -1,4 +1,4 @@
-"""Completions and token rows become traces with the confidence of every letter, whatever their layout."""
+"""Completions and token rows become traces with the confidence of every character, whatever their layout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .support import ITEMS, fault, pull, rewrite
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("place", ["traces/gsm8k", "GSM8K"])
 def test_every_layout_gives_the_same_traces(tmp_path: Path, layout: str, place: str) -> None:
-    """However the rows are named, ordered, split and packed, texts and letter confidences come through."""
+    """However the rows are named, ordered, split and packed, texts and character confidences come through."""
     LAYOUTS[layout](tmp_path / place, ITEMS)
     report = pull(tmp_path)
     assert not report.dropped

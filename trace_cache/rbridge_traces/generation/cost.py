@@ -39,7 +39,7 @@ PRICES = {
 }
 """US dollars for a million tokens of prompt and of answer, as OpenAI listed them in ``PRICES_OF``."""
 
-_LETTERS_A_TOKEN = 4
+_CHARACTERS_PER_TOKEN = 4
 _TOKENS_A_MESSAGE = 4  # what a chat template puts around each
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
@@ -66,7 +66,7 @@ class CostEstimate:
 
     Attributes:
         items: questions still to be asked.
-        prompt_tokens: of all of them, at four letters a token.
+        prompt_tokens: of all of them, at four characters a token.
         answer_tokens: of all of them, by ``ANSWER_TOKENS``.
         most_answer_tokens: if every answer ran to its limit.
         price: None where it is not known.
@@ -96,8 +96,8 @@ def estimate(questions: Sequence[Question], price: Price | None, *, max_tokens: 
     >>> estimate([question] * 1000, Price(2.5, 10), max_tokens=2048).answer_tokens
     90000
     """
-    letters = sum(len(message["content"]) for question in questions for message in prompt.messages(question))
-    prompt_tokens = math.ceil(letters / _LETTERS_A_TOKEN) + 2 * _TOKENS_A_MESSAGE * len(questions)
+    characters = sum(len(message["content"]) for question in questions for message in prompt.messages(question))
+    prompt_tokens = math.ceil(characters / _CHARACTERS_PER_TOKEN) + 2 * _TOKENS_A_MESSAGE * len(questions)
     answer = sum(min(ANSWER_TOKENS[question.benchmark], max_tokens) for question in questions)
     return CostEstimate(len(questions), prompt_tokens, answer, max_tokens * len(questions), price)
 

@@ -117,7 +117,7 @@ def chosen_label(answer: str, choices: Sequence[Choice]) -> str | None:
 
 
 def _equivalent(answer: str, gold: str) -> bool:
-    """Whether two mathematical answers mean the same, by math-verify, else letter by letter."""
+    """Whether two mathematical answers mean the same, by math-verify, else character by character."""
     if _squeezed(answer) == _squeezed(gold):
         return True
     from math_verify import parse, verify
