@@ -92,7 +92,7 @@ def test_every_escape_is_one_letter_with_the_mean_of_its_bytes(written: str, cha
 @cases(300)
 @given(st.data(), answers())
 def test_any_text_in_any_encoding_and_any_tokens_keeps_its_confidence(data: st.DataObject, answer: Answer) -> None:
-    """Whatever the escapes, layout, other members, fences, prose and tokens: exact characters, with the mean of their bytes.
+    """Whatever the escapes, layout, members, fences, prose and tokens: exact characters, with the mean of their bytes.
 
     What comes out makes a valid trace as it is.
     """

@@ -79,14 +79,14 @@ def answers_in(row: Row) -> list[Answered]:
     Raises:
         TraceImportError: it holds several responses.
     """
-    found = list(responses_in(row))
-    if len(found) > 1:
+    responses = list(responses_in(row))
+    if len(responses) > 1:
         raise TraceImportError(
-            f"it holds {len(found)} responses ({', '.join(name for name, _ in found)}); keep the one that is the trace"
+            f"it holds {len(responses)} responses ({', '.join(name for name, _ in responses)}); keep that of the trace"
         )
-    if not found:
+    if not responses:
         return []
-    (name, response), *_ = found
+    (name, response), *_ = responses
     choices = choices_of(response) or [response]
     whole = not name and choices_of(response) != []
     prompts = _prompts(row, len(choices))

@@ -45,15 +45,15 @@ def data_card(sources: Sequence[TraceSet], *, place: str, repo: str | None = Non
     license: "apache-2.0"
     """
     parts = [
-        _front_matter([found.manifest for found in sources]),
+        _front_matter([trace_set.manifest for trace_set in sources]),
         WRITTEN,
         "# Reasoning traces for rBridge",
         _ABOUT,
-        *[_SAMPLE] * any(found.manifest.sample for found in sources),
+        *[_SAMPLE] * any(trace_set.manifest.sample for trace_set in sources),
         _counts(sources),
         _COLUMNS,
         _use(sources[0].manifest, place, repo),
-        *(_section(found.manifest) for found in sources),
+        *(_section(trace_set.manifest) for trace_set in sources),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -105,19 +105,19 @@ def _size(rows: int) -> str:
 
 def _counts(sources: Sequence[TraceSet]) -> str:
     rows = ["| config | traces | with confidences | tokens | with spans | correct |", "|---|--:|--:|--:|--:|--:|"]
-    for found in sources:
-        held = found.manifest
-        correct = UNKNOWN if held.rows_correct is None else f"{held.rows_correct:,}"
+    for trace_set in sources:
+        manifest = trace_set.manifest
+        correct = UNKNOWN if manifest.rows_correct is None else f"{manifest.rows_correct:,}"
         rows.append(
-            f"| `{config_name(held)}` | {held.rows:,} | {held.rows_with_confidence:,} | {tokens_of(found):,} "
-            f"| {held.rows_with_spans:,} | {correct} |"
+            f"| `{config_name(manifest)}` | {manifest.rows:,} | {manifest.rows_with_confidence:,} "
+            f"| {tokens_of(trace_set):,} | {manifest.rows_with_spans:,} | {correct} |"
         )
     return "\n".join(rows)
 
 
-def tokens_of(found: TraceSet) -> int:
+def tokens_of(trace_set: TraceSet) -> int:
     """Tokens with a known log-probability, over all traces."""
-    scored = [trace for trace in found.traces if trace.token_logprob is not None]
+    scored = [trace for trace in trace_set.traces if trace.token_logprob is not None]
     return sum(trace.token_logprob.size - trace.unknown_tokens for trace in scored if trace.token_logprob is not None)
 
 

@@ -47,9 +47,9 @@ def gold_label(
     if not of_text:
         of_text = [choice.label for choice in choices if choice.text.strip().casefold() == written.casefold()]
     of_index = _by_index(written, labels, count_from)
-    found = set(of_text[:1] if len(of_text) == 1 else []) | set(of_index)
-    if len(found) == 1 and len(of_text) <= 1:
-        return found.pop()
+    labels_meant = set(of_text[:1] if len(of_text) == 1 else []) | set(of_index)
+    if len(labels_meant) == 1 and len(of_text) <= 1:
+        return labels_meant.pop()
     shown = f"the gold is {written!r}, beside choices labelled {', '.join(labels)}"
     if of_index and of_text:
         raise TraceImportError(

@@ -71,7 +71,7 @@ class _Escapes:
 
 def without_invalid_escapes(text: str) -> str:
     """Give a text of the same length without the escapes that JSON lacks, so that a JSON parser finds its strings."""
-    return _BACKSLASH.sub(lambda found: found[0] if len(found[0]) > 1 else "x", text)
+    return _BACKSLASH.sub(lambda match: match[0] if len(match[0]) > 1 else "x", text)
 
 
 def decode_strings(raws: Sequence[str]) -> list[DecodedString]:
@@ -86,7 +86,7 @@ def decode_strings(raws: Sequence[str]) -> list[DecodedString]:
     read = [_as_json(raw) for raw in raws]
     style = sum(map(_style, read), Style())
     doubled = any(map(_ESCAPED_ROW.search, raws))
-    return [_decoded(one, style, doubled=doubled) for one in read]
+    return [_decoded(escapes, style, doubled=doubled) for escapes in read]
 
 
 def members(text: str, at: int) -> Iterator[tuple[str, Any, int, int]]:
@@ -103,8 +103,8 @@ def members(text: str, at: int) -> Iterator[tuple[str, Any, int, int]]:
 
 
 def _skip_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
 
 
 def _as_json(raw: str) -> _Escapes:
@@ -112,14 +112,14 @@ def _as_json(raw: str) -> _Escapes:
     pieces: list[str] = []
     at: list[int] = []
     end = length = 0
-    for found in escapes:
-        plain, value = raw[end : found.start()], _value(found[0])
+    for match in escapes:
+        plain, value = raw[end : match.start()], _value(match[0])
         at.append(length + len(plain))
         pieces += [plain, value]
         length += len(plain) + len(value)
-        end = found.end()
-    starts = tuple(found.start() for found in escapes)
-    return _Escapes(raw, "".join([*pieces, raw[end:]]), tuple(found[0] for found in escapes), starts, tuple(at))
+        end = match.end()
+    starts = tuple(match.start() for match in escapes)
+    return _Escapes(raw, "".join([*pieces, raw[end:]]), tuple(match[0] for match in escapes), starts, tuple(at))
 
 
 def _value(escape: str) -> str:
@@ -164,7 +164,7 @@ def _kept(read: _Escapes, style: Style, *, doubled: bool) -> Iterator[int]:
     Nobody writes backspaces, form feeds and lone carriage returns in answers, so that they stay commands (of packages
     that ``latex_names`` lacks) or regular expressions where the backslashes beside them are not escaped.
     """
-    depth, marks = 0, deque((found.start(), found[0][1:4] != "end") for found in _ENVIRONMENT.finditer(read.text))
+    depth, marks = 0, deque((match.start(), match[0][1:4] != "end") for match in _ENVIRONMENT.finditer(read.text))
     unescaped = not style.escaped and (style.single or not all(map(_VALID.match, read.written)))
     for at, escape in zip(read.at, read.written, strict=True):
         while marks and marks[0][0] < at:

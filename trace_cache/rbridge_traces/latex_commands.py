@@ -114,7 +114,7 @@ def command_places(text: str, candidates: Iterable[int], style: Style) -> list[i
     named = [(at, name) for at in candidates if (name := command_name(text, at)) is not None]
     if not named:
         return []
-    math = [found.span() for found in _MATH.finditer(text)]
+    math = [match.span() for match in _MATH.finditer(text)]
     return [at for at, name in named if is_certain(text, at, name) or _is_meant(text, at, name, style, math)]
 
 

@@ -67,10 +67,10 @@ def unpack(manifest: Manifest, files: Mapping[str, bytes], folder: str) -> Store
     """
     traces: list[Trace] = []
     for name, expected in manifest.files.items():
-        found = hashlib.sha256(files[name]).hexdigest()
-        if found != expected:
+        digest = hashlib.sha256(files[name]).hexdigest()
+        if digest != expected:
             raise CacheCorruptError(
-                f"{folder}/{name} has changed: its sha256 begins {found[:12]}, its manifest says {expected[:12]}; "
+                f"{folder}/{name} has changed: its sha256 begins {digest[:12]}, its manifest says {expected[:12]}; "
                 f"{RESTORE}"
             )
         try:

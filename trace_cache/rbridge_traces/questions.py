@@ -51,7 +51,7 @@ def load_questions(benchmark: str, *, path: str | None = None) -> list[Question]
     kind = _KINDS[benchmark]
     rows = dataset_rows(benchmark, path=path)
     where = kind.name if path is None else path
-    found: list[Question] = []
+    questions: list[Question] = []
     first_row: dict[str, int] = {}
     left_out: set[str] = set()
     for number, row in enumerate(rows):
@@ -68,11 +68,11 @@ def load_questions(benchmark: str, *, path: str | None = None) -> list[Question]
                 "too; each item needs its own"
             )
         first_row[question.item_id] = number + 1
-        found.append(question)
-    if not found:
+        questions.append(question)
+    if not questions:
         others = f" (only {', '.join(sorted(left_out))})" if left_out else ""
         raise TraceImportError(f"{where} holds no questions of {benchmark}{others}; give the whole test set")
-    return found
+    return questions
 
 
 def dataset_rows(benchmark: str, *, path: str | None = None, option: str = "--questions FILE") -> Iterable[Row]:

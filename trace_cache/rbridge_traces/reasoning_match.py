@@ -50,7 +50,7 @@ def reasoning_in(completion: Completion, reasoning: str | None, final_answer: st
     """
     try:
         located = locate_reasoning(completion.text)
-        found = with_tokens(located, completion)
+        extracted = with_tokens(located, completion)
     except MalformedCompletionError as error:
         if reasoning is None:
             raise FailedItemError("malformed completion") from error
@@ -58,16 +58,16 @@ def reasoning_in(completion: Completion, reasoning: str | None, final_answer: st
     except TraceError as error:
         raise MismatchError(str(error), "unusable log-probabilities") from error
     if final_answer not in (None, located.answer_as_json):
-        found = dataclasses.replace(found, final_answer=final_answer)
+        extracted = dataclasses.replace(extracted, final_answer=final_answer)
     readings = _readings(located)
     if reasoning is None or reasoning in readings:
-        return found
+        return extracted
     if reasoning in [reading.strip() for reading in readings]:
-        return _stripped(found)
+        return _stripped(extracted)
     if located.text_as_json is None:
         return _verbatim(completion, reasoning, final_answer, "JSON with escapes that JSON lacks")
     raise MismatchError(
-        f"the reasoning of the record is not that which the tokens spell: {_parting(found.text, reasoning)}",
+        f"the reasoning of the record is not that which the tokens spell: {_parting(extracted.text, reasoning)}",
         "another reasoning",
     )
 
@@ -81,9 +81,9 @@ def _verbatim(completion: Completion, reasoning: str, final_answer: str | None, 
     """The reasoning of a record where the tokens spell it without JSON around it."""
     at = completion.text.find(reasoning)
     if at < 0 or completion.text.find(reasoning, at + 1) >= 0:
-        there = "twice or more" if at >= 0 else f"nowhere ({_parting(completion.text, reasoning)})"
+        where = "twice or more" if at >= 0 else f"nowhere ({_parting(completion.text, reasoning)})"
         raise MismatchError(
-            f"the tokens spell {why}, and the reasoning of the record stands in them {there}", "another reasoning"
+            f"the tokens spell {why}, and the reasoning of the record stands in them {where}", "another reasoning"
         )
     try:
         ends, logprobs = tokens_between(completion, at, at + len(reasoning))
@@ -92,18 +92,18 @@ def _verbatim(completion: Completion, reasoning: str, final_answer: str | None, 
     return Reasoning(reasoning, final_answer, ends, logprobs)
 
 
-def _stripped(found: Reasoning) -> Reasoning:
+def _stripped(extracted: Reasoning) -> Reasoning:
     """A reasoning without the white space around it."""
-    text = found.text.strip()
-    start = len(found.text) - len(found.text.lstrip())
+    text = extracted.text.strip()
+    start = len(extracted.text) - len(extracted.text.lstrip())
     end = start + len(text)
-    first = int(np.searchsorted(found.token_end, start, side="right"))
-    last = int(np.searchsorted(found.token_end, end, side="left")) + 1
-    ends = found.token_end[first:last].clip(start, end) - np.int32(start)
-    return dataclasses.replace(found, text=text, token_end=ends, token_logprob=found.token_logprob[first:last])
+    first = int(np.searchsorted(extracted.token_end, start, side="right"))
+    last = int(np.searchsorted(extracted.token_end, end, side="left")) + 1
+    ends = extracted.token_end[first:last].clip(start, end) - np.int32(start)
+    return dataclasses.replace(extracted, text=text, token_end=ends, token_logprob=extracted.token_logprob[first:last])
 
 
 def _parting(spelled: str, record: str) -> str:
     pairs = enumerate(zip(spelled, record, strict=False))
-    at = next((at for at, (one, other) in pairs if one != other), min(len(spelled), len(record)))
+    at = next((at for at, (left, right) in pairs if left != right), min(len(spelled), len(record)))
     return f"at character {at} the tokens go on {spelled[at : at + _SHOWN]!r}, the record {record[at : at + _SHOWN]!r}"

@@ -117,16 +117,17 @@ def _split_letters(text: str, start: int, parts: int) -> Iterator[int]:
             yield end + 1
 
 
-def parted(found: str, text: str, starts: Iterable[int] = (0,)) -> PartedError:
+def parted(spelled: str, text: str, starts: Iterable[int] = (0,)) -> PartedError:
     """The error for tokens that go on otherwise than a text, from the start at which the two agree the furthest."""
-    same, start = max((_same(found, text, start), start) for start in starts)
-    found, text, character = found[same:], text[start + same :], start + same
+    same, start = max((_same(spelled, text, start), start) for start in starts)
+    spelled, text, character = spelled[same:], text[start + same :], start + same
     return PartedError(
-        f"the tokens do not spell the text: at character {character} they go on {found[:30]!r}, the text {text[:30]!r}"
+        f"the tokens do not spell the text: at character {character} they go on "
+        f"{spelled[:30]!r}, the text {text[:30]!r}"
     )
 
 
-def _same(found: str, text: str, start: int) -> int:
+def _same(spelled: str, text: str, start: int) -> int:
     """How many characters two texts have in common, the second from a start on."""
-    most = min(len(found), len(text) - start)
-    return next((character for character in range(most) if found[character] != text[start + character]), most)
+    most = min(len(spelled), len(text) - start)
+    return next((character for character in range(most) if spelled[character] != text[start + character]), most)

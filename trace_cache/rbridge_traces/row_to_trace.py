@@ -81,19 +81,19 @@ def answers_of_row(row: Row, options: RowOptions) -> Sequence[Answered | None]:
     explicit = "trace" in options.mapping or row.get("trace") is not None
     if explicit and not _needs_tokens(row, options):
         return answers_in(row)[:1] or [None] if choices_of(row) else [None]
-    found = answers_in(row)
-    asked = [answered for answered in found if answered.prompt is not None]
-    own = "question" in options.mapping or row.get("question") is not None or explicit
-    if len(found) > 1 and (own or len({answered.prompt for answered in asked}) < len(asked)):
-        raise TraceImportError(f"its response has {len(found)} answers to one question; keep one for each item")
-    if not found and not explicit and "custom_id" in row and ("response" in row or "error" in row):
+    answers = answers_in(row)
+    asked = [answered for answered in answers if answered.prompt is not None]
+    row_fields = "question" in options.mapping or row.get("question") is not None or explicit
+    if len(answers) > 1 and (row_fields or len({answered.prompt for answered in asked}) < len(asked)):
+        raise TraceImportError(f"its response has {len(answers)} answers to one question; keep one for each item")
+    if not answers and not explicit and "custom_id" in row and ("response" in row or "error" in row):
         return [Answered({}, None, None, whole_row=False)]  # a line of batch output whose request failed
-    if not found and not explicit and options.logprobs and (unread := token_logprob_fields(row)):
+    if not answers and not explicit and options.logprobs and (unread := token_logprob_fields(row)):
         raise TraceImportError(
             f"no field trace, and no answer of a Completions API in a layout that is known, though log-probabilities "
             f"are in {', '.join(unread)}; the row has {', '.join(field_names(row))}; map the text with trace=FIELD"
         )
-    return found or [None]
+    return answers or [None]
 
 
 def _needs_tokens(row: Row, options: RowOptions) -> bool:
@@ -107,10 +107,12 @@ def draft_of(row: Row, place: str, answered: Answered | None, options: RowOption
     mapping = options.mapping
     explicit = answered is None or "trace" in mapping or row.get("trace") is not None
     # the field choices of a response holds its answers, not answer options
-    own = {key: value for key, value in row.items() if not (key == "choices" and answered and answered.whole_row)}
+    row_fields = {
+        key: value for key, value in row.items() if not (key == "choices" and answered and answered.whole_row)
+    }
     optional = {"trace": not explicit, "question": answered is not None or options.has_questions}
     values = {
-        target: _value(row if target in mapping else own, target, mapping, optional=optional.get(target, True))
+        target: _value(row if target in mapping else row_fields, target, mapping, optional=optional.get(target, True))
         for target in TARGETS
     }
     if answered is not None and values["question"] is None and "question" not in mapping:
@@ -137,7 +139,7 @@ def draft_of(row: Row, place: str, answered: Answered | None, options: RowOption
         return None
     if options.logprobs and values["token_end"] is None and values["token_logprob"] is None:
         _refuse_unread_logprobs(row)
-    item_id = _item_id(own, values["item_id"], mapping, answered)
+    item_id = _item_id(row_fields, values["item_id"], mapping, answered)
     return Draft(
         place=place,
         values=values | {"trace": text, "item_id": item_id or place.rpartition(" ")[2]},
@@ -202,11 +204,11 @@ def _value(row: Row, target: str, mapping: Mapping[str, str], *, optional: bool)
         return None
     value = lookup(row, source or target)
     if value is ABSENT and (source or not optional):
-        there = field_names(row)
+        present = field_names(row)
         field = source or target
         raise TraceImportError(
-            f"no field {field}{did_you_mean(field, there)} for the {target}; the row has {', '.join(there) or 'none'}; "
-            f"map one with {target}=FIELD"
+            f"no field {field}{did_you_mean(field, present)} for the {target}; the row has "
+            f"{', '.join(present) or 'none'}; map one with {target}=FIELD"
         )
     if value is ABSENT or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -221,5 +223,5 @@ def _item_id(row: Row, mapped: Any, mapping: Mapping[str, str], answered: Answer
         return item_id
     # a response's own id is the server's, not the item's
     names = [name for name in _ID_FIELDS if not (name == "id" and answered is not None and answered.whole_row)]
-    found = (as_text("item_id", row[name]) for name in names if row.get(name) is not None)
-    return next((item_id for item_id in found if item_id is not None), None)
+    answers = (as_text("item_id", row[name]) for name in names if row.get(name) is not None)
+    return next((item_id for item_id in answers if item_id is not None), None)

@@ -150,8 +150,8 @@ def _document_rows(path: str, text: str) -> list[Row]:
         if choices_of(document) or is_choice(document) or is_one_row:
             return [document]
         if len(arrays) != 1:
-            found = f"{len(arrays)} ({', '.join(arrays)})" if arrays else f"none (only {', '.join(document)})"
-            raise TraceImportError(f"{path} is one JSON object; expected one array of objects in it, found {found}")
+            listed = f"{len(arrays)} ({', '.join(arrays)})" if arrays else f"none (only {', '.join(document)})"
+            raise TraceImportError(f"{path} is one JSON object; expected one array of objects in it, found {listed}")
         document = document[arrays[0]]
     if not isinstance(document, list):
         raise TraceImportError(f"{path} is a JSON {type(document).__name__}; expected an array of objects")

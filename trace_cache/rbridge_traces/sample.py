@@ -74,13 +74,13 @@ class SampleCache:
 
     def verify(self, benchmark: str | None = None) -> list[VerifiedSource]:
         """Read every sample file and say of each what is wrong with it, if anything."""
-        found = []
+        results = []
         for name in one_or_all(benchmark):
             try:
-                found.append(VerifiedSource(name, SAMPLE, self.load(name).manifest, None))
+                results.append(VerifiedSource(name, SAMPLE, self.load(name).manifest, None))
             except TraceError as error:
-                found.append(VerifiedSource(name, SAMPLE, None, str(error)))
-        return found
+                results.append(VerifiedSource(name, SAMPLE, None, str(error)))
+        return results
 
 
 def few_shot_examples(benchmark: str) -> list[Trace]:

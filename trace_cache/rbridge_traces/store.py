@@ -47,8 +47,8 @@ class TraceCache:
 
     def sources(self, benchmark: str) -> list[str]:
         """Names of the sources that hold traces of a benchmark, sorted. An interrupted first write is none of them."""
-        found = files.names(self._fs, f"{self._path}/{benchmark}")
-        return [name for name in found if _SLUG.fullmatch(name) and self._holds(benchmark, name)]
+        names = files.names(self._fs, f"{self._path}/{benchmark}")
+        return [name for name in names if _SLUG.fullmatch(name) and self._holds(benchmark, name)]
 
     def manifests(self, benchmark: str | None = None) -> list[Manifest]:
         """The manifests of the cache, or of one benchmark, in the order of ``BENCHMARKS`` and then by source.
@@ -204,7 +204,7 @@ class TraceCache:
 
     def verify(self, benchmark: str | None = None) -> list[VerifiedSource]:
         """Read every source of the cache, or of one benchmark, and say of each what is wrong with it, if anything."""
-        found = []
+        results = []
         for name in one_or_all(benchmark):
             for source in self.sources(name):
                 manifest, problem, unknown = None, None, NO_UNKNOWN
@@ -215,8 +215,8 @@ class TraceCache:
                     unknown, suspicious = unknown_tokens(read), tuple(suspicious_texts(read))
                 except TraceError as error:
                     problem = str(error)
-                found.append(VerifiedSource(name, source, manifest, problem, unknown, suspicious))
-        return found
+                results.append(VerifiedSource(name, source, manifest, problem, unknown, suspicious))
+        return results
 
     def _write(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool) -> None:
         try:
@@ -257,10 +257,10 @@ class TraceCache:
         return manifest
 
     def _only_source(self, benchmark: str, needs: Needs | None) -> str:
-        found = self.sources(benchmark)
-        if not found:
+        names = self.sources(benchmark)
+        if not names:
             raise self._not_found(benchmark, None)
-        left = [self._manifest(benchmark, source) for source in found] if len(found) > 1 else []
+        left = [self._manifest(benchmark, source) for source in names] if len(names) > 1 else []
         left = [manifest for manifest in left if not manifest.sample] or left
         left = [manifest for manifest in left if _serves(manifest, needs)] or left
         if len(left) > 1:
@@ -269,12 +269,12 @@ class TraceCache:
                 f"{self.root} holds {benchmark} from {len(names)} sources: {', '.join(names)}; choose one "
                 """with --source NAME, or --metadata '{"rbridge_source": "NAME"}' under lm_eval"""
             )
-        return left[0].source if left else found[0]
+        return left[0].source if left else names[0]
 
     def _not_found(self, benchmark: str, source: str | None) -> CacheNotFoundError:
-        there = {name: found for name in BENCHMARKS if (found := self.sources(name))}
+        there = {name: names for name in BENCHMARKS if (names := self.sources(name))}
         wanted = f"{benchmark} from {source}{did_you_mean(source, there.get(benchmark, []))}" if source else benchmark
-        held = "; ".join(f"{name} from {', '.join(found)}" for name, found in there.items())
+        held = "; ".join(f"{name} from {', '.join(names)}" for name, names in there.items())
         return CacheNotFoundError(
             f"no traces of {wanted} in {self.root}, which holds {held or 'no traces at all'}; "
             'get some with "rbridge traces pull", "build" or "import", or try the sample with RBRIDGE_CACHE=sample'

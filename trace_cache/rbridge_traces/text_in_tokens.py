@@ -158,7 +158,7 @@ def _beginnings(shown: str, text: str) -> Iterator[int]:
     places = {mark.end() for mark in _BEGIN.finditer(shown)}
     words = re.match(r"[\x00-\x7f]*", text)
     if words and len(words[0]) >= _TELLING:
-        places |= {found.start() for found in re.finditer(re.escape(words[0]), shown)}
+        places |= {match.start() for match in re.finditer(re.escape(words[0]), shown)}
     yield from sorted(places - {0, len(shown)}, reverse=True)
 
 
@@ -171,7 +171,7 @@ def _around(tokens: Sequence[str], text: str) -> tuple[str, str]:
         first -= 1
     behind = "".join(tokens[first:])
     return leading, next(
-        behind[own:]
-        for own in range(len(behind), -1, -1)
-        if text.endswith(behind[:own]) and _END.fullmatch(behind[own:])
+        behind[length:]
+        for length in range(len(behind), -1, -1)
+        if text.endswith(behind[:length]) and _END.fullmatch(behind[length:])
     )

@@ -96,7 +96,7 @@ def without_thinking(text: str) -> str:
 
 
 def _unquoted(mark: re.Pattern[str], text: str, at: int) -> re.Match[str] | None:
-    return next((found for found in mark.finditer(text, at) if not _quoted(text, found)), None)
+    return next((match for match in mark.finditer(text, at) if not _quoted(text, match)), None)
 
 
 def _quoted(text: str, mark: re.Match[str]) -> bool:

@@ -67,11 +67,11 @@ class UnknownTokens:
 
     def __str__(self) -> str:
         """One line without an end; says what becomes of them."""
-        found = f"{self.tokens} tokens in {self.traces} traces have no known log-probability (-9999, -inf, null or "
-        found += f"above 0; first: {self.first}); their confidence is interpolated between their neighbours'"
+        text = f"{self.tokens} tokens in {self.traces} traces have no known log-probability (-9999, -inf, null or "
+        text += f"above 0; first: {self.first}); their confidence is interpolated between their neighbours'"
         if self.unusable:
-            found += f"; {self.unusable} of these traces know less than half and count as without confidences"
-        return found
+            text += f"; {self.unusable} of these traces know less than half and count as without confidences"
+        return text
 
 
 NO_UNKNOWN = UnknownTokens()

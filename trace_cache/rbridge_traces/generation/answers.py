@@ -119,14 +119,14 @@ def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], *, logprobs: bo
     message = choice.get("message") or {}
     if not message.get("content") and (choice.get("finish_reason") == "content_filter" or message.get("refusal")):
         return {"kind": "filtered", "reason": str(message.get("refusal") or "by the server's content filter")}
-    found: Reasoning | LocatedReasoning
+    reasoning_text: Reasoning | LocatedReasoning
     try:
         if logprobs:
-            found = reasoning = extract_reasoning(completion_of_choice(choice))
+            reasoning_text = reasoning = extract_reasoning(completion_of_choice(choice))
         else:
             content = text_of_choice(choice)
-            reasoning, found = None, locate_reasoning(content if isinstance(content, str) else "")
-        _check_answer(found.final_answer)
+            reasoning, reasoning_text = None, locate_reasoning(content if isinstance(content, str) else "")
+        _check_answer(reasoning_text.final_answer)
     except NoLogprobsError as error:
         return {"kind": "no log-probabilities", "reason": str(error)}
     except TraceError as error:
@@ -135,7 +135,7 @@ def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], *, logprobs: bo
         if choice.get("finish_reason") == "content_filter":
             return {"kind": "filtered", "reason": "it is cut off by the server's content filter"}
         return {"kind": "malformed", "reason": str(error)}
-    read = {"text": found.text, "final_answer": found.final_answer, "repairs": found.repairs}
+    read = {"text": reasoning_text.text, "final_answer": reasoning_text.final_answer, "repairs": reasoning_text.repairs}
     return {"kind": "ok", "reasoning": reasoning, **read}
 
 

@@ -184,8 +184,8 @@ class Build:
         return Written(manifest, made.failed, made.mean_confidence, unknown, made.repairs, changed=True)
 
     def _outcomes(self) -> list[Outcome]:
-        found = (self.answers.by_item.get(question.item_id) for question in self.questions)
-        return [outcome for outcome in found if outcome is not None]
+        outcomes = (self.answers.by_item.get(question.item_id) for question in self.questions)
+        return [outcome for outcome in outcomes if outcome is not None]
 
     def _held(self) -> Manifest | None:
         """What the cache holds under our name."""

@@ -16,7 +16,7 @@ from rbridge_traces.generation.refusals import (
     connection_trouble,
     meaning,
     quota_exhausted,
-    said,
+    refusal_text,
     what_it_is,
     wrong_address,
 )
@@ -215,7 +215,7 @@ class Client:
 
     def _adapted(self, request: dict[str, Any], error: openai.APIStatusError) -> bool:
         """Whether the server named a parameter that this model takes otherwise, and we now do."""
-        text = said(error)
+        text = refusal_text(error)
         if error.status_code == 400 and "max_tokens" in request and "max_completion_tokens" in text:
             self._limit_name = "max_completion_tokens"
             return True

@@ -44,7 +44,7 @@ def meaning(
         answered: whether this server has ever answered.
         models: that it says it serves.
     """
-    status, text = error.status_code, said(error)
+    status, text = error.status_code, refusal_text(error)
     where, quoted = connection.url, _quoted(error)
     if status == 402 or quota_exhausted(text):
         return UnusableServerError(f"the quota at {where} is used up ({quoted}); add credit there")
@@ -88,7 +88,7 @@ def no_logprobs(connection: Connection) -> UnusableServerError:
     )
 
 
-def said(error: openai.APIStatusError) -> str:
+def refusal_text(error: openai.APIStatusError) -> str:
     """All that a refusal says, in lower case."""
     return f"{error.message} {error.body}".lower()
 

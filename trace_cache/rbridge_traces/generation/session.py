@@ -171,11 +171,11 @@ class Session:
         self._in_vain += outcome.kind != "ok"
         self._no_answers = self._no_answers + 1 if outcome.kind in ("no answer", "refused") else 0
         if self._no_answers >= _NO_ANSWERS:
-            said = f"{self._connection.url}: {outcome.reason}, {self._no_answers} times in a row"
+            message = f"{self._connection.url}: {outcome.reason}, {self._no_answers} times in a row"
             if outcome.kind == "no answer":
-                self._halt(ServerGaveUpError(said))
+                self._halt(ServerGaveUpError(message))
             else:
-                self._halt(UnusableServerError(f"{said}; mend that, and ask these again with --retry-failed"))
+                self._halt(UnusableServerError(f"{message}; mend that, and ask these again with --retry-failed"))
         if not self._usable and self._in_vain >= _HOPELESS:
             self._halt(
                 UnusableServerError(

@@ -103,8 +103,8 @@ def _bare(question: str | None) -> str | None:
     return question and question.partition(ASKED)[0].rstrip()
 
 
-def _present(text: str | None, there: bool) -> str | None:
-    return "" if text is None and there else text
+def _present(text: str | None, has_field: bool) -> str | None:
+    return "" if text is None and has_field else text
 
 
 def _content(response: Any) -> str | None:

@@ -126,7 +126,7 @@ class Fields:
 
     kind: Kind
     of: Mapping[str, str]
-    there: tuple[str, ...]
+    present: tuple[str, ...]
 
     def getter(self, target: str) -> Callable[[Row], Any]:
         """What gives the value of a target for a row: None where the row has none, or no field fills it."""
@@ -140,7 +140,7 @@ class Fields:
     def missing(self, need: str, target: str) -> TraceImportError:
         """The error for rows without a field that they need."""
         return TraceImportError(
-            f"no field for {need} in the {self.kind}; the rows have {', '.join(self.there) or 'no fields'}; "
+            f"no field for {need} in the {self.kind}; the rows have {', '.join(self.present) or 'no fields'}; "
             f"name it with --field {self.kind}.{target}=FIELD"
         )
 
@@ -167,26 +167,28 @@ def map_fields(kind: Kind, rows: Iterable[Row], overrides: Mapping[str, str]) ->
         for name, value in _values(row, "", 3):
             if values.get(name) is None:
                 values[name] = value
-    there = tuple(values)
-    own = {target: name for key, name in overrides.items() for of, _, target in [key.partition(".")] if of == kind}
-    for target, name in own.items():
+    present = tuple(values)
+    chosen_by_user = {
+        target: name for key, name in overrides.items() for of, _, target in [key.partition(".")] if of == kind
+    }
+    for target, name in chosen_by_user.items():
         if name != LEFT_OUT and all(value_at(row, name) is None for row in some):
             raise TraceImportError(
-                f"no field {name}{did_you_mean(name, there)} for {kind}.{target}; the rows have {', '.join(there)}"
+                f"no field {name}{did_you_mean(name, present)} for {kind}.{target}; the rows have {', '.join(present)}"
             )
-    found: dict[str, str] = {}
+    field_of: dict[str, str] = {}
     for target in TARGETS[kind]:
-        taken = {*found.values(), *own.values()}
+        taken = {*field_of.values(), *chosen_by_user.values()}
         left = {name: value for name, value in values.items() if name not in taken}
-        if target == "final_answer" and {"completion", "response"} & found.keys():
+        if target == "final_answer" and {"completion", "response"} & field_of.keys():
             # The whole completion holds the model's answer, so that a field of that name is the right one.
             left = {name: value for name, value in left.items() if plain(name) != "answer"}
-        chosen = own.get(target) or _pick(kind, target, left)
+        chosen = chosen_by_user.get(target) or _pick(kind, target, left)
         if chosen is None and target == "response" and some and is_response(some[0]):
             chosen = _ROW
         if chosen is not None and chosen != LEFT_OUT:
-            found[target] = chosen
-    return Fields(kind, found, there)
+            field_of[target] = chosen
+    return Fields(kind, field_of, present)
 
 
 def check_overrides(overrides: Iterable[str]) -> None:

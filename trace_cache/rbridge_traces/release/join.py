@@ -38,15 +38,15 @@ def join(
         place = table.first_place(table.items[unknown[0]])
         raise TraceImportError(
             f"{place}: {field} is {unknown[0]}, and no completion has that as {how} "
-            f"(those have {examples}, ...); the token rows have {', '.join(of_tokens.there)}, the completions "
-            f"{', '.join(of_answers.there)}; name the fields with --field tokens.item_id=FIELD and "
+            f"(those have {examples}, ...); the token rows have {', '.join(of_tokens.present)}, the completions "
+            f"{', '.join(of_answers.present)}; name the fields with --field tokens.item_id=FIELD and "
             "--field completions.item_id=FIELD, or leave such rows out with --skip-mismatched"
         )
-    found: list[int | str] = ["it has no token rows"] * len(answers)
+    items: list[int | str] = ["it has no token rows"] * len(answers)
     for name, item in table.items.items():
         if name in way:
-            found[way[name]] = item
-    return found, len(unknown)
+            items[way[name]] = item
+    return items, len(unknown)
 
 
 def _ways(of_tokens: Fields, answers: Sequence[PublishedAnswer], of_answers: Fields) -> dict[str, Mapping[str, int]]:

@@ -63,20 +63,20 @@ def subsets_of_benchmarks(
     >>> subsets_of_benchmarks(["arc_c", "physics", "mmlu_pro_math", "squad"])
     ({'mmlu_pro_stem': ['physics', 'mmlu_pro_math'], 'arc_challenge': ['arc_c']}, ['squad'])
     """
-    there, given = list(subsets), given or {}
+    names, given = list(subsets), given or {}
     for name, benchmark in given.items():
         check_benchmark(benchmark)
-        if name not in there:
-            raise TraceError(f"no subset {name!r}{did_you_mean(name, there)}; there are {', '.join(there)}")
+        if name not in names:
+            raise TraceError(f"no subset {name!r}{did_you_mean(name, names)}; there are {', '.join(names)}")
     # `math` alone is MATH500, unless that goes by another name here and other categories stand beside `math`.
-    others = [name for name in there if plain(name) != "math"]
+    others = [name for name in names if plain(name) != "math"]
     math_is_category = "math500" in map(benchmark_called, others) and any(plain(name) in _STEM for name in others)
-    found: dict[str | None, list[str]] = {}
-    for name in there:
+    rows_read: dict[str | None, list[str]] = {}
+    for name in names:
         is_category = plain(name) in _STEM and (plain(name) != "math" or math_is_category)
         known = "mmlu_pro_stem" if is_category else benchmark_called(name)
-        found.setdefault(given.get(name, known), []).append(name)
-    return {name: found[name] for name in BENCHMARKS if name in found}, found.get(None, [])
+        rows_read.setdefault(given.get(name, known), []).append(name)
+    return {name: rows_read[name] for name in BENCHMARKS if name in rows_read}, rows_read.get(None, [])
 
 
 def mask_readers(
@@ -87,7 +87,7 @@ def mask_readers(
     The arguments are those of ``subsets_of_benchmarks`` and ``read_mask``, which also say what is raised.
     """
     paths = mask_subsets(root)
-    found, unknown = subsets_of_benchmarks(paths, given)
+    rows_read, unknown = subsets_of_benchmarks(paths, given)
     readers = {
         benchmark: partial(
             read_mask,
@@ -96,7 +96,7 @@ def mask_readers(
             overrides=overrides,
             skip_mismatched=skip_mismatched,
         )
-        for benchmark, names in found.items()
+        for benchmark, names in rows_read.items()
     }
     return readers, unknown
 
@@ -120,7 +120,7 @@ def read_mask(
         TraceImportError: a file cannot be read, a field is missing, or the marks of a row are broken; names the row.
     """
     dropped: Counter[str] = Counter()
-    found: list[tuple[str, Trace]] = []
+    rows_read: list[tuple[str, Trace]] = []
     has_ids = True
     for subset, paths in subsets.items():
         rows = [(f"{path}, {unit(path)} {number}", row) for path in paths for number, row in numbered_rows(path)]
@@ -141,14 +141,14 @@ def read_mask(
                     raise TraceImportError(f"{place}: {error} (--skip-mismatched leaves such rows out)") from error
                 dropped["broken marks"] += 1
                 continue
-            found.append((subset, trace))
-    if not found:
+            rows_read.append((subset, trace))
+    if not rows_read:
         raise TraceImportError(
             f"no row of {', '.join(subsets)} is a trace with marks; expected <span>..</span> in the reasoning"
         )
-    traces = [trace for _, trace in found]
+    traces = [trace for _, trace in rows_read]
     if len(subsets) > 1 and not (has_ids and len({trace.item_id for trace in traces}) == len(traces)):
-        traces = [dataclasses.replace(trace, item_id=f"{subset}/{trace.item_id}") for subset, trace in found]
+        traces = [dataclasses.replace(trace, item_id=f"{subset}/{trace.item_id}") for subset, trace in rows_read]
     return ReleaseReport(traces, dropped)
 
 

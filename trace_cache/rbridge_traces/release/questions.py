@@ -29,13 +29,13 @@ def with_questions(benchmark: str, answers: Sequence[PublishedAnswer], path: str
     if asked and path is None:
         return list(answers)
     questions = load_questions(benchmark, path=path)
-    found = _by_text(answers, questions) if asked else _by_id(answers, questions, path)
-    return [_filled(answer, question) for answer, question in zip(answers, found, strict=True)]
+    matched = _by_text(answers, questions) if asked else _by_id(answers, questions, path)
+    return [_filled(answer, question) for answer, question in zip(answers, matched, strict=True)]
 
 
 def _by_text(answers: Sequence[PublishedAnswer], questions: Sequence[Question]) -> list[Question]:
     by_text = {_words(question.question): question for question in questions}
-    found = []
+    matched = []
     for answer in answers:
         question = by_text.get(_words(answer.question or ""))
         if question is None:
@@ -43,8 +43,8 @@ def _by_text(answers: Sequence[PublishedAnswer], questions: Sequence[Question]) 
                 f"{answer.place}: none of the {len(questions)} questions given is {(answer.question or '')[:40]!r}; "
                 "give the questions of these completions, or leave out --questions"
             )
-        found.append(question)
-    return found
+        matched.append(question)
+    return matched
 
 
 def _by_id(answers: Sequence[PublishedAnswer], questions: Sequence[Question], path: str | None) -> list[Question]:

@@ -80,9 +80,9 @@ def read_release(
     traces, repairs = [], []
     for number, (answer, item) in enumerate(zip(answers, items, strict=True)):
         try:
-            found = _reasoning(answer, table, item)
-            traces.append(_trace(benchmark, number, answer, found))
-            repairs.append(found.repairs)
+            reasoning = _reasoning(answer, table, item)
+            traces.append(_trace(benchmark, number, answer, reasoning))
+            repairs.append(reasoning.repairs)
         except FailedItemError as error:
             dropped[str(error)] += 1
         except (MismatchError, TokenRowsError) as error:
@@ -135,19 +135,19 @@ def _reasoning(answer: PublishedAnswer, table: TokenTable, item: int | str) -> R
     return reasoning_in(completion, answer.reasoning, answer.final_answer)
 
 
-def _trace(benchmark: str, number: int, answer: PublishedAnswer, found: Reasoning) -> Trace:
+def _trace(benchmark: str, number: int, answer: PublishedAnswer, reasoning: Reasoning) -> Trace:
     try:
         return Trace(
             benchmark=benchmark,
             item_id=answer.item_id if answer.item_id is not None else str(number),
             question=answer.question or "",
-            trace=found.text,
+            trace=reasoning.text,
             choices=answer.choices,
-            final_answer=found.final_answer,
+            final_answer=reasoning.final_answer,
             gold=gold_label_if_known(answer.gold, answer.choices),
             correct=answer.correct,
-            token_end=found.token_end,
-            token_logprob=found.token_logprob,
+            token_end=reasoning.token_end,
+            token_logprob=reasoning.token_logprob,
         )
     except TraceError as error:
         raise MismatchError(str(error), "not valid") from error

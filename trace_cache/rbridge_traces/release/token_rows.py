@@ -105,8 +105,8 @@ def listed_tokens(row: Row, fields: Fields) -> Listed:
         tokens, values = values.get("tokens"), values.get("token_logprobs")
     if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
         raise TraceImportError(f"{_size(tokens)} tokens but {_size(values)} values; expected a list of each")
-    own = raw if isinstance(raw, list) and len(raw) == len(tokens) else [None] * len(tokens)
-    return [token_bytes(token, sent) for token, sent in zip(tokens, own, strict=True)], values
+    sent_bytes = raw if isinstance(raw, list) and len(raw) == len(tokens) else [None] * len(tokens)
+    return [token_bytes(token, sent) for token, sent in zip(tokens, sent_bytes, strict=True)], values
 
 
 def add_tokens(table: TokenTable, item: int, tokens: Listed, number: int) -> None:
@@ -168,7 +168,7 @@ def _of_entries(entries: list[Row]) -> Listed:
     fields = map_fields("tokens", entries, {})
     token, raw, value = (fields.getter(target) for target in ("token", "bytes", "logprob"))
     if "logprob" not in fields.of or not {"token", "bytes"} & fields.of.keys():
-        raise TraceImportError(f"its tokens have {', '.join(fields.there)}; expected token, logprob and bytes")
+        raise TraceImportError(f"its tokens have {', '.join(fields.present)}; expected token, logprob and bytes")
     return [token_bytes(token(entry), raw(entry)) for entry in entries], [value(entry) for entry in entries]
 
 
