@@ -184,18 +184,18 @@ def _print_summary(work: Build, written: Written, progress: _Progress) -> None:
     facts = [f"answers of {manifest.frontier_model}"]
     if manifest.rows_correct is not None:
         facts.append(f"{manifest.rows_correct} of {manifest.rows} correct")
-    if written.mean_confidence is not None:
-        facts.append(f"mean confidence {written.mean_confidence:.3f}")
-    if written.repairs:
-        facts.append(written.repairs)
+    if written.built.mean_confidence is not None:
+        facts.append(f"mean confidence {written.built.mean_confidence:.3f}")
+    if written.built.repairs:
+        facts.append(written.built.repairs)
     if progress.items:
         facts.append(f"this run: {progress.prompt_tokens:,} + {progress.answer_tokens:,} tokens")
         facts.append(f"${progress.cost_usd:.2f}" if progress.cost_usd is not None else "at an unknown price")
     typer.echo(", ".join(facts))
-    for line in _failures(written.failed):
+    for line in _failures(written.built.failed):
         typer.echo(line, err=True)
-    if written.unknown:
-        typer.echo(f"warning: {written.unknown}", err=True)
+    if written.built.unknown:
+        typer.echo(f"warning: {written.built.unknown}", err=True)
     if manifest.rows_with_confidence < manifest.rows:
         typer.echo(
             f"they have no confidences; next: rbridge traces score -b {manifest.benchmark} --source {manifest.source} "

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rbridge_traces.errors import TraceError
 
@@ -18,7 +19,7 @@ class HubError(TraceError):
     """The Hub does not serve a data set; the message says why."""
 
 
-def client_errors() -> tuple[type[Exception], ...]:
+def client_errors() -> tuple[Any, ...]:
     """Errors of the loaded HTTP clients, raised when a server cannot be reached."""
     return tuple(getattr(sys.modules[module], _CLIENTS[module]) for module in _CLIENTS.keys() & sys.modules)
 

@@ -1,4 +1,4 @@
-"""The tokens of a reasoning that is known already, found in the completion that they spell."""
+"""Locate a reasoning that is on record in the tokens of its completion."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SHOWN = 40
 
 
 class FailedItemError(TraceError):
-    """An item of which the authors themselves have no trace. The message is the reason, to be counted."""
+    """The authors have no trace of this item. The message is the reason, to be counted."""
 
 
 class MismatchError(TraceError):
-    """Tokens and completion of an item are not of one text; ``reason`` is the kind, to be counted."""
+    """Tokens and completion of an item differ; ``reason`` is the kind of difference, to be counted."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -33,20 +33,19 @@ class MismatchError(TraceError):
 
 
 def reasoning_in(completion: Completion, reasoning: str | None, final_answer: str | None) -> Reasoning:
-    """Cut the reasoning out of a completion, and compare it with the one on record.
+    """Cut the reasoning out of a completion, and compare it with the recorded one.
 
-    The reasoning of the completion has to be that of the record, with or without the repairs of ``locate_reasoning``.
-    Where the completion is no JSON object, or holds that reasoning in no valid JSON, it has to hold the reasoning of
-    the record as it stands, once.
+    The two have to be equal, with or without the repairs of ``locate_reasoning``. If the completion is not a valid JSON
+    object, it has to contain the recorded reasoning exactly once.
 
     Args:
         completion: with its tokens.
-        reasoning: of the record; None where it has none.
-        final_answer: of the record. It counts unless it is None, or the one that a JSON parser reads in the completion.
+        reasoning: as recorded; None if unknown.
+        final_answer: as recorded; replaces that of the completion unless it is None or what a JSON parser reads there.
 
     Raises:
         FailedItemError: the completion is malformed and there is no reasoning on record.
-        MismatchError: anything else; shows where the texts part.
+        MismatchError: anything else; shows where the texts differ.
     """
     try:
         located = locate_reasoning(completion.text)
@@ -67,21 +66,21 @@ def reasoning_in(completion: Completion, reasoning: str | None, final_answer: st
     if located.text_as_json is None:
         return _verbatim(completion, reasoning, final_answer, "JSON with escapes that JSON lacks")
     raise MismatchError(
-        f"the reasoning of the record is not that which the tokens spell: {_parting(extracted.text, reasoning)}",
+        f"the reasoning of the record is not that which the tokens spell: {_difference(extracted.text, reasoning)}",
         "another reasoning",
     )
 
 
 def _readings(located: LocatedReasoning) -> list[str]:
-    """A reasoning with its repairs and, where it is valid JSON, without."""
+    """The reasoning with repairs and, if it is valid JSON, without."""
     return [located.text] if located.text_as_json is None else [located.text, located.text_as_json]
 
 
 def _verbatim(completion: Completion, reasoning: str, final_answer: str | None, why: str) -> Reasoning:
-    """The reasoning of a record where the tokens spell it without JSON around it."""
+    """The recorded reasoning in a completion that is not a JSON object."""
     at = completion.text.find(reasoning)
     if at < 0 or completion.text.find(reasoning, at + 1) >= 0:
-        where = "twice or more" if at >= 0 else f"nowhere ({_parting(completion.text, reasoning)})"
+        where = "twice or more" if at >= 0 else f"nowhere ({_difference(completion.text, reasoning)})"
         raise MismatchError(
             f"the tokens spell {why}, and the reasoning of the record stands in them {where}", "another reasoning"
         )
@@ -103,7 +102,7 @@ def _stripped(extracted: Reasoning) -> Reasoning:
     return dataclasses.replace(extracted, text=text, token_end=ends, token_logprob=extracted.token_logprob[first:last])
 
 
-def _parting(spelled: str, record: str) -> str:
+def _difference(spelled: str, record: str) -> str:
     pairs = enumerate(zip(spelled, record, strict=False))
     at = next((at for at, (left, right) in pairs if left != right), min(len(spelled), len(record)))
     return f"at character {at} the tokens go on {spelled[at : at + _SHOWN]!r}, the record {record[at : at + _SHOWN]!r}"
