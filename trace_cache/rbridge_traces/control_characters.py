@@ -1,7 +1,6 @@
 """Find traces and final answers in which LaTeX commands were decoded as control characters.
 
-Caches made by versions that read ``\\frac`` in a JSON string as a form feed and ``rac`` hold such texts, as do files
-whose authors decoded the answers of a model themselves.
+Earlier versions read ``\\frac`` in a JSON string as a form feed and ``rac``; so do plain JSON parsers.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from rbridge_traces.latex_commands import CONTROL, command_places, style_of
 from rbridge_traces.schema import Trace
 
-_NEVER_WRITTEN = "\b\f"  # no answer of a model holds these on purpose
+_NEVER_WRITTEN = "\b\f"  # no model writes these on purpose
 _AROUND = 12
 
 
@@ -49,7 +48,7 @@ def suspicious_texts(traces: Iterable[Trace]) -> list[SuspiciousText]:
 
 
 def suspicious_places(text: str) -> list[int]:
-    """Where a text has form feeds, backspaces, or other control characters that begin the name of a LaTeX command."""
+    """Positions of form feeds, backspaces, and control characters that begin the name of a LaTeX command."""
     candidates = [at for at, character in enumerate(text) if character in CONTROL]
     if not candidates:
         return []
@@ -59,7 +58,7 @@ def suspicious_places(text: str) -> list[int]:
 
 
 def counted_suspicious(suspicious: Sequence[SuspiciousText]) -> str:
-    """Suspicious texts in words, with the first three as examples; empty where there are none."""
+    """A sentence that counts suspicious texts and quotes the first three; empty if there are none."""
     if not suspicious:
         return ""
     by_field = {"trace": "traces", "final_answer": "final answers"}

@@ -1,4 +1,4 @@
-"""Regions of a trace, marked in its text as ``<span>..</span>``."""
+"""Parse the ``<span>..</span>`` marks in the text of a trace."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _MARK = re.compile(r"(</?span>)")
 
 
 def parse_spans(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """Cut the ``<span>`` marks out of a text, as the column ``reasoning`` of ``trillionlabs/rbridge-mask`` has them.
+    """Remove the ``<span>`` marks from a text such as the column ``reasoning`` of ``trillionlabs/rbridge-mask``.
 
     Returns:
         The text without marks, and its regions ``[start, end)`` in characters of that text, in order.
 
     Raises:
-        TraceError: marks that are nested, unbalanced or around nothing; names the character.
+        TraceError: nested, unbalanced or empty marks; names the position.
 
     >>> parse_spans("So <span>2 + 2</span> is 4")
     ('So 2 + 2 is 4', ((3, 8),))

@@ -365,11 +365,8 @@ def test_thinking_tokens_before_the_content_cost_no_answer(tmp_path: Path) -> No
     with ChatServer(answer) as thinker:
         written = finish(tmp_path, thinker, 25)
     assert not written.built.failed
-    assert (written.built.unknown.tokens, written.built.unknown.traces, written.built.unknown.first) == (
-        1,
-        1,
-        "gsm8k/3",
-    )
+    counts = written.built.unknown
+    assert (counts.tokens, counts.traces, counts.first) == (1, 1, "gsm8k/3")
     traces = cached(tmp_path).traces
     assert {trace.trace for trace in traces} == {"2 + 2 = 4"}
     for trace in traces:
