@@ -17,16 +17,15 @@ from rbridge_metrics.errors import AlignmentError
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-#: How far above certainty a probability or its logarithm may lie: what rounding in a model or a server explains.
+#: Tolerance for probabilities above 1 and log-probabilities above 0, which rounding in a model or server explains.
 ROUNDING = 1e-6
 
 
 def character_confidence(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> FloatArray:
     """Give every character the probability of the frontier token that holds it.
 
-    A token of unknown probability takes the linear interpolation, over token indices, between the probabilities of
-    the nearest known tokens on its two sides; at an edge, the nearest one's. So it lies between its neighbours and is
-    never the minimum or maximum of the trace by itself.
+    A token of unknown probability is interpolated linearly, over token indices, between the nearest known tokens on its
+    two sides; at an edge it takes the nearest known value. It is therefore never the only minimum or maximum.
 
     Args:
         token_end: shape (frontier tokens,), strictly increasing end offset of each token, in characters of the trace.
@@ -91,7 +90,7 @@ def frontier_tokens(
 def character_tokens(
     bytes_of_character: npt.ArrayLike, token_byte_end: npt.ArrayLike, token_logprob: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Do what ``frontier_tokens`` does where characters are spelled in other bytes than their own, as in a JSON string.
+    """``frontier_tokens`` for characters that are spelled in other bytes than UTF-8, such as escapes in a JSON string.
 
     Args:
         bytes_of_character: shape (characters,), bytes that spell each character where the frontier model wrote it, at
@@ -122,8 +121,8 @@ def character_tokens(
         raise AlignmentError(
             f"frontier tokens cover {byte_ends[-1]} bytes of a trace of {character_byte_end[-1]}; they must tile it"
         )
-    # The character that each token ends in. A token end before the last byte of that character cuts it, and an entry of
-    # its own begins and ends there; a token without bytes before the first character cuts nothing.
+    # The character that each token ends in. A token end before the last byte of that character cuts it: the character
+    # becomes an entry of its own. A token without bytes before the first character cuts nothing.
     ends = byte_ends[byte_ends > 0]
     ends_in = np.searchsorted(character_byte_end, ends, side="left")
     cut, last = np.zeros((2, spelled.size), dtype=np.bool_)
@@ -163,7 +162,7 @@ def token_confidence(confidence: npt.ArrayLike, token_start: npt.ArrayLike, toke
 
     Eq. 1 of arXiv 2509.21013. Tokens may overlap: byte-level tokens that share one character each cover that character.
     A token that covers no character (a space before the trace, a zero-width or special token) takes the confidence of
-    the next token that does, or of the last one that does at the end of the trace: it is part of the same unit.
+    the next token that covers one; at the end of the trace, of the last such token.
 
     Args:
         confidence: shape (characters,), probabilities in [0, 1].
@@ -202,13 +201,13 @@ def token_confidence(confidence: npt.ArrayLike, token_start: npt.ArrayLike, toke
         positions = np.flatnonzero(covering)
         following = np.searchsorted(positions, np.arange(lengths.size), side="left")
         mean = mean[positions[np.minimum(following, positions.size - 1)]]
-    return mean.clip(low, high)  # rounding must not leave the data's range, or tell equal confidences apart
+    return mean.clip(low, high)  # rounding must not leave the range of the data, nor separate equal confidences
 
 
 def span_overlap(
     token_start: npt.ArrayLike, token_end: npt.ArrayLike, spans: Sequence[tuple[int, int]] | npt.ArrayLike
 ) -> npt.NDArray[np.bool_]:
-    """Tell which tokens overlap a marked span by at least one character.
+    """Mark the tokens that overlap a span by at least one character.
 
     Args:
         token_start: shape (tokens,), first character of each token.
@@ -275,7 +274,7 @@ def _whole_numbers(values: npt.ArrayLike, what: str) -> IntArray:
     try:
         array = np.asarray(values)
     except ValueError as error:  # rows of different lengths
-        raise AlignmentError(f"{what} of no one shape; each needs as many numbers as the others") from error
+        raise AlignmentError(f"{what} of ragged shape; every row needs as many numbers as the others") from error
     if array.dtype.kind == "f" and (np.abs(array) < 2**63).all() and (array == np.floor(array)).all():
         return array.astype(np.int64)  # also no offsets at all: an empty list is an array of floats
     if array.dtype.kind not in "iu":

@@ -1,4 +1,4 @@
-"""What training costs, which points are worth their cost, and what one metric saves against another."""
+"""Training compute, Pareto frontiers, and the compute that one metric saves compared with another."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def training_flops(params: npt.ArrayLike, tokens: npt.ArrayLike) -> FloatArray:
 
 
 def pareto_frontier(cost: npt.ArrayLike, value: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Mark the points that no other point beats: as cheap and as good, and better in one of the two.
+    """Mark the points that no other point dominates: none is as cheap and as good, and better in one of the two.
 
     Of points equally good, the cheapest is on the frontier; equal in both, all of them. A point whose cost or value is
     NaN is off it.
@@ -70,7 +70,7 @@ def pareto_frontier(cost: npt.ArrayLike, value: npt.ArrayLike) -> npt.NDArray[np
 
 @dataclass(frozen=True)
 class Savings:
-    """What one metric costs beside another at the same level, arrays of shape (levels,), cheapest level first.
+    """Cost of one metric compared with another at the same levels; arrays of shape (levels,), cheapest level first.
 
     Attributes:
         level: the value reached, a point of the first metric's frontier.

@@ -1,4 +1,4 @@
-"""What one forward pass says about one trace: the per-token arrays that every metric is computed from."""
+"""Per-token scores of a trace from one forward pass; every metric is computed from them."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ class TokenScores:
             values |= {name: operator.index(raw[name]) for name in _COUNTS}
             return cls(**values)
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            found = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise ScoreError(
-                f"not the token scores of a trace ({type(error).__name__}: {found[:200]} in {text[:40]!r}...); "
+                f"not the token scores of a trace ({type(error).__name__}: {reason[:200]} in {text[:40]!r}...); "
                 "expected a response of an rbridge task, as lm_eval --log_samples writes it"
             ) from error
 
