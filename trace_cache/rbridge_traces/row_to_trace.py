@@ -1,4 +1,4 @@
-"""One row of a user's file as a trace: by its own fields, or by the answer of an API in it."""
+"""Convert one row of a user's file to a trace, from its own fields or from the answer of an API in it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _NO_LOGPROBS = "import the text without confidences with --no-logprobs"
 
 @dataclass(frozen=True)
 class RowOptions:
-    """How rows are read.
+    """Options of reading rows.
 
     Attributes:
         mapping: field of a trace -> field of the file.
-        has_questions: questions come from elsewhere where rows have none.
-        logprobs: take the log-probabilities that rows hold.
+        has_questions: a file of questions fills in missing ones.
+        logprobs: use the log-probabilities in the rows.
     """
 
     mapping: Mapping[str, str]
@@ -48,7 +48,7 @@ class RowOptions:
 
 
 class FailedAnswerError(TraceImportError):
-    """An answer that gives no trace; ``reason`` is the kind, to be counted."""
+    """An answer gives no trace; ``reason`` is the kind, to be counted."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -77,7 +77,7 @@ class Draft:
 
 
 def answers_of_row(row: Row, options: RowOptions) -> Sequence[Answered | None]:
-    """The answers of an API that a row is to be read from, one draft each; None for a row read by its own fields."""
+    """The API answers in a row, each of which gives a trace; None for a row read by its own fields."""
     explicit = "trace" in options.mapping or row.get("trace") is not None
     if explicit and not _needs_tokens(row, options):
         return answers_in(row)[:1] or [None] if choices_of(row) else [None]
@@ -97,13 +97,13 @@ def answers_of_row(row: Row, options: RowOptions) -> Sequence[Answered | None]:
 
 
 def _needs_tokens(row: Row, options: RowOptions) -> bool:
-    """Whether the confidences of a trace are to be taken from log-probabilities in the row."""
+    """Whether the confidences of a trace come from log-probabilities in the row."""
     has_ends = lookup(row, options.mapping.get("token_end", "token_end")) not in (ABSENT, None)
     return options.logprobs and not has_ends and bool(token_logprob_fields(row))
 
 
 def draft_of(row: Row, place: str, answered: Answered | None, options: RowOptions) -> Draft | None:
-    """The trace of a row as far as the row says it, or None where its reasoning is empty."""
+    """The trace of a row as far as the row has its fields; None if its reasoning is empty."""
     mapping = options.mapping
     explicit = answered is None or "trace" in mapping or row.get("trace") is not None
     # the field choices of a response holds its answers, not answer options
@@ -151,7 +151,7 @@ def draft_of(row: Row, place: str, answered: Answered | None, options: RowOption
 
 
 def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions) -> tuple[str, int | None]:
-    """The trace of an answer and its repairs; adds its tokens, and its final answer where the row has none."""
+    """The trace of an answer and its repairs. Adds its tokens, and its final answer if the row has none."""
     choice = answered.choice
     message = choice.get("message")
     if not choice:
@@ -179,7 +179,7 @@ def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions
 def _add_tokens(
     text: str, row: Row, answered: Answered | None, located: LocatedReasoning | None, values: dict[str, Any]
 ) -> None:
-    """Add the tokens of a trace that the row gives by itself, where there are log-probabilities beside it."""
+    """Add the tokens of a trace in a field of its own, if the row has log-probabilities beside it."""
     try:
         tokens = tokens_of_trace(text, row, answered, located)
     except TraceError as error:
@@ -198,7 +198,7 @@ def _refuse_unread_logprobs(row: Row) -> None:
 
 
 def _value(row: Row, target: str, mapping: Mapping[str, str], *, optional: bool) -> Any:
-    """What a row gives for a field of a trace; None where it gives nothing and need not."""
+    """The value of a row for a field of a trace; None if an optional field is missing."""
     source = mapping.get(target)
     if target == "spans" and source == INLINE:
         return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbridge_traces.api_answers import ASKED
+from rbridge_traces.completions import text_of_choice
 from rbridge_traces.errors import TraceError, TraceImportError
 from rbridge_traces.field_values import as_choices, as_correct, as_text
 from rbridge_traces.release.fields import Fields, map_fields
@@ -89,7 +90,7 @@ def _answers(rows: Sequence[tuple[str, Row]], fields: Fields) -> Iterator[Publis
             row=row,
             choices=choices,
             correct=correct,
-            raw=raw if raw is not None else _content(get["response"](row)),
+            raw=raw if raw is not None else _response_text(get["response"](row)),
             question=_bare(texts.pop("question")),
             reasoning=_present(texts.pop("reasoning"), "reasoning" in fields.of),
             **texts,
@@ -107,11 +108,8 @@ def _present(text: str | None, has_field: bool) -> str | None:
     return "" if text is None and has_field else text
 
 
-def _content(response: Any) -> str | None:
-    """The text of a raw response."""
+def _response_text(response: Any) -> str | None:
     if response is None:
         return None
-    choice = response["choices"][0]
-    message = choice.get("message")
-    text = message.get("content") if isinstance(message, dict) else choice.get("text")
+    text = text_of_choice(response["choices"][0])
     return text if isinstance(text, str) else ""

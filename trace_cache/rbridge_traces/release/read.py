@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,12 +12,12 @@ from rbridge_traces.completions import CompletionError, completion_of_tokens
 from rbridge_traces.errors import TraceError, TraceImportError
 from rbridge_traces.extraction import Reasoning, counted_repairs
 from rbridge_traces.gold import gold_label_if_known
+from rbridge_traces.question_matching import Asked, match_questions
 from rbridge_traces.reasoning_match import FailedItemError, MismatchError, reasoning_in
 from rbridge_traces.release.answers import PublishedAnswer, read_answers
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.folders import ReleaseFiles, release_files, release_folders
 from rbridge_traces.release.join import join
-from rbridge_traces.release.questions import with_questions
 from rbridge_traces.release.report import Readers, ReleaseReport, counted
 from rbridge_traces.release.token_rows import add_tokens, has_probabilities, layout_of, listed_tokens, read_token_rows
 from rbridge_traces.release.token_table import TokenRowsError, TokenTable
@@ -76,7 +77,7 @@ def read_release(
             _refuse_missing(answers, items)
     else:
         table, items, used = _own_tokens(answers, overrides)
-    answers = with_questions(benchmark, answers, questions)
+    answers = _with_questions(benchmark, answers, questions)
     traces, repairs = [], []
     for number, (answer, item) in enumerate(zip(answers, items, strict=True)):
         try:
@@ -98,6 +99,23 @@ def read_release(
             f"{files.folder}: none of {len(answers)} completions became a trace ({counted(dropped)})"
         )
     return ReleaseReport(traces, +dropped, len(table), counted_repairs(repairs))
+
+
+def _with_questions(benchmark: str, answers: list[PublishedAnswer], path: str | None) -> list[PublishedAnswer]:
+    """Fill in what completions lack of their questions, if they lack the text or a file of questions is given."""
+    if path is None and all(answer.question for answer in answers):
+        return answers
+    asked = [Asked(answer.place, answer.item_id, answer.question) for answer in answers]
+    return [
+        dataclasses.replace(
+            answer,
+            item_id=answer.item_id if answer.item_id is not None else question.item_id,
+            question=answer.question or question.question,
+            choices=answer.choices or question.choices,
+            gold=answer.gold if answer.gold is not None else question.gold,
+        )
+        for answer, question in zip(answers, match_questions(benchmark, asked, path), strict=True)
+    ]
 
 
 def _refuse_missing(answers: Sequence[PublishedAnswer], items: Sequence[int | str]) -> None:
