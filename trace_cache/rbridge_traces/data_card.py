@@ -1,4 +1,4 @@
-"""The README.md of published traces: front matter that the Hub reads, and what a reader has to know."""
+"""The README.md of published traces: front matter for the Hub, and a description."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rbridge_traces.manifest import Manifest, TraceSet
 
 CARD = "README.md"
 WRITTEN = '<!-- Written by "rbridge traces export" or "push", which write it anew each time. -->'
-"""A line of every card. A README.md without it is somebody's own."""
+"""A line of every card. A README.md without it was not written by us."""
 
 UNKNOWN = "unknown"
 
@@ -71,12 +71,12 @@ def hub_licence(licence: str | None) -> str:
 
 
 def config_name(manifest: Manifest) -> str:
-    """What ``datasets.load_dataset`` and the Hub's viewer call a source."""
+    """The name of a source for ``datasets.load_dataset`` and the Hub's viewer."""
     return f"{manifest.benchmark}-{manifest.source}"
 
 
 def _front_matter(manifests: Sequence[Manifest]) -> str:
-    """YAML in which every value is a quoted slug: nothing that a manifest says can break out of it."""
+    """YAML in which every value is a quoted slug, so that no text of a manifest can break it."""
     benchmarks = ", ".join(dict.fromkeys(manifest.benchmark for manifest in manifests))
     licences = {hub_licence(manifest.licence) for manifest in manifests}
     rows = sum(manifest.rows for manifest in manifests)
@@ -156,7 +156,7 @@ def _section(manifest: Manifest) -> str:
 
 
 def _verbatim(text: str) -> str:
-    """Text that Markdown and HTML leave as it is, on one line."""
+    """Text quoted so that Markdown and HTML do not change it, on one line."""
     line = " ".join(text.split())
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"

@@ -1,4 +1,4 @@
-"""The manifest beside the traces of one source: who wrote them, how, and the checksum of every file."""
+"""The manifest of a source: who wrote its traces, how, and the checksum of every file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 RESTORE = "restore the file, or import or score these traces again with --replace"
-"""What to do about a file of the cache that is not as it was written."""
+"""The remedy for a damaged file of the cache."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # a plain name: a manifest cannot point outside its folder
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -28,26 +28,25 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What is known of the traces of one benchmark from one source.
+    """Description of the traces of one benchmark from one source.
 
     Attributes:
         schema_version: of the trace files and of this manifest.
         benchmark: one of ``rbridge_traces.BENCHMARKS``.
         source: slug under which the cache holds these traces.
-        frontier_model: who wrote the traces.
-        confidence_model: whose token probabilities the confidences are; the frontier model itself where it gave them.
+        frontier_model: that wrote the traces.
+        confidence_model: whose token probabilities are the confidences; often the frontier model.
         prompt: the prompt the frontier model was given.
         decoding: how it decoded, e.g. ``greedy``.
         licence: of the traces.
         note: anything a reader should know.
-        sample: whether these are the sample traces shipped to try the tool, never to report a score on.
+        sample: whether these are sample traces, on which no score may be reported.
         created: ISO 8601, UTC.
         rows: traces.
         rows_with_confidence: traces that carry token confidences.
         rows_with_spans: traces with marked regions.
-        rows_correct: traces whose final answer is right; None where that is not known of any.
-        tokens_unknown: frontier tokens without a known log-probability, whose confidence is interpolated; None where
-            they were not counted, in manifests written before there was this key.
+        rows_correct: traces whose final answer is right; None if unknown for all.
+        tokens_unknown: frontier tokens without a known log-probability; None in manifests from before this key.
         origin: where the traces were fetched, with the revision: ``hf://datasets/NAME@SHA``.
         files: sha256 (hex) by file name, in the order of the rows.
     """
@@ -140,7 +139,7 @@ class TraceSet:
         """The traces whose final answer is right, under the same manifest.
 
         Raises:
-            TraceError: of none of them it is known, or none is right.
+            TraceError: none is known to be right.
         """
         kept = [trace for trace in self.traces if trace.correct]
         if not kept:
@@ -154,7 +153,7 @@ class TraceSet:
 
 @dataclass(frozen=True)
 class VerifiedSource:
-    """What a check of one source found.
+    """Result of checking one source.
 
     Attributes:
         benchmark: of the source.

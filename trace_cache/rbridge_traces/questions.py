@@ -1,4 +1,4 @@
-"""The questions of a benchmark, from its data set on the Hub or from a local copy in the form its authors publish."""
+"""The questions of a benchmark, from the Hub or from a local copy in the authors' or the Hub's format."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _mmlu_pro_stem(row: Row, number: int) -> Question | None:
         return None
     if not isinstance(options, list) or not 1 < len(options) <= len(string.ascii_uppercase):
         raise TraceError("its options are not a list of 2 to 26 texts")
-    while options[-1] == "N/A":  # how items of fewer than ten options are filled up in some versions
+    while options[-1] == "N/A":  # padding of items with fewer than ten options, in some versions
         options = options[:-1]
     choices = tuple(Choice(label, str(text)) for label, text in zip(string.ascii_uppercase, options, strict=False))
     gold = _label(row, "answer", choices)
@@ -204,7 +204,7 @@ def _hub_rows(kind: _Kind, option: str) -> Iterable[Row]:
 
 
 def _other_benchmark(benchmark: str, row: Row) -> str:
-    """Say so where a row is a question of another benchmark."""
+    """The remedy for a row that is not a question of this benchmark."""
     for other in BENCHMARKS:
         if other != benchmark:
             with suppress(TraceError):
@@ -232,7 +232,7 @@ def _id(row: Row, name: str, number: int) -> str:
 
 
 def _label(row: Row, name: str, choices: Iterable[Choice]) -> str | None:
-    """The label of the right choice; None where the file keeps it secret, as test sets of contests do."""
+    """The label of the right choice; None if the file withholds it, as contests do."""
     gold, labels = str(_field(row, name)), [choice.label for choice in choices]
     if gold and gold not in labels:
         raise TraceError(f"its {name} is {gold!r}, which is none of the labels {', '.join(labels)}")

@@ -1,4 +1,4 @@
-"""What a trace is, and what makes one valid."""
+"""A trace, and the rules that make it valid."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_benchmark(name: str) -> None:
 
 
 def one_or_all(benchmark: str | None) -> tuple[str, ...]:
-    """The benchmark that was asked for, which has to be a known one, or all of them for None."""
+    """The given benchmark, which has to be known, or all of them for None."""
     if benchmark is None:
         return BENCHMARKS
     check_benchmark(benchmark)
@@ -46,7 +46,7 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A frontier model's reasoning on one benchmark item, with its confidence in each character where that is known.
+    """A frontier model's reasoning on one benchmark item, with its confidence in each character if known.
 
     Offsets count characters, that is Unicode code points of ``trace``, as ``len`` does. Sequences of any kind are
     accepted for ``choices``, ``spans`` and the two arrays; they are stored as below, the arrays read-only. Empty
@@ -64,7 +64,7 @@ class Trace:
         token_end: int32, shape (frontier tokens,), end offset of each token in characters; the last equals
             ``len(trace)``.
         token_logprob: float32, shape (frontier tokens,), log-probability of each token in nats; NaN where it is
-            unknown. What is no log-probability of a sampled token (see ``known_logprobs``) is stored as unknown.
+            unknown. Placeholders (see ``known_logprobs``) are stored as unknown.
         spans: the marked regions of span mode, ``[start, end)`` in characters, in order.
 
     Raises:
@@ -85,7 +85,7 @@ class Trace:
 
     @property
     def name(self) -> str:
-        """The trace as messages call it: benchmark and item."""
+        """The name in messages: benchmark and item."""
         return f"{self.benchmark}/{self.item_id}"
 
     @property

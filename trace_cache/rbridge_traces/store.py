@@ -20,7 +20,7 @@ from rbridge_traces.unknown_logprobs import NO_UNKNOWN, unknown_tokens
 MANIFEST = "manifest.json"
 
 Needs = Literal["confidence", "spans"]
-"""What every trace of a source has to have for a purpose."""
+"""Data that every trace of a source must have."""
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _OURS = re.compile(r"traces-[0-9a-f]{12}\.parquet|" + re.escape(files.PART) + ".*")
@@ -29,8 +29,8 @@ _OURS = re.compile(r"traces-[0-9a-f]{12}\.parquet|" + re.escape(files.PART) + ".
 class TraceCache:
     """Traces under one root: ``<root>/<benchmark>/<source>/manifest.json`` and ``traces-<sha256>.parquet``.
 
-    Whoever reads always gets one complete state of a source, the old or the new: a trace file is never changed, only
-    added, and counts from the moment the manifest that names it is in place.
+    Readers always get one complete state of a source, old or new: trace files are only added, and count once the manifest
+    that names them is in place.
 
     Args:
         root: local path, or any URL fsspec knows (``s3://``, ``hf://``, ``memory://``). It need not exist yet.
@@ -46,7 +46,7 @@ class TraceCache:
         return f"TraceCache({self.root!r})"
 
     def sources(self, benchmark: str) -> list[str]:
-        """Names of the sources that hold traces of a benchmark, sorted. An interrupted first write is none of them."""
+        """Names of the sources that hold traces of a benchmark, sorted, without interrupted first writes."""
         names = files.names(self._fs, f"{self._path}/{benchmark}")
         return [name for name in names if _SLUG.fullmatch(name) and self._holds(benchmark, name)]
 
@@ -59,7 +59,7 @@ class TraceCache:
         return [self._manifest(name, source) for name in one_or_all(benchmark) for source in self.sources(name)]
 
     def tokens_unknown(self, manifest: Manifest) -> int | None:
-        """Frontier tokens of a source without a known log-probability, read from its files where not in its manifest.
+        """Frontier tokens of a source without a known log-probability, counted from its files if its manifest lacks it.
 
         Returns:
             None where the files cannot be read; ``verify`` says why.
@@ -76,9 +76,9 @@ class TraceCache:
 
         Args:
             benchmark: one of ``BENCHMARKS``.
-            source: may be left out where there is one to read: the sample does not count beside real traces, nor, where
-                others have it, a source without what is needed.
-            needs: what the traces are read for.
+            source: default: the only one, not counting the sample beside real traces, nor sources that lack ``needs``
+                beside others that have it.
+            needs: data that the traces must have.
 
         Raises:
             CacheNotFoundError: no such benchmark or source here; lists what there is.
@@ -88,7 +88,7 @@ class TraceCache:
         return self.stored(benchmark, source, needs=needs).traces
 
     def stored(self, benchmark: str, source: str | None = None, *, needs: Needs | None = None) -> StoredSource:
-        """Do what ``load`` does, and keep the bytes of the files."""
+        """``load``, together with the bytes of the files."""
         check_benchmark(benchmark)
         source = self._only_source(benchmark, needs) if source is None else _slug(source)
         folder = self._shown(benchmark, source)
@@ -124,10 +124,10 @@ class TraceCache:
         sample: bool = False,
         replace: bool = False,
     ) -> Manifest:
-        """Store the traces of a benchmark under a source of their own. The arguments not named here are the manifest's.
+        """Store traces as a source. The arguments not listed here are the fields of the manifest.
 
-        A crash at any point leaves the source as it was or as it is to be. What a crashed write left behind is
-        removed by the next one. Two processes may write at once; on a local disk even to the same source.
+        A crash at any point leaves the old state or the new one; the next write removes leftovers. Two processes may
+        write at once, on a local disk even to the same source.
 
         Args:
             traces: at least one, all of this benchmark, item ids unique.
@@ -157,7 +157,7 @@ class TraceCache:
         return self.write_as(traces, about, replace=replace)
 
     def write_as(self, traces: Sequence[Trace], about: Manifest, *, replace: bool = False) -> Manifest:
-        """Do what ``write`` does, with the description from a manifest. Its counts, files and date are replaced."""
+        """``write`` with the description from a manifest. Its counts, files and date are replaced."""
         check_benchmark(about.benchmark)
         _slug(about.source)
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -166,10 +166,10 @@ class TraceCache:
         return packed.manifest
 
     def put(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool = False) -> None:
-        """Store a source whose files are at hand, byte for byte: as ``write`` does, the trace files first.
+        """Store a source from the bytes of its files.
 
         Args:
-            manifest: of the source; says where it goes.
+            manifest: of the source; names benchmark and source.
             data: the bytes of each file that the manifest names.
             replace: write over the source of that name if there is one.
 
@@ -181,9 +181,7 @@ class TraceCache:
         self._write(manifest, data, replace=replace)
 
     def remove(self, benchmark: str, source: str) -> None:
-        """Remove a source: its manifest first, so that whoever reads finds all of it or nothing.
-
-        The folder stays, with the lock of whoever waits to write there.
+        """Remove a source, its manifest first, so that readers get all of it or nothing. The folder and its lock stay.
 
         Raises:
             CacheNotFoundError: there is no such source; lists what there is.
@@ -197,13 +195,13 @@ class TraceCache:
             with files.only_writer(self._fs, folder):
                 entries = [name for name in files.names(self._fs, folder) if _OURS.fullmatch(name)]
                 for name in (MANIFEST, *entries):
-                    with suppress(FileNotFoundError):  # somebody else removes it too
+                    with suppress(FileNotFoundError):  # another process removed it
                         self._fs.rm_file(f"{folder}/{name}")
         except files.refusals() as error:
             raise files.refusal(f"remove {self._shown(benchmark, source)}", error) from error
 
     def verify(self, benchmark: str | None = None) -> list[VerifiedSource]:
-        """Read every source of the cache, or of one benchmark, and say of each what is wrong with it, if anything."""
+        """Check every source of the cache, or of one benchmark."""
         results = []
         for name in one_or_all(benchmark):
             for source in self.sources(name):
@@ -225,7 +223,7 @@ class TraceCache:
             raise files.refusal(f"write {self._shown(manifest.benchmark, manifest.source)}", error) from error
 
     def _commit(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool) -> None:
-        """Put the trace files in place, then the manifest that makes them count, then remove what no longer does."""
+        """Write the trace files, then the manifest that names them, then remove old files."""
         folder = f"{self._path}/{manifest.benchmark}/{manifest.source}"
         self._fs.makedirs(folder, exist_ok=True)
         with files.only_writer(self._fs, folder):

@@ -33,7 +33,7 @@ _USAGE = ("prompt_tokens", "completion_tokens")
 
 @dataclass(frozen=True)
 class Connection:
-    """How the server is reached and asked.
+    """Address and settings of a server.
 
     Attributes:
         model: as the server calls it.
@@ -53,7 +53,7 @@ class Connection:
 
     @property
     def full_url(self) -> str:
-        """The base URL that counts."""
+        """The effective base URL."""
         return (self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
 
     @property
@@ -102,7 +102,7 @@ def _key() -> str:
 
 
 class Client:
-    """Asks questions, and sorts what goes wrong.
+    """Asks questions, and classifies errors.
 
     Use as an asynchronous context manager. Retries, back-off and Retry-After are those of the ``openai`` package.
 
@@ -133,7 +133,7 @@ class Client:
         await self._client.close()
 
     async def check_reachable(self) -> None:
-        """Ask for the list of models, which costs nothing. That the server has none to show is no failure.
+        """Request the list of models, which costs nothing. A server without such a list is fine.
 
         Raises:
             UnusableServerError: nobody answers at this address.
@@ -214,7 +214,7 @@ class Client:
         )
 
     def _adapted(self, request: dict[str, Any], error: openai.APIStatusError) -> bool:
-        """Whether the server named a parameter that this model takes otherwise, and we now do."""
+        """Adapt to a parameter that the server refuses; False if the error is another."""
         text = refusal_text(error)
         if error.status_code == 400 and "max_tokens" in request and "max_completion_tokens" in text:
             self._limit_name = "max_completion_tokens"
@@ -225,7 +225,7 @@ class Client:
         return False
 
     async def _spare_the_retries(self, response: Any) -> None:
-        """Tell the ``openai`` package not to wait and ask again where that cannot help."""
+        """Tell the ``openai`` package not to retry if that cannot help."""
         if response.status_code >= 400:
             await response.aread()
             if self.stopping or quota_exhausted(response.text.lower()):
@@ -233,7 +233,7 @@ class Client:
 
 
 def _without_alternatives(logprobs: Any) -> dict[str, Any] | None:
-    """The tokens of an answer without the other candidates for each, which take twenty times the room."""
+    """The tokens of an answer without their alternatives, which take twenty times the space."""
     entries = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not entries:
         return None

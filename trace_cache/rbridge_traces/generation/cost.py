@@ -1,4 +1,4 @@
-"""What a build is going to cost, before it starts, and what it has cost."""
+"""The cost of a build: estimated, and spent."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Price:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What is still to be asked, and what that may cost.
+    """The cost of the questions still to be asked.
 
     Attributes:
         items: questions still to be asked.

@@ -1,4 +1,4 @@
-"""Whether a final answer is right: mathematical equivalence, equal numbers, or the right choice."""
+"""Grade final answers: mathematical equivalence, equal numbers, or the right choice."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def chosen_label(answer: str, choices: Sequence[Choice]) -> str | None:
 
 
 def _equivalent(answer: str, gold: str) -> bool:
-    """Whether two mathematical answers mean the same, by math-verify, else character by character."""
+    """Whether two mathematical answers mean the same, by math-verify, else by equal text."""
     if _squeezed(answer) == _squeezed(gold):
         return True
     from math_verify import parse, verify

@@ -28,7 +28,7 @@ class JournalError(TraceError):
 
 
 def journal_path(root: str, benchmark: str, source: str) -> Path:
-    """Where the journal of a build lies: in a local cache itself, for any other in the user's cache directory.
+    """Path of the journal of a build: in a local cache itself, else in the user's cache directory.
 
     Args:
         root: of the trace cache, local path or URL.
@@ -47,13 +47,13 @@ def journal_path(root: str, benchmark: str, source: str) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
-    """What a journal holds: the settings under which its answers were given, and the answers.
+    """The content of a journal: settings, and answers given under them.
 
     Attributes:
         path: of the journal.
         id: of the build, 12 hexadecimal digits; empty where there is no journal yet.
         settings: by name; empty where there is no journal yet.
-        data: its whole lines. A line that was only begun is not among them.
+        data: its complete lines.
     """
 
     path: Path
@@ -94,12 +94,12 @@ def read_journal(path: Path) -> Recorded:
 
 
 def unread_journal(path: Path) -> Recorded:
-    """A journal whose content does not matter, because it is going to begin anew."""
+    """A journal that is about to be started over."""
     return Recorded(path, "", {}, whole_lines(path))
 
 
 def whole_lines(path: Path) -> bytes:
-    """The content of a file without a line that was only begun."""
+    """The content of a file without an incomplete last line."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -107,7 +107,7 @@ def whole_lines(path: Path) -> bytes:
     except OSError as error:
         raise refused(f"read {path}", error) from error
     end = data.rfind(b"\n") + 1
-    if _is_object(data[end:]):  # only its line end is missing: it was paid for, and is whole
+    if _is_object(data[end:]):  # complete but for the line end
         return data + b"\n"
     return data[:end]
 
@@ -140,8 +140,8 @@ def refused(action: str, error: OSError) -> JournalError:
 class Journal:
     """A journal that is open for writing. No other process can open it meanwhile.
 
-    Whatever kills this process, the answers that ``append`` returned from are there. A line that an earlier process had
-    only begun is cut off.
+    An answer is on disk when ``append`` returns, whatever kills the process later. An incomplete last line from
+    an earlier process is removed.
 
     Args:
         recorded: what the caller knows to be in it.
@@ -185,7 +185,7 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Let other processes open it."""
+        """Close the file and release the lock."""
         self._open.close()
 
     def begin(self, settings: Mapping[str, Any]) -> None:
@@ -198,7 +198,7 @@ class Journal:
         self._write({"amended": dict(settings), "at": _now()})
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Bring an answer to the disk. When this returns it is there.
+        """Write an answer through to disk.
 
         Args:
             entry: with ``item_id``, ``digest``, ``turn``, ``attempt``, and ``choice`` or ``error``; the time is added.

@@ -1,4 +1,4 @@
-"""Published completions: what a frontier model was asked, what it answered, and where that stands."""
+"""Read published completions: question, answer, and their place in the files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from rbridge_traces.schema import Choice
 
 @dataclass(frozen=True, eq=False)
 class PublishedAnswer:
-    """One completion.
+    """One published completion.
 
     Attributes:
         place: file and row.
         row: as it was read.
-        item_id: None where no field holds it.
-        question: without what the prompt adds to it; None where no field holds it.
+        item_id: None if no field has it.
+        question: without the rest of the prompt; None if no field has it.
         choices, gold, correct, final_answer: as in ``Trace``.
-        reasoning: as its authors cut it out; None where no field holds it, empty where they found none.
-        raw: the whole completion; None where no field holds it.
+        reasoning: as extracted by the authors; None if no field has it, empty if they found none.
+        raw: the whole completion; None if no field has it.
     """
 
     place: str

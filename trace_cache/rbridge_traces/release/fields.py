@@ -1,8 +1,8 @@
-"""What the fields of published completions and token rows are called: a table of the names that people use.
+"""Map the fields of published completions and token rows by a table of names in use.
 
-Every target takes the first of its names that is there and that no target before it has taken. So ``index`` is the
-item where nothing else names the item, and the position of a token where something does. Case and punctuation do not
-count (``finalAnswer`` is ``final_answer``). But for ids, a name also fits inside objects (``response.reasoning``).
+Every target takes the first of its names that is present and not yet taken. So ``index`` is the item if no other field
+names the item, else the position of a token. Case and punctuation do not count (``finalAnswer`` is ``final_answer``).
+Except for ids, a name also matches inside objects (``response.reasoning``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rbridge_traces.rows import Row
 Kind = Literal["completions", "tokens"]
 
 LEFT_OUT = "-"
-"""What a target is mapped to that no field is to fill."""
+"""Mapping value for a target that no field fills."""
 
 _ROW = ""  # the name of the row itself, where that is a raw response
 _OTHER_PARTS = ("toplogprobs", "usage")  # objects whose fields are tokens, or counts of them
@@ -61,7 +61,7 @@ def _numbers(value: Any) -> bool:
 
 
 class Target(NamedTuple):
-    """What may fill a target: values of a kind, under one of some names, of which the first counts."""
+    """Values and names that may fill a target; earlier names come first."""
 
     fits: Callable[[Any], bool]
     names: str
@@ -122,14 +122,14 @@ TARGETS: dict[Kind, dict[str, Target]] = {
 
 @dataclass(frozen=True)
 class Fields:
-    """Which field of a kind of row fills each target, and which fields there are."""
+    """The field that fills each target of a kind of row, and all fields present."""
 
     kind: Kind
     of: Mapping[str, str]
     present: tuple[str, ...]
 
     def getter(self, target: str) -> Callable[[Row], Any]:
-        """What gives the value of a target for a row: None where the row has none, or no field fills it."""
+        """A function from a row to the value of a target, None if missing."""
         name = self.of.get(target)
         if name is None:
             return lambda _: None
@@ -204,13 +204,13 @@ def check_overrides(overrides: Iterable[str]) -> None:
 
 
 def value_at(row: Row, name: str) -> Any:
-    """What a row holds under a name, dots leading inside; None where it holds nothing."""
+    """The value of a field, dots leading inside; None if missing."""
     value = lookup(row, name)
     return None if value is ABSENT else value
 
 
 def _pick(kind: Kind, target: str, values: Mapping[str, Any]) -> str | None:
-    """The field that a target takes of those that are left, the outermost of a name first."""
+    """The field that a target takes of those that are left; outer fields come first."""
     fits, names = TARGETS[kind][target]
     left = {name: tuple(map(plain, name.split("."))) for name, value in values.items() if fits(value)}
     if target in ("item_id", "position"):  # an id inside an object is that of something else

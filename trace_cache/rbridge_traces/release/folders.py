@@ -1,4 +1,4 @@
-"""Which files of a published release hold the completions of a benchmark, and which the rows of their tokens."""
+"""Find the files of completions and of token rows in a published release."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def release_files(folder: Path, overrides: Mapping[str, str]) -> ReleaseFiles:
 
 
 def _there(rows: Sequence[Mapping[str, object]], overrides: Mapping[str, str]) -> dict[str, str]:
-    """Those overrides of fields of tokens that a file has: it may hold the completions instead."""
+    """The overrides of token fields that exist in a file, which may hold completions instead."""
     return {key: name for key, name in overrides.items() if key.startswith("tokens.") and any(name in r for r in rows)}
 
 

@@ -1,4 +1,4 @@
-"""Which completion the token rows of an item belong to."""
+"""Join token rows to their completions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def join(
 ) -> tuple[list[int | str], int]:
     """Find the item of the token rows for each completion.
 
-    What the token rows call their item is looked up in the field of that name of the completions, in their id, and in
-    the number of their row from 0 and from 1; the way that finds the most is taken, the first of equals.
+    The item of the token rows is looked up in the field of that name of the completions, in their id, and in their row
+    number from 0 and from 1. The way that matches the most is taken, the first of equals.
 
     Returns:
-        The item in ``table`` of each completion, or why it has none, and how many items are of no completion.
+        The item in ``table`` of each completion, or the reason why it has none, and the number of unmatched items.
 
     Raises:
         TraceImportError: none is found, or (unless ``skip_mismatched``) not all; names both sides' fields and the row.
@@ -50,7 +50,7 @@ def join(
 
 
 def _ways(of_tokens: Fields, answers: Sequence[PublishedAnswer], of_answers: Fields) -> dict[str, Mapping[str, int]]:
-    """Number of the completion by what it can be called, for each way to call it."""
+    """For each way to name completions: their numbers by name."""
     ways: dict[str, Mapping[str, int]] = {}
     for field in dict.fromkeys([of_tokens.of.get("item_id"), of_answers.of.get("item_id")]):
         named = {
@@ -66,6 +66,6 @@ def _ways(of_tokens: Fields, answers: Sequence[PublishedAnswer], of_answers: Fie
 
 
 def _fit(way: Mapping[str, int], table: TokenTable, answers: Sequence[PublishedAnswer]) -> tuple[int, int]:
-    """Items that are found, and completions with a trace that have tokens then."""
+    """Number of matched items, and of usable completions among them."""
     hits = [way[name] for name in table.items if name in way]
     return len(hits), sum(answers[number].failed is None for number in hits)

@@ -1,4 +1,4 @@
-"""Traces whose key steps are marked: data sets with ``<span>`` marks in their reasoning, of several subsets."""
+"""Read data sets of several subsets with ``<span>`` marks in their reasoning."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STEM = {plain(prefix + category) for category in STEM for prefix in ("", "mmlu_
 
 
 def mask_subsets(root: Path) -> dict[str, list[str]]:
-    """The files of each subset of a data set, by the name that its folder or its files give it.
+    """The files of each subset of a data set, named by folder or file.
 
     Raises:
         TraceImportError: there is no such folder, or no file of rows in it.
@@ -52,7 +52,7 @@ def subsets_of_benchmarks(
 
     Args:
         subsets: their names.
-        given: benchmark of subsets whose names do not tell.
+        given: benchmark of subsets with other names.
 
     Returns:
         Subsets by benchmark, in the order of ``BENCHMARKS``, and those of no benchmark we know.
@@ -82,7 +82,7 @@ def subsets_of_benchmarks(
 def mask_readers(
     root: Path, given: Mapping[str, str], overrides: Mapping[str, str], *, skip_mismatched: bool = False
 ) -> tuple[Readers, list[str]]:
-    """What reads each benchmark of a data set that lies in a folder, and the subsets that are of none.
+    """A reader for each benchmark of a data set in a folder, and the subsets of no known benchmark.
 
     The arguments are those of ``subsets_of_benchmarks`` and ``read_mask``, which also say what is raised.
     """
@@ -153,7 +153,7 @@ def read_mask(
 
 
 class _NoTraceError(TraceError):
-    """A row without a trace, or without marks in it; the message is the reason."""
+    """A row has no trace, or no marks; the message is the reason."""
 
 
 def _trace(benchmark: str, number: int, values: Mapping[str, Any]) -> Trace:
@@ -177,7 +177,7 @@ def _trace(benchmark: str, number: int, values: Mapping[str, Any]) -> Trace:
 
 
 def _subset(path: Path) -> str:
-    """The subset that a file is of: what its name or else its folder says beside the split and the shard."""
+    """The subset of a file: its name, or its folder, without split and shard."""
     stem = re.split(r"\.(?:jsonl|ndjson|json|parquet)\b", path.name)[0]
     stem = _SHARD.sub("", stem)
     names = [re.sub(rf"[-_.]({'|'.join(_SPLITS)})$", "", stem), *reversed(path.parent.parts)]

@@ -1,4 +1,4 @@
-"""Traces out of a published release: completions and the log-probabilities of their tokens, joined and checked."""
+"""Read a published release: join completions with the log-probabilities of their tokens, and check them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from rbridge_traces.unknown_logprobs import known_logprobs
 def release_readers(
     root: Path, overrides: Mapping[str, str], questions: str | None = None, *, skip_mismatched: bool = False
 ) -> Readers:
-    """What reads each benchmark of a release that lies in a folder; the arguments are those of ``read_release``.
+    """A reader for each benchmark of a release in a folder; the arguments are those of ``read_release``.
 
     Raises:
         TraceImportError: the folder holds no benchmark.
@@ -51,12 +51,12 @@ def read_release(
     questions: str | None = None,
     skip_mismatched: bool = False,
 ) -> ReleaseReport:
-    """Read the completions of a benchmark with their tokens, and cut the reasoning out of each.
+    """Read the completions of a benchmark with their tokens, and extract the reasoning of each.
 
     Args:
         files: of the benchmark, as ``release_files`` finds them.
         benchmark: one of ``BENCHMARKS``.
-        overrides: fields of the rows that the table of names would not find, as ``map_fields`` takes them.
+        overrides: fields with other names than ``map_fields`` knows.
         questions: a file of the benchmark's questions, to fill in what the release lacks.
         skip_mismatched: leave out, and count, what does not fit together, instead of refusing it. Items of which the
             authors have no trace themselves, their completion malformed or its reasoning empty, are counted always.
@@ -119,7 +119,7 @@ def _with_questions(benchmark: str, answers: list[PublishedAnswer], path: str | 
 
 
 def _refuse_missing(answers: Sequence[PublishedAnswer], items: Sequence[int | str]) -> None:
-    """Refuse completions without token rows before the texts are looked at: most likely a file is missing."""
+    """Refuse completions without token rows first: most likely a file is missing."""
     missing = [
         answer for answer, item in zip(answers, items, strict=True) if isinstance(item, str) and not answer.failed
     ]
@@ -174,7 +174,7 @@ def _trace(benchmark: str, number: int, answer: PublishedAnswer, reasoning: Reas
 def _own_tokens(
     answers: Sequence[PublishedAnswer], overrides: Mapping[str, str]
 ) -> tuple[TokenTable, list[int | str], Mapping[str, str]]:
-    """The tokens of completions that hold them themselves, and the item in the table of each, or why it has none."""
+    """The tokens of completions that contain them, and the item of each in the table, or why it has none."""
     rows = [answer.row for answer in answers]
     fields = map_fields("tokens", rows, overrides)
     if layout_of(rows, fields) != "listed":
