@@ -29,8 +29,8 @@ _OURS = re.compile(r"traces-[0-9a-f]{12}\.parquet|" + re.escape(files.PART) + ".
 class TraceCache:
     """Traces under one root: ``<root>/<benchmark>/<source>/manifest.json`` and ``traces-<sha256>.parquet``.
 
-    Readers always get one complete state of a source, old or new: trace files are only added, and count once the manifest
-    that names them is in place.
+    Readers always get one complete state of a source, old or new: trace files are only added, and count once the
+    manifest that names them is in place.
 
     Args:
         root: local path, or any URL fsspec knows (``s3://``, ``hf://``, ``memory://``). It need not exist yet.

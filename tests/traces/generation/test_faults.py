@@ -137,7 +137,7 @@ def test_an_answer_whose_object_is_whole_counts_although_it_was_cut_off_behind_i
     """A model that goes on talking behind a complete object has been paid for a complete object."""
     text = '{"reasoning": "so", "final_answer": "2"} and so on and'
     server.faults["number 2."] = [completion(text, [(text.encode(), -0.1)], finish_reason="length")]
-    assert finish(tmp_path, server).failed == []
+    assert finish(tmp_path, server).built.failed == []
 
 
 def test_a_model_without_log_probabilities_names_the_way(tmp_path: Path, server: ChatServer) -> None:
@@ -160,7 +160,7 @@ def test_a_model_without_log_probabilities_names_the_way(tmp_path: Path, server:
 def test_one_answer_without_log_probabilities_among_others_is_asked_again(tmp_path: Path, server: ChatServer) -> None:
     """A server that forgets them once does not end the build."""
     server.faults["number 2."] = [completion(json.dumps({"reasoning": "so", "final_answer": "0"}))]
-    assert finish(tmp_path, server).failed == []
+    assert finish(tmp_path, server).built.failed == []
     assert len(server.asked) == 6
 
 
