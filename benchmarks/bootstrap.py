@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics import agreement, percentile_interval, rank_summary, resampled_means, resampled_ratios
+from rbridge_metrics.bootstrap import percentile_interval, rank_summary, resampled_means, resampled_ratios
+from rbridge_metrics.ranking import agreement
 
 CANDIDATES, RESAMPLES, TARGET_SECONDS, REPEATS, NAIVE_RESAMPLES = 25, 10_000, 2.0, 5, 200
 ITEMS = (164, 1319, 5791)

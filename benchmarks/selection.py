@@ -23,12 +23,13 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.svm import LinearSVC
 
-from rbridge_metrics import make_population, select
 from rbridge_metrics.proxy_names import PROXIES
 from rbridge_metrics.selection.labels import labels_of
 from rbridge_metrics.selection.linear import best_triples, normal_equations
+from rbridge_metrics.selection.population import make_population
 from rbridge_metrics.selection.rank_svm import fit_rank_svm, linear_kernel
 from rbridge_metrics.selection.scorers import SCORERS, left_out_scores
+from rbridge_metrics.selection.select import select
 from rbridge_tasks.tables.score_table import write_scores
 
 PERMUTATIONS, TARGET_SECONDS, NAIVE_TRIPLES, COST = 199, 30.0, 2000, 0.01

@@ -1,6 +1,6 @@
 """How long the weights of a test set take: 10,000 traces of 230 proxy tokens on one core, target 2 s.
 
-From frontier tokens to the score of each trace: ``letter_confidence``, ``token_confidence``, ``minmax_weights`` and
+From frontier tokens to the score of each trace: ``character_confidence``, ``token_confidence``, ``minmax_weights`` and
 ``rbridge_nll``. The first 200 traces also go through the loops of tests/metrics/reference.py, for the speed-up and for
 the largest difference between the two scores. Traces are synthetic: only their lengths matter here, and those are
 about what GPT-4o's traces have (1,000 letters, 260 frontier tokens).
@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics import letter_confidence, minmax_weights, rbridge_nll, token_confidence
+from rbridge_metrics import character_confidence, minmax_weights, rbridge_nll, token_confidence
 
 TRACES, PROXY_TOKENS, FRONTIER_TOKENS, LETTERS_PER_TOKEN = 10_000, 230, 260, 1000 / 230
 TARGET_SECONDS = 2.0
@@ -63,7 +63,7 @@ def synthetic_trace(rng: np.random.Generator) -> Trace:
 
 def score(trace: Trace) -> float:
     """Score one trace with the package."""
-    letters = letter_confidence(trace.frontier_end, trace.frontier_logprob)
+    letters = character_confidence(trace.frontier_end, trace.frontier_logprob)
     confidence = token_confidence(letters, trace.proxy_start, trace.proxy_end)
     return rbridge_nll(trace.nll, minmax_weights(confidence))
 
@@ -88,7 +88,7 @@ def main() -> None:
     start = time.perf_counter()
     naive_scores = []
     for frontier_end, frontier_logprob, proxy_start, proxy_end, nll in plain:
-        letters = naive.letter_confidence(frontier_end, frontier_logprob)
+        letters = naive.character_confidence(frontier_end, frontier_logprob)
         confidence = naive.token_confidence(letters, proxy_start, proxy_end)
         naive_scores.append(naive.rbridge_nll(nll, naive.minmax_weights(confidence)))
     naive_seconds = time.perf_counter() - start

@@ -18,7 +18,7 @@ def visible(text: str) -> str:
     return "".join(map(_spelled, text))
 
 
-def _spelled(letter: str) -> str:
-    if letter in "\n\t" or (unicodedata.category(letter) != "Cc" and letter not in _TURNS_TEXT):
-        return letter
-    return f"\\x{ord(letter):02x}" if ord(letter) < 256 else f"\\u{ord(letter):04x}"
+def _spelled(character: str) -> str:
+    if character in "\n\t" or (unicodedata.category(character) != "Cc" and character not in _TURNS_TEXT):
+        return character
+    return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"

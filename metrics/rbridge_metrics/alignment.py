@@ -1,8 +1,8 @@
-"""Carry a frontier model's confidence over to the tokens of another tokenizer, letter by letter.
+"""Carry a frontier model's confidence over to the tokens of another tokenizer, character by character.
 
-A *letter* is a Unicode code point of the trace. The frontier model's tokens give each letter a confidence; a proxy
-token's confidence is the mean over the letters it covers (Eq. 1 of arXiv 2509.21013). Each token's letters are
-summed on their own: a running total over the trace would lose the digits of a small confidence behind large ones.
+A *character* is a Unicode code point of the trace. The frontier model's tokens give each character a confidence; a
+proxy token's confidence is the mean over the characters it covers (Eq. 1 of arXiv 2509.21013). Each token's characters
+are summed separately: a running total over the trace would lose the digits of a small confidence behind large ones.
 """
 
 from __future__ import annotations
@@ -17,38 +17,37 @@ from rbridge_metrics.errors import AlignmentError
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-#: How far above certainty a probability or its logarithm may lie: what rounding in a model or a server explains.
+#: Tolerance for probabilities above 1 and log-probabilities above 0, which rounding in a model or server explains.
 ROUNDING = 1e-6
 
 
-def letter_confidence(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> FloatArray:
+def character_confidence(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> FloatArray:
     """Give every character the probability of the frontier token that holds it.
 
-    A token of unknown probability takes the linear interpolation, over token indices, between the probabilities of
-    the nearest known tokens on its two sides; at an edge, the nearest one's. So it lies between its neighbours and is
-    never the minimum or maximum of the trace by itself.
+    A token of unknown probability is interpolated linearly, over token indices, between the nearest known tokens on its
+    two sides; at an edge it takes the nearest known value. It is therefore never the only minimum or maximum.
 
     Args:
         token_end: shape (frontier tokens,), strictly increasing end offset of each token, in characters of the trace.
         token_logprob: shape (frontier tokens,), natural log of the probability of each token; NaN where unknown.
 
     Returns:
-        Probabilities, shape (letters,), where letters is the last end offset.
+        Probabilities, shape (characters,), where characters is the last end offset.
 
     Raises:
         AlignmentError: no tokens, offsets not whole or not strictly increasing from above 0, lengths differ, a
             log-probability is above 0 (by more than rounding), or all are unknown.
 
-    >>> letter_confidence([1, 3], np.log([0.5, 0.25]))
+    >>> character_confidence([1, 3], np.log([0.5, 0.25]))
     array([0.5 , 0.25, 0.25])
-    >>> letter_confidence([1, 2, 3], [0.0, np.nan, np.log(0.5)])
+    >>> character_confidence([1, 2, 3], [0.0, np.nan, np.log(0.5)])
     array([1.  , 0.75, 0.5 ])
     """
     ends, logprobs = _frontier(token_end, token_logprob)
     lengths = np.diff(ends, prepend=0)
     if lengths.min() <= 0:
         at = int(np.argmax(lengths <= 0))
-        raise AlignmentError(f"token {at} ends at letter {ends[at]}, not after the token before it; ends must increase")
+        raise AlignmentError(f"token {at} ends at character {ends[at]}, not after token {at - 1}; ends must increase")
     known = np.flatnonzero(~np.isnan(logprobs))
     if not known.size:
         raise AlignmentError("no frontier token has a known log-probability; a trace needs at least one")
@@ -61,19 +60,20 @@ def letter_confidence(token_end: npt.ArrayLike, token_logprob: npt.ArrayLike) ->
 def frontier_tokens(
     text: str, token_byte_end: npt.ArrayLike, token_logprob: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Express a byte-level tokenization in letters, so that each letter keeps the mean probability over its bytes.
+    """Express a byte-level tokenization in characters, so that each character keeps the mean probability over its
+    bytes.
 
-    Tokens that begin and end between letters stay as they are. A letter whose UTF-8 bytes are spread over several
-    tokens becomes an entry of its own, whose probability is the mean over the letter's bytes of the probability of
+    Tokens that begin and end between characters stay as they are. A character whose UTF-8 bytes are spread over several
+    tokens becomes an entry of its own, whose probability is the mean over the character's bytes of the probability of
     the token that holds each byte.
 
     Args:
-        text: the trace, L letters, B UTF-8 bytes.
+        text: the trace, L characters, B UTF-8 bytes.
         token_byte_end: shape (tokens,), non-decreasing end offset of each token in bytes; the last equals B.
         token_logprob: shape (tokens,), natural log of each token's probability; NaN where unknown.
 
     Returns:
-        ``(token_end, token_logprob)`` as ``letter_confidence`` takes them; ends in characters, the last equals L. A
+        ``(token_end, token_logprob)`` as ``character_confidence`` takes them; ends in characters, the last equals L. A
         character with a byte of unknown probability has an unknown one.
 
     Raises:
@@ -84,17 +84,17 @@ def frontier_tokens(
     >>> ends, np.exp(logprobs).round(3)
     (array([1, 2], dtype=int32), array([0.5, 0.3], dtype=float32))
     """
-    return letter_tokens(letter_bytes(text), token_byte_end, token_logprob)
+    return character_tokens(character_bytes(text), token_byte_end, token_logprob)
 
 
-def letter_tokens(
-    bytes_of_letter: npt.ArrayLike, token_byte_end: npt.ArrayLike, token_logprob: npt.ArrayLike
+def character_tokens(
+    bytes_of_character: npt.ArrayLike, token_byte_end: npt.ArrayLike, token_logprob: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Do what ``frontier_tokens`` does where letters are spelled in other bytes than their own, as in a JSON string.
+    """``frontier_tokens`` for characters that are spelled in other bytes than UTF-8, such as escapes in a JSON string.
 
     Args:
-        bytes_of_letter: shape (letters,), bytes that spell each letter where the frontier model wrote it, at least 1:
-            6 for an ``é`` written ``\\u00e9``.
+        bytes_of_character: shape (characters,), bytes that spell each character where the frontier model wrote it, at
+            least 1: 6 for an ``é`` written ``\\u00e9``.
         token_byte_end: shape (tokens,), non-decreasing end offset of each token in those bytes; the last is their sum.
         token_logprob: shape (tokens,), natural log of each token's probability.
 
@@ -102,122 +102,123 @@ def letter_tokens(
         As ``frontier_tokens``.
 
     Raises:
-        AlignmentError: as ``frontier_tokens``, or a letter of no bytes.
+        AlignmentError: as ``frontier_tokens``, or a character of no bytes.
 
-    >>> ends, logprobs = letter_tokens([1, 2], [2, 3], np.log([0.5, 0.1]))  # a newline, written as backslash and n
+    >>> ends, logprobs = character_tokens([1, 2], [2, 3], np.log([0.5, 0.1]))  # a newline, written as backslash and n
     >>> ends, np.exp(logprobs).round(3)
     (array([1, 2], dtype=int32), array([0.5, 0.3], dtype=float32))
     """
     byte_ends, logprobs = _frontier(token_byte_end, token_logprob)
-    spelled = _whole_numbers(bytes_of_letter, "bytes of letters")
+    spelled = _whole_numbers(bytes_of_character, "bytes of characters")
     if spelled.ndim != 1 or not spelled.size or spelled.min() < 1:
-        raise AlignmentError("a letter is spelled by no bytes, or there are no letters; each needs at least one byte")
-    letter_byte_end = np.cumsum(spelled)
+        raise AlignmentError("a character is spelled by no bytes, or there are none; each needs at least one byte")
+    character_byte_end = np.cumsum(spelled)
     lengths = np.diff(byte_ends, prepend=0)
     if lengths.min() < 0:
         at = int(np.argmax(lengths < 0))
         raise AlignmentError(f"token {at} ends at byte {byte_ends[at]}, before the token before it; ends must not fall")
-    if byte_ends[-1] != letter_byte_end[-1]:
+    if byte_ends[-1] != character_byte_end[-1]:
         raise AlignmentError(
-            f"frontier tokens cover {byte_ends[-1]} bytes of a trace of {letter_byte_end[-1]}; they must tile it"
+            f"frontier tokens cover {byte_ends[-1]} bytes of a trace of {character_byte_end[-1]}; they must tile it"
         )
-    # The letter that each token ends in. A token end before the last byte of that letter cuts it, and an entry of its
-    # own begins and ends there; a token without bytes before the first letter cuts nothing.
+    # The character that each token ends in. A token end before the last byte of that character cuts it: the character
+    # becomes an entry of its own. A token without bytes before the first character cuts nothing.
     ends = byte_ends[byte_ends > 0]
-    ends_in = np.searchsorted(letter_byte_end, ends, side="left")
+    ends_in = np.searchsorted(character_byte_end, ends, side="left")
     cut, last = np.zeros((2, spelled.size), dtype=np.bool_)
-    cut[ends_in[letter_byte_end[ends_in] != ends]] = True
+    cut[ends_in[character_byte_end[ends_in] != ends]] = True
     last[ends_in] = True
     last[:-1] |= cut[1:]
     of_bytes = np.repeat(np.exp(logprobs), lengths)
-    mean = np.add.reduceat(of_bytes, letter_byte_end - spelled) / spelled
-    stored = logprobs[np.searchsorted(byte_ends, letter_byte_end[last], side="left")]
+    mean = np.add.reduceat(of_bytes, character_byte_end - spelled) / spelled
+    stored = logprobs[np.searchsorted(byte_ends, character_byte_end[last], side="left")]
     with np.errstate(divide="ignore"):  # a probability may be 0
         stored[cut[last]] = np.log(mean[cut])
     return (np.flatnonzero(last) + 1).astype(np.int32), stored.astype(np.float32)
 
 
-def letter_bytes(text: str) -> IntArray:
-    """UTF-8 length of each letter of a text, shape (letters,).
+def character_bytes(text: str) -> IntArray:
+    """UTF-8 length of each character of a text, shape (characters,).
 
     Raises:
         AlignmentError: the text is empty, or holds half a surrogate pair.
 
-    >>> letter_bytes("aé😀")
+    >>> character_bytes("aé😀")
     array([1, 2, 4])
     """
     if not text:
-        raise AlignmentError("the trace is empty; a confidence needs at least one letter")
+        raise AlignmentError("the trace is empty; a confidence needs at least one character")
     try:
         points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
     except UnicodeEncodeError as error:
         raise AlignmentError(
-            f"letter {error.start} of the trace is half a surrogate pair; decode the text so that pairs are joined"
+            f"character {error.start} of the trace is half a surrogate pair; decode the text so that pairs are joined"
         ) from error
     return (1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)).astype(np.int64)
 
 
 def token_confidence(confidence: npt.ArrayLike, token_start: npt.ArrayLike, token_end: npt.ArrayLike) -> FloatArray:
-    """Average the frontier model's confidence over the letters of each proxy token.
+    """Average the frontier model's confidence over the characters of each proxy token.
 
-    Eq. 1 of arXiv 2509.21013. Tokens may overlap: byte-level tokens that share one letter each cover that letter.
-    A token that covers no letter (a space before the trace, a zero-width or special token) takes the confidence of
-    the next token that does, or of the last one that does at the end of the trace: it is part of the same unit.
+    Eq. 1 of arXiv 2509.21013. Tokens may overlap: byte-level tokens that share one character each cover that character.
+    A token that covers no character (a space before the trace, a zero-width or special token) takes the confidence of
+    the next token that covers one; at the end of the trace, of the last such token.
 
     Args:
-        confidence: shape (letters,), probabilities in [0, 1].
-        token_start: shape (tokens,), first letter of each proxy token, clipped to the trace.
-        token_end: shape (tokens,), letter after the last one of each proxy token.
+        confidence: shape (characters,), probabilities in [0, 1].
+        token_start: shape (tokens,), first character of each proxy token, clipped to the trace.
+        token_end: shape (tokens,), character after the last one of each proxy token.
 
     Returns:
         Mean confidence, shape (tokens,), in [0, 1].
 
     Raises:
         AlignmentError: a confidence is not a probability, a token reaches outside the trace or ends before it
-            starts, or no token covers a letter.
+            starts, or no token covers a character.
 
     >>> token_confidence([0.2, 0.4, 1.0], [0, 0, 2], [0, 2, 3])  # the first token covers nothing
     array([0.3, 0.3, 1. ])
     """
-    letters = np.asarray(confidence, dtype=np.float64)
-    if letters.ndim != 1:
-        raise AlignmentError(f"letter confidences of shape {letters.shape}; (letters,) of one trace is needed")
-    starts, ends = _spans(token_start, token_end, letters.size)
+    characters = np.asarray(confidence, dtype=np.float64)
+    if characters.ndim != 1:
+        raise AlignmentError(f"character confidences of shape {characters.shape}; (characters,) of one trace is needed")
+    starts, ends = _spans(token_start, token_end, characters.size)
     lengths = ends - starts
     covering = lengths > 0
     if not covering.any():
         raise AlignmentError(
-            f"none of {starts.size} proxy tokens covers a letter of the trace ({letters.size} letters)"
+            f"none of {starts.size} proxy tokens covers a character of the trace ({characters.size} characters)"
         )
-    low, high = letters.min(), letters.max()
+    low, high = characters.min(), characters.max()
     if not (low >= 0 and high <= 1 + ROUNDING):
-        at = int(np.argmin((letters >= 0) & (letters <= 1 + ROUNDING)))
-        raise AlignmentError(f"confidence {letters[at]} of letter {at}; a probability in [0, 1] is needed")
-    # Sums over [start, end) at even places, what lies between two tokens at odd ones. The 0 lets an end be `letters`.
+        at = int(np.argmin((characters >= 0) & (characters <= 1 + ROUNDING)))
+        raise AlignmentError(f"confidence {characters[at]} of character {at}; a probability in [0, 1] is needed")
+    # Sums over [start, end) at even places, what lies between two tokens at odd ones. The 0 lets an end be
+    # `characters`.
     edges = np.stack([starts, ends], axis=1).ravel()
-    mean: FloatArray = np.add.reduceat(np.append(letters, 0.0), edges)[::2] / np.maximum(lengths, 1)
+    mean: FloatArray = np.add.reduceat(np.append(characters, 0.0), edges)[::2] / np.maximum(lengths, 1)
     if not covering.all():
         positions = np.flatnonzero(covering)
         following = np.searchsorted(positions, np.arange(lengths.size), side="left")
         mean = mean[positions[np.minimum(following, positions.size - 1)]]
-    return mean.clip(low, high)  # rounding must not leave the data's range, or tell equal confidences apart
+    return mean.clip(low, high)  # rounding must not leave the range of the data, nor separate equal confidences
 
 
 def span_overlap(
     token_start: npt.ArrayLike, token_end: npt.ArrayLike, spans: Sequence[tuple[int, int]] | npt.ArrayLike
 ) -> npt.NDArray[np.bool_]:
-    """Tell which tokens overlap a marked span by at least one letter.
+    """Mark the tokens that overlap a span by at least one character.
 
     Args:
-        token_start: shape (tokens,), first letter of each token.
-        token_end: shape (tokens,), letter after the last one.
-        spans: shape (spans, 2), ``[start, end)`` in letters. What lies beyond the last token is ignored.
+        token_start: shape (tokens,), first character of each token.
+        token_end: shape (tokens,), character after the last one.
+        spans: shape (spans, 2), ``[start, end)`` in characters. What lies beyond the last token is ignored.
 
     Returns:
-        Shape (tokens,). A token without letters belongs to a span if the next token that has letters does.
+        Shape (tokens,). A token without characters belongs to a span if the next token that has characters does.
 
     Raises:
-        AlignmentError: a span ends before it starts, or a token does, or no token covers a letter.
+        AlignmentError: a span ends before it starts, or a token does, or no token covers a character.
 
     >>> span_overlap([0, 3, 5], [3, 5, 8], [(2, 4)])
     array([ True,  True, False])
@@ -228,26 +229,26 @@ def span_overlap(
     if marks.ndim != 2 or marks.shape[1] != 2:
         raise AlignmentError(f"spans of shape {marks.shape}; (spans, 2) is needed, a start and an end each")
     if (marks[:, 0] < 0).any() or (marks[:, 1] < marks[:, 0]).any():
-        raise AlignmentError("a span ends before it starts; spans are [start, end) in letters of the trace")
-    letters = int(np.max(_whole_numbers(token_end, "token ends"), initial=0))
-    marks = np.minimum(marks, letters)
-    marked = np.zeros(letters + 1)
+        raise AlignmentError("a span ends before it starts; spans are [start, end) in characters of the trace")
+    characters = int(np.max(_whole_numbers(token_end, "token ends"), initial=0))
+    marks = np.minimum(marks, characters)
+    marked = np.zeros(characters + 1)
     np.add.at(marked, marks[:, 0], 1.0)
     np.add.at(marked, marks[:, 1], -1.0)
     inside = np.cumsum(marked)[:-1] > 0
     return token_confidence(inside.astype(np.float64), token_start, token_end) > 0
 
 
-def _spans(token_start: npt.ArrayLike, token_end: npt.ArrayLike, letters: int) -> tuple[IntArray, IntArray]:
+def _spans(token_start: npt.ArrayLike, token_end: npt.ArrayLike, characters: int) -> tuple[IntArray, IntArray]:
     starts, ends = _whole_numbers(token_start, "token starts"), _whole_numbers(token_end, "token ends")
     if starts.shape != ends.shape or starts.ndim != 1:
         raise AlignmentError(
             f"token starts of shape {starts.shape}, ends of shape {ends.shape}; both must be (tokens,)"
         )
-    wrong = (starts < 0) | (ends < starts) | (ends > letters)
+    wrong = (starts < 0) | (ends < starts) | (ends > characters)
     if wrong.any():
         at = int(np.argmax(wrong))
-        raise AlignmentError(f"token {at} covers letters [{starts[at]}, {ends[at]}) of a trace of {letters} letters")
+        raise AlignmentError(f"token {at} covers characters [{starts[at]}, {ends[at]}) of a trace of {characters}")
     return starts, ends
 
 
@@ -273,9 +274,9 @@ def _whole_numbers(values: npt.ArrayLike, what: str) -> IntArray:
     try:
         array = np.asarray(values)
     except ValueError as error:  # rows of different lengths
-        raise AlignmentError(f"{what} of no one shape; each needs as many numbers as the others") from error
+        raise AlignmentError(f"{what} of ragged shape; every row needs as many numbers as the others") from error
     if array.dtype.kind == "f" and (np.abs(array) < 2**63).all() and (array == np.floor(array)).all():
         return array.astype(np.int64)  # also no offsets at all: an empty list is an array of floats
     if array.dtype.kind not in "iu":
-        raise AlignmentError(f"{what} that are not whole numbers; offsets count letters or bytes")
+        raise AlignmentError(f"{what} that are not whole numbers; offsets count characters or bytes")
     return array.astype(np.int64, copy=False)

@@ -1,10 +1,10 @@
-"""How far scores and ranks would move with other items of the same kind: the bootstrap over items.
+"""The bootstrap over items: how far scores and ranks would move with other items of the same kind.
 
-``resampled_means`` and ``resampled_ratios`` are paired: one draw of items serves all candidates, so what an item does
-to every candidate alike cancels in their differences. ``drawn_scores`` is for scores of which only value and standard
-error are known: it has to take the candidates as independent, which overstates how uncertain their order is.
+``resampled_means`` and ``resampled_ratios`` are paired: all candidates share each draw, so an effect of an item on
+all of them cancels in their differences. ``drawn_scores`` needs only values and standard errors; it treats the
+candidates as independent, which overstates the uncertainty of their order.
 
-None of them knows about training noise: another seed of the same data set may move a score further than other items do.
+Training noise is not included: another seed of the same data set may move a score further than other items do.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Interval(NamedTuple):
 
 
 class RankSummary(NamedTuple):
-    """What the resamples say about the order of the candidates, best first.
+    """The order of the candidates, best first, with its uncertainty over the resamples.
 
     Attributes:
         order: shape (candidates,), index of the candidate at each place.
@@ -99,7 +99,7 @@ def resampled_ratios(
 
 
 def drawn_scores(value: npt.ArrayLike, stderr: npt.ArrayLike, *, resamples: int = 10_000, seed: Seed = 0) -> FloatArray:
-    """Scores drawn from independent normal distributions, for candidates whose item scores are not at hand.
+    """Scores drawn from independent normal distributions, for candidates without item scores.
 
     Unpaired: see the head of this module. Prefer ``resampled_means`` where there are item scores.
 
@@ -144,7 +144,7 @@ def percentile_interval(resampled: npt.ArrayLike, *, level: float = 0.9) -> Inte
 def rank_summary(
     scores: npt.ArrayLike, resampled: npt.ArrayLike, *, lower_is_better: bool, level: float = 0.9
 ) -> RankSummary:
-    """Order the candidates by their scores and say how sure that order is.
+    """Order the candidates by their scores, with the certainty of that order.
 
     Args:
         scores: shape (candidates,), the scores themselves. Candidates with equal scores stay in the order given.
@@ -179,7 +179,7 @@ def rank_summary(
 
 
 def _resampled_sums(table: FloatArray, resamples: int, seed: Seed) -> FloatArray:
-    """Sum of each row over drawn items. How often each item was drawn, times the items: one matrix product a chunk.
+    """Sum of each row over drawn items, by one matrix product of draw counts and items for each chunk.
 
     Equal rows are summed once, so that they stay equal to the last bit and count as tied.
     """

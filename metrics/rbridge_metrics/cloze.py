@@ -1,7 +1,7 @@
-"""Multiple choice in cloze form: how probable the text of the right choice is, alone and among the others.
+"""Multiple choice in cloze form: the five measures of DataDecide (arXiv 2504.11393).
 
-The five measures of DataDecide (arXiv 2504.11393). Each stands on the probability of a choice, exp(log-probability), or
-on that of one unit of it, exp(log-probability / length), so that long choices are not at a disadvantage.
+Each uses the probability of a choice, exp(log-probability), or that per unit of length, exp(log-probability / length),
+which does not penalise long choices.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy.typing as npt
 from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.errors import ScoreError
 
-#: What is appended to the name of a measure, by what the log-probability is divided by.
+#: Suffixes of the measures, by the length that the log-probability is divided by.
 CLOZE_SUFFIXES = ("", "_per_char", "_per_byte")
 
 
 class ClozeScores(NamedTuple):
-    """The five measures of one item. Of all, more is better.
+    """The five measures of one item. Higher is better for all.
 
     Attributes:
         correct_prob: p(right choice).

@@ -40,7 +40,7 @@ def training_flops(params: npt.ArrayLike, tokens: npt.ArrayLike) -> FloatArray:
 
 
 def pareto_frontier(cost: npt.ArrayLike, value: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Mark the points that no other point beats, being as cheap and as good, and better in one of the two.
+    """Mark the points that no other point dominates: none is as cheap and as good, and better in one of the two.
 
     Of equally good points, the cheapest is on the frontier; of points equal in both, all are. A point whose cost or
     value is NaN is not.
@@ -70,7 +70,7 @@ def pareto_frontier(cost: npt.ArrayLike, value: npt.ArrayLike) -> npt.NDArray[np
 
 @dataclass(frozen=True)
 class Savings:
-    """Costs of two metrics at the same level, arrays of shape (levels,), cheapest level first.
+    """Cost of one metric compared with another at the same levels; arrays of shape (levels,), cheapest level first.
 
     Attributes:
         level: a value on the first metric's frontier.

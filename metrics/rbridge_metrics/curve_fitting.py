@@ -1,4 +1,4 @@
-"""Fits of one function to many weightings of the same points at once: all of them, and each with some left out.
+"""Batched fits of one function to many weightings of the same points, such as all leave-one-out subsets.
 
 Errors are squared below about a point of accuracy and absolute above: no single odd checkpoint bends a curve. A shape
 starts from a grid, on which a and b have a closed form; Levenberg-Marquardt steps then move all parameters together.

@@ -42,7 +42,7 @@ class RobustCurve:
     def __call__(self, x: Floats) -> Floats:
         """Accuracy in percent: (points,) to (points,)."""
         low, high = sorted((end - self.centre) / self.scale for end in self.range)
-        with np.errstate(over="ignore"):  # a score out of this world is as good as one a million deviations away
+        with np.errstate(over="ignore"):  # any score beyond a million deviations gives the same limit
             u = np.clip((x - self.centre) / self.scale, -1e6, 1e6)
         accuracy = self.function.beyond(u, self.params, np.array([low]), np.array([high]))
         return np.clip(accuracy, 0.0, 100.0)

@@ -1,4 +1,4 @@
-"""The base of every error that a user is meant to read."""
+"""Errors whose message is written for the user."""
 
 
 class RBridgeError(Exception):

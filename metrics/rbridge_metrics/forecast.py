@@ -1,4 +1,4 @@
-"""What a forecast of a run is good for: tested on its own later part, and turned into an accuracy of the target."""
+"""Test a forecast on the later part of its run, and convert it to an accuracy of the target."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Backtest:
     Attributes:
         shown: checkpoints that the forecast was made from.
         tokens, actual: of the hidden checkpoints.
-        forecast: what each method said of them: ``power_law`` and ``BASELINES``.
+        forecast: of each method, ``power_law`` and ``BASELINES``.
         interval: of the power law.
     """
 
@@ -37,7 +37,7 @@ class Backtest:
     @property
     def mean_absolute_error(self) -> dict[str, float]:
         """Over the hidden checkpoints, by method, in units of the metric."""
-        return {name: float(np.abs(said - self.actual).mean()) for name, said in self.forecast.items()}
+        return {name: float(np.abs(values - self.actual).mean()) for name, values in self.forecast.items()}
 
     @property
     def coverage(self) -> float:
@@ -86,12 +86,12 @@ def backtest(
         raise ForecastError(f"no checkpoint after {until:g} tokens to test a forecast on; the last is at {times[-1]:g}")
     law = fit_power_law(times[shown], metric[shown], loss=loss, bounds=bounds)
     hidden = times[~shown]
-    said = {
+    forecasts = {
         "power_law": law.predict(hidden),
         "last_value": np.full(hidden.size, metric[shown][-1]),
         "linear_in_log_tokens": np.clip(_log_linear(times[shown], metric[shown], hidden), *bounds),
     }
-    return Backtest(int(shown.sum()), hidden, metric[~shown], said, law.interval(hidden, level=level))
+    return Backtest(int(shown.sum()), hidden, metric[~shown], forecasts, law.interval(hidden, level=level))
 
 
 class AccuracyOfScore(Protocol):

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is worse than the past of its own run let expect.
+"""Test whether a checkpoint is worse than its run's history predicts.
 
 The past is a curve with a predictive distribution (``predictive``): what a further checkpoint would score if the run
 went on as it went. Its spread is the scatter of the run's own checkpoints about the curve. All of them were scored on

@@ -1,4 +1,4 @@
-"""Curves from a standardised proxy score ``u`` to an accuracy in percent; every one rises with ``u``.
+"""Curves from a standardised proxy score ``u`` to an accuracy in percent, all rising with ``u``.
 
 A curve is ``a + b g(u)`` with ``b >= 0``, or 100 times the logistic function of that. All ``g`` but the sigmoid's have
 ``g(0) = 0`` and slope 1 there, so that a shape parameter of 0 is the straight line and only curvature is left to it.

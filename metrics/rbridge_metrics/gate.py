@@ -1,7 +1,7 @@
-"""Whether a checkpoint got worse than another on the same items: paired, corrected over benchmarks, with its power.
+"""Paired test of whether a checkpoint got worse than another, corrected over benchmarks, with its power.
 
-A checkpoint is taken to have regressed where its worsening is significantly larger than what is tolerated, so the
-question is one-sided. Differences are taken item by item: what makes an item hard for both cancels.
+A checkpoint has regressed if its worsening is significantly larger than the tolerance: a one-sided test. Differences
+are taken item by item, so the difficulty of an item cancels.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.bootstrap import Seed, resampled_means
 from rbridge_metrics.errors import BootstrapError
 
-#: Fewest items that a change is judged on. With fewer, all items getting worse is more probable than 5 % where nothing
-#: changed: 2^-4 = 6.25 % with 4 items, 2^-5 = 3.1 % with 5.
+#: Fewest items for a test. If nothing changed, all of 4 items get worse with probability 2^-4 = 6.25 %.
 MIN_ITEMS = 5
 
-# A resample whose spread is a smaller share of that of all items has none: it drew equal differences only.
+# A resample whose spread is a smaller share of that of all items counts as constant.
 _NO_SPREAD = 1e-6
 
 
@@ -33,7 +32,7 @@ class PairedChange:
         stderr: of that change, over items.
         low, high: interval of the change, two-sided; an end is NaN where it is not defined, because too many resamples
             drew equal differences only and have no t statistic.
-        p_value: of the question whether the change is larger than the one tolerated; small if it is.
+        p_value: of the test whether the change exceeds the tolerance; small if it does.
         items: number of items.
     """
 

@@ -1,4 +1,4 @@
-"""Prediction intervals that are honest about few points: jackknife+, read between ranks and widened below its reach."""
+"""Prediction intervals for few points: jackknife+, interpolated between ranks and widened beyond its highest level."""
 
 from __future__ import annotations
 

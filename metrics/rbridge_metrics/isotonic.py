@@ -1,4 +1,4 @@
-"""A check on the shape of a curve: isotonic regression, which only assumes that accuracy goes with the score."""
+"""Check the shape of a fitted curve against isotonic regression, which only assumes monotonicity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rbridge_metrics.regression import SWITCH_AT_STANDARD_ERRORS, ProxyRegressor
 def isotonic_left_out_errors(x: Floats, y: Floats, *, falling: bool) -> Floats:
     """Absolute error at each point, in points, of isotonic regression on all others.
 
-    Between two fitted scores its value is interpolated; beyond the last one it stays, so it is of no use outside them.
+    Between two fitted scores its value is interpolated; beyond the outermost scores it is constant.
 
     Args:
         x: scores, shape (points,).

@@ -29,7 +29,7 @@ from rbridge_metrics.predictive import (
 
 Loss = Literal["squared", "huber"]
 
-#: Three parameters, and one point to tell noise from curve.
+#: Three parameters, and one point to estimate the noise.
 FEWEST_POINTS = 4
 
 _HUBER = 1.345  # residuals of this many standard deviations count less: 95 % efficient under normal noise

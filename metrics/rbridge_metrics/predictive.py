@@ -1,12 +1,12 @@
-"""Where later checkpoints of a run will score: the predictive distribution of ``a - b * t^(-c)`` with unknown c.
+"""Predictive distribution of ``a - b * t^(-c)`` with unknown c, for later checkpoints of a run.
 
-The c that fits best is one of many that fit almost as well, and they part beyond the data. The distribution here is
-the Bayesian one, averaged over c (uniform in log c) and over the correlation r of the deviations of neighbouring
-checkpoints from the curve (r in 0, 0.2, ... 0.9; the prior falls linearly, so white noise is the most likely). Given c
-and r it is Student's t of generalised least squares with n - 2 degrees of freedom; quantiles of the mixture are found
-by bisection. Nothing in it is random, and it widens with the distance from the data.
+Many values of c fit almost equally well and diverge beyond the data. The distribution is Bayesian, averaged over c
+(uniform in log c) and over the correlation r of the deviations of neighbouring checkpoints from the curve (r in 0, 0.2,
+... 0.9; the prior falls linearly, so white noise is the most likely). Given c and r it is Student's t of generalised
+least squares with n - 2 degrees of freedom; quantiles of the mixture are computed by bisection.
+It is deterministic, and widens with the distance from the data.
 
-It assumes that the run goes on as it went: it knows nothing of learning-rate decay, new data or another stage to come.
+It assumes that the run continues unchanged, without learning-rate decay, new data or another stage.
 """
 
 from __future__ import annotations
@@ -144,20 +144,20 @@ def _given_correlation(
     correlation_new = (np.zeros(distance_new.shape) if r == 0 else r**distance_new) / root[:, None]
     cholesky = np.linalg.cholesky(correlation)
     white = np.linalg.inv(cholesky)
-    one, y_white, z_white, k = white.sum(axis=1), white @ y, z @ white.T, white @ correlation_new
+    ones, y_white, z_white, k = white.sum(axis=1), white @ y, z @ white.T, white @ correlation_new
 
     # Normal equations of the two columns 1 and z, written out because there is one pair for every exponent.
-    s11, s12, s22 = one @ one, z_white @ one, (z_white**2).sum(axis=1)
+    s11, s12, s22 = ones @ ones, z_white @ ones, (z_white**2).sum(axis=1)
     determinant = s11 * s22 - s12**2
-    y1, y2 = one @ y_white, z_white @ y_white
+    y1, y2 = ones @ y_white, z_white @ y_white
     level, slope = (s22 * y1 - s12 * y2) / determinant, (s11 * y2 - s12 * y1) / determinant
-    residual = y_white - level[:, None] * one - slope[:, None] * z_white
+    residual = y_white - level[:, None] * ones - slope[:, None] * z_white
     dof = t.size - 2
     squares = np.maximum((residual**2).sum(axis=1), 1e-24 * float(((y - y.mean()) ** 2).sum()))
 
     log_likelihood = -dof / 2 * np.log(squares) - np.log(determinant) / 2 - np.log(np.diag(cholesky)).sum()
     centre = level[:, None] + slope[:, None] * z_new + residual @ k
-    d1, d2 = 1 - one @ k, z_new - z_white @ k
+    d1, d2 = 1 - ones @ k, z_new - z_white @ k
     leverage = (s22[:, None] * d1**2 - 2 * s12[:, None] * d1 * d2 + s11 * d2**2) / determinant[:, None]
     variance = np.maximum(1 - (k**2).sum(axis=0), 0) + np.maximum(leverage, 0)
     return log_likelihood, centre, np.sqrt(variance * squares[:, None] / dof)
@@ -176,8 +176,8 @@ def _quantile(mixture: _Mixture, probability: float) -> FloatArray:
     """Quantile of the mixture at each time, by bisection between the lowest and highest of its components."""
     from scipy.special import stdtrit
 
-    own = mixture.centre + stdtrit(mixture.dof, probability) * mixture.scale
-    low, high = own.min(axis=0), own.max(axis=0)
+    quantiles = mixture.centre + stdtrit(mixture.dof, probability) * mixture.scale
+    low, high = quantiles.min(axis=0), quantiles.max(axis=0)
     for _ in range(60):
         middle = (low + high) / 2
         below = _below(mixture, middle) < probability

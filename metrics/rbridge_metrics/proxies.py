@@ -33,13 +33,13 @@ from rbridge_metrics.errors import ScoreError
 from rbridge_metrics.proxy_names import STATISTICS, WEIGHTINGS
 from rbridge_metrics.token_scores import TokenScores
 
-_TOKENS_AT_ONCE = 1 << 16  # keeps what is computed for them in the processor's cache
-_ROUNDING = 1e-3  # how far a probability may lie above 1, or an entropy below 0, and still be one
+_TOKENS_AT_ONCE = 1 << 16  # keeps intermediate arrays in the processor's cache
+_ROUNDING = 1e-3  # tolerance for probabilities above 1 and entropies below 0
 
 
 @dataclass(frozen=True)
 class ProxyParameters:
-    """What the definitions leave open.
+    """Parameters that the definitions leave open.
 
     Attributes:
         last_tokens: score this many tokens from the end of each trace; None for all.
@@ -71,12 +71,12 @@ def proxy_scores(
     Args:
         scores: of the trace, at least one token.
         counts: shape (vocabulary,), how often each token id occurs in some corpus; see ``frequency_weights``.
-        parameters: what the definitions leave open.
+        parameters: see ``ProxyParameters``.
 
     Returns:
-        Shape (10, 8), rows as in ``STATISTICS`` and columns as in ``WEIGHTINGS``. NaN stands in every cell that needs
-        what is not there (entropies, maximum log-probabilities or ranks of the trace, counts), and nowhere else. Where
-        all weights of a trace are 0, its tokens count the same.
+        Shape (10, 8), rows as in ``STATISTICS`` and columns as in ``WEIGHTINGS``. NaN in the cells that need missing
+        data (entropies, maximum log-probabilities or ranks of the trace, counts), and nowhere else. If all weights of
+        a trace are 0, its tokens count equally.
 
     Raises:
         ScoreError: no tokens, a number that is not finite, or is none of its kind, or a token beyond the counts.
@@ -222,7 +222,9 @@ def _score_block(
     if counts is None:
         frequency = np.full(logprob.size, np.nan)
     else:
-        frequency = frequency_weights(np.concatenate([last_tokens(one.token_id, parameters) for one in traces]), counts)
+        frequency = frequency_weights(
+            np.concatenate([last_tokens(trace.token_id, parameters) for trace in traces]), counts
+        )
     # Weights of one trace may be multiplied by any number: the largest is 1, so that none of them vanishes in float64.
     scaled = np.exp(logprob - np.repeat(np.maximum.reduceat(logprob, starts), lengths))
     off = np.square(logprob - np.repeat(np.add.reduceat(logprob, starts) / lengths, lengths))

@@ -107,7 +107,7 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
             check_array(column_or_1d(accuracies, warn=True), ensure_2d=False, dtype=np.float64, input_name="y")
         )
         if len(x) != len(y):
-            raise FitError(f"{len(x)} scores and {len(y)} accuracies; expected as many of one as of the other")
+            raise FitError(f"{len(x)} scores and {len(y)} accuracies; expected equal numbers")
         if len(x) < 3:
             raise FitError(f"{len(x)} points (n_samples = {len(x)}); a function and its error need at least 3")
         for name, values in (("score", x), ("accuracy", y)):

@@ -1,4 +1,4 @@
-"""From token NLLs and weights to the score of a trace, and from traces to the score of a task."""
+"""Scores of traces from token NLLs and weights, and scores of tasks from traces."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def bits_per_byte_stderr(nats: npt.ArrayLike, n_bytes: npt.ArrayLike) -> float:
 
 
 class TraceMoments(NamedTuple):
-    """What a trace contributes to scores whose MinMax runs over the whole test set, which is known only at the end.
+    """Sums of a trace from which scores with MinMax over the whole test set are computed at the end.
 
     Attributes:
         nats: sum of NLL over the trace's tokens.
@@ -162,9 +162,9 @@ def _finite(values: npt.ArrayLike, what: str) -> FloatArray:
 
 
 def _nats(values: npt.ArrayLike) -> FloatArray:
-    """Negative log-likelihoods, each or summed. Far below 0 they are log-probabilities whose sign was not changed."""
+    """Check negative log-likelihoods. Values far below 0 are log-probabilities with the wrong sign."""
     array = _finite(values, "NLL")
-    if array.min() < -0.001:  # further than the rounding of any back end puts a certain token
+    if array.min() < -0.001:  # beyond the rounding of any back end
         at = int(np.argmin(array))
         raise ScoreError(f"NLL {array[at]} at position {at} is below 0; give the negative of the log-probability")
     return array

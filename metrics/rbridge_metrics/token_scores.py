@@ -1,4 +1,4 @@
-"""What one forward pass says about one trace: the per-token arrays that every metric is computed from."""
+"""Per-token scores of a trace from one forward pass; every metric is computed from them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class TokenScores:
 
     Attributes:
         token_id: id in the proxy's vocabulary.
-        token_start, token_end: letters (code points) of the trace that the token covers, ``[start, end)``. Empty for
-            a token before the first letter, such as a space that is a token of its own.
+        token_start, token_end: characters (code points) of the trace that the token covers, ``[start, end)``. Empty for
+            a token before the first character, such as a space that is a token of its own.
         logprob: natural log of the probability of the token given all text before it.
         rank: 1 for the most probable token; 1 + tokens with a larger logit + tokens with an equal logit and lower id.
             None where the back end cannot give it; docs/backends.md says which back end counts ties in another way.
@@ -94,9 +94,9 @@ class TokenScores:
             values |= {name: operator.index(raw[name]) for name in _COUNTS}
             return cls(**values)
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            found = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise ScoreError(
-                f"not the token scores of a trace ({type(error).__name__}: {found[:200]} in {text[:40]!r}...); "
+                f"not the token scores of a trace ({type(error).__name__}: {reason[:200]} in {text[:40]!r}...); "
                 "expected a response of an rbridge task, as lm_eval --log_samples writes it"
             ) from error
 

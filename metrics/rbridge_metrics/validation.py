@@ -1,4 +1,4 @@
-"""How well a fit predicts checkpoints it has not seen, beside what could be said without any proxy."""
+"""Cross-validation of fits on unseen checkpoints, compared with baselines that need no proxy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What cross-validation found; ``test`` and ``train`` of a fold index the points in the order they were given.
+    """Result of cross-validation; ``test`` and ``train`` of a fold index the points in the order they were given.
 
     Attributes:
         scheme, recipe, level: as asked for.
@@ -138,7 +138,7 @@ def cross_validate(
     seed: int = 42,
     log_baseline: bool = True,
 ) -> CrossValidation:
-    """Fit on some checkpoints, predict the others, and hold the errors against three baselines.
+    """Fit on some checkpoints, predict the others, and compare the errors with three baselines.
 
     The baselines see the same folds: **log(order)**, the same recipe with the logarithm of the tokens in place of the
     proxy score; **last value**, the accuracy of the latest fitted checkpoint before the one predicted, of the same run
@@ -164,8 +164,8 @@ def cross_validate(
         FitError: unknown scheme, duplicated checkpoints, too few points, or no fold that can be fitted.
 
     >>> x = np.linspace(-1.0, -0.5, 10)
-    >>> found = cross_validate(x, 20 + 60 * (x + 1), scheme="forward", order=np.arange(1, 11) * 1e9)
-    >>> len(found.folds), sorted(found.baselines)
+    >>> result = cross_validate(x, 20 + 60 * (x + 1), scheme="forward", order=np.arange(1, 11) * 1e9)
+    >>> len(result.folds), sorted(result.baselines)
     (6, ['last value', 'log(order)', 'mean'])
     """
     scores, accuracies = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -205,9 +205,7 @@ def _check(x: Floats, y: Floats, places: Floats, runs: Indices) -> None:
         raise FitError(f"accuracies go from {y.min():g} to {y.max():g}; expected percent, 0..100")
     repeated = len(places) - len(np.unique(np.stack([runs, places]), axis=1).T)
     if repeated:
-        raise FitError(
-            f"{repeated} checkpoints are there more than once; expected each at most once, keep one row of each"
-        )
+        raise FitError(f"{repeated} checkpoints occur more than once; keep one row of each")
 
 
 def _baselines(y: Floats, places: Floats, runs: Indices, train: Indices, test: Indices) -> dict[str, Floats]:

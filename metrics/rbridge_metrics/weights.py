@@ -10,8 +10,7 @@ import numpy.typing as npt
 from rbridge_metrics.alignment import FloatArray, span_overlap
 from rbridge_metrics.errors import ScoreError
 
-#: Confidences closer than this are equal. They carry rounding errors of about 1e-16, and those of whoever computed the
-#: probabilities, which MinMax would blow up to 0..1.
+#: Smaller differences of confidences count as zero: they are rounding errors, which MinMax would stretch to 0..1.
 EQUAL_WITHIN = 1e-9
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.atomic import check_suffix, write_file
 from rbridge_tasks.visible_text import visible
+from rbridge_traces.files import check_suffix, write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,6 +12,7 @@ import typer
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks import __version__
 from rbridge_tasks.cli import build, publish, pull, score, show  # noqa: F401  # each adds its commands to "traces"
+from rbridge_tasks.cli import traces as trace_commands  # noqa: F401
 from rbridge_tasks.cli.collect import collect
 from rbridge_tasks.cli.compare import compare
 from rbridge_tasks.cli.fit import fit
@@ -26,7 +27,7 @@ from rbridge_tasks.cli.rank import rank
 from rbridge_tasks.cli.report import report
 from rbridge_tasks.cli.select import select
 from rbridge_tasks.cli.sweep import sweep
-from rbridge_tasks.cli.traces import traces
+from rbridge_tasks.cli.trace_options import traces
 
 app = typer.Typer(
     name="rbridge",

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rbridge_tasks.cli.traces import UsageError, _Benchmark, _Cache, _Replace, _writable, traces, warn_of_unknown
+from rbridge_tasks.cli.trace_options import Benchmark, Cache, Replace, UsageError, traces, writable_cache
 
 if TYPE_CHECKING:
     from rbridge_traces.generation.answers import Outcome
     from rbridge_traces.generation.build import Build, Written
-    from rbridge_traces.generation.cost import Estimate, Price
+    from rbridge_traces.generation.cost import CostEstimate, Price
 
 _IDS_SHOWN = 10
 _SECONDS_BETWEEN_LINES = 60
@@ -21,7 +21,7 @@ _SECONDS_BETWEEN_LINES = 60
 
 @traces.command()
 def build(
-    benchmark: _Benchmark,
+    benchmark: Benchmark,
     model: Annotated[str, typer.Option(help="Frontier model, as the server calls it, e.g. gpt-4o.")],
     base_url: Annotated[
         str | None, typer.Option(help="Of any Chat Completions server. Default: $OPENAI_BASE_URL, else OpenAI.")
@@ -46,8 +46,8 @@ def build(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again what has failed before.")] = False,
     moved: Annotated[bool, typer.Option("--moved", help="The same server has another --base-url now.")] = False,
     source: Annotated[str | None, typer.Option(help="Name in the cache. Default: from the model's name.")] = None,
-    replace: _Replace = False,
-    cache: _Cache = None,
+    replace: Replace = False,
+    cache: Cache = None,
 ) -> None:
     """Have a model answer a benchmark, and keep its reasoning with its confidence in every token.
 
@@ -56,13 +56,12 @@ def build(
     Example: OPENAI_API_KEY=... rbridge traces build -b math500 --model gpt-4o
     """
     from rbridge_traces.generation.build import Build
-    from rbridge_traces.generation.client import Connection, check_connection, check_installed
+    from rbridge_traces.generation.client import Connection, check_connection
     from rbridge_traces.generation.cost import price_of
     from rbridge_traces.generation.grading import check_grader
-    from rbridge_traces.generation.session import InterruptedBuildError
     from rbridge_traces.questions import load_questions, questions_origin
 
-    target, costs = _writable(cache), price_of(model, price)
+    target, costs = writable_cache(cache), price_of(model, price)
     connection = Connection(model, base_url, not no_logprobs, max_tokens, timeout, max_retries)
     work = Build(
         target,
@@ -81,16 +80,22 @@ def build(
     check_grader(benchmark)
     progress = _Progress(len(work.jobs), costs)
     if work.jobs:
-        check_installed()
         check_connection(connection)
         _confirm(expected, max_cost, yes=yes)
-        try:
-            with progress:
-                work.ask(concurrency=concurrency, report=progress)
-        except InterruptedBuildError as error:
-            typer.echo(f"rbridge: {error}", err=True)
-            raise typer.Exit(130) from error
+        _ask(work, progress, concurrency)
     _print_summary(work, work.write(), progress)
+
+
+def _ask(work: Build, progress: _Progress, concurrency: int) -> None:
+    """Ask what is left. Ctrl-C ends with exit code 130 and keeps the answers."""
+    from rbridge_traces.generation.session import InterruptedBuildError
+
+    try:
+        with progress:
+            work.ask(concurrency=concurrency, report=progress)
+    except InterruptedBuildError as error:
+        typer.echo(f"rbridge: {error}", err=True)
+        raise typer.Exit(130) from error
 
 
 class _Progress:
@@ -139,7 +144,7 @@ class _Progress:
             typer.echo(f"{self.done} of {self.items} items, {self.state}", err=True)
 
 
-def _print_estimate(work: Build, expected: Estimate) -> None:
+def _print_estimate(work: Build, expected: CostEstimate) -> None:
     from rbridge_traces.generation.cost import ANSWER_TOKENS, PRICES_OF
 
     typer.echo(
@@ -149,8 +154,9 @@ def _print_estimate(work: Build, expected: Estimate) -> None:
     if not expected.items:
         return
     typer.echo(
-        f"about {expected.prompt_tokens:,} tokens of prompts (at 4 letters a token) and {expected.answer_tokens:,} of "
-        f"answers (at {ANSWER_TOKENS[work.benchmark]} an answer, as GPT-4o's were in the rBridge paper; an assumption)"
+        f"about {expected.prompt_tokens:,} tokens of prompts (at 4 characters a token) and "
+        f"{expected.answer_tokens:,} of answers (at {ANSWER_TOKENS[work.benchmark]} an answer, "
+        "as GPT-4o's were in the rBridge paper; an assumption)"
     )
     if expected.price is None:
         typer.echo(f"the price of {work.connection.model} is not known; give it with --price IN,OUT to see the cost")
@@ -162,7 +168,7 @@ def _print_estimate(work: Build, expected: Estimate) -> None:
     )
 
 
-def _confirm(expected: Estimate, max_cost: float, *, yes: bool) -> None:
+def _confirm(expected: CostEstimate, max_cost: float, *, yes: bool) -> None:
     if expected.cost_usd is None or expected.cost_usd <= max_cost or yes:
         return
     above = f"the estimated cost of ${expected.cost_usd:.2f} is above ${max_cost:.2f}"
@@ -178,17 +184,18 @@ def _print_summary(work: Build, written: Written, progress: _Progress) -> None:
     facts = [f"answers of {manifest.frontier_model}"]
     if manifest.rows_correct is not None:
         facts.append(f"{manifest.rows_correct} of {manifest.rows} correct")
-    if written.mean_confidence is not None:
-        facts.append(f"mean confidence {written.mean_confidence:.3f}")
-    if written.repairs:
-        facts.append(written.repairs)
+    if written.built.mean_confidence is not None:
+        facts.append(f"mean confidence {written.built.mean_confidence:.3f}")
+    if written.built.repairs:
+        facts.append(written.built.repairs)
     if progress.items:
         facts.append(f"this run: {progress.prompt_tokens:,} + {progress.answer_tokens:,} tokens")
         facts.append(f"${progress.cost_usd:.2f}" if progress.cost_usd is not None else "at an unknown price")
     typer.echo(", ".join(facts))
-    for line in _failures(written.failed):
+    for line in _failures(written.built.failed):
         typer.echo(line, err=True)
-    warn_of_unknown(written.unknown)
+    if written.built.unknown:
+        typer.echo(f"warning: {written.built.unknown}", err=True)
     if manifest.rows_with_confidence < manifest.rows:
         typer.echo(
             f"they have no confidences; next: rbridge traces score -b {manifest.benchmark} --source {manifest.source} "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.traces import UsageError
+from rbridge_tasks.cli.trace_options import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,11 +36,11 @@ def collect(
 
     Example: rbridge collect out/ -o scores.csv --metric rbridge_nll --metric acc
     """
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import note, print_json, print_table
     from rbridge_tasks.tables.collect import collect as read
     from rbridge_tasks.tables.rows import counted
     from rbridge_tasks.tables.score_table import WRITTEN, write_scores
+    from rbridge_traces.files import check_suffix
 
     check_suffix(output, WRITTEN, "a score table")
     names = _renames(rename or [])

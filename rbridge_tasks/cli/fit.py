@@ -63,10 +63,10 @@ def fit(
 
     Example: rbridge fit scores.csv --proxy-metric rbridge_nll --target-metric acc --proxy 1b --target 13b -o fit.json
     """
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.cli.output import print_json
     from rbridge_tasks.decisions.fit import fit as fit_table
+    from rbridge_traces.files import check_suffix
 
     if output:
         check_suffix(output, (".json",), "a fit")

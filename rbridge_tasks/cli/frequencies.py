@@ -23,10 +23,10 @@ def frequencies(
     """
     from tqdm import tqdm
 
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import print_json
     from rbridge_tasks.frequencies.counting import count_tokens
     from rbridge_tasks.frequencies.frequency_file import SUFFIX, write_frequencies
+    from rbridge_traces.files import check_suffix
 
     check_suffix(output, (SUFFIX,), "a file of token frequencies")
     with tqdm(desc="Counting tokens", unit="text", disable=None) as bar:

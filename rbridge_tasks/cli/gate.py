@@ -62,10 +62,10 @@ def gate(
 
     Example: rbridge gate out/step2000 out/step1000 --max-regression 0.5% --junit gate.xml
     """
-    from rbridge_tasks.atomic import write_file
     from rbridge_tasks.cli.gate_output import append_summary, junit_xml, print_gate
     from rbridge_tasks.cli.output import print_json
     from rbridge_tasks.decisions.gate import gate as test_checkpoint
+    from rbridge_traces.files import write_file
 
     result = test_checkpoint(
         current, baseline, forecast=forecast, metric=metric, benchmarks=benchmark or [], run=run, params=params,

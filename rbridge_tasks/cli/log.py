@@ -115,9 +115,9 @@ def _dashboard(kind: str, place: str | None, project: str) -> Dashboard:
 
 
 def _write_markdown(table: pd.DataFrame, place: str | None, *, quiet: bool) -> None:
-    from rbridge_tasks.atomic import check_suffix, write_file
     from rbridge_tasks.dashboards.markdown import as_markdown
     from rbridge_tasks.visible_text import visible
+    from rbridge_traces.files import check_suffix, write_file
 
     if place is None:
         typer.echo(visible(as_markdown(table)), nl=False)

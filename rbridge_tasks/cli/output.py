@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import typer
 
-from rbridge_tasks.atomic import plain
 from rbridge_tasks.visible_text import visible
+from rbridge_traces.files import plain
 
 _EMPTY = ("", "-", "?")
 
@@ -20,9 +20,9 @@ def check_outputs(what: str, *, table: str | None = None, plot: str | None = Non
     Raises:
         OutputError: the table is neither ``.csv`` nor ``.parquet``, or the figure neither ``.svg`` nor ``.png``.
     """
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.tables.score_table import WRITTEN
+    from rbridge_traces.files import check_suffix
 
     if table:
         check_suffix(table, WRITTEN, what)

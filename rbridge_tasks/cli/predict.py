@@ -40,11 +40,11 @@ def predict(
 
     Example: rbridge predict fit.json new_scores.csv -o predicted.csv --plot predicted.svg
     """
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.charts.style import check_plot_path
     from rbridge_tasks.cli.output import note, print_json
     from rbridge_tasks.decisions.fit_file import load_fit
     from rbridge_tasks.tables.score_table import WRITTEN, write_table
+    from rbridge_traces.files import check_suffix
 
     if output:
         check_suffix(output, WRITTEN, "a table of predictions")

@@ -44,11 +44,11 @@ def proxies(
     Example: rbridge proxies out/ -o proxies.parquet
     """
     from rbridge_metrics import ProxyParameters
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import note, print_json, print_table
     from rbridge_tasks.tables.proxy_scores import proxy_table
     from rbridge_tasks.tables.rows import counted
     from rbridge_tasks.tables.score_table import WRITTEN, write_scores
+    from rbridge_traces.files import check_suffix
 
     check_suffix(output, WRITTEN, "a score table")
     parameters = ProxyParameters(last_tokens, gaussian_width, entropy_floor)

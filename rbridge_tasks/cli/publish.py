@@ -8,27 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.traces import UsageError, _Cache, _OnlyCorrect, _Replace, traces
+from rbridge_tasks.cli.trace_options import Cache, OnlyCorrect, Replace, UsageError, traces
 
 if TYPE_CHECKING:
     from rbridge_traces.packing import StoredSource
 
-_Benchmarks = Annotated[
+Benchmarks = Annotated[
     list[str] | None, typer.Option("--benchmark", "-b", help="Only this benchmark; may be given several times.")
 ]
-_Source = Annotated[str | None, typer.Option(help="Only sources of this name.")]
-_Sample = Annotated[bool, typer.Option("--include-sample", help="Publish sample traces too, which are no benchmark.")]
+Source = Annotated[str | None, typer.Option(help="Only sources of this name.")]
+IncludeSample = Annotated[
+    bool, typer.Option("--include-sample", help="Publish sample traces too, which are no benchmark.")
+]
 
 
 @traces.command("export")
 def export_to(
     target: Annotated[str, typer.Argument(help="Folder or URL (s3://, gs://, ...) to copy to.")],
-    benchmark: _Benchmarks = None,
-    source: _Source = None,
-    only_correct: _OnlyCorrect = False,
-    include_sample: _Sample = False,
-    replace: _Replace = False,
-    cache: _Cache = None,
+    benchmark: Benchmarks = None,
+    source: Source = None,
+    only_correct: OnlyCorrect = False,
+    include_sample: IncludeSample = False,
+    replace: Replace = False,
+    cache: Cache = None,
 ) -> None:
     """Copy the cache to a folder or URL, checked byte for byte, with a README.md that describes it."""
     from rbridge_traces import TraceCache
@@ -38,24 +40,24 @@ def export_to(
         raise UsageError("the word sample means the shipped sample; write ./sample for a folder of that name")
     if target.startswith("hf://"):
         raise UsageError("the Hub takes files in commits; publish there with: rbridge traces push OWNER/NAME")
-    there = TraceCache(target)
+    to = TraceCache(target)
     sources = _sources(cache, benchmark or [], source, only_correct=only_correct, include_sample=include_sample)
-    changed = export(sources, there, replace=replace)
-    typer.echo(f"{'exported to' if changed else 'nothing to do: all of it is in'} {there.root}")
-    typer.echo(f"use it: lm_eval with RBRIDGE_CACHE={there.root}, or rbridge traces pull --from {there.root}")
+    changed = export(sources, to, replace=replace)
+    typer.echo(f"{'exported to' if changed else 'nothing to do: all of it is in'} {to.root}")
+    typer.echo(f"use it: lm_eval with RBRIDGE_CACHE={to.root}, or rbridge traces pull --from {to.root}")
 
 
 @traces.command()
 def push(
     repo: Annotated[str, typer.Argument(help="Data set on the Hugging Face Hub, OWNER/NAME; created if need be.")],
-    benchmark: _Benchmarks = None,
-    source: _Source = None,
-    only_correct: _OnlyCorrect = False,
-    include_sample: _Sample = False,
+    benchmark: Benchmarks = None,
+    source: Source = None,
+    only_correct: OnlyCorrect = False,
+    include_sample: IncludeSample = False,
     private: Annotated[bool, typer.Option("--private", help="Create it as private.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch to write to. Default: main.")] = None,
-    replace: _Replace = False,
-    cache: _Cache = None,
+    replace: Replace = False,
+    cache: Cache = None,
 ) -> None:
     """Publish the cache on the Hugging Face Hub in one commit, then download it again and check it."""
     from rbridge_traces.hub_push import push as push_to_hub
@@ -76,16 +78,18 @@ def _sources(
     from rbridge_traces.publish import publication
 
     reading = resolve_cache(cache).cache
-    found = publication(reading, benchmarks, source, only_correct=only_correct, include_sample=include_sample)
-    for stored in found.sources:
-        held = stored.manifest
-        name = f"{held.benchmark} from {held.source}"
-        typer.echo(f"{name}: {held.rows} traces, {tokens_of(stored.traces)} tokens with confidences")
-        if held.licence is None:
+    selection = publication(reading, benchmarks, source, only_correct=only_correct, include_sample=include_sample)
+    for stored in selection.sources:
+        manifest = stored.manifest
+        name = f"{manifest.benchmark} from {manifest.source}"
+        typer.echo(f"{name}: {manifest.rows} traces, {tokens_of(stored.traces)} tokens with confidences")
+        if manifest.licence is None:
             typer.echo(f"warning: {name} has no licence; nobody knows what they may do with it", err=True)
-        for model in (held.frontier_model, held.confidence_model):
+        for model in (manifest.frontier_model, manifest.confidence_model):
             if model is not None and Path(model).is_absolute():
                 typer.echo(f"warning: {name} names the local path {model}, which is published with it", err=True)
-    for held in found.left_out:
-        typer.echo(f"left out: {held.benchmark} from {held.source}, sample traces (--include-sample publishes them)")
-    return found.sources
+    for manifest in selection.left_out:
+        typer.echo(
+            f"left out: {manifest.benchmark} from {manifest.source}, sample traces (--include-sample publishes them)"
+        )
+    return selection.sources

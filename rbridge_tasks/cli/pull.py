@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.pulled import store
-from rbridge_tasks.cli.traces import UsageError, _Cache, _Replace, _slug, _writable, traces
+from rbridge_tasks.cli.pull_output import store
+from rbridge_tasks.cli.trace_options import Cache, Replace, UsageError, pairs, slug, traces, writable_cache
 
 if TYPE_CHECKING:
     from rbridge_traces import TraceCache
@@ -62,28 +62,25 @@ def pull(
     frontier_model: Annotated[
         str | None, typer.Option(help="Who wrote the traces. Default: gpt-4o for the authors' release.")
     ] = None,
-    replace: _Replace = False,
-    cache: _Cache = None,
+    replace: Replace = False,
+    cache: Cache = None,
 ) -> None:
     """Get published traces: the authors' release, their marked traces (--spans), or a cache that somebody exported.
 
     Example: rbridge traces pull gsm8k math500
     """
     from rbridge_traces.release.fields import check_overrides
-    from rbridge_traces.release.mask import mask_readers
-    from rbridge_traces.release.read import release_readers
 
-    benchmarks, other_repo = _sorted_out(what or [], repo, read_from, revision)
+    benchmarks, other_repo = _arguments(what or [], repo, read_from, revision)
     if questions is not None and (spans or len(benchmarks) != 1):
         raise UsageError("--questions FILE is the test set of one benchmark; name that one, and not --spans")
     if subset and not spans:
         raise UsageError("--subset NAME=BENCHMARK is for --spans; leave it out")
-    overrides, subsets = _pairs("--field", field), _pairs("--subset", subset)
+    overrides, subsets = pairs("--field", field), pairs("--subset", subset)
     check_overrides(overrides)
-    target, usual = _writable(cache), MASK if spans else RELEASE
-    if other_repo == usual:
-        other_repo = None
-    name = source or (_slug(other_repo.replace("/", "-")) if other_repo else _SOURCES[usual])
+    target, usual = writable_cache(cache), MASK if spans else RELEASE
+    other_repo = None if other_repo == usual else other_repo
+    name = source or (slug(other_repo.replace("/", "-")) if other_repo else _SOURCES[usual])
     if not (other_repo or read_from or replace):
         _refuse_taken(target, benchmarks, name)
     folder, origin = read_from or "", None
@@ -93,21 +90,30 @@ def pull(
         _import(folder, target, benchmarks, source, replace=replace, origin=origin)
         return
     if spans:
-        readers, unknown = mask_readers(Path(folder), subsets, overrides, skip_mismatched=skip_mismatched)
-        if unknown:
-            typer.echo(f"left out, of no benchmark by their names: {', '.join(unknown)} (--subset NAME=BENCHMARK)")
+        readers = _mask_readers(Path(folder), subsets, overrides, skip_mismatched=skip_mismatched)
     else:
+        from rbridge_traces.release.read import release_readers
+
         readers = release_readers(Path(folder), overrides, questions, skip_mismatched=skip_mismatched)
     wanted = _wanted(readers, benchmarks, folder)
     if not replace:
         _refuse_taken(target, list(wanted), name)
-    about: dict[str, str | None] = {} if other_repo else {**_ABOUT[usual]}
-    if frontier_model is not None:
-        about["frontier_model"] = frontier_model
-    store(wanted, target, name, about | {"origin": origin}, replace=replace)
+    about = ({} if other_repo else _ABOUT[usual]) | ({"frontier_model": frontier_model} if frontier_model else {})
+    store(wanted, target, name, {**about, "origin": origin}, replace=replace)
 
 
-def _sorted_out(
+def _mask_readers(
+    folder: Path, subsets: dict[str, str], overrides: dict[str, str], *, skip_mismatched: bool
+) -> Readers:
+    from rbridge_traces.release.mask import mask_readers
+
+    readers, unknown = mask_readers(folder, subsets, overrides, skip_mismatched=skip_mismatched)
+    if unknown:
+        typer.echo(f"left out, of no benchmark by their names: {', '.join(unknown)} (--subset NAME=BENCHMARK)")
+    return readers
+
+
+def _arguments(
     what: Sequence[str], repo: str | None, read_from: str | None, revision: str | None
 ) -> tuple[list[str], str | None]:
     """The benchmarks among the arguments, and the data set where it is not the authors' own."""
@@ -126,16 +132,6 @@ def _sorted_out(
     for name in benchmarks:
         check_benchmark(name)
     return list(dict.fromkeys(benchmarks)), repos[0] if repos else None
-
-
-def _pairs(option: str, pairs: Sequence[str] | None) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for pair in pairs or ():
-        left, equals, right = pair.partition("=")
-        if not (left and equals and right):
-            raise UsageError(f"{option} {pair!r} is not NAME=VALUE; see rbridge traces pull --help")
-        found[left] = right
-    return found
 
 
 def _refuse_taken(target: TraceCache, benchmarks: Sequence[str], name: str) -> None:
@@ -167,7 +163,7 @@ def _is_export(folder: str) -> bool:
     from rbridge_traces import BENCHMARKS
 
     manifests = Path(folder).glob("*/*/manifest.json")
-    return "://" in folder or any(found.parts[-3] in BENCHMARKS for found in manifests)
+    return "://" in folder or any(manifest.parts[-3] in BENCHMARKS for manifest in manifests)
 
 
 def _import(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from rbridge_metrics import Savings
+from rbridge_metrics.compute import Savings
 from rbridge_tasks.cli.output import note, print_table
 from rbridge_tasks.decisions.rank import Ranking
 from rbridge_tasks.decisions.size_ranking import RankedCandidate, SizeRanking

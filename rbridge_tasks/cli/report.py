@@ -56,9 +56,9 @@ def report(
 
     Example: rbridge report scores.parquet fit.json -o report.html --samples out/step1000 --samples out/step2000
     """
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import note
     from rbridge_tasks.report.page import SUFFIXES, make_report
+    from rbridge_traces.files import check_suffix
 
     check_suffix(output, SUFFIXES, "a report")
     page = make_report(

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.traces import (
+from rbridge_tasks.cli.trace_options import (
+    Cache,
+    OnlyCorrect,
+    Replace,
     UsageError,
-    _Cache,
-    _OnlyCorrect,
-    _Replace,
-    _where,
-    _writable,
     traces,
-    warn_of_unknown,
+    warn_about_traces,
+    writable_cache,
 )
 
 if TYPE_CHECKING:
-    from rbridge_traces import Manifest
+    from rbridge_traces import Manifest, TraceCache, TraceSet
 
 
 @traces.command()
@@ -35,64 +35,65 @@ def score(
         str | None, typer.Option("--from", help="Read traces from here instead: a cache, or sample.")
     ] = None,
     save_as: Annotated[str | None, typer.Option("--as", help="Name to write under. Default: the source's own.")] = None,
-    only_correct: _OnlyCorrect = False,
-    replace: _Replace = False,
-    cache: _Cache = None,
+    only_correct: OnlyCorrect = False,
+    replace: Replace = False,
+    cache: Cache = None,
 ) -> None:
     """Give traces the confidences of a local causal LM, by teacher forcing, and note its name in the manifest."""
     from rbridge_tasks.scoring.teacher_forcing import add_confidence, load_scorer
-    from rbridge_traces import TraceCache, mean_confidence, resolve_cache, unknown_tokens
+    from rbridge_traces import TraceCache, mean_confidence, resolve_cache
 
     reading = resolve_cache(read_from or cache).cache
-    target = reading if isinstance(reading, TraceCache) and read_from is None else _writable(cache)
-    names = [found.benchmark for found in reading.manifests()] if benchmark == "all" else [benchmark]
+    target = reading if isinstance(reading, TraceCache) and read_from is None else writable_cache(cache)
+    names = [manifest.benchmark for manifest in reading.manifests()] if benchmark == "all" else [benchmark]
     sets = [reading.load(name, source) for name in dict.fromkeys(names)]
     if only_correct:
-        sets = [found.only_correct() for found in sets]
+        sets = [selected.only_correct() for selected in sets]
     if not sets:
-        raise UsageError(f"nothing to score: {_where(reading)} holds no traces")
-    for found in sets:
-        held, name = found.manifest, save_as or found.manifest.source
-        in_place = target is reading and name == held.source
-        taken = held.rows_with_confidence if in_place else name in target.sources(held.benchmark)
-        if in_place and len(found.traces) < held.rows and not replace:
-            raise UsageError(
-                f"{held.rows - len(found.traces)} traces of {held.benchmark} from {name} are not known to be right and "
-                "would be lost; write the others under another name with --as NAME, or over these with --replace"
-            )
-        if taken and not replace:
-            raise UsageError(
-                f"{target.root} already holds {held.benchmark} from {name}{' with confidences' * in_place}; "
-                "keep it and write under another name with --as NAME, or write over it with --replace"
-            )
+        raise UsageError(f"nothing to score: {reading.root} holds no traces")
+    for selected in sets:
+        _check_target(selected, target, save_as, in_place=target is reading, replace=replace)
     scorer = load_scorer(model, revision=revision, device=device, dtype=dtype, batch_size=batch_size)
-    for found in sets:
-        held = found.manifest
-        scored = add_confidence(found.traces, scorer, num_fewshot=num_fewshot)
-        name = save_as or held.source
-        manifest = target.write(
-            scored,
-            benchmark=held.benchmark,
-            source=name,
-            frontier_model=held.frontier_model,
+    for selected in sets:
+        scored = add_confidence(selected.traces, scorer, num_fewshot=num_fewshot)
+        old = selected.manifest
+        about = dataclasses.replace(
+            old,
+            source=save_as or old.source,
             confidence_model=model if revision is None else f"{model}@{revision}",
-            prompt=held.prompt,
-            decoding=held.decoding,
-            licence=held.licence,
-            note=_note(held, num_fewshot, only_correct=len(scored) < held.rows),
-            origin=held.origin,
-            sample=held.sample,
-            replace=replace or (target is reading and name == held.source),
+            note=_note(old, num_fewshot, only_correct=len(scored) < old.rows),
         )
+        new = target.write_as(scored, about, replace=replace or (target is reading and about.source == old.source))
         mean = mean_confidence(scored)
         typer.echo(
-            f"{manifest.rows} traces of {manifest.benchmark} in {target.root} as {manifest.source}, "
-            f"confidences of {manifest.confidence_model}, mean {'unknown' if mean is None else format(mean, '.3f')}"
+            f"{new.rows} traces of {new.benchmark} in {target.root} as {new.source}, "
+            f"confidences of {new.confidence_model}, mean {'unknown' if mean is None else format(mean, '.3f')}"
         )
-        warn_of_unknown(unknown_tokens(scored))
+        warn_about_traces(f"{new.benchmark}/{new.source}", scored)
 
 
-def _note(held: Manifest, num_fewshot: int, *, only_correct: bool) -> str:
+def _check_target(
+    selected: TraceSet, target: TraceCache, save_as: str | None, *, in_place: bool, replace: bool
+) -> None:
+    """Refuse to lose traces or confidences, before the model is loaded."""
+    old, name = selected.manifest, save_as or selected.manifest.source
+    in_place = in_place and name == old.source
+    taken = old.rows_with_confidence if in_place else name in target.sources(old.benchmark)
+    if replace:
+        return
+    if in_place and len(selected.traces) < old.rows:
+        raise UsageError(
+            f"{old.rows - len(selected.traces)} traces of {old.benchmark} from {name} are not known to be right and "
+            "would be lost; write the others under another name with --as NAME, or over these with --replace"
+        )
+    if taken:
+        raise UsageError(
+            f"{target.root} already holds {old.benchmark} from {name}{' with confidences' * in_place}; "
+            "keep it and write under another name with --as NAME, or write over it with --replace"
+        )
+
+
+def _note(old: Manifest, num_fewshot: int, *, only_correct: bool) -> str:
     how = f"confidences by teacher forcing, {num_fewshot}-shot"
-    kept = [part for part in (held.note or "").split("; ") if part and not part.startswith("confidences by")]
+    kept = [part for part in (old.note or "").split("; ") if part and not part.startswith("confidences by")]
     return "; ".join([*kept, *["only the traces whose final answer is right"] * only_correct, how])

@@ -49,12 +49,12 @@ def select(
 
     Example: rbridge select new_models.csv --scorer scorer.json
     """
-    from rbridge_tasks.atomic import check_suffix
     from rbridge_tasks.cli.output import check_outputs, print_json
     from rbridge_tasks.cli.select_output import noted_files, show_selection
     from rbridge_tasks.decisions.select import SelectError
     from rbridge_tasks.decisions.select import select as select_models
     from rbridge_tasks.tables.score_table import write_table
+    from rbridge_traces.files import check_suffix
 
     check_outputs("a ranking", table=output, plot=plot)
     if save:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.traces import UsageError, _Cache, _console, _OnlyCorrect, traces
+from rbridge_tasks.cli.trace_options import Cache, OnlyCorrect, UsageError, console, traces
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from rich.console import Console
     from rich.text import Text
 
     from rbridge_traces import Trace, TraceSet
@@ -34,8 +33,8 @@ class Tokens:
     """The tokens of one trace with their numbers, shapes (tokens,).
 
     Attributes:
-        start, end: letters of the trace that each token covers.
-        confidence: mean over those letters, in [0, 1]; NaN for a frontier token without a known log-probability.
+        start, end: characters of the trace that each token covers.
+        confidence: mean over those characters, in [0, 1]; NaN for a frontier token without a known log-probability.
         weight: of each token in the rBridge NLL; None for the frontier model's own tokens.
         name: what to call them.
     """
@@ -64,8 +63,8 @@ def show(
     table: Annotated[bool, typer.Option("--table", help="Print every token with its numbers instead.")] = False,
     legend: Annotated[bool, typer.Option(help="Print the scale of colours.")] = True,
     source: Annotated[str | None, typer.Option(help="Which source, where the cache holds several.")] = None,
-    only_correct: _OnlyCorrect = False,
-    cache: _Cache = None,
+    only_correct: OnlyCorrect = False,
+    cache: Cache = None,
 ) -> None:
     """Print one trace: its question, its text coloured token by token with marked spans underlined, its answer."""
     from rbridge_traces import resolve_cache
@@ -73,27 +72,27 @@ def show(
     if by is By.weight and tokenizer is None:
         raise UsageError("weights are those of a proxy model's tokens; name its tokenizer with --tokenizer")
     needed = by is not None or tokenizer is not None or table
-    found = resolve_cache(cache).cache.load(benchmark, source, needs="confidence" if needed else None)
-    trace = _item(found.only_correct() if only_correct else found, item_id)
+    trace_set = resolve_cache(cache).cache.load(benchmark, source, needs="confidence" if needed else None)
+    trace = _item(trace_set.only_correct() if only_correct else trace_set, item_id)
     if needed and not trace.has_confidence:
         raise UsageError(
-            f"trace {trace.name} in {found.location} has no token confidences; give it some with "
+            f"trace {trace.name} in {trace_set.location} has no token confidences; give it some with "
             f'"rbridge traces score -b {benchmark} --model CKPT"'
         )
     tokens = _proxy_tokens(trace, tokenizer) if tokenizer else _frontier_tokens(trace) if trace.has_confidence else None
     if table and tokens:
         _print_table(trace, tokens)
         return
-    _print_trace(found, trace, tokens, by or (By.weight if tokenizer else By.confidence), legend=legend)
+    _print_trace(trace_set, trace, tokens, by or (By.weight if tokenizer else By.confidence), legend=legend)
 
 
-def _item(found: TraceSet, item_id: str | None) -> Trace:
-    by_id = {trace.item_id: trace for trace in found.traces}
+def _item(trace_set: TraceSet, item_id: str | None) -> Trace:
+    by_id = {trace.item_id: trace for trace in trace_set.traces}
     if item_id is None:
-        return found.traces[0]
+        return trace_set.traces[0]
     if item_id not in by_id:
         raise UsageError(
-            f"{found.location} has no item {item_id!r}; it has {len(by_id)}, such as {', '.join([*by_id][:3])}"
+            f"{trace_set.location} has no item {item_id!r}; it has {len(by_id)}, such as {', '.join([*by_id][:3])}"
         )
     return by_id[item_id]
 
@@ -108,7 +107,7 @@ def _frontier_tokens(trace: Trace) -> Tokens:
 
 def _proxy_tokens(trace: Trace, name: str) -> Tokens:
     """Tokens of another tokenizer as the tasks cut them, asked without worked examples."""
-    from rbridge_metrics import letter_confidence, minmax_weights, token_confidence
+    from rbridge_metrics import character_confidence, minmax_weights, token_confidence
     from rbridge_tasks.scoring.prompts import context_of
     from rbridge_tasks.scoring.tokenization import PairEncoder, load_tokenizer
 
@@ -117,8 +116,8 @@ def _proxy_tokens(trace: Trace, name: str) -> Tokens:
     (pair,) = PairEncoder(tokenizer, prefix_token_id=prefix).encode(
         [(context_of(trace, []), trace.trace)], [trace.name]
     )
-    letters = letter_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
-    confidence = token_confidence(letters, pair.token_start, pair.token_end)
+    characters = character_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
+    confidence = token_confidence(characters, pair.token_start, pair.token_end)
     start, end = pair.token_start.astype("int64"), pair.token_end.astype("int64")
     return Tokens(start, end, confidence, minmax_weights(confidence), f"tokens of {name}")
 
@@ -136,20 +135,20 @@ def _print_table(trace: Trace, tokens: Tokens) -> None:
         typer.echo(f"{start:6d} {end:6d} {shown}{weight}  {text}")
 
 
-def _print_trace(found: TraceSet, trace: Trace, tokens: Tokens | None, by: By, *, legend: bool) -> None:
+def _print_trace(trace_set: TraceSet, trace: Trace, tokens: Tokens | None, by: By, *, legend: bool) -> None:
     from rich.text import Text
 
     from rbridge_tasks.cli.shades import scale
     from rbridge_tasks.visible_text import visible
 
-    console: Console = _console()
-    in_colour = console.color_system is not None and not console.no_color
+    out = console()
+    in_colour = out.color_system is not None and not out.no_color
 
     def line(text: str | Text, style: str = "") -> None:
-        console.print(Text(visible(text), style) if isinstance(text, str) else text, soft_wrap=not sys.stdout.isatty())
+        out.print(Text(visible(text), style) if isinstance(text, str) else text, soft_wrap=not sys.stdout.isatty())
 
-    sample = "  [SAMPLE, not a benchmark]" if found.manifest.sample else ""
-    line(f"{trace.benchmark}/{trace.item_id} from {found.manifest.source}{sample}", "bold")
+    sample = "  [SAMPLE, not a benchmark]" if trace_set.manifest.sample else ""
+    line(f"{trace.benchmark}/{trace.item_id} from {trace_set.manifest.source}{sample}", "bold")
     line(trace.question)
     for choice in trace.choices or ():
         line(f"  {choice.label}. {choice.text}")
@@ -172,14 +171,14 @@ def _print_trace(found: TraceSet, trace: Trace, tokens: Tokens | None, by: By, *
     if not in_colour:
         line("without colours here; --table prints the number of every token")
     elif legend:
-        who = found.manifest.confidence_model or "an unnamed model"
+        who = trace_set.manifest.confidence_model or "an unnamed model"
         what = f"weight within this trace, from the confidences of {who}" if by is By.weight else f"confidence of {who}"
         line(f"{what}; underlined: marked spans" if trace.spans else what)
         line(scale())
 
 
 def _coloured(trace: Trace, tokens: Tokens | None, by: By) -> Text:
-    """The trace as styled text: what its letters share makes a piece, spelled out only then, so that offsets hold."""
+    """The trace as styled text. Control characters are spelled out last, so that offsets hold."""
     from itertools import groupby
 
     from rich.style import Style
@@ -197,5 +196,5 @@ def _coloured(trace: Trace, tokens: Tokens | None, by: By) -> Text:
         styles[start:end] = [style + underline for style in styles[start:end]]
     text = Text()
     for style, piece in groupby(zip(styles, trace.trace, strict=True), key=lambda pair: pair[0]):
-        text.append(visible("".join(letter for _, letter in piece)), style=style)
+        text.append(visible("".join(character for _, character in piece)), style=style)
     return text

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rbridge_tasks.cli.traces import UsageError
+from rbridge_tasks.cli.trace_options import UsageError
 
 if TYPE_CHECKING:
     from rbridge_tasks.sweeping.checkpoints import Checkpoint

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from rbridge_tasks.atomic import check_suffix, write_file
 from rbridge_tasks.dashboards.histories import DashboardError, stderr_name
 from rbridge_tasks.dashboards.log import Logged
 from rbridge_tasks.tables.score_table import read_table
 from rbridge_tasks.tables.sizes import count_text
+from rbridge_traces.files import check_suffix, write_file
 
 _KEY = ("run", "model", "params", "tokens")
 _Key = tuple[str, str, float | None, float | None]

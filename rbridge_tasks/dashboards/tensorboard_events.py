@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from rbridge_tasks.atomic import write_file
 from rbridge_tasks.dashboards.histories import TOKENS, DashboardError, RunHistory
 from rbridge_tasks.dashboards.log import Values, optional_library
+from rbridge_traces.files import write_file
 
 _EVENT_FILE = "tfevents"
 _OURS = re.compile(r"events\.out\.tfevents\.(\d{10})\.(\d{6})\.rbridge")

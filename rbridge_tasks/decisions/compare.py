@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rbridge_metrics.folds import SCHEMES
-from rbridge_tasks.atomic import plain
 from rbridge_tasks.decisions.candidates import as_names, as_size, listed
 from rbridge_tasks.decisions.comparison_points import CompareError, candidate_points, checkpoint_points
 from rbridge_tasks.decisions.decision import Decision
@@ -29,6 +28,7 @@ from rbridge_tasks.tables.metric_names import split_names
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import COLUMNS, KEY, as_scores, checked_scores
 from rbridge_tasks.tables.table_settings import SETTINGS
+from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rbridge_tasks.atomic import plain
+from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,11 +15,11 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAd
 
 from rbridge_metrics.errors import FitError, RBridgeError
 from rbridge_metrics.regression import ProxyRegressor
-from rbridge_tasks.atomic import check_suffix, plain, write_json
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.decisions.pairing import PairsSource, ScoresSource, group_name
 from rbridge_tasks.decisions.prediction import Predictions, predict_rows
 from rbridge_tasks.tables.comparable import Measured
+from rbridge_traces.files import check_suffix, plain, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,6 @@ from rbridge_metrics import ForecastError, PowerLaw, fit_power_law
 from rbridge_metrics.forecast import Backtest
 from rbridge_metrics.forecast import backtest as test_curve
 from rbridge_metrics.power_law import Loss
-from rbridge_tasks.atomic import plain
 from rbridge_tasks.decisions.accuracy_forecasts import accuracy_doubts, check_fits_metric, later_accuracy
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.decisions.fit_file import Fit, load_fit
@@ -24,6 +23,7 @@ from rbridge_tasks.tables.directions import DirectionError, metric_called
 from rbridge_tasks.tables.score_table import as_scores
 from rbridge_tasks.tables.sizes import count_text
 from rbridge_tasks.tables.table_settings import check_rows
+from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

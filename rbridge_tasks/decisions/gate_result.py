@@ -13,10 +13,10 @@ import pandas as pd
 from rbridge_metrics.errors import RBridgeError
 from rbridge_metrics.forecast_gate import ForecastChange
 from rbridge_metrics.gate import PairedChange, holm
-from rbridge_tasks.atomic import plain
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.tables.directions import Metric
 from rbridge_tasks.tables.rows import counted
+from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

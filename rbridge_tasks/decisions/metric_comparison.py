@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics import agreement, cross_validate
+from rbridge_metrics import cross_validate
 from rbridge_metrics.errors import FitError
 from rbridge_metrics.paired_comparison import (
     MIN_UNITS,
@@ -18,6 +18,7 @@ from rbridge_metrics.paired_comparison import (
     resampled_agreement,
     resampled_weighted_means,
 )
+from rbridge_metrics.ranking import agreement
 from rbridge_metrics.validation import CrossValidation
 from rbridge_tasks.decisions.comparison_points import PointKey, Points
 from rbridge_tasks.tables.rows import counted

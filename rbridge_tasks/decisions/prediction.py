@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.atomic import plain
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.decisions.pairing import PairsSource, Values, as_numbers, in_percent, row_keys
 from rbridge_tasks.decisions.score_pairs import SIZE_WITHIN
@@ -22,6 +21,7 @@ from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import TEXT, ScoreTableError, checked_scores, read_table
 from rbridge_tasks.tables.settings import ITEMS, TRACES
 from rbridge_tasks.tables.table_settings import check_rows
+from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from rbridge_metrics import RBridgeError, Savings
+from rbridge_metrics import RBridgeError
+from rbridge_metrics.compute import Savings
 from rbridge_metrics.gate import MIN_ITEMS
-from rbridge_tasks.atomic import plain
 from rbridge_tasks.decisions.candidate_samples import joined_samples, named_samples
 from rbridge_tasks.decisions.candidates import (
     as_names,
@@ -36,6 +36,7 @@ from rbridge_tasks.decisions.size_ranking import (
 from rbridge_tasks.decisions.target_agreement import MEASURES, TargetAgreement, compare_with_target, savings
 from rbridge_tasks.tables.directions import Metric, metric_called
 from rbridge_tasks.tables.score_table import as_scores
+from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rbridge_metrics import ranks
 from rbridge_metrics.errors import SelectionError
+from rbridge_metrics.ranking import ranks
 from rbridge_metrics.selection.population import Population, new_features
 from rbridge_metrics.selection.scorers import Scorer
 from rbridge_tasks.decisions.model_table import ModelTable, ModelTableError

@@ -13,7 +13,7 @@ import pydantic
 from rbridge_metrics.errors import RBridgeError, SelectionError
 from rbridge_metrics.selection.results import Trial
 from rbridge_metrics.selection.scorers import Scorer
-from rbridge_tasks.atomic import write_json
+from rbridge_traces.files import write_json
 
 
 class ScorerFileError(RBridgeError):

@@ -15,7 +15,6 @@ from rbridge_metrics.selection.population import Population, make_population
 from rbridge_metrics.selection.results import ScorerTrials, Trial
 from rbridge_metrics.selection.scorers import RBF, SCORERS
 from rbridge_metrics.selection.select import select as try_scorers
-from rbridge_tasks.atomic import plain
 from rbridge_tasks.decisions.candidates import as_names
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.decisions.model_table import (
@@ -31,6 +30,7 @@ from rbridge_tasks.decisions.scorer_file import read_scorer, write_scorer
 from rbridge_tasks.tables.directions import metric_called
 from rbridge_tasks.tables.metric_names import split_names
 from rbridge_tasks.tables.score_table import as_scores
+from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

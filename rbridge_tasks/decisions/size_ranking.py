@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics import Interval, RankSummary, drawn_scores, percentile_interval, rank_summary
+from rbridge_metrics.bootstrap import Interval, RankSummary, drawn_scores, percentile_interval, rank_summary
 from rbridge_metrics.gate import MIN_ITEMS
 from rbridge_tasks.decisions.candidates import Candidates
 from rbridge_tasks.tables.joined_items import JoinedItems

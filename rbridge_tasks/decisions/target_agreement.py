@@ -9,16 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rbridge_metrics import (
-    Agreement,
-    PairCounts,
-    Savings,
-    agreement,
-    compute_savings,
-    pair_counts,
-    pareto_frontier,
-    percentile_interval,
-)
+from rbridge_metrics import compute_savings, pareto_frontier
+from rbridge_metrics.bootstrap import percentile_interval
+from rbridge_metrics.compute import Savings
+from rbridge_metrics.ranking import Agreement, PairCounts, agreement, pair_counts
 from rbridge_tasks.decisions.candidates import CandidatesError, Targets, listed
 from rbridge_tasks.decisions.size_ranking import SizeRanking
 from rbridge_tasks.tables.rows import counted

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics import RBridgeError
-from rbridge_tasks.atomic import write_file
+from rbridge_traces.files import write_file
 
 SUFFIX = ".parquet"
 _METADATA = b"rbridge_frequencies"

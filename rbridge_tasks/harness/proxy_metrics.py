@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from lm_eval.api.registry import register_aggregation, register_metric
 
-from rbridge_metrics import PROXIES, ScoreError, frequency_weights, weighted_means
+from rbridge_metrics import PROXIES, ScoreError
+from rbridge_metrics.proxies import frequency_weights, weighted_means
 from rbridge_tasks.harness.metrics import with_stderr
 from rbridge_tasks.harness.requests import OUTPUT_TYPE
 from rbridge_tasks.scoring.item_metrics import REPORTED_PROXIES

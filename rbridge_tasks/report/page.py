@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rbridge_tasks.atomic import check_suffix, write_file
 from rbridge_tasks.charts.style import PALETTE
 from rbridge_tasks.charts.texts import number_text
 from rbridge_tasks.report.coloured_tokens import SHADES, shade_of
@@ -22,6 +21,7 @@ from rbridge_tasks.report.run_lines import lines_of
 from rbridge_tasks.report.traces import KEY, NO_SAMPLES, TITLE, traced_benchmarks
 from rbridge_tasks.report.training import training_section
 from rbridge_tasks.tables.rows import counted
+from rbridge_traces.files import check_suffix, write_file
 
 if TYPE_CHECKING:
     import pandas as pd

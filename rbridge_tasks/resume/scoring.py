@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from rbridge_metrics import RBridgeError, TokenScores
-from rbridge_tasks.atomic import write_file
 from rbridge_tasks.resume.identity import digest_of, scope_of
 from rbridge_tasks.resume.store import ScoreStore, key_of
 from rbridge_tasks.resume.weights import UnidentifiedModelError
+from rbridge_traces.files import write_file
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from rbridge_metrics import (
     RBridgeError,
     TokenScores,
     TraceMoments,
-    letter_confidence,
+    character_confidence,
     minmax_weights,
     rbridge_nll,
     span_weights,
@@ -89,8 +89,8 @@ def item_metrics(scores: TokenScores, trace: Trace, weighting: str, *, spans: bo
     nll = scores.nll
     n_bytes = len(trace.trace.encode())
     plain = {"trace_nll": trace_nll(nll), "trace_bits_per_byte": (float(nll.sum()), n_bytes)}
-    if trace.has_confidence:  # NaN, an unknown log-probability, is interpolated by letter_confidence
-        letters = letter_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
+    if trace.has_confidence:  # NaN, an unknown log-probability, is interpolated by character_confidence
+        letters = character_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
         confidence = token_confidence(letters, scores.token_start, scores.token_end)
         scores.confidence = confidence.astype(np.float32)
     if spans:

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rbridge_tasks.atomic import write_json
 from rbridge_tasks.sweeping.checkpoints import Checkpoint, SweepError
 from rbridge_tasks.sweeping.settings import Settings, settings_of
+from rbridge_traces.files import sync, write_json
 
 RECORD = "shard.json"
 _FORMAT = 1
@@ -148,13 +148,13 @@ class OutputFolder:
         """
         write_json(written / RECORD, {"format": _FORMAT, **record})
         for file in written.rglob("*"):
-            _sync(file)
+            sync(file)
         try:
             written.rename(self.shards / shard.name)
         except OSError:
             if not self.has(shard.name):
                 raise
-        _sync(self.shards)
+        sync(self.shards)
         self.failure_file(shard.name).unlink(missing_ok=True)
 
     def failure_file(self, name: str) -> Path:
@@ -180,14 +180,3 @@ class OutputFolder:
         """Remove what was kept to go on with a shard after an interruption."""
         for folder in self.work.glob(f"{name}.*"):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Bring a file or a folder to the disk: a rename must not outlive the content it stands for."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,12 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rbridge_tasks.atomic import write_json
 from rbridge_tasks.sweeping.checkpoints import SweepError
 from rbridge_tasks.sweeping.local import Outcome
 from rbridge_tasks.sweeping.shards import OutputFolder, Shard
 from rbridge_tasks.sweeping.slurm_job import ScoreShards
 from rbridge_tasks.tables.rows import counted
+from rbridge_traces.files import write_json
 
 DEFAULT_MINUTES = 60
 _QUEUE_SECONDS = 5.0  # between two questions to the scheduler

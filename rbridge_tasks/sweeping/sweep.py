@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from rbridge_tasks.sweeping.shards import OutputFolder, Shard
 from rbridge_tasks.tables.collect import Collected, collect
 from rbridge_tasks.tables.rows import Note, counted
 from rbridge_tasks.tables.score_table import write_scores
+from rbridge_traces.files import LockedError, locked
 
 _POLL_SECONDS = 1.0
 #: So many failures, and no success before them, are one mistake in what was asked for and not so many bad checkpoints.
@@ -104,25 +104,18 @@ class Finished:
 
 @contextlib.contextmanager
 def only_sweep(folder: OutputFolder) -> Iterator[None]:
-    """Let one sweep at a time work in a folder. A process that dies lets go of it.
+    """Let one sweep at a time work in a folder. A process that dies releases it.
 
     Raises:
-        SweepError: another one is at work there.
+        SweepError: another sweep is at work there.
     """
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    with (folder.root / ".lock").open("ab") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            stack.enter_context(locked(folder.root / ".lock", wait=False))
+        except LockedError as error:
             raise SweepError(
                 f"another rbridge sweep is at work in {folder.root}; wait for it, or give another --output"
             ) from error
-        except OSError:  # a disk without locks
-            pass
         yield
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics import resampled_means, resampled_ratios
+from rbridge_metrics.bootstrap import resampled_means, resampled_ratios
 from rbridge_tasks.tables.comparable import OPTION
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.samples import ItemScores, SamplesError

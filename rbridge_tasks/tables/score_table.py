@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.atomic import check_suffix, write_file
+from rbridge_traces.files import check_suffix, write_file
 
 TEXT = ("run", "model", "benchmark", "metric")
 NUMBERS = ("params", "tokens", "value", "stderr", "n")

@@ -9,8 +9,8 @@ import matplotlib.colors
 import numpy as np
 import pytest
 
-from rbridge_tasks.atomic import OutputError
 from rbridge_tasks.charts.style import PALETTE, check_plot_path, new_panels, save, series
+from rbridge_traces.files import OutputError
 
 
 def draw(path: Path) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rbridge_metrics import TokenScores, letter_confidence, minmax_weights, token_confidence
+from rbridge_metrics import TokenScores, character_confidence, minmax_weights, token_confidence
 from rbridge_tasks.cli import main
 from rbridge_tasks.scoring.item_metrics import MissingWeightsError, item_metrics, require_weights
 from rbridge_traces import Trace, TraceCache, to_table, unknown_tokens
@@ -52,7 +52,7 @@ def logprobs_with(placeholder: float | None) -> list[float | None]:
 
 def weights_of(trace: Trace) -> list[float]:
     """MinMax weights of the frontier model's own tokens."""
-    letters = letter_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
+    letters = character_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
     return minmax_weights(token_confidence(letters, [0, *ENDS[:-1]], ENDS)).tolist()
 
 

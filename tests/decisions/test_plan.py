@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rbridge_metrics import RBridgeError, chance_to_keep_best
+from rbridge_metrics import RBridgeError
+from rbridge_metrics.planning import chance_to_keep_best
 from rbridge_tasks.decisions.plan import SearchPlan, plan
 
 

@@ -1,4 +1,4 @@
-"""The slow, obvious twin of ``rbridge_metrics``: loops over letters and bytes, one number at a time, no NumPy.
+"""The slow, obvious twin of ``rbridge_metrics``: loops over characters and bytes, one number at a time, no NumPy.
 
 Written from the formulas, not from the package. Sums are ``math.fsum``, which rounds once, so that what separates
 the package from this file is the package's rounding alone.
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 EQUAL_WITHIN = 1e-9
 
 
-def letter_confidence(token_end: Sequence[int], token_logprob: Sequence[float]) -> list[float]:
-    """Confidence of each letter: the probability of the frontier token that holds it."""
+def character_confidence(token_end: Sequence[int], token_logprob: Sequence[float]) -> list[float]:
+    """Confidence of each character: the probability of the frontier token that holds it."""
     confidence = []
     start = 0
     for end, logprob in zip(token_end, token_logprob, strict=True):
@@ -27,7 +27,7 @@ def letter_confidence(token_end: Sequence[int], token_logprob: Sequence[float]) 
 def letter_confidence_from_bytes(
     text: str, token_byte_end: Sequence[int], token_logprob: Sequence[float]
 ) -> list[float]:
-    """Confidence of each letter: the mean over its UTF-8 bytes of the probability of the token holding that byte."""
+    """Confidence of each character: the mean over its UTF-8 bytes of the probability of the token holding that byte."""
     byte_confidence = []
     start = 0
     for end, logprob in zip(token_byte_end, token_logprob, strict=True):
@@ -36,9 +36,9 @@ def letter_confidence_from_bytes(
         start = end
     confidence = []
     position = 0
-    for letter in text:
+    for character in text:
         of_this_letter = []
-        for _byte in letter.encode():
+        for _byte in character.encode():
             of_this_letter.append(byte_confidence[position])
             position += 1
         confidence.append(math.fsum(of_this_letter) / len(of_this_letter))
@@ -46,21 +46,21 @@ def letter_confidence_from_bytes(
 
 
 def letters_of_byte_tokens(text: str, byte_start: Sequence[int], byte_end: Sequence[int]) -> list[tuple[int, int]]:
-    """Letters ``[start, end)`` that share a byte with each token; neighbours that cut a letter both cover it."""
+    """Characters ``[start, end)`` that share a byte with each token; neighbours that cut a character both cover it."""
     extents = []
     position = 0
-    for letter in text:
-        extents.append((position, position + len(letter.encode())))
+    for character in text:
+        extents.append((position, position + len(character.encode())))
         position = extents[-1][1]
     covered = []
     for token_start, token_end in zip(byte_start, byte_end, strict=True):
-        letters = [
-            letter
-            for letter, (letter_start, letter_end) in enumerate(extents)
+        characters = [
+            character
+            for character, (letter_start, letter_end) in enumerate(extents)
             if max(letter_start, token_start) < min(letter_end, token_end)
         ]
-        if letters:
-            covered.append((letters[0], letters[-1] + 1))
+        if characters:
+            covered.append((characters[0], characters[-1] + 1))
         else:
             before = sum(1 for _, letter_end in extents if letter_end <= token_start)
             covered.append((before, before))
@@ -68,11 +68,11 @@ def letters_of_byte_tokens(text: str, byte_start: Sequence[int], byte_end: Seque
 
 
 def token_confidence(confidence: Sequence[float], token_start: Sequence[int], token_end: Sequence[int]) -> list[float]:
-    """Mean confidence of each token's letters; a token without letters takes its next neighbour's that has some."""
+    """Mean confidence of each token's characters; a token without any takes that of the next one that has."""
     means: list[float | None] = []
     for start, end in zip(token_start, token_end, strict=True):
-        letters = [confidence[letter] for letter in range(start, end)]
-        means.append(math.fsum(letters) / len(letters) if letters else None)
+        characters = [confidence[character] for character in range(start, end)]
+        means.append(math.fsum(characters) / len(characters) if characters else None)
     found = []
     for token, mean in enumerate(means):
         if mean is None:
@@ -84,9 +84,9 @@ def token_confidence(confidence: Sequence[float], token_start: Sequence[int], to
 
 
 def span_overlap(token_start: Sequence[int], token_end: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[bool]:
-    """Whether a letter of each token lies in a span; a token without letters follows its next neighbour."""
-    letters = max(token_end)
-    marked = [1.0 if any(start <= letter < end for start, end in spans) else 0.0 for letter in range(letters)]
+    """Whether a character of each token lies in a span; a token without characters follows its next neighbour."""
+    characters = max(token_end)
+    marked = [1.0 if any(start <= character < end for start, end in spans) else 0.0 for character in range(characters)]
     return [mean > 0 for mean in token_confidence(marked, token_start, token_end)]
 
 
@@ -133,6 +133,6 @@ def rbridge_nll_of_trace(
 ) -> float:
     """From two byte-level tokenizations of one trace to its score, by the formulas alone."""
     confidence = letter_confidence_from_bytes(text, frontier_byte_end, frontier_logprob)
-    letters = letters_of_byte_tokens(text, [0, *proxy_byte_end[:-1]], proxy_byte_end)
-    tokens = token_confidence(confidence, [start for start, _ in letters], [end for _, end in letters])
+    characters = letters_of_byte_tokens(text, [0, *proxy_byte_end[:-1]], proxy_byte_end)
+    tokens = token_confidence(confidence, [start for start, _ in characters], [end for _, end in characters])
     return rbridge_nll(nll, minmax_weights(tokens))

@@ -11,15 +11,15 @@ def cases(count: int) -> settings:
     return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-#: What tokenizers and offset maps get wrong: letters of 1 to 4 bytes, letters that only look like one, controls.
+#: What tokenizers and offset maps get wrong: characters of 1 to 4 bytes, characters that only look like one, controls.
 AWKWARD = (
     "\x00",
     "\n",
     "\r\n",
     "\t ",
-    "e\u0301",  # e and a combining acute accent: two letters, one glyph
+    "e\u0301",  # e and a combining acute accent: two characters, one glyph
     "\u0e01\u0e33",  # Thai, with a combining vowel
-    "👩\u200d👩\u200d👧\u200d👦",  # a family: seven letters joined by zero-width joiners
+    "👩\u200d👩\u200d👧\u200d👦",  # a family: seven characters joined by zero-width joiners
     "🏳\ufe0f\u200d🌈",
     "👍🏽",  # skin tone modifier
     "🇰🇷",  # two regional indicators
@@ -31,15 +31,15 @@ AWKWARD = (
     "\ufeff",
     "\ufffd",
     "한국어",
-    "\u1112\u1161\u11ab",  # the same syllable in three letters
+    "\u1112\u1161\u11ab",  # the same syllable in three characters
     "ß½∑",
 )
 
 
 def texts(max_pieces: int = 12) -> st.SearchStrategy[str]:
-    """Traces of at least one letter, from every plane of Unicode. Surrogates are excluded: UTF-8 has none."""
-    letter = st.characters(exclude_categories=["Cs"])
-    piece = st.one_of(letter, st.sampled_from(AWKWARD), st.sampled_from(["Sum", " mod", "ulo", "= 12"]))
+    """Traces of at least one character, from every plane of Unicode. Surrogates are excluded: UTF-8 has none."""
+    character = st.characters(exclude_categories=["Cs"])
+    piece = st.one_of(character, st.sampled_from(AWKWARD), st.sampled_from(["Sum", " mod", "ulo", "= 12"]))
     return st.lists(piece, min_size=1, max_size=max_pieces).map("".join)
 
 

@@ -11,16 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from rbridge_metrics import (
-    BootstrapError,
-    bits_per_byte,
-    bits_per_byte_stderr,
-    drawn_scores,
-    percentile_interval,
-    rank_summary,
-    resampled_means,
-    resampled_ratios,
-)
+from rbridge_metrics import BootstrapError, bits_per_byte, bits_per_byte_stderr
+from rbridge_metrics.bootstrap import drawn_scores, percentile_interval, rank_summary, resampled_means, resampled_ratios
 
 from .strategies import cases
 

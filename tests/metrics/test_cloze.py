@@ -39,7 +39,7 @@ def naive_scores(logprob: list[float], gold: int, length: list[int]) -> ClozeSco
 
 
 def test_worked_example() -> None:
-    """Three choices of 0.5, 0.125 and 0.0625, the second right; of 1, 3 and 2 letters: 0.5, 0.5 and 0.25 a letter."""
+    """Three choices of 0.5, 0.125 and 0.0625, the second right; of 1, 3 and 2 characters: 0.5, 0.5 and 0.25 each."""
     logprob = np.log([0.5, 0.125, 0.0625])
     assert cloze_scores(logprob, 1) == pytest.approx((0.125, 0.125 / 0.6875, 0.6875, -0.375, 0.0))
     assert cloze_scores(logprob, 1, [1, 3, 2])[:4] == pytest.approx((0.5, 0.4, 1.25, 0.0))

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rbridge_metrics import ForecastError, ProxyRegressor, accuracy_through_proxy, backtest, fit_power_law
+from rbridge_metrics import ForecastError, ProxyRegressor, fit_power_law
+from rbridge_metrics.forecast import accuracy_through_proxy, backtest
 
 T = np.arange(1.0, 21.0)
 

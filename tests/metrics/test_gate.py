@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbridge_metrics import BootstrapError, holm, minimum_detectable_change, paired_change
+from rbridge_metrics import BootstrapError
+from rbridge_metrics.gate import holm, minimum_detectable_change, paired_change
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rbridge_metrics import (
-    BootstrapError,
-    agreement,
+from rbridge_metrics import BootstrapError
+from rbridge_metrics.paired_comparison import (
     compare_with_best,
     drawn_counts,
     resampled_agreement,
     resampled_weighted_means,
 )
+from rbridge_metrics.ranking import agreement
 
 
 @given(st.integers(5, 9), st.integers(0, 1000))

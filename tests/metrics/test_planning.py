@@ -7,16 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbridge_metrics import (
-    ComputeError,
-    PlanError,
-    chance_to_find_best,
-    chance_to_keep_best,
-    gpu_hours,
-    latent_correlation,
-    make_plan,
-    pair_counts,
-)
+from rbridge_metrics import ComputeError, PlanError
+from rbridge_metrics.planning import chance_to_find_best, chance_to_keep_best, gpu_hours, latent_correlation, make_plan
+from rbridge_metrics.ranking import pair_counts
 
 from .strategies import cases
 

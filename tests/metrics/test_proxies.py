@@ -18,12 +18,11 @@ from rbridge_metrics import (
     ProxyParameters,
     ScoreError,
     TokenScores,
-    frequency_weights,
-    proxy_name,
     proxy_scores,
     proxy_scores_of_traces,
-    weighted_means,
 )
+from rbridge_metrics.proxies import frequency_weights, weighted_means
+from rbridge_metrics.proxy_names import proxy_name
 
 from .strategies import cases
 

@@ -11,15 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from rbridge_metrics import (
-    RankingError,
-    agreement,
-    decision_accuracy,
-    kendall_tau_b,
-    pair_counts,
-    ranks,
-    spearman,
-)
+from rbridge_metrics import RankingError, decision_accuracy, kendall_tau_b, spearman
+from rbridge_metrics.ranking import agreement, pair_counts, ranks
 
 from .strategies import cases
 

@@ -17,8 +17,8 @@ from rbridge_metrics import (
     TraceMoments,
     bits_per_byte,
     bits_per_byte_stderr,
+    character_confidence,
     frontier_tokens,
-    letter_confidence,
     minmax_weights,
     minmax_weights_over_test_set,
     rbridge_nll,
@@ -49,8 +49,8 @@ def scored_traces(draw: st.DrawFn) -> list[tuple[list[float], list[float]]]:
 
 def test_worked_example_of_the_design() -> None:
     """NLL 2, 1, 0.5 at weights 0.32 / 0.42, 0, 1: (2 * 0.7619 + 0 + 0.5) / 3 = 0.6746; unweighted 3.5 / 3 = 1.1667."""
-    letters = letter_confidence([3, 7, 10], np.log([0.9, 0.5, 1.0]))
-    weights = minmax_weights(token_confidence(letters, [0, 2, 7], [2, 7, 10]))
+    characters = character_confidence([3, 7, 10], np.log([0.9, 0.5, 1.0]))
+    weights = minmax_weights(token_confidence(characters, [0, 2, 7], [2, 7, 10]))
     assert rbridge_nll([2.0, 1.0, 0.5], weights) == nearly((2 * 0.32 / 0.42 + 0.5) / 3)
     assert round(rbridge_nll([2.0, 1.0, 0.5], weights), 4) == 0.6746
     assert round(trace_nll([2.0, 1.0, 0.5]), 4) == 1.1667
@@ -142,12 +142,12 @@ def test_score_of_equal_confidences_is_the_plain_one(data: st.DataObject, tokens
 @cases(500)
 @given(st.data(), st.integers(2, 20))
 def test_letters_in_another_order_are_equal_confidences(data: st.DataObject, tokens: int) -> None:
-    """Tokens of letters 0.1, 0.2 and 0.3 in any order have one mean, though their float sums differ."""
+    """Tokens of characters 0.1, 0.2 and 0.3 in any order have one mean, though their float sums differ."""
     order = st.permutations([0.1, 0.2, 0.3])
-    letters = [letter for _ in range(tokens) for letter in data.draw(order)]
+    characters = [character for _ in range(tokens) for character in data.draw(order)]
     ends = 3 * np.arange(tokens) + 3
     nll = data.draw(nlls(tokens))
-    weights = minmax_weights(token_confidence(letters, ends - 3, ends))
+    weights = minmax_weights(token_confidence(characters, ends - 3, ends))
     assert rbridge_nll(nll, weights) == nearly(trace_nll(nll))
 
 
@@ -163,8 +163,8 @@ def test_text_to_score_equals_the_loops(data: st.DataObject, text: str) -> None:
     proxy_end = data.draw(cuts(len(text.encode())))
     nll = data.draw(nlls(len(proxy_end)))
     covered = reference.letters_of_byte_tokens(text, [0, *proxy_end[:-1]], proxy_end)
-    letters = letter_confidence(*frontier_tokens(text, byte_end, logprob))
-    confidence = token_confidence(letters, [start for start, _ in covered], [end for _, end in covered])
+    characters = character_confidence(*frontier_tokens(text, byte_end, logprob))
+    confidence = token_confidence(characters, [start for start, _ in covered], [end for _, end in covered])
     spread = confidence.max() - confidence.min()
     assume(spread > 1e-6)
     expected = reference.rbridge_nll_of_trace(text, byte_end, logprob, proxy_end, nll)
@@ -175,13 +175,13 @@ def test_text_to_score_equals_the_loops(data: st.DataObject, text: str) -> None:
 @cases(500)
 @given(st.data(), texts())
 def test_letters_to_score_equal_the_loops(data: st.DataObject, text: str) -> None:
-    """From float64 letter confidences on, nothing but float64 rounding over the spread is left: 1e-13 over it."""
+    """From float64 character confidences on, nothing but float64 rounding over the spread is left: 1e-13 over it."""
     byte_end, logprob = data.draw(byte_tokens(text))
     proxy_end = data.draw(cuts(len(text.encode())))
     nll = data.draw(nlls(len(proxy_end)))
     covered = reference.letters_of_byte_tokens(text, [0, *proxy_end[:-1]], proxy_end)
-    letters = reference.letter_confidence_from_bytes(text, byte_end, logprob)
-    confidence = token_confidence(letters, [start for start, _ in covered], [end for _, end in covered])
+    characters = reference.letter_confidence_from_bytes(text, byte_end, logprob)
+    confidence = token_confidence(characters, [start for start, _ in covered], [end for _, end in covered])
     spread = confidence.max() - confidence.min()
     assume(not 0.99e-9 < spread < 1.01e-9)  # there rounding alone decides whether the confidences count as equal
     expected = reference.rbridge_nll_of_trace(text, byte_end, logprob, proxy_end, nll)

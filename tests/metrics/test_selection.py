@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from rbridge_metrics import SelectionError, make_population, select
+from rbridge_metrics import SelectionError
 from rbridge_metrics.selection.labels import labels_of, splits
 from rbridge_metrics.selection.linear import best_triples, normal_equations, single_left_out, univariate_by_split
-from rbridge_metrics.selection.population import new_features, unit_ranks
+from rbridge_metrics.selection.population import make_population, new_features, unit_ranks
 from rbridge_metrics.selection.scorers import RBF, SCORERS, SPARSE, UNIVARIATE, Scorer, fit_scorer
+from rbridge_metrics.selection.select import select
 
 from .made_populations import by_itself, by_three, features
 

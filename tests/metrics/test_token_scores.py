@@ -155,7 +155,7 @@ def changed(**values: object) -> str:
         pytest.param(changed(entropy=[0.3]), id="an entropy too few"),
         pytest.param(changed(confidence=[0.3, 0.2, 0.1]), id="a confidence too many"),
         pytest.param(changed(token_end=[2, 5, 7]), id="a token end too many"),
-        pytest.param(changed(token_end=[2, 5.5]), id="token end inside a letter"),
+        pytest.param(changed(token_end=[2, 5.5]), id="token end inside a character"),
         pytest.param(changed(token_end=[2, math.nan]), id="token end is NaN"),
         pytest.param(changed(token_id=[5, 2**31]), id="token id beyond 32 bits"),
         pytest.param(changed(token_id=[5, 2**80]), id="token id beyond 64 bits"),

@@ -153,7 +153,7 @@ def test_the_same_seed_gives_the_same_folds() -> None:
     ("arguments", "said"),
     [
         ({"scheme": "random"}, "expected one of shuffled, blocked, forward"),
-        ({"order": [1, 2, 3, 4, 5, 5, 7, 8, 9, 10, 11, 12]}, "1 checkpoints are there more than once"),
+        ({"order": [1, 2, 3, 4, 5, 5, 7, 8, 9, 10, 11, 12]}, "1 checkpoints occur more than once"),
         ({"order": [1, 2, 3]}, "have shapes"),
         ({"order": [float("nan")] * 12}, "12 of 12 order are missing"),
         ({"scheme": "forward", "min_train": 12}, "needs one more at least"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rbridge_metrics import letter_confidence, minmax_weights, token_confidence
+from rbridge_metrics import character_confidence, minmax_weights, token_confidence
 from rbridge_traces import completion_of_choice, extract_reasoning, import_traces
 
 from ..traces.support import jsonl
@@ -53,7 +53,7 @@ def test_minus_9999_leaves_the_other_weights_alone(cases: Path, tmp_path: Path) 
     assert trace.token_end is not None
     assert trace.token_logprob is not None
     assert trace.unknown_tokens == 1
-    letters = letter_confidence(trace.token_end, trace.token_logprob)
+    letters = character_confidence(trace.token_end, trace.token_logprob)
     weights = minmax_weights(token_confidence(letters, [0, *trace.token_end[:-1]], trace.token_end))
     known = [0, 2, 3, 4]
     others = np.exp([case["tokens"][token]["logprob"] for token in known])

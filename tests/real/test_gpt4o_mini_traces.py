@@ -13,7 +13,7 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from rbridge_metrics import TokenScores, frontier_tokens, letter_confidence, token_confidence
+from rbridge_metrics import TokenScores, character_confidence, frontier_tokens, token_confidence
 from rbridge_tasks.backends import hf
 from rbridge_tasks.scoring.prompts import context_of
 from rbridge_tasks.scoring.tokenization import PairEncoder, token_byte_ends
@@ -79,7 +79,7 @@ def test_confidences_carry_over_between_real_tokenizers(
         written = PairEncoder(frontier, prefix_token_id=frontier.eos_token_id).encode([("Q ", trace.trace)])[0]
         logprobs = np.log(generator.uniform(0.05, 1.0, written.token_end.size))
         byte_ends = token_byte_ends(frontier, trace.trace, written)
-        letters = letter_confidence(*frontier_tokens(trace.trace, byte_ends, logprobs))
+        letters = character_confidence(*frontier_tokens(trace.trace, byte_ends, logprobs))
         naive = reference.letter_confidence_from_bytes(trace.trace, byte_ends.tolist(), logprobs.tolist())
         assert_within(letters, naive, stored_bound(naive))
         read = PairEncoder(real_tokenizer, prefix_token_id=0).encode([("Q ", trace.trace)])[0]

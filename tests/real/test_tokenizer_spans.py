@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rbridge_metrics import frontier_tokens, letter_confidence, token_confidence
+from rbridge_metrics import character_confidence, frontier_tokens, token_confidence
 from rbridge_tasks.backends.tokenizers import readable_tokenizer
 from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizedPair, token_byte_ends
 
@@ -132,7 +132,7 @@ def test_each_character_is_in_the_tokens_that_hold_it(tokenizer: Any) -> None:
             return  # no model with such a tokenizer gives confidences
         byte_ends = token_byte_ends(tokenizer, trace, pair)
         assert (np.diff(byte_ends, prepend=0) >= 0).all()
-        letters = letter_confidence(*frontier_tokens(trace, byte_ends, np.full(byte_ends.size, np.log(0.5))))
+        letters = character_confidence(*frontier_tokens(trace, byte_ends, np.full(byte_ends.size, np.log(0.5))))
         assert letters.size == len(trace)
         np.testing.assert_allclose(token_confidence(letters, pair.token_start, pair.token_end), 0.5, rtol=1e-7)
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rbridge_tasks.atomic import OutputError, write_file
 from rbridge_tasks.tables.score_table import (
     COLUMNS,
     ScoreTableError,
@@ -20,6 +19,7 @@ from rbridge_tasks.tables.score_table import (
     read_table,
     write_scores,
 )
+from rbridge_traces.files import OutputError, write_file
 
 names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12) | st.sampled_from(
     ["NA", "007", "nan", "null", "a,b", 'say "x"', "1e5", "a b", "-"]

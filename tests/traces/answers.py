@@ -1,4 +1,4 @@
-"""Answers of a model, written letter by letter so that the bytes of every letter are known, and cut at any byte.
+"""Answers of a model, of which the bytes of every character are known, cut at any byte.
 
 Nothing here decodes JSON: what the package has to find out was written down when the answer was put together.
 """
@@ -43,13 +43,13 @@ class Answer:
     Attributes:
         raw: all that the model wrote.
         reasoning: the text that its JSON stands for.
-        letters: for each letter of the reasoning the bytes ``[start, end)`` of ``raw`` that spell it.
+        characters: for each character of the reasoning the bytes ``[start, end)`` of ``raw`` that spell it.
         final_answer: as the package should give it.
     """
 
     raw: str
     reasoning: str
-    letters: tuple[tuple[int, int], ...]
+    characters: tuple[tuple[int, int], ...]
     final_answer: str | None
 
 
@@ -61,33 +61,33 @@ class Cut:
     logprobs: list[float]
 
 
-def spellings(letter: str, upper: bool) -> list[str]:
-    """Every way to write a letter in a JSON string, as itself first."""
-    ways = [] if letter in '"\\' else [letter]
-    if letter in SHORT_ESCAPES:
-        ways.append(SHORT_ESCAPES[letter])
-    point = ord(letter)
+def spellings(character: str, upper: bool) -> list[str]:
+    """Every way to write a character in a JSON string, as itself first."""
+    ways = [] if character in '"\\' else [character]
+    if character in SHORT_ESCAPES:
+        ways.append(SHORT_ESCAPES[character])
+    point = ord(character)
     halves = [point] if point < 0x10000 else [0xD800 + (point - 0x10000 >> 10), 0xDC00 + (point - 0x10000 & 0x3FF)]
     return [*ways, "".join(f"\\u{half:04X}" if upper else f"\\u{half:04x}" for half in halves)]
 
 
 def write_letters(text: str, choices: Sequence[int]) -> list[str]:
-    """Each letter of a text as it stands in a JSON string; choices[i] picks the way for letter i."""
+    """Each character of a text as it stands in a JSON string; choices[i] picks the way for character i."""
     written = []
-    for letter, choice in zip(text, choices, strict=True):
-        ways = spellings(letter, upper=choice % 2 == 1)
+    for character, choice in zip(text, choices, strict=True):
+        ways = spellings(character, upper=choice % 2 == 1)
         written.append(ways[choice // 2 % len(ways)])
     return written
 
 
-def answer_of(before: str, letters: Sequence[str], after: str, reasoning: str, final_answer: str | None) -> Answer:
+def answer_of(before: str, characters: Sequence[str], after: str, reasoning: str, final_answer: str | None) -> Answer:
     """Put an answer together; ``before`` ends with the quote that opens the reasoning."""
     at = len(before.encode())
     places = []
-    for letter in letters:
-        places.append((at, at + len(letter.encode())))
+    for character in characters:
+        places.append((at, at + len(character.encode())))
         at = places[-1][1]
-    return Answer(before + "".join(letters) + after, reasoning, tuple(places), final_answer)
+    return Answer(before + "".join(characters) + after, reasoning, tuple(places), final_answer)
 
 
 # Made once: making a strategy takes longer than drawing from it.
@@ -138,8 +138,8 @@ def answers(draw: st.DrawFn, prose: st.SearchStrategy[str] = _WITHOUT_BRACES) ->
     before = "".join([draw(prose), fence, "{", draw(_SPACES), *(member + comma for member in front)])
     before += f'"{draw(_KEYS)}"{draw(_SPACES)}:{draw(_SPACES)}"'
     after = "".join(['"', *(comma + member for member in back), draw(_SPACES), "}", draw(_BEHIND)])
-    letters = write_letters(reasoning, draw(st.binary(min_size=len(reasoning), max_size=len(reasoning))))
-    return answer_of(before, letters, after, reasoning, final_answer)
+    characters = write_letters(reasoning, draw(st.binary(min_size=len(reasoning), max_size=len(reasoning))))
+    return answer_of(before, characters, after, reasoning, final_answer)
 
 
 @st.composite
@@ -161,8 +161,8 @@ def known(logprob: float) -> float:
 
 
 def shared_bytes(piece: bytes) -> int:
-    """Bytes up to the end of the first letter of several bytes, of a token that ends in one."""
-    sizes = [len(letter.encode()) for letter in piece.decode()]
+    """Bytes up to the end of the first character of several bytes, of a token that ends in one."""
+    sizes = [len(character.encode()) for character in piece.decode()]
     return sum(sizes[: next(n for n, size in enumerate(sizes) if size > 1) + 1]) if sizes[-1] > 1 else 0
 
 
@@ -172,7 +172,7 @@ def is_text(piece: bytes) -> bool:
 
 
 def confidence_of(answer: Answer, cut: Cut, shown: str | None = None) -> list[float]:
-    """Confidence of each letter: the mean over the bytes that spell it of the probability of the token of each.
+    """Confidence of each character: the mean over the bytes that spell it of the probability of the token of each.
 
     ``shown`` is how the server shows the tokens, where it does not show their bytes.
     """
@@ -190,21 +190,21 @@ def confidence_of(answer: Answer, cut: Cut, shown: str | None = None) -> list[fl
             owner = next((n for n in range(len(sharing)) if byte < shared * (n + 1) // len(sharing)), -1)
             of_bytes.append(sharing[owner])
         empty = []
-    return [math.fsum(of_bytes[start:end]) / (end - start) for start, end in answer.letters]
+    return [math.fsum(of_bytes[start:end]) / (end - start) for start, end in answer.characters]
 
 
 def assert_confidence(
     token_end: npt.NDArray[np.int32],
     token_logprob: npt.NDArray[np.float32],
     expected: Sequence[float],
-    letters: Sequence[int] | slice = slice(None),
+    characters: Sequence[int] | slice = slice(None),
 ) -> None:
     """Characters have the expected confidences, NaN where unknown, up to the rounding of stored logarithms."""
     stored = np.repeat(token_logprob.astype(np.float64), np.diff(token_end, prepend=0))
     assert stored.size == len(expected)
     wanted = np.asarray(expected)
     equal = (np.abs(np.exp(stored) - wanted) <= stored_bound(wanted)) | (np.isnan(stored) & np.isnan(wanted))
-    assert equal[letters].all()
+    assert equal[characters].all()
 
 
 def chat(raw: str, cut: Cut) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A Chat Completions server of one's own: real HTTP, answers known in advance, and any fault where it is asked for.
 
 The answers are a function of the question alone, so that builds can be compared. Their tokens are cut at any byte, also
-inside a letter and inside the escapes of the JSON that they spell.
+inside a character and inside the escapes of the JSON that they spell.
 """
 
 from __future__ import annotations

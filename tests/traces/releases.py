@@ -60,10 +60,10 @@ def items(count: int = len(REASONINGS), seed: int = 0) -> list[Item]:
 
 def _item(rng: random.Random, number: int) -> Item:
     reasoning = REASONINGS[number % len(REASONINGS)]
-    letters = write_letters(reasoning, rng.choices(range(6), k=len(reasoning)))
+    characters = write_letters(reasoning, rng.choices(range(6), k=len(reasoning)))
     before, after = rng.choice([("", ""), ("```json\n", "\n```"), ("Sure:\n", "")])
     tail = f'", "final_answer": "{40 + number}"}}{after}'
-    answer = answer_of(f'{before}{{"reasoning": "', letters, tail, reasoning, str(40 + number))
+    answer = answer_of(f'{before}{{"reasoning": "', characters, tail, reasoning, str(40 + number))
     size = len(answer.raw.encode())
     ends = [0, *sorted(rng.sample(range(1, size), size // 4)), size]
     pieces = [answer.raw.encode()[start:end] for start, end in pairwise(ends)]

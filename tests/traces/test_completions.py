@@ -67,9 +67,9 @@ def test_worked_example_of_hidden_characters() -> None:
 def test_characters_that_a_server_does_not_show_change_nothing_around_them(
     data: st.DataObject, answer: Answer, leading: str, trailing: list[str], with_bytes: bool
 ) -> None:
-    """Each token decoded by itself: the text is exact, and so is every letter beyond the run of letters around a split.
+    """Each token decoded by itself: the text is exact, and so is every character beyond the run around a split.
 
-    A run ends where a letter cannot be split: at ASCII. Within it confidences are of the tokens that reach into it.
+    A run ends where a character cannot be split: at ASCII. Within it confidences are of the tokens that reach into it.
     """
     cut = data.draw(cuts_of(leading + answer.raw))
     tokens = [*decoded_alone(cut.pieces), *trailing]
@@ -78,7 +78,7 @@ def test_characters_that_a_server_does_not_show_change_nothing_around_them(
     assert found.text == answer.reasoning
     moved = moved_by(answer, len(leading.encode()))
     expected = confidence_of(moved, cut, "".join(tokens))
-    hidden = [run_of(place, unclear_runs(leading + answer.raw, cut)) for place in moved.letters]
+    hidden = [run_of(place, unclear_runs(leading + answer.raw, cut)) for place in moved.characters]
     exact = [number for number, run in enumerate(hidden) if run is None]
     assert_confidence(found.token_end, found.token_logprob, expected, exact)
     confidence = known_confidence(found)
@@ -102,29 +102,29 @@ def known_confidence(found: Reasoning) -> npt.NDArray[np.float64]:
 
 
 def moved_by(answer: Answer, shift: int) -> Answer:
-    """The same answer with its letters so many bytes further on."""
-    letters = tuple((start + shift, end + shift) for start, end in answer.letters)
-    return Answer(answer.raw, answer.reasoning, letters, answer.final_answer)
+    """The same answer with its characters so many bytes further on."""
+    characters = tuple((start + shift, end + shift) for start, end in answer.characters)
+    return Answer(answer.raw, answer.reasoning, characters, answer.final_answer)
 
 
 def unclear_runs(raw: str, cut: Cut) -> list[tuple[int, int]]:
-    """Byte ranges of the runs of letters beyond ASCII in which a letter is split or looks as if it were."""
+    """Byte ranges of the runs of characters beyond ASCII in which a character is split or looks as if it were."""
     ends = set(np.cumsum([len(piece) for piece in cut.pieces]).tolist())
     runs: list[tuple[int, int]] = []
     start, at, unclear = 0, 0, False
-    for letter in f"{raw}x":
-        size = len(letter.encode())
+    for character in f"{raw}x":
+        size = len(character.encode())
         if size == 1:
             if unclear:
                 runs.append((start, at))
             start, unclear = at + 1, False
-        unclear = unclear or letter == "\ufffd" or any(at + inside in ends for inside in range(1, size))
+        unclear = unclear or character == "\ufffd" or any(at + inside in ends for inside in range(1, size))
         at += size
     return runs
 
 
 def run_of(place: tuple[int, int], runs: list[tuple[int, int]]) -> tuple[int, int] | None:
-    """The run that a letter lies in."""
+    """The run that a character lies in."""
     return next((run for run in runs if run[0] <= place[0] and place[1] <= run[1]), None)
 
 
@@ -143,7 +143,7 @@ def logprobs_within(run: tuple[int, int], cut: Cut) -> list[float]:
 def test_tokens_decoded_in_context_are_put_in_their_places(data: st.DataObject, answer: Answer) -> None:
     """Where a server shows nothing of a token, or half of what it holds, as vLLM does: the text is exact all the same.
 
-    Confidences are probabilities; where every letter is shown by its tokens alone, they are exact.
+    Confidences are probabilities; where every character is shown by its tokens alone, they are exact.
     """
     cut = data.draw(cuts_of(answer.raw, shortest=1))
     tokens = decoded_in_context(cut.pieces)
@@ -156,7 +156,7 @@ def test_tokens_decoded_in_context_are_put_in_their_places(data: st.DataObject, 
 
 
 def long_answer() -> tuple[str, list[str]]:
-    """20,000 letters with 2,000 emoji, each spread over four tokens that show one U+FFFD each."""
+    """20,000 characters with 2,000 emoji, each spread over four tokens that show one U+FFFD each."""
     parts = "a b c d e", "\ufffd", "\ufffd", "\ufffd", "\ufffd"
     return "a b c d e😀" * 2000, [*parts] * 2000
 
@@ -173,7 +173,7 @@ def test_thousands_of_hidden_characters_are_put_in_their_places() -> None:
     [
         pytest.param(lambda text, tokens: (f"{text}x", tokens), id="more text"),
         pytest.param(lambda text, tokens: (text, [*tokens, "x"]), id="more tokens"),
-        pytest.param(lambda text, tokens: (text, [*tokens[:-5], "a b c d f", *tokens[-4:]]), id="other letters"),
+        pytest.param(lambda text, tokens: (text, [*tokens[:-5], "a b c d f", *tokens[-4:]]), id="other characters"),
         pytest.param(lambda text, tokens: (text, tokens[:-3]), id="hidden tokens are missing"),
         pytest.param(lambda text, tokens: ("😀" * len(text), tokens), id="emoji alone"),
         pytest.param(lambda text, tokens: (text, ["\ufffd"] * len(tokens)), id="hidden tokens alone"),
@@ -192,17 +192,17 @@ def test_thousands_of_hidden_characters_that_do_not_fit_are_refused(
     ("text", "tokens"),
     [
         pytest.param("aé", ["a", "", "\ufffd\ufffd\ufffd"], id="more parts than bytes"),
-        pytest.param("aéb∑", ["a", "", "b", "\ufffd", "\ufffd"], id="a letter that nothing shows a part of"),
-        pytest.param("aab", ["a", "", "\ufffdb"], id="a part of an ASCII letter"),
+        pytest.param("aéb∑", ["a", "", "b", "\ufffd", "\ufffd"], id="a character that nothing shows a part of"),
+        pytest.param("aab", ["a", "", "\ufffdb"], id="a part of an ASCII character"),
     ],
 )
 def test_tokens_shown_as_nothing_do_not_stand_for_anything(text: str, tokens: list[str]) -> None:
     """An empty token fills a gap only where the next one shows the rest of a character."""
-    assert "letter 1 " in complaint(of_texts, text, tokens, error=CompletionError)
+    assert "character 1 " in complaint(of_texts, text, tokens, error=CompletionError)
 
 
 def test_one_emoji_over_and_over_with_and_without_splits_is_placed() -> None:
-    """Nothing but the same letter, some shown and some not: many places are possible, and one is found."""
+    """Nothing but the same character, some shown and some not: many places are possible, and one is found."""
     tokens = ["\ufffd", "\ufffd", "\ufffd", "😀", "\ufffd", "\ufffd"] * 300
     assert of_texts("😀" * 900, tokens).token_byte_end[-1] == 3600
 
@@ -301,7 +301,7 @@ def old(tokens: object, logprobs: object, text: str = "ab") -> dict[str, Any]:
         pytest.param(old(["a", "b"], None), CompletionError, "2 tokens but 0 log-prob", id="no log-probabilities"),
         pytest.param(old(["a", None], [-0.5, -0.5]), CompletionError, "NoneType, not text", id="token is null"),
         pytest.param(choice_with(bytes=[300]), CompletionError, "not numbers from 0 to 255", id="byte above 255"),
-        pytest.param(choice_with(bytes=["b"]), CompletionError, "not numbers from 0 to 255", id="bytes are letters"),
+        pytest.param(choice_with(bytes=["b"]), CompletionError, "not numbers from 0 to 255", id="bytes are characters"),
         pytest.param(choice_with(bytes=[1.5]), CompletionError, "not numbers from 0 to 255", id="bytes are fractions"),
         pytest.param(choice_with(bytes=98), CompletionError, "not numbers from 0 to 255", id="bytes are a number"),
         pytest.param(choice_with(token=98, bytes=None), CompletionError, "int, not text", id="token is a number"),
@@ -310,8 +310,8 @@ def old(tokens: object, logprobs: object, text: str = "ab") -> dict[str, Any]:
         pytest.param(choice_with(logprob={"b": -1}), CompletionError, "not a number", id="log-probability by token"),
         pytest.param(old(["a", "b"], [[-1], [-1]]), CompletionError, "not a number", id="log-probabilities in lists"),
         pytest.param(old(["a", "b"], [[-1], [-1, 2]]), CompletionError, "not a number", id="lists of any length"),
-        pytest.param(old(["a", "c"], [-1, -1]), CompletionError, "letter 1 .*'c', the text 'b'", id="other text"),
-        pytest.param(old(["a"], [-1]), CompletionError, "letter 1 .* '', the text 'b'", id="a token is missing"),
+        pytest.param(old(["a", "c"], [-1, -1]), CompletionError, "character 1 .*'c', the text 'b'", id="other text"),
+        pytest.param(old(["a"], [-1]), CompletionError, "character 1 .* '', the text 'b'", id="a token is missing"),
         pytest.param(old(["a", "b", "c"], [-1] * 3), CompletionError, "behind it they go on 'c'", id="one too many"),
         pytest.param(old(["a"], [-1], "a\ud800"), CompletionError, "half a surrogate pair", id="half a pair"),
     ],
@@ -329,17 +329,17 @@ def test_an_answer_without_usable_tokens_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("text", "tokens", "parting"),
     [
-        ("é = 2 + 2 = 4", [b"\xc3", b"\xa9 = 2", b" + 3 = 5"], "letter 8 they go on '3 = 5', the text '2 = 4'"),
-        ("é = 2 + 2", ["\ufffd".encode(), "\ufffd = 2".encode(), b" + 3"], "letter 8 they go on '3', the text '2'"),
-        ("2 + 2 = 4", [b"\n2 + 2", b" = 5"], "letter 9 they go on '5', the text '4'"),
-        ("2 + 2 = é", [b"2 + 2 = ", b"\xc3", b"\xa8"], "letter 8 they go on 'è', the text 'é'"),
-        ("\ufffd = é", ["\ufffd = ".encode(), b"\xc3", b"\xa8"], "letter 4 they go on 'è', the text 'é'"),
-        ("x = é", [b"x = ", b"\xc3"], r"letter 4 they go on '\\xc3', the text 'é'"),
-        ("2\n+ 2 = 4", [b"2\r", b"+ 2 = 4"], r"letter 1 they go on '\r+ 2 = 4', the text '\n+ 2 = 4'"),
+        ("é = 2 + 2 = 4", [b"\xc3", b"\xa9 = 2", b" + 3 = 5"], "character 8 they go on '3 = 5', the text '2 = 4'"),
+        ("é = 2 + 2", ["\ufffd".encode(), "\ufffd = 2".encode(), b" + 3"], "character 8 they go on '3', the text '2'"),
+        ("2 + 2 = 4", [b"\n2 + 2", b" = 5"], "character 9 they go on '5', the text '4'"),
+        ("2 + 2 = é", [b"2 + 2 = ", b"\xc3", b"\xa8"], "character 8 they go on 'è', the text 'é'"),
+        ("\ufffd = é", ["\ufffd = ".encode(), b"\xc3", b"\xa8"], "character 4 they go on 'è', the text 'é'"),
+        ("x = é", [b"x = ", b"\xc3"], r"character 4 they go on '\\xc3', the text 'é'"),
+        ("2\n+ 2 = 4", [b"2\r", b"+ 2 = 4"], r"character 1 they go on '\r+ 2 = 4', the text '\n+ 2 = 4'"),
     ],
 )
 def test_the_message_shows_where_tokens_and_text_part(text: str, tokens: list[bytes], parting: str) -> None:
-    """The first letter that differs, with what follows on either side, hidden characters and cut-off space or not."""
+    """The first character that differs, with what follows on either side, hidden or cut-off space or not."""
     assert parting in complaint(completion_of_tokens, tokens, [-1] * len(tokens), text=text, error=CompletionError)
 
 

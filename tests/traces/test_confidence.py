@@ -1,4 +1,4 @@
-"""Tokens known by their bytes give every letter of a trace its confidence."""
+"""Tokens known by their bytes give every character of a trace its confidence."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from .support import complaint, make_trace, same, write
 @cases(150)
 @given(st.data())
 def test_a_letter_has_the_mean_confidence_over_its_bytes(data: st.DataObject) -> None:
-    """However a tokenization cuts the bytes, even inside letters, and whatever it found impossible."""
+    """However a tokenization cuts the bytes, even inside characters, and whatever it found impossible."""
     text = data.draw(texts().filter(str.strip))
     ends, drawn = data.draw(byte_tokens(text))
     logprobs = list(map(known, drawn))
     trace = with_confidence(make_trace(trace=text), ends, logprobs)
     assert trace.token_end is not None
     assert trace.token_logprob is not None
-    letters = np.repeat(np.exp(trace.token_logprob.astype(float)), np.diff(trace.token_end, prepend=0))
+    characters = np.repeat(np.exp(trace.token_logprob.astype(float)), np.diff(trace.token_end, prepend=0))
     expected = np.array(letter_confidence_from_bytes(text, ends, logprobs))
-    assert np.array_equal(np.isnan(letters), np.isnan(expected))
+    assert np.array_equal(np.isnan(characters), np.isnan(expected))
     of_known = ~np.isnan(expected)
-    assert_within(letters[of_known], expected[of_known], stored_bound(expected[of_known]))
+    assert_within(characters[of_known], expected[of_known], stored_bound(expected[of_known]))
     assert trace.unknown_tokens == np.isnan(trace.token_logprob).sum()
 
 

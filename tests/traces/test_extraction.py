@@ -1,4 +1,4 @@
-"""The reasoning comes out of a completion letter for letter, each letter with the confidence of what spelled it."""
+"""The reasoning of a completion, each character with the confidence of the bytes that spell it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbridge_metrics import letter_confidence
+from rbridge_metrics import character_confidence
 from rbridge_traces import (
     Completion,
     MalformedCompletionError,
@@ -20,7 +20,7 @@ from rbridge_traces import (
     extract_reasoning,
     parse_completion,
 )
-from rbridge_traces.extraction import letters_between
+from rbridge_traces.extraction import tokens_between
 
 from ..error_bounds import assert_within, stored_bound
 from ..metrics import reference
@@ -52,39 +52,39 @@ def test_worked_example() -> None:
     ``}``                   0.2    none
     ======================  =====  =============================================================
 
-    Letters: é (0.9 + 0.5) / 2 = 0.7, newline (0.5 + 0.1) / 2 = 0.3, 2 0.8.
+    Characters: é (0.9 + 0.5) / 2 = 0.7, newline (0.5 + 0.1) / 2 = 0.3, 2 0.8.
     """
     pieces = [b'{"reasoning": "\xc3', b"\xa9\\", b"n", b'2"', b"}"]
     found = extract_reasoning(completion_of_tokens(pieces, np.log([0.9, 0.5, 0.1, 0.8, 0.2])))
     assert found.text == "é\n2"
     expected = [0.7, 0.3, 0.8]
-    assert_within(letter_confidence(found.token_end, found.token_logprob), expected, stored_bound(expected))
+    assert_within(character_confidence(found.token_end, found.token_logprob), expected, stored_bound(expected))
 
 
 def test_surrogate_pair_is_one_letter_of_twelve_bytes() -> None:
-    """``\\uD83D\\ude00`` in two tokens of 3 and 9 bytes at 0.6 and 0.2: one letter, (3 * 0.6 + 9 * 0.2) / 12 = 0.3."""
+    """``\\uD83D\\ude00`` in two tokens of 3 and 9 bytes at 0.6 and 0.2: one (3 * 0.6 + 9 * 0.2) / 12 = 0.3."""
     pieces = [b'{"reasoning":"', b"\\uD", b"83D\\ude00", b'"}']
     found = extract_reasoning(completion_of_tokens(pieces, np.log([1.0, 0.6, 0.2, 1.0])))
     assert found.text == "😀"
-    assert_within(letter_confidence(found.token_end, found.token_logprob), [0.3], stored_bound([0.3]))
+    assert_within(character_confidence(found.token_end, found.token_logprob), [0.3], stored_bound([0.3]))
 
 
 @pytest.mark.parametrize(
-    ("written", "letter"),
+    ("written", "character"),
     [
-        *[(rf"\{name}", letter) for name, letter in zip('"\\/bfnrt', '"\\/\b\f\n\r\t', strict=True)],
+        *[(rf"\{name}", character) for name, character in zip('"\\/bfnrt', '"\\/\b\f\n\r\t', strict=True)],
         *[("\\u00e9", "é"), ("\\u00E9", "é"), ("\\u0000", "\x00"), ("\\u2028", "\u2028")],
         *[("\\ud83d\\uDE00", "😀"), ("\\udbff\\udfff", "\U0010ffff"), ("é", "é"), ("😀", "😀"), ("\n", "\n")],
     ],
 )
-def test_every_escape_is_one_letter_with_the_mean_of_its_bytes(written: str, letter: str) -> None:
-    """Each byte of the spelling a token of its own: the letter gets their mean, its neighbours nothing of it."""
+def test_every_escape_is_one_letter_with_the_mean_of_its_bytes(written: str, character: str) -> None:
+    """Each byte of the spelling a token of its own: the character gets their mean, its neighbours nothing of it."""
     size = len(written.encode())
     probability = list(np.linspace(0.1, 0.9, size))
     before = '{"reasoning": "u\\\\'
     completion = of_bytes(f'{before}{written}u00e9"}}', [1.0] * len(before) + probability + [1.0] * 7)
     found = extract_reasoning(completion)
-    assert found.text == f"u\\{letter}u00e9"
+    assert found.text == f"u\\{character}u00e9"
     expected = [1.0, 1.0, math.fsum(probability) / size] + [1.0] * 5
     assert_confidence(found.token_end, found.token_logprob, expected)
 
@@ -92,7 +92,7 @@ def test_every_escape_is_one_letter_with_the_mean_of_its_bytes(written: str, let
 @cases(300)
 @given(st.data(), answers())
 def test_any_text_in_any_encoding_and_any_tokens_keeps_its_confidence(data: st.DataObject, answer: Answer) -> None:
-    """Whatever the escapes, layout, other members, fences, prose and tokens: exact letters, each the mean of its bytes.
+    """Whatever the escapes, layout, members, fences, prose and tokens: exact characters, with the mean of their bytes.
 
     What comes out makes a valid trace as it is.
     """
@@ -123,7 +123,7 @@ def test_both_layouts_and_what_surrounds_the_text_change_nothing(
     """
     cut = data.draw(cuts_of(leading + answer.raw + trailing))
     shift = len(leading.encode())
-    shifted = Answer(answer.raw, answer.reasoning, tuple((s + shift, e + shift) for s, e in answer.letters), None)
+    shifted = Answer(answer.raw, answer.reasoning, tuple((s + shift, e + shift) for s, e in answer.characters), None)
     for layout in chat, legacy:
         found = extract_reasoning(completion_of_choice(layout(answer.raw, cut)))
         assert found.text == answer.reasoning
@@ -183,7 +183,7 @@ def test_the_object_found_is_that_of_the_standard_parser(raw: str) -> None:
 @cases(200)
 @given(st.data(), texts())
 def test_a_stretch_of_plain_text_keeps_its_confidence(data: st.DataObject, text: str) -> None:
-    """The tokens between any two letters give each letter between them what the whole text gave it."""
+    """The tokens between any two characters give each character between them what the whole text gave it."""
     ends, logprob = data.draw(byte_tokens(text))
     spelled = text.encode()
     pieces = [spelled[start:end] for start, end in zip([0, *ends], ends, strict=False)]
@@ -191,7 +191,7 @@ def test_a_stretch_of_plain_text_keeps_its_confidence(data: st.DataObject, text:
     end = data.draw(st.integers(start + 1, len(text)))
     shown = [number for number, piece in enumerate(pieces) if piece]
     completion = completion_of_tokens([pieces[number] for number in shown], np.asarray(logprob)[shown])
-    found = letters_between(completion, start, end)
+    found = tokens_between(completion, start, end)
     expected = reference.letter_confidence_from_bytes(text, ends, list(map(known, logprob)))
     assert_confidence(*found, expected[start:end])
 
@@ -289,11 +289,11 @@ def test_what_is_no_log_probability_is_unknown(missing: float | None, token: int
     found = extract_reasoning(completion_of_tokens(PIECES, logprobs))
     assert found.token_end.tolist() == [2, 5]
     assert np.isnan(found.token_logprob).tolist() == [token == 1, token == 3]
-    np.testing.assert_allclose(letter_confidence(found.token_end, found.token_logprob), math.exp(-0.5), rtol=1e-7)
+    np.testing.assert_allclose(character_confidence(found.token_end, found.token_logprob), math.exp(-0.5), rtol=1e-7)
 
 
 def test_a_long_answer_of_one_byte_tokens_is_exact() -> None:
-    """10,000 letters of every spelling, each byte a token: no digits are lost along the way."""
+    """10,000 characters of every spelling, each byte a token: no digits are lost along the way."""
     text = "é\n😀x\\" * 2000
     raw = json.dumps({"final_answer": "4", "reasoning": text})
     probability = np.random.default_rng(0).uniform(0.01, 1.0, len(raw)).tolist()
@@ -307,14 +307,14 @@ def test_a_long_answer_of_one_byte_tokens_is_exact() -> None:
 
 
 def test_tokens_of_an_empty_stretch_are_refused() -> None:
-    """No letters, no tokens: one line, of the type that callers expect."""
-    assert "empty" in complaint(letters_between, said("abc"), 1, 1)
+    """No characters, no tokens: one line, of the type that callers expect."""
+    assert "empty" in complaint(tokens_between, said("abc"), 1, 1)
 
 
 @cases(100)
 @given(answers())
 def test_the_answers_of_the_tests_are_what_they_seem(answer: Answer) -> None:
-    """Each letter's bytes, put between quotes, are that letter in JSON: the tests' own writer makes no mistake."""
+    """Each character's bytes, put between quotes, are that character in JSON: the tests' writer is right."""
     spelled = answer.raw.encode()
-    letters = [json.loads(f'"{spelled[start:end].decode()}"', strict=False) for start, end in answer.letters]
-    assert letters == list(answer.reasoning)
+    characters = [json.loads(f'"{spelled[start:end].decode()}"', strict=False) for start, end in answer.characters]
+    assert characters == list(answer.reasoning)

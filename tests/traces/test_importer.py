@@ -148,7 +148,7 @@ def test_labels_are_kept_as_they_are(load: Any) -> None:
 
 
 def test_inline_spans_are_cut_out_of_the_trace(load: Any) -> None:
-    """Marks become spans, counted in letters of the trace without them; a trace without marks has none."""
+    """Marks become spans, counted in characters of the trace without them; a trace without marks has none."""
     marked = {"question": "q", "reasoning": "𝔘 <span>is</span> <span>here</span>"}
     traces = load(marked, {"question": "q", "reasoning": "plain"}, trace="reasoning", spans="inline").traces
     assert [trace.trace for trace in traces] == ["𝔘 is here", "plain"]
@@ -223,7 +223,7 @@ BAD_ROWS: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({**ROW, "choices": [{"label": "A"}]}, {}, "choice 1 has label; expected label, text"),
     ({**ROW, "choices": {"label": ["A"], "text": ["x", "y"]}}, {}, "the choices have 1 labels but 2 texts"),
     ({**ROW, "choices": {"label": ["A", "A"], "text": ["x", "y"]}}, {}, "two choices share a label"),
-    ({**ROW, "trace": "a <span>b"}, {"spans": "inline"}, "the <span> at letter 2 is never closed"),
+    ({**ROW, "trace": "a <span>b"}, {"spans": "inline"}, "the <span> at character 2 is never closed"),
     ({**ROW, "spans": "0-3"}, {}, "its spans are not [start, end) pairs"),
     ({**ROW, "spans": [[0, 99]]}, {}, "span [0, 99) is empty, out of order"),
     ({**ROW, "token_end": [13]}, {}, "it has only one of token_end and token_logprob"),

@@ -84,7 +84,7 @@ def test_marks_that_were_put_in_are_found(pieces: list[tuple[str, str]], end: st
 
 
 def test_only_the_exact_mark_is_a_mark() -> None:
-    """Other HTML, and the mark in other letters, belongs to the text."""
+    """Other HTML, and the mark in other characters, belongs to the text."""
     text = '<span class="x">a</SPAN> < span> <span/>'
     assert parse_spans(text) == (text, ())
 
@@ -92,13 +92,13 @@ def test_only_the_exact_mark_is_a_mark() -> None:
 @pytest.mark.parametrize(
     ("marked", "expected"),
     [
-        ("a<span>b<span>c</span></span>", "a <span> at letter 2 opens inside another"),
-        ("a</span>", "a </span> at letter 1 closes nothing"),
-        ("<span>a</span>b</span>", "a </span> at letter 2 closes nothing"),
-        ("𝔘<span>b", "the <span> at letter 1 is never closed"),
-        ("a<span></span>", "the <span></span> at letter 1 holds nothing"),
+        ("a<span>b<span>c</span></span>", "a <span> at character 2 opens inside another"),
+        ("a</span>", "a </span> at character 1 closes nothing"),
+        ("<span>a</span>b</span>", "a </span> at character 2 closes nothing"),
+        ("𝔘<span>b", "the <span> at character 1 is never closed"),
+        ("a<span></span>", "the <span></span> at character 1 holds nothing"),
     ],
 )
 def test_marks_that_make_no_sense_are_refused(marked: str, expected: str) -> None:
-    """Nested, unbalanced and empty marks are named by the letter of the text without marks."""
+    """Nested, unbalanced and empty marks are named by the character of the text without marks."""
     assert complaint(parse_spans, marked).startswith(expected)

@@ -18,7 +18,7 @@ from .support import complaint, make_trace, same, some_traces
 
 
 def test_offsets_count_code_points_not_bytes_or_utf16_units() -> None:
-    """A letter outside the basic plane and a combining accent are one letter each."""
+    """A character outside the basic plane and a combining accent are one character each."""
     trace = make_trace(trace="e\u0301𝔘", token_end=[2, 3], token_logprob=[-0.5, -0.25], spans=[(2, 3)])
     assert trace.token_end is not None
     assert trace.token_end.tolist() == [2, 3]
@@ -67,7 +67,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"trace": None}, "its trace is a NoneType, not text"),
     ({"question": 3}, "its question is a int, not text"),
     ({"item_id": " "}, "its item_id is empty"),
-    ({"trace": "a\ud83d"}, "its trace holds half a surrogate pair (U+D83D) at letter 1"),
+    ({"trace": "a\ud83d"}, "its trace holds half a surrogate pair (U+D83D) at character 1"),
     ({"question": "\udc00"}, "its question holds half a surrogate pair"),
     ({"final_answer": "\udc00"}, "its final_answer holds half a surrogate pair"),
     ({"gold": "\udc00"}, "its gold holds half a surrogate pair"),
@@ -84,10 +84,10 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"token_end": [[1], [2, 3]], "token_logprob": [-1.0, -1.0]}, "its token_end is not a plain list of numbers"),
     ({"token_end": "9", "token_logprob": [-1.0]}, "its token_end is not a list of whole numbers"),
     ({"token_end": [9.0], "token_logprob": [-1.0]}, "its token_end is not a list of whole numbers"),
-    ({"token_end": [4, 4, 9], "token_logprob": [-1.0] * 3}, "token 1 ends at letter 4; token_end must increase"),
-    ({"token_end": [0, 9], "token_logprob": [-1.0] * 2}, "token 0 ends at letter 0; token_end must increase"),
-    ({"token_end": [8], "token_logprob": [-1.0]}, "token_end reaches letter 8 of a trace of 9 letters"),
-    ({"token_end": [2**40], "token_logprob": [-1.0]}, "token_end reaches letter 1099511627776 of a trace of 9"),
+    ({"token_end": [4, 4, 9], "token_logprob": [-1.0] * 3}, "token 1 ends at character 4; token_end must increase"),
+    ({"token_end": [0, 9], "token_logprob": [-1.0] * 2}, "token 0 ends at character 0; token_end must increase"),
+    ({"token_end": [8], "token_logprob": [-1.0]}, "token_end reaches character 8 of a trace of 9 characters"),
+    ({"token_end": [2**40], "token_logprob": [-1.0]}, "token_end reaches character 1099511627776 of a trace of 9"),
     ({"token_end": [9], "token_logprob": ["-1"]}, "its token_logprob is not a list of numbers"),
     ({"token_end": [4, 6, 9], "token_logprob": [0.9, -1.0, 0.1]}, "the log-probability is 0.9 at token 0, and most"),
     ({"spans": [(0, 10)]}, "span [0, 10) is empty, out of order, overlapping or outside the trace"),
@@ -132,7 +132,7 @@ def test_an_unknown_benchmark_is_answered_with_the_known_ones(name: str, close: 
 @cases(100)
 @given(some_traces())
 def test_a_table_gives_back_the_traces_it_was_made_of(traces: list[Any]) -> None:
-    """No field, letter or bit is lost between a trace and a row of an Arrow table."""
+    """No field, character or bit is lost between a trace and a row of an Arrow table."""
     back = from_table(to_table(traces))
     assert len(back) == len(traces)
     assert all(same(one, other) for one, other in zip(traces, back, strict=True))

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from rbridge_metrics import letter_confidence
+from rbridge_metrics import character_confidence
 from rbridge_traces import MalformedCompletionError, completion_of_tokens, extract_reasoning, parse_completion
 
 DRAFT = '{"reasoning": "a draft", "final_answer": "3"}'
@@ -105,7 +105,7 @@ def test_confidences_are_those_of_the_answer_not_of_the_draft() -> None:
     pieces = [draft.encode(), b'{"reasoning": "2 + ', b'2 = 4.", "final_answer": "4"}']
     found = extract_reasoning(completion_of_tokens(pieces, np.log([0.1, 0.5, 0.25])))
     expected = [0.5] * 4 + [0.25] * 6
-    np.testing.assert_allclose(letter_confidence(found.token_end, found.token_logprob), expected, rtol=1e-6)
+    np.testing.assert_allclose(character_confidence(found.token_end, found.token_logprob), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rbridge_metrics import letter_confidence
+from rbridge_metrics import character_confidence
 from rbridge_traces import TraceCache, load_questions
 from rbridge_traces.generation.prompt import messages
 
@@ -72,7 +72,7 @@ def test_letter_confidences_are_those_of_the_servers_own_response(built: tuple[P
         expected = _by_hand(choice["message"]["content"], choice["logprobs"]["content"], trace.trace)
         assert trace.token_end is not None
         assert trace.token_logprob is not None
-        found = letter_confidence(trace.token_end, trace.token_logprob)
+        found = character_confidence(trace.token_end, trace.token_logprob)
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 

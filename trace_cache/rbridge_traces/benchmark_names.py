@@ -1,4 +1,4 @@
-"""What other people call our benchmarks: the folders, configs and subsets of published data."""
+"""Names of our benchmarks in published data: folders, configs and subsets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ALSO = {
 
 
 def plain(name: str) -> str:
-    """A name without what is written in many ways: capitals, spaces and punctuation.
+    """A name in lower case, without spaces and punctuation.
 
     >>> plain("ARC-Challenge"), plain("finalAnswer")
     ('arcchallenge', 'finalanswer')
@@ -30,7 +30,7 @@ _BENCHMARK = {plain(name): benchmark for benchmark in BENCHMARKS for name in (be
 
 
 def benchmark_called(name: str) -> str | None:
-    """The benchmark that goes by a name, or None.
+    """The benchmark with this name or alias, or None.
 
     >>> benchmark_called("MATH-500"), benchmark_called("cqa"), benchmark_called("squad")
     ('math500', 'csqa', None)
@@ -39,19 +39,19 @@ def benchmark_called(name: str) -> str | None:
 
 
 def folder_patterns(benchmarks: Iterable[str]) -> list[str]:
-    """Shell patterns of the files in folders, at any depth, that go by the name of one of the benchmarks.
+    """Shell patterns for files in folders, at any depth, named like one of the benchmarks.
 
     >>> folder_patterns(["gsm8k"])
     ['[gG][sS][mM]8[kK]/*', '*/[gG][sS][mM]8[kK]/*']
     """
     names = {form for benchmark in benchmarks for name in (benchmark, *_ALSO[benchmark]) for form in _forms(name)}
-    anyhow = ["".join(_either(letter) for letter in name) for name in sorted(names)]
-    return [f"{start}{pattern}/*" for pattern in anyhow for start in ("", "*/")]
+    patterns = ["".join(_either(character) for character in name) for name in sorted(names)]
+    return [f"{start}{pattern}/*" for pattern in patterns for start in ("", "*/")]
 
 
 def _forms(name: str) -> tuple[str, str]:
     return name, name.replace("_", "")
 
 
-def _either(letter: str) -> str:
-    return "[-_. ]" if letter == "_" else f"[{letter}{letter.upper()}]" if letter.isalpha() else letter
+def _either(character: str) -> str:
+    return "[-_. ]" if character == "_" else f"[{character}{character.upper()}]" if character.isalpha() else character

@@ -1,8 +1,8 @@
 """A frontier model's raw answer with the log-probability of each token, in the layouts that servers return.
 
-The Chat Completions layout has ``{token, logprob, bytes}`` for each token, the legacy completions layout three lists. A
-token is known by its bytes: a character may be spread over several. Servers that send text only write such parts as
-U+FFFD, and ``rbridge_traces.replaced`` finds their place.
+The Chat Completions layout has ``{token, logprob, bytes}`` for each token, the legacy layout three lists. Tokens are
+kept as bytes, because one character may be spread over several. Servers that send text only write such parts as U+FFFD;
+``rbridge_traces.replacement_characters`` locates them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_traces.errors import TraceError
-from rbridge_traces.fitting import Stop, token_ends_in
-from rbridge_traces.replaced import PART, PartedError
-from rbridge_traces.unknown import known_logprobs
+from rbridge_traces.replacement_characters import PART, PartedError
+from rbridge_traces.text_in_tokens import Stop, token_ends_in
+from rbridge_traces.unknown_logprobs import known_logprobs
 
 _HALF = re.compile("[\ud800-\udfff]")
 # Legacy completions write a token that is not UTF-8 as Python writes its bytes: ``bytes: \xe2\x80``.
@@ -26,7 +26,7 @@ _BYTES_NOTATION = re.compile(r"bytes:(?=.*\\x)((?:[ -\[\]-~]|\\[\\'ntr]|\\x[0-9a
 
 
 class CompletionError(TraceError):
-    """An answer without usable tokens: none at all, without log-probabilities, or not those of its text."""
+    """An answer has no tokens, no log-probabilities, or tokens that do not spell its text."""
 
 
 class NoLogprobsError(CompletionError):
@@ -35,7 +35,7 @@ class NoLogprobsError(CompletionError):
 
 @dataclass(frozen=True, eq=False)
 class Completion:
-    """What a model answered, token by token.
+    """A model's answer, token by token.
 
     Attributes:
         text: the whole answer.
@@ -81,7 +81,7 @@ def completion_of_choice(choice: Mapping[str, Any]) -> Completion:
 
 
 def text_of_choice(choice: Mapping[str, Any]) -> Any:
-    """The text of a choice, of a content in parts that of its parts of type text; None where it has none."""
+    """The text of a choice, its text parts joined; None if it has none."""
     message = choice.get("message")
     content = message.get("content") if isinstance(message, Mapping) else choice.get("text")
     if not isinstance(content, list):
@@ -97,18 +97,17 @@ def completion_of_tokens(
     text: str | None = None,
     stop: Stop | None = None,
 ) -> Completion:
-    """Put a completion together from the bytes of its tokens.
+    """Make a completion from the bytes of its tokens.
 
     Args:
         pieces: bytes of each token.
         logprobs: natural log of each token's probability; None where there is none.
-        text: a stretch of what the tokens spell; what may lie around it is said in ``rbridge_traces.fitting``.
-            Default: whatever they spell.
-        stop: how the answer ended, where that is known.
+        text: the answer, a part of what the tokens spell (see ``rbridge_traces.text_in_tokens``). Default: all of it.
+        stop: how the answer ended, if known.
 
     Raises:
-        CompletionError: no tokens, as many log-probabilities are not there, or the tokens spell something else; shows
-            where they part.
+        CompletionError: no tokens, another number of log-probabilities, or tokens that do not spell the text; shows the
+            first difference.
     """
     if not len(pieces) or len(pieces) != len(logprobs):
         raise CompletionError(f"{len(pieces)} tokens but {len(logprobs)} log-probabilities; one of each is needed")
@@ -133,7 +132,7 @@ def completion_of_tokens(
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise CompletionError(f"the answer holds half a surrogate pair at letter {error.start}") from None
+        raise CompletionError(f"the answer holds half a surrogate pair at character {error.start}") from None
     try:
         fitted = token_ends_in(pieces, ends, text, stop or Stop())
     except PartedError as error:
@@ -144,9 +143,8 @@ def completion_of_tokens(
 def _held_back(pieces: Sequence[bytes]) -> Sequence[bytes]:
     """Give tokens without bytes their share of the character that they begin.
 
-    vLLM shows a token that ends within a character as nothing, and its bytes with the token that ends that character.
-    Which bytes are whose is lost: all up to its end are shared evenly. A server that sends parts of characters as bytes
-    holds nothing back.
+    vLLM reports a token that ends within a character as empty, and its bytes with the token that completes the
+    character. The boundaries are lost, so the bytes of that character are shared evenly.
     """
     try:
         texts = [] if all(pieces) else [piece.decode("utf-8") for piece in pieces]
@@ -158,7 +156,7 @@ def _held_back(pieces: Sequence[bytes]) -> Sequence[bytes]:
             empty += 1
             continue
         if empty and not text[-1].isascii():
-            first = next(place for place, letter in enumerate(text) if not letter.isascii())
+            first = next(place for place, character in enumerate(text) if not character.isascii())
             begun = len(text[: first + 1].encode())
             edges = [begun * share // (empty + 1) for share in range(empty + 1)]
             ends = [*edges[1:], len(pieces[number])]
@@ -170,18 +168,14 @@ def _held_back(pieces: Sequence[bytes]) -> Sequence[bytes]:
 
 
 def _cut(whole: Completion, n_bytes: int) -> Completion:
-    """Leave out the tokens that lie wholly before or behind the text."""
+    """Drop the tokens that lie entirely before or after the text."""
     ends = whole.token_byte_end
     first, last = np.searchsorted(ends, (1, n_bytes))
     return Completion(whole.text, np.minimum(ends[first : last + 1], n_bytes), whole.token_logprob[first : last + 1])
 
 
 def token_bytes(token: object, raw: object) -> bytes:
-    """The bytes of a token: as sent, else those of its text.
-
-    Raises:
-        CompletionError: neither is usable.
-    """
+    """The bytes of a token: as sent, else those of its text; CompletionError if neither is usable."""
     if raw is not None and not isinstance(raw, str):
         try:
             sent = bytes(raw if isinstance(raw, list) else list(raw))  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Confidences of traces: given by a model whose tokens are known by their bytes, and their mean."""
+"""Attach token confidences to traces, and average them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rbridge_metrics.alignment import frontier_tokens
 from rbridge_metrics.errors import AlignmentError
 from rbridge_traces.errors import TraceError
 from rbridge_traces.schema import Trace
-from rbridge_traces.unknown import known_logprobs
+from rbridge_traces.unknown_logprobs import known_logprobs
 
 
 def with_confidence(trace: Trace, token_byte_end: npt.ArrayLike, token_logprob: npt.ArrayLike) -> Trace:
-    """Give a trace the token confidences of a model, which replace any it has.
+    """Replace the token confidences of a trace by those of a model.
 
     A character whose UTF-8 bytes are spread over several tokens gets the mean over its bytes, as an entry of its own.
 

@@ -1,7 +1,6 @@
 """Find traces and final answers in which LaTeX commands were decoded as control characters.
 
-Caches made by versions that read ``\\frac`` in a JSON string as a form feed and ``rac`` hold such texts, as do files
-whose authors decoded the answers of a model themselves.
+Earlier versions read ``\\frac`` in a JSON string as a form feed and ``rac``; so do plain JSON parsers.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from rbridge_traces.latex_commands import CONTROL, command_places, style_of
 from rbridge_traces.schema import Trace
 
-_NEVER_WRITTEN = "\b\f"  # no answer of a model holds these on purpose
+_NEVER_WRITTEN = "\b\f"  # no model writes these on purpose
 _AROUND = 12
 
 
@@ -39,17 +38,17 @@ def suspicious_texts(traces: Iterable[Trace]) -> list[SuspiciousText]:
     >>> suspicious_texts([Trace("math500", "7", question="?", trace="3 \times 4, one a\tline", final_answer="12")])
     [SuspiciousText(item_id='7', field='trace', places=1, example="'3 \\times 4, one'")]
     """
-    found = []
+    suspicious = []
     for trace in traces:
         for field, text in (("trace", trace.trace), ("final_answer", trace.final_answer or "")):
             if places := suspicious_places(text):
                 around = text[max(0, places[0] - _AROUND) : places[0] + _AROUND]
-                found.append(SuspiciousText(trace.item_id, field, len(places), repr(around)))
-    return found
+                suspicious.append(SuspiciousText(trace.item_id, field, len(places), repr(around)))
+    return suspicious
 
 
 def suspicious_places(text: str) -> list[int]:
-    """Where a text has form feeds, backspaces, or other control characters that begin the name of a LaTeX command."""
+    """Positions of form feeds, backspaces, and control characters that begin the name of a LaTeX command."""
     candidates = [at for at, character in enumerate(text) if character in CONTROL]
     if not candidates:
         return []
@@ -58,12 +57,12 @@ def suspicious_places(text: str) -> list[int]:
     return sorted({*commands, *(at for at in candidates if text[at] in _NEVER_WRITTEN)})
 
 
-def counted_suspicious(found: Sequence[SuspiciousText]) -> str:
-    """Suspicious texts in words, with the first three as examples; empty where there are none."""
-    if not found:
+def counted_suspicious(suspicious: Sequence[SuspiciousText]) -> str:
+    """A sentence that counts suspicious texts and quotes the first three; empty if there are none."""
+    if not suspicious:
         return ""
     by_field = {"trace": "traces", "final_answer": "final answers"}
-    counts = [(sum(text.field == field for text in found), name) for field, name in by_field.items()]
+    counts = [(sum(text.field == field for text in suspicious), name) for field, name in by_field.items()]
     listed = " and ".join(f"{count} {name}" for count, name in counts if count)
-    examples = ", ".join(f"{text.item_id} ({text.field}: {text.example})" for text in found[:3])
+    examples = ", ".join(f"{text.item_id} ({text.field}: {text.example})" for text in suspicious[:3])
     return f"{listed} with control characters where LaTeX commands were meant: {examples}"

@@ -1,4 +1,4 @@
-"""The README.md of published traces: front matter that the Hub reads, and what a reader has to know."""
+"""The README.md of published traces: front matter for the Hub, and a description."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rbridge_traces.manifest import Manifest, TraceSet
 
 CARD = "README.md"
 WRITTEN = '<!-- Written by "rbridge traces export" or "push", which write it anew each time. -->'
-"""A line of every card. A README.md without it is somebody's own."""
+"""A line of every card. A README.md without it was not written by us."""
 
 UNKNOWN = "unknown"
 
@@ -45,15 +45,15 @@ def data_card(sources: Sequence[TraceSet], *, place: str, repo: str | None = Non
     license: "apache-2.0"
     """
     parts = [
-        _front_matter([found.manifest for found in sources]),
+        _front_matter([trace_set.manifest for trace_set in sources]),
         WRITTEN,
         "# Reasoning traces for rBridge",
         _ABOUT,
-        *[_SAMPLE] * any(found.manifest.sample for found in sources),
+        *[_SAMPLE] * any(trace_set.manifest.sample for trace_set in sources),
         _counts(sources),
         _COLUMNS,
         _use(sources[0].manifest, place, repo),
-        *(_section(found.manifest) for found in sources),
+        *(_section(trace_set.manifest) for trace_set in sources),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -71,12 +71,12 @@ def hub_licence(licence: str | None) -> str:
 
 
 def config_name(manifest: Manifest) -> str:
-    """What ``datasets.load_dataset`` and the Hub's viewer call a source."""
+    """The name of a source for ``datasets.load_dataset`` and the Hub's viewer."""
     return f"{manifest.benchmark}-{manifest.source}"
 
 
 def _front_matter(manifests: Sequence[Manifest]) -> str:
-    """YAML in which every value is a quoted slug: nothing that a manifest says can break out of it."""
+    """YAML in which every value is a quoted slug, so that no text of a manifest can break it."""
     benchmarks = ", ".join(dict.fromkeys(manifest.benchmark for manifest in manifests))
     licences = {hub_licence(manifest.licence) for manifest in manifests}
     rows = sum(manifest.rows for manifest in manifests)
@@ -105,19 +105,19 @@ def _size(rows: int) -> str:
 
 def _counts(sources: Sequence[TraceSet]) -> str:
     rows = ["| config | traces | with confidences | tokens | with spans | correct |", "|---|--:|--:|--:|--:|--:|"]
-    for found in sources:
-        held = found.manifest
-        correct = UNKNOWN if held.rows_correct is None else f"{held.rows_correct:,}"
+    for trace_set in sources:
+        manifest = trace_set.manifest
+        correct = UNKNOWN if manifest.rows_correct is None else f"{manifest.rows_correct:,}"
         rows.append(
-            f"| `{config_name(held)}` | {held.rows:,} | {held.rows_with_confidence:,} | {tokens_of(found):,} "
-            f"| {held.rows_with_spans:,} | {correct} |"
+            f"| `{config_name(manifest)}` | {manifest.rows:,} | {manifest.rows_with_confidence:,} "
+            f"| {tokens_of(trace_set):,} | {manifest.rows_with_spans:,} | {correct} |"
         )
     return "\n".join(rows)
 
 
-def tokens_of(found: TraceSet) -> int:
+def tokens_of(trace_set: TraceSet) -> int:
     """Tokens with a known log-probability, over all traces."""
-    scored = [trace for trace in found.traces if trace.token_logprob is not None]
+    scored = [trace for trace in trace_set.traces if trace.token_logprob is not None]
     return sum(trace.token_logprob.size - trace.unknown_tokens for trace in scored if trace.token_logprob is not None)
 
 
@@ -156,7 +156,7 @@ def _section(manifest: Manifest) -> str:
 
 
 def _verbatim(text: str) -> str:
-    """Text that Markdown and HTML leave as it is, on one line."""
+    """Text quoted so that Markdown and HTML do not change it, on one line."""
     line = " ".join(text.split())
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"

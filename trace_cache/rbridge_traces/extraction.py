@@ -1,8 +1,8 @@
-"""Cut the reasoning out of a raw completion: the characters of a JSON string, and the confidence of each.
+"""Extract the reasoning from a raw completion, with the confidence of every character.
 
-The paper asks for a JSON object with the strings ``reasoning`` and ``final_answer``. Models think before it, put it in
-Markdown fences, write around it, escape characters, and forget to escape the backslashes of LaTeX; the confidence of a
-character is the mean over the bytes that spell it there.
+The prompt asks for a JSON object with the strings ``reasoning`` and ``final_answer``. Models think first, add Markdown
+fences and prose, escape characters, and forget to escape the backslashes of LaTeX. The confidence of a character is the
+mean over the bytes that spell it in the JSON string.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics.alignment import letter_bytes, letter_tokens
+from rbridge_metrics.alignment import character_bytes, character_tokens
 from rbridge_metrics.errors import AlignmentError
 from rbridge_traces.completions import Completion
 from rbridge_traces.errors import TraceError
@@ -26,7 +26,7 @@ REASONING = "reasoning"
 FINAL_ANSWER = "final_answer"
 
 PLACEHOLDERS = {REASONING: "your step by step reasoning", FINAL_ANSWER: "your final answer"}
-"""What the prompt shows in place of the two strings. Models repeat it before they answer."""
+"""Placeholders of the two strings in the prompt, which models may repeat before they answer."""
 
 _JSON_TYPES = {dict: "an object", list: "a list", float: "a number", bool: "true or false", type(None): "null"}
 _AFTER_THINKING = f"no JSON object with the key {REASONING!r} after its thinking"
@@ -35,7 +35,7 @@ _ANSWER = re.compile(rf'\s*(?:```\w*\s*)?\{{\s*"(?:{REASONING}|{FINAL_ANSWER})"\
 
 
 class MalformedCompletionError(TraceError):
-    """The completion is not a JSON object with the reasoning in it; says what is wrong."""
+    """The completion is not a JSON object with a reasoning."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +44,11 @@ class Reasoning:
 
     Attributes:
         text: the value of ``reasoning``, decoded.
-        final_answer: the value of ``final_answer``, of other types than text as it was written; None if there is none.
+        final_answer: the value of ``final_answer``; raw JSON if it is not a string; None if missing.
         token_end: int32, shape (frontier tokens,), end offset of each token in characters of ``text``. A character that
             several tokens spell together is an entry of its own.
         token_logprob: float32, shape (frontier tokens,), nats; NaN where unknown.
-        repairs: escapes of both strings that were read as LaTeX and not as JSON.
+        repairs: number of escapes that were read as LaTeX and not as JSON.
     """
 
     text: str
@@ -60,7 +60,7 @@ class Reasoning:
 
 @dataclass(frozen=True, eq=False)
 class LocatedReasoning:
-    """The reasoning of a completion and its place there.
+    """The reasoning of a completion and its position there.
 
     Attributes:
         text: as in ``Reasoning``.
@@ -95,7 +95,7 @@ def parse_completion(text: str) -> tuple[str, str | None]:
 
 
 def extract_reasoning(completion: Completion) -> Reasoning:
-    """Cut the reasoning out of a completion, with the confidence of every character.
+    """Extract the reasoning from a completion, with the confidence of every character.
 
     Raises:
         MalformedCompletionError: as ``locate_reasoning``.
@@ -110,20 +110,20 @@ def extract_reasoning(completion: Completion) -> Reasoning:
 
 
 def with_tokens(located: LocatedReasoning, completion: Completion) -> Reasoning:
-    """Give a located reasoning the tokens of the completion that it was located in.
+    """Add the tokens of the completion to a located reasoning.
 
     Raises:
         TraceError: the stretch of the reasoning is not tiled by tokens.
     """
     start = int(located.starts[0])
-    of_raw = letter_bytes(completion.text[start : located.end])
+    of_raw = character_bytes(completion.text[start : located.end])
     spelled: npt.NDArray[np.int64] = np.add.reduceat(of_raw, located.starts - start)
-    ends, logprobs = letters_between(completion, start, located.end, spelled)
+    ends, logprobs = tokens_between(completion, start, located.end, spelled)
     return Reasoning(located.text, located.final_answer, ends, logprobs, located.repairs)
 
 
 def counted_repairs(repairs: Iterable[int]) -> str:
-    """The repairs of many completions in words; empty where there are none.
+    """A phrase that counts the repairs of many completions; empty if there are none.
 
     >>> counted_repairs([2, 0, 5])
     '7 unescaped backslashes of LaTeX repaired in 2 answers'
@@ -133,7 +133,7 @@ def counted_repairs(repairs: Iterable[int]) -> str:
 
 
 def is_json_answer(text: str) -> bool:
-    """Whether a text is the JSON answer that the prompt asks for, with nothing but thinking and a fence before it.
+    """Whether a text is the JSON answer that the prompt asks for, after thinking and a fence at most.
 
     >>> is_json_answer('<think>Hm.</think> {"reasoning": "2 + 2"'), is_json_answer('The set {"reasoning": 1}')
     (True, False)
@@ -144,8 +144,8 @@ def is_json_answer(text: str) -> bool:
 def locate_reasoning(text: str) -> LocatedReasoning:
     """Find the reasoning in the text of a completion.
 
-    Of several JSON objects the first with the key ``reasoning`` counts that is not within thinking and does not repeat
-    the prompt's placeholder; of a key given twice the last, as for JSON parsers.
+    The first JSON object with the key ``reasoning`` counts that is neither within thinking nor the placeholder of the
+    prompt. Of duplicate keys the last counts, as for JSON parsers.
 
     Raises:
         MalformedCompletionError: no such JSON object, or its ``reasoning`` is empty, not text, or not valid Unicode.
@@ -180,17 +180,17 @@ def locate_reasoning(text: str) -> LocatedReasoning:
             return _value_of(text, parsable, brace)
 
 
-def letters_between(
-    completion: Completion, start: int, end: int, bytes_of_letter: npt.NDArray[np.int64] | None = None
+def tokens_between(
+    completion: Completion, start: int, end: int, bytes_of_character: npt.NDArray[np.int64] | None = None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The tokens of a stretch of a completion, clipped to it and counted in its letters.
+    """The tokens of a part of a completion, clipped to it, with offsets in its characters.
 
     Args:
         completion: what the model wrote.
-        start: first letter of the stretch in ``completion.text``.
-        end: letter after its last one.
-        bytes_of_letter: shape (letters,), bytes that spell each letter that the stretch stands for. Default: it stands
-            for itself.
+        start: first character of the stretch in ``completion.text``.
+        end: character after its last one.
+        bytes_of_character: shape (characters,), bytes that spell each character that the stretch stands for. Default:
+            it stands for itself.
 
     Returns:
         ``token_end`` and ``token_logprob`` as ``Trace`` takes them.
@@ -200,12 +200,12 @@ def letters_between(
     """
     low = len(completion.text[:start].encode())
     try:
-        spelled = letter_bytes(completion.text[start:end]) if bytes_of_letter is None else bytes_of_letter
+        spelled = character_bytes(completion.text[start:end]) if bytes_of_character is None else bytes_of_character
         high = low + int(spelled.sum())
         first, last = np.searchsorted(completion.token_byte_end, (low, high))
         inside = np.minimum(completion.token_byte_end[first : last + 1], high) - low
-        holds = inside > np.append(0, inside[:-1])  # whatever a token without bytes has, no letter takes it
-        ends, logprobs = letter_tokens(spelled, inside[holds], completion.token_logprob[first : last + 1][holds])
+        holds = inside > np.append(0, inside[:-1])  # tokens without bytes hold no character
+        ends, logprobs = character_tokens(spelled, inside[holds], completion.token_logprob[first : last + 1][holds])
     except AlignmentError as error:
         raise TraceError(f"the tokens of the reasoning: {error}") from error
     return ends, logprobs
@@ -227,7 +227,7 @@ def _why_not(text: str, broken: ValueError | None, passed_over: str) -> str:
 
 
 def _is_placeholder(value: dict[str, Any]) -> bool:
-    """Whether an object is that of the prompt, or a sketch of it with three dots in place of all strings."""
+    """Whether an object is that of the prompt, or has three dots in place of its strings."""
     dots = all(value.get(key) in ("...", "\u2026") for key in PLACEHOLDERS)
     return dots or _repeats_prompt(REASONING, value[REASONING])
 

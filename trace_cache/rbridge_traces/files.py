@@ -1,38 +1,75 @@
-"""Reading and atomically writing whole files, on the local disk or on any file system that fsspec knows."""
+"""Reading, locking and atomically writing whole files, on the local disk or on any file system that fsspec knows."""
 
 from __future__ import annotations
 
+import errno
+import json
+import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from rbridge_metrics.errors import RBridgeError
 from rbridge_traces.errors import TraceError
-
-if sys.platform != "win32":
-    import fcntl
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 PART = ".part-"
-"""Start of the name of a file that is still being written. Readers ignore such files."""
+"""Prefix of the name of a file that is still being written. Readers ignore such files."""
 
 _CLIENT_ERRORS = {
     "aiohttp": "ClientError",
     "botocore.exceptions": "BotoCoreError",
     "google.auth.exceptions": "GoogleAuthError",
 }
-"""What the clients behind ``https://``, ``s3://`` and ``gs://`` raise that is no ``OSError``."""
+"""Base errors of the clients behind ``https://``, ``s3://`` and ``gs://`` that are not an ``OSError``."""
+
+
+_NO_LOCKS = (None, errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+"""What a disk without locks answers."""
+
+
+class OutputError(RBridgeError):
+    """A file cannot be written at the place, or in the format, that the user asked for."""
+
+
+class LockedError(TraceError):
+    """Another process holds the lock."""
+
+
+def check_suffix(path: str | Path, suffixes: tuple[str, ...], what: str) -> str:
+    """Return the suffix of an output file, one of those given. Call it before the work whose result is written.
+
+    Raises:
+        OutputError: the suffix is none of them.
+
+    >>> check_suffix("out/Scores.CSV", (".csv", ".parquet"), "a score table")
+    '.csv'
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in suffixes:
+        found = f"the suffix {suffix!r}" if suffix else "no suffix"
+        raise OutputError(f"{str(path)!r} has {found}, but {what} is written as {' or '.join(suffixes)}; name it so")
+    return suffix
 
 
 def refusals() -> tuple[type[BaseException], ...]:
-    """What a file system raises for a place that is full, protected, read-only or out of reach."""
+    """Errors that a file system raises for a place that is full, protected, read-only or unreachable."""
     loaded = {module: sys.modules[module] for module in _CLIENT_ERRORS if module in sys.modules}
     return (OSError, NotImplementedError, *(getattr(loaded[module], _CLIENT_ERRORS[module]) for module in loaded))
+
+
+def refusal(action: str, error: BaseException) -> TraceError:
+    """One line for a file system's error: ``cannot <action>: <reason>``."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return TraceError(
+        f"cannot {action}: {reason.rstrip('.')}; check that the place exists, has room and is open to you"
+    )
 
 
 def open_root(url: str) -> tuple[AbstractFileSystem, str]:
@@ -51,20 +88,19 @@ def open_root(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 def shown(fs: AbstractFileSystem, path: str) -> str:
-    """A path as messages name it: plain where it is local, a URL elsewhere."""
-    return path if _is_local(fs) else str(fs.unstrip_protocol(path))
+    """A path as messages show it: plain for a local file, a URL elsewhere."""
+    return path if is_local(fs) else str(fs.unstrip_protocol(path))
 
 
-def refusal(action: str, error: BaseException) -> TraceError:
-    """One line for what a file system refused: ``cannot <action>: <reason>``."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return TraceError(
-        f"cannot {action}: {reason.rstrip('.')}; check that the place exists, has room and is open to you"
-    )
+def is_local(fs: AbstractFileSystem) -> bool:
+    """Whether a file system is this machine's."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    return isinstance(fs, LocalFileSystem)
 
 
 def names(fs: AbstractFileSystem, folder: str) -> list[str]:
-    """Names of the entries of a folder, sorted; none where there is no such folder.
+    """Names of the entries of a folder, sorted; an empty list if the folder does not exist.
 
     Raises:
         TraceError: it cannot be listed.
@@ -95,55 +131,115 @@ def read(fs: AbstractFileSystem, path: str) -> bytes:
 
 
 def put(fs: AbstractFileSystem, path: str, data: bytes) -> None:
-    """Write a file so that at every moment, also after a crash, its name gives the old bytes, the new, or nothing.
+    """Write a file atomically: at every moment, also after a crash, it has its old content, its new one, or none.
 
-    The bytes go to a temporary name first, on a local disk through to the disk itself, and are then renamed.
+    The bytes go to a temporary file, which is then renamed. On a local disk both steps are synced.
     """
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/{PART}{uuid4().hex}-{name}"
     try:
-        if _is_local(fs):
+        if is_local(fs):
             with Path(temporary).open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(path)
-            _sync_folder(folder)
+            sync(folder)
         else:
             fs.pipe_file(temporary, data)
             fs.mv(temporary, path)
     except BaseException:
-        with suppress(*refusals()):  # most often there is none; if there is, the next write removes it
+        with suppress(*refusals()):  # most often it does not exist; if it does, the next write removes it
             fs.rm_file(temporary)
         raise
 
 
+def write_file(path: str | Path, data: bytes) -> None:
+    """Write a file atomically, local or at a URL that fsspec knows. A missing folder is created.
+
+    Raises:
+        TraceError: the place is full, protected, read-only or unreachable.
+    """
+    fs, place = open_root(str(path))
+    try:
+        fs.makedirs(place.rpartition("/")[0], exist_ok=True)
+        if fs.isdir(place):
+            raise IsADirectoryError(21, "it is a folder")
+        put(fs, place, data)
+    except refusals() as error:
+        raise refusal(f"write {path}", error) from error
+
+
+def write_json(path: str | Path, payload: object) -> None:
+    """Write a value as a JSON file, converted by ``plain``."""
+    write_file(path, (json.dumps(plain(payload), indent=1, allow_nan=False) + "\n").encode())
+
+
+def plain(value: Any) -> Any:
+    """A value in JSON's types: NumPy arrays as lists, NaN and infinities as None, other types as text.
+
+    >>> plain({"mae": float("nan"), "folds": (1, 2)})
+    {'mae': None, 'folds': [1, 2]}
+    """
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, and pandas' columns
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+@contextmanager
+def locked(path: str | Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on a local file, which is created. The system releases it when the process ends.
+
+    The file stays on disk and means nothing by itself. On a disk that has no locks the block runs unguarded.
+
+    Args:
+        path: of the lock file.
+        wait: for the process that holds the lock.
+
+    Raises:
+        LockedError: another process holds the lock, and ``wait`` is False.
+        OSError: the lock file cannot be created.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(str(path), timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LockedError(f"another process holds {path}") from None
+    except (NotImplementedError, OSError) as error:
+        if getattr(error, "errno", None) not in _NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @contextmanager
 def only_writer(fs: AbstractFileSystem, folder: str) -> Iterator[None]:
-    """Let one process at a time write to a local folder; the others wait. A process that dies lets go of it.
+    """Let one process at a time write to a local folder; others wait.
 
-    Windows, remote stores and network disks without locks are not guarded: one writer for each source there.
+    Remote stores and network disks without locks are not guarded: use one writer for each source there.
     """
-    if sys.platform == "win32" or not _is_local(fs):
+    if not is_local(fs):
         yield
         return
-    with (Path(folder) / ".lock").open("wb") as file:
-        with suppress(OSError):  # a disk without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(f"{folder}/.lock"):
         yield
 
 
-def _is_local(fs: AbstractFileSystem) -> bool:
-    from fsspec.implementations.local import LocalFileSystem
-
-    return isinstance(fs, LocalFileSystem)
-
-
-def _sync_folder(folder: str) -> None:
-    """Bring a rename to the disk: on POSIX systems it lives in the folder, which is synced as a file is."""
+def sync(path: str | Path) -> None:
+    """Flush a file or a folder to disk. On POSIX systems a rename and a new file are entries of their folder."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

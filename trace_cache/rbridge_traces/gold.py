@@ -1,4 +1,4 @@
-"""The right choice of a multiple-choice item as its label, however a file names it: by label, index or text."""
+"""Convert the right choice of an item to its label from the label, index or text that a file gives."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def gold_label(
         gold: as a file has it: a number or text.
         choices: at least one.
         count_from: the index of the first choice.
-        remedy: what a user can do about another gold, for the error.
+        remedy: for the error.
 
     Raises:
-        TraceImportError: it is none of these, or both the index of one choice and the text of another.
+        TraceImportError: it is none of these, or the index of one choice and the text of another.
 
     >>> four = [Choice(label, label.lower() * 3) for label in "ABCD"]
     >>> [gold_label(gold, four) for gold in (3, "3", "(b)", "ccc")]
@@ -47,9 +47,9 @@ def gold_label(
     if not of_text:
         of_text = [choice.label for choice in choices if choice.text.strip().casefold() == written.casefold()]
     of_index = _by_index(written, labels, count_from)
-    found = set(of_text[:1] if len(of_text) == 1 else []) | set(of_index)
-    if len(found) == 1 and len(of_text) <= 1:
-        return found.pop()
+    labels_meant = set(of_text[:1] if len(of_text) == 1 else []) | set(of_index)
+    if len(labels_meant) == 1 and len(of_text) <= 1:
+        return labels_meant.pop()
     shown = f"the gold is {written!r}, beside choices labelled {', '.join(labels)}"
     if of_index and of_text:
         raise TraceImportError(
@@ -60,12 +60,12 @@ def gold_label(
 
 
 def gold_label_if_known(gold: str | None, choices: Sequence[Choice] | None) -> str | None:
-    """The label of the right choice where ``gold_label`` finds it, else the gold as published; for data of others."""
+    """The label of the right choice if ``gold_label`` finds it, else the gold as published."""
     if not gold or not choices:
         return gold
     try:
         return gold_label(gold, choices)
-    except TraceImportError:  # tasks that need the gold refuse it by name
+    except TraceImportError:  # tasks that need the gold refuse it
         return gold
 
 
@@ -83,7 +83,7 @@ def _written(gold: Any) -> str:
 
 
 def _by_index(written: str, labels: Sequence[str], count_from: CountFrom) -> list[str]:
-    """The label of the choice that a number counts to; none for another number, or beside labels that are numbers."""
+    """The label of the choice with this index; empty for another number, or if labels are numbers."""
     if not (written.isascii() and written.isdecimal()) or any(label.isdecimal() for label in labels):
         return []
     index = int(written) - count_from

@@ -7,15 +7,26 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rbridge_traces.errors import TraceError
 
-_TRANSPORTS = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "RequestException"}
-"""What the HTTP clients of the versions of huggingface_hub raise where a server cannot be reached."""
+_CLIENTS = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "RequestException"}
+"""Base errors of the HTTP clients of the versions of huggingface_hub."""
 
 
 class HubError(TraceError):
-    """A data set that the Hub does not give, for a reason that the message names."""
+    """The Hub does not serve a data set; the message says why."""
+
+
+def client_errors() -> tuple[Any, ...]:
+    """Errors of the loaded HTTP clients, raised when a server cannot be reached."""
+    return tuple(getattr(sys.modules[module], _CLIENTS[module]) for module in _CLIENTS.keys() & sys.modules)
+
+
+def not_a_name(repo: str) -> HubError:
+    """The error for a name that the Hub does not allow."""
+    return HubError(f"{repo!r} cannot name a data set of the Hub; write OWNER/NAME")
 
 
 @dataclass(frozen=True)
@@ -34,10 +45,10 @@ class Snapshot:
 
 
 def download_dataset(repo: str, revision: str | None = None, patterns: Sequence[str] | None = None) -> Snapshot:
-    """Fetch a data set, or the files of it that match one of the patterns, into the local cache of the Hub's client.
+    """Fetch a data set, or its files that match one of the patterns, into the local cache of the Hub's client.
 
-    Files that are there are not fetched again, and a connection that breaks is taken up where it broke.
-    ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_TOKEN`` count; under ``HF_HUB_OFFLINE=1`` what was fetched before is taken.
+    Cached files are not fetched again, and a broken download is resumed. ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_TOKEN``
+    apply; under ``HF_HUB_OFFLINE=1`` the cached files are used.
 
     Args:
         repo: ``owner/name``.
@@ -51,9 +62,9 @@ def download_dataset(repo: str, revision: str | None = None, patterns: Sequence[
 
     name = f"{repo}@{revision}" if revision else repo
     offline = bool(constants.HF_HUB_OFFLINE)
-    transport = tuple(getattr(sys.modules[module], _TRANSPORTS[module]) for module in _TRANSPORTS.keys() & sys.modules)
+    transport = client_errors()
     try:
-        if not offline:  # this call tells what is wrong; the next would fall back on what is cached without a word
+        if not offline:  # this call raises the reason; the next would silently fall back on the cache
             HfApi().dataset_info(repo, revision=revision)
         folder = Path(
             snapshot_download(
@@ -65,7 +76,7 @@ def download_dataset(repo: str, revision: str | None = None, patterns: Sequence[
             )
         )
     except errors.HFValidationError:
-        raise HubError(f"{repo!r} cannot name a data set of the Hub; write OWNER/NAME") from None
+        raise not_a_name(repo) from None
     except errors.GatedRepoError as error:
         raise HubError(
             f"the data set {repo} is gated; ask for access on {constants.ENDPOINT}/datasets/{repo} and set HF_TOKEN to "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rbridge_traces.data_card import CARD
 from rbridge_traces.errors import CacheCorruptError, TraceError
+from rbridge_traces.hub import client_errors, not_a_name
 from rbridge_traces.packing import StoredSource
 from rbridge_traces.publish import export
 from rbridge_traces.schema import BENCHMARKS
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 _OURS = re.compile(rf"{re.escape(CARD)}|({'|'.join(BENCHMARKS)})/[^/]+/(manifest\.json|[^/]+\.parquet)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+")
-_NETWORK = {"httpx": "HTTPError", "httpx2": "HTTPError", "requests": "RequestException"}
-"""What the HTTP clients behind the versions of huggingface_hub raise that is no ``OSError``."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,12 @@ def push(
 ) -> Pushed:
     """Add sources to a data set of the Hub in one commit, then download them at that commit and check them.
 
-    The data set is created where there is none. What it holds of other sources stays.
+    A missing data set is created. Its other sources stay.
 
     Args:
         sources: as ``publication`` reads them.
         repo: ``OWNER/NAME``.
-        replace: write over sources of the same name, and over a README.md of somebody's own.
+        replace: write over sources of the same name, and over a README.md that we did not write.
         private: create it as private; a data set that is public already is refused.
         revision: the branch to write to; created where there is none.
 
@@ -64,16 +62,16 @@ def push(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
     if not _NAME.fullmatch(repo):
-        raise TraceError(f"{repo!r} cannot name a data set of the Hub; write OWNER/NAME, OWNER being you or your group")
+        raise not_a_name(repo)
     if get_token() is None:
         raise TraceError('no Hugging Face token; log in with "hf auth login", or set HF_TOKEN to one that may write')
     api = HfApi()
     url = f"{api.endpoint}/datasets/{repo}"
     with tempfile.TemporaryDirectory(prefix="rbridge-push-") as folder:
-        with _told_in_one_line(repo, api.endpoint):
+        with _one_line_errors(repo, api.endpoint):
             before = _prepared(api, repo, private=private, revision=revision)
-            there = [file.rfilename for file in before.siblings or () if _OURS.fullmatch(file.rfilename)]
-            old = _downloaded(api, repo, str(before.sha), there, Path(folder) / "old")
+            existing = [file.rfilename for file in before.siblings or () if _OURS.fullmatch(file.rfilename)]
+            old = _downloaded(api, repo, str(before.sha), existing, Path(folder) / "old")
         contents = _with_sources(old, sources, Path(folder) / "new", replace=replace, repo=repo, url=url)
         operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
             *(CommitOperationAdd(path, data) for path, data in contents.items() if old.get(path) != data),
@@ -81,8 +79,8 @@ def push(
         ]
         if not operations:
             return Pushed(url, str(before.sha), changed=False)
-        names = ", ".join(f"{found.manifest.benchmark} from {found.manifest.source}" for found in sources)
-        with _told_in_one_line(repo, api.endpoint):
+        names = ", ".join(f"{source.manifest.benchmark} from {source.manifest.source}" for source in sources)
+        with _one_line_errors(repo, api.endpoint):
             commit = api.create_commit(
                 repo,
                 operations,
@@ -101,7 +99,7 @@ def push(
 
 
 def _prepared(api: HfApi, repo: str, *, private: bool, revision: str | None) -> DatasetInfo:
-    """Create the data set and the branch where they are not there, and say what they hold."""
+    """Create the data set and the branch if they do not exist, and return what they hold."""
     api.create_repo(repo, repo_type="dataset", private=private or None, exist_ok=True)
     info = api.dataset_info(repo)
     if private and not info.private:
@@ -142,17 +140,17 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def _told_in_one_line(repo: str, endpoint: str) -> Iterator[None]:
-    """Turn what the Hub or the way to it refuses into one line with a remedy."""
+def _one_line_errors(repo: str, endpoint: str) -> Iterator[None]:
+    """Turn errors of the Hub or the network into one line with a remedy."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
-    network = tuple(getattr(sys.modules[name], error) for name, error in _NETWORK.items() if name in sys.modules)
+    network = client_errors()
     try:
         yield
     except OfflineModeIsEnabled as error:
         raise TraceError("cannot reach the Hub: HF_HUB_OFFLINE is set; unset it to push") from error
     except HFValidationError as error:
-        raise TraceError(f"{repo!r} cannot name a data set of the Hub: {error}") from error
+        raise not_a_name(repo) from error
     except HfHubHTTPError as error:
         raise TraceError(
             _refusal(repo, getattr(error.response, "status_code", 0), error.server_message or "")
@@ -173,5 +171,5 @@ def _refusal(repo: str, status: int, message: str) -> str:
         412: "somebody else has written there in the meantime; push again",
     }
     remedy = remedies.get(status, "try again later" if status >= 500 or status == 429 else "the Hub does not accept it")
-    said = f" ({message.strip()})" if message.strip() else ""
-    return f"cannot push to {repo}: the Hub answers {status}{said}; {remedy}"
+    detail = f" ({message.strip()})" if message.strip() else ""
+    return f"cannot push to {repo}: the Hub answers {status}{detail}; {remedy}"

@@ -1,4 +1,4 @@
-"""Traces out of a user's own file: its fields mapped to those of a trace, or the answers of an API in it."""
+"""Import traces from a user's file: rows with the fields of a trace, or responses of a Completions API."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.field_values import as_correct, as_text
 from rbridge_traces.gold import CountFrom, gold_label, is_index
-from rbridge_traces.row_drafts import (
-    INLINE,
+from rbridge_traces.question_matching import Asked, match_questions
+from rbridge_traces.row_to_trace import (
     TARGETS,
     Draft,
     FailedAnswerError,
@@ -17,18 +18,15 @@ from rbridge_traces.row_drafts import (
     answers_of_row,
     draft_of,
 )
-from rbridge_traces.row_values import as_correct, as_text
 from rbridge_traces.rows import read_rows
 from rbridge_traces.schema import Trace, check_benchmark
 
-_TELLING_INDEXES = 16  # of four choices: 1 in 100 files that count from 0 has none that is 0
-
-__all__ = ["INLINE", "TARGETS", "ImportReport", "import_traces", "read_rows"]
+_ENOUGH_INDEXES = 16  # of four choices: only 1 in 100 files that count from 0 has no 0 among so many
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What a file came to.
+    """The traces of a file, and what was left out.
 
     Attributes:
         traces: in the order of the rows.
@@ -95,34 +93,7 @@ def import_traces(
             raise TraceImportError(
                 f"cannot map to {target!r}{did_you_mean(target, TARGETS)}; a trace has the fields {', '.join(TARGETS)}"
             )
-    drafts: list[Draft] = []
-    failed: Counter[str] = Counter()
-    skipped = 0
-    for number, row in enumerate(read_rows(path), start=1):
-        place = f"{path}, row {number}"
-        try:
-            answers = answers_of_row(row, options)
-            for position, answered in enumerate(answers, start=1):
-                try:
-                    draft = draft_of(row, place, answered, options)
-                except FailedAnswerError as error:
-                    if not skip_failed:
-                        raise TraceImportError(f"{error}; leave such answers out with --skip-failed") from error
-                    failed[error.reason] += 1
-                    continue
-                if draft is None and not skip_empty:
-                    raise TraceImportError(
-                        "the trace is empty; leave such rows out with --skip-empty, "
-                        "or map the field that holds the reasoning with trace=FIELD"
-                    )
-                if draft is None:
-                    skipped += 1
-                    continue
-                if len(answers) > 1 and not draft.named:
-                    draft.values["item_id"] = f"{number}/{position}"
-                drafts.append(draft)
-        except TraceError as error:
-            raise TraceImportError(f"{place}: {error}") from error
+    drafts, failed, skipped = _drafts(path, options, skip_empty=skip_empty, skip_failed=skip_failed)
     models = {draft.model for draft in drafts}
     filled = _with_questions(benchmark, drafts, questions)
     traces = _traces(benchmark, filled, gold_from or 0)
@@ -131,7 +102,7 @@ def import_traces(
         for draft in filled
         if is_index(draft.values["gold"], draft.values["choices"] or (), count_from=gold_from or 0)
     ]
-    if gold_from is None and len(indexes) >= _TELLING_INDEXES and not any(float(index) == 0 for index in indexes):
+    if gold_from is None and len(indexes) >= _ENOUGH_INDEXES and not any(float(index) == 0 for index in indexes):
         raise TraceImportError(
             f"{path}: none of its {len(indexes)} golds that are indexes of choices is 0, so they may count from 1; "
             "say --gold-from 0 or --gold-from 1"
@@ -147,32 +118,59 @@ def import_traces(
     )
 
 
+def _drafts(
+    path: str, options: RowOptions, *, skip_empty: bool, skip_failed: bool
+) -> tuple[list[Draft], Counter[str], int]:
+    """The traces of all rows, failed answers by reason, and the number of empty traces."""
+    drafts: list[Draft] = []
+    failed: Counter[str] = Counter()
+    empty = 0
+    for number, row in enumerate(read_rows(path), start=1):
+        place = f"{path}, row {number}"
+        try:
+            answers = answers_of_row(row, options)
+            for position, answered in enumerate(answers, start=1):
+                try:
+                    draft = draft_of(row, place, answered, options)
+                except FailedAnswerError as error:
+                    if not skip_failed:
+                        raise TraceImportError(f"{error}; leave such answers out with --skip-failed") from error
+                    failed[error.reason] += 1
+                    continue
+                if draft is None:
+                    _refuse_empty(skip_empty=skip_empty)
+                    empty += 1
+                    continue
+                if len(answers) > 1 and not draft.named:
+                    draft.values["item_id"] = f"{number}/{position}"
+                drafts.append(draft)
+        except TraceError as error:
+            raise TraceImportError(f"{place}: {error}") from error
+    return drafts, failed, empty
+
+
+def _refuse_empty(*, skip_empty: bool) -> None:
+    if not skip_empty:
+        raise TraceImportError(
+            "the trace is empty; leave such rows out with --skip-empty, or map the field that holds the reasoning "
+            "with trace=FIELD"
+        )
+
+
 def _with_questions(benchmark: str, drafts: Sequence[Draft], path: str | None) -> Sequence[Draft]:
     """Fill in questions, choices and golds from a file of the benchmark's questions, where one is given."""
     if path is None or not drafts:
         return drafts
-    from rbridge_traces.release.answers import Answer
-    from rbridge_traces.release.questions import with_questions
-
     asked = [
-        Answer(
-            place=draft.place,
-            row={},
-            item_id=draft.values["item_id"] if draft.named else None,
-            question=draft.values["question"],
-            choices=draft.values["choices"],
-            reasoning=None,
-            raw=None,
-            final_answer=None,
-            gold=as_text("gold", draft.values["gold"]),
-            correct=None,
-        )
+        Asked(draft.place, draft.values["item_id"] if draft.named else None, draft.values["question"])
         for draft in drafts
     ]
-    for draft, answer in zip(drafts, with_questions(benchmark, asked, path), strict=True):
-        draft.values |= {"item_id": answer.item_id, "question": answer.question}
-        draft.values["choices"] = draft.values["choices"] if draft.values["choices"] is not None else answer.choices
-        draft.values["gold"] = draft.values["gold"] if draft.values["gold"] is not None else answer.gold
+    for draft, question in zip(drafts, match_questions(benchmark, asked, path), strict=True):
+        values = draft.values
+        values["item_id"] = values["item_id"] if draft.named else question.item_id
+        values["question"] = values["question"] or question.question
+        values["choices"] = values["choices"] if values["choices"] is not None else question.choices
+        values["gold"] = values["gold"] if values["gold"] is not None else question.gold
     return drafts
 
 

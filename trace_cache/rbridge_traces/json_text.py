@@ -20,7 +20,7 @@ import numpy.typing as npt
 from rbridge_traces.latex_commands import CONTROL, Style, command_places, is_command, style_of
 
 DECODER = json.JSONDecoder(strict=False, parse_int=float)
-"""Reads line breaks inside strings, which are common and not ambiguous, and whole numbers of any length."""
+"""Accepts line breaks inside strings, and whole numbers of any length."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.|\Z)", re.DOTALL)
@@ -28,7 +28,7 @@ _VALID = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _BACKSLASH = re.compile(rf"{_VALID.pattern}|\\")
 _ESCAPED = r"\\"  # an escaped backslash, as JSON writes it
 _ESCAPED_ROW = re.compile(r"(?<!\\)\\{4}(?=\\\\[A-Za-z]|\\n|[\s&\d+-]|\Z)")  # the end of a row, escaped
-_LATEX_MARKS = frozenset("()[]{},;!%$|& ")  # what makes a LaTeX command together with a backslash
+_LATEX_MARKS = frozenset("()[]{},;!%$|& ")  # form a LaTeX command together with a backslash
 _ENVIRONMENT = re.compile(r"(?:\\b|[\b])egin\{|\\end\{")
 _AFTER_ROW = re.compile(r"[\s\b\\&\d+-]|\Z")  # how an alignment or a matrix goes on after the end of a row
 
@@ -70,15 +70,12 @@ class _Escapes:
 
 
 def without_invalid_escapes(text: str) -> str:
-    """Give a text of the same length without the escapes that JSON lacks, so that a JSON parser finds its strings."""
-    return _BACKSLASH.sub(lambda found: found[0] if len(found[0]) > 1 else "x", text)
+    """Replace invalid escapes, keeping the length, so that a JSON parser finds the strings."""
+    return _BACKSLASH.sub(lambda match: match[0] if len(match[0]) > 1 else "x", text)
 
 
 def decode_strings(raws: Sequence[str]) -> list[DecodedString]:
-    r"""Decode the strings of one JSON document, of which each shows how the others are to be read.
-
-    Args:
-        raws: what stands between the quotes of each.
+    r"""Decode the raw strings of one JSON document. The style of each one counts for all.
 
     >>> [decoded.text for decoded in decode_strings([r"So \neq.\nNow \"x\".", r"\frac{1}{2}", r"\\frac{1}{2}"])]
     ['So \\neq.\nNow "x".', '\\frac{1}{2}', '\\frac{1}{2}']
@@ -86,11 +83,11 @@ def decode_strings(raws: Sequence[str]) -> list[DecodedString]:
     read = [_as_json(raw) for raw in raws]
     style = sum(map(_style, read), Style())
     doubled = any(map(_ESCAPED_ROW.search, raws))
-    return [_decoded(one, style, doubled=doubled) for one in read]
+    return [_decoded(escapes, style, doubled=doubled) for escapes in read]
 
 
 def members(text: str, at: int) -> Iterator[tuple[str, Any, int, int]]:
-    """Key, value, and first letter and end of the value, of each member of the valid JSON object at a letter."""
+    """Key, value, start and end of the value of each member of the valid JSON object at a position."""
     at = _skip_space(text, at + 1)
     while text[at] != "}":
         key, at = DECODER.raw_decode(text, at)
@@ -103,8 +100,8 @@ def members(text: str, at: int) -> Iterator[tuple[str, Any, int, int]]:
 
 
 def _skip_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
 
 
 def _as_json(raw: str) -> _Escapes:
@@ -112,14 +109,14 @@ def _as_json(raw: str) -> _Escapes:
     pieces: list[str] = []
     at: list[int] = []
     end = length = 0
-    for found in escapes:
-        plain, value = raw[end : found.start()], _value(found[0])
+    for match in escapes:
+        plain, value = raw[end : match.start()], _value(match[0])
         at.append(length + len(plain))
         pieces += [plain, value]
         length += len(plain) + len(value)
-        end = found.end()
-    starts = tuple(found.start() for found in escapes)
-    return _Escapes(raw, "".join([*pieces, raw[end:]]), tuple(found[0] for found in escapes), starts, tuple(at))
+        end = match.end()
+    starts = tuple(match.start() for match in escapes)
+    return _Escapes(raw, "".join([*pieces, raw[end:]]), tuple(match[0] for match in escapes), starts, tuple(at))
 
 
 def _value(escape: str) -> str:
@@ -127,7 +124,7 @@ def _value(escape: str) -> str:
 
 
 def _control(read: _Escapes) -> list[int]:
-    """Places of the control characters that were written as a backslash and a letter."""
+    """Positions of the control characters that were written as a backslash and a letter."""
     return [
         at for at, escape in zip(read.at, read.written, strict=True) if len(escape) == 2 and read.text[at] in CONTROL
     ]
@@ -159,12 +156,12 @@ def _decoded(read: _Escapes, style: Style, *, doubled: bool) -> DecodedString:
 
 
 def _kept(read: _Escapes, style: Style, *, doubled: bool) -> Iterator[int]:
-    """Places of other escapes that stand for themselves: ends of rows, and the ``\\b`` of regular expressions.
+    """Positions of other escapes that stand for themselves: ends of rows, and the ``\\b`` of regular expressions.
 
-    Nobody writes backspaces, form feeds and lone carriage returns in answers, so that they stay commands (of packages
-    that ``latex_names`` lacks) or regular expressions where the backslashes beside them are not escaped.
+    Answers contain no backspaces, form feeds or lone carriage returns: next to unescaped backslashes these are commands
+    that ``latex_names`` lacks, or regular expressions.
     """
-    depth, marks = 0, deque((found.start(), found[0][1:4] != "end") for found in _ENVIRONMENT.finditer(read.text))
+    depth, marks = 0, deque((match.start(), match[0][1:4] != "end") for match in _ENVIRONMENT.finditer(read.text))
     unescaped = not style.escaped and (style.single or not all(map(_VALID.match, read.written)))
     for at, escape in zip(read.at, read.written, strict=True):
         while marks and marks[0][0] < at:

@@ -72,7 +72,7 @@ def command_name(text: str, at: int) -> str | None:
 
 
 def is_certain(text: str, at: int, name: str) -> bool:
-    """Whether a command is meant wherever this control character and these letters stand."""
+    """Whether this control character and these letters are always a command."""
     after, rest = at + len(name), name[1:]
     if rest in _AMBIGUOUS.get(text[at], ()):
         number = rest == "frac" and text[after : after + 1].isdigit()
@@ -81,7 +81,7 @@ def is_certain(text: str, at: int, name: str) -> bool:
 
 
 def style_of(text: str, candidates: Iterable[int], backslashes: Iterable[int]) -> Style:
-    """What a text shows of its writer's habits.
+    """How a text writes its backslashes.
 
     Args:
         text: with its control characters.
@@ -114,12 +114,12 @@ def command_places(text: str, candidates: Iterable[int], style: Style) -> list[i
     named = [(at, name) for at in candidates if (name := command_name(text, at)) is not None]
     if not named:
         return []
-    math = [found.span() for found in _MATH.finditer(text)]
+    math = [match.span() for match in _MATH.finditer(text)]
     return [at for at, name in named if is_certain(text, at, name) or _is_meant(text, at, name, style, math)]
 
 
 def _is_meant(text: str, at: int, name: str, style: Style, math: list[tuple[int, int]]) -> bool:
-    """Whether an ambiguous name is a command at its place."""
+    """Whether an ambiguous name is a command at this position."""
     if style.escaped and not style.single:  # a tab within a formula is none, a line break may be one
         start, end = _formula_around(at, math)
         return text[at] == "\t" and start < at < end and text[at - 1] not in "\n\t"
@@ -139,7 +139,7 @@ def _is_meant(text: str, at: int, name: str, style: Style, math: list[tuple[int,
 
 
 def _goes_on(text: str, at: int, style: Style, math: list[tuple[int, int]]) -> bool:
-    """Whether the sentence or formula before a place goes on there."""
+    """Whether the sentence or formula before a position continues there."""
     before = text[max(0, at - 80) : at].rstrip(" \u00a0")
     spaced = at > 0 and text[at - 1] in " \u00a0"
     start, end = _formula_around(at, math)
@@ -158,6 +158,6 @@ def _goes_on(text: str, at: int, style: Style, math: list[tuple[int, int]]) -> b
 
 
 def _formula_around(at: int, math: list[tuple[int, int]]) -> tuple[int, int]:
-    """Start and end of the formula that begins last before a place; it may end before it, too."""
+    """Start and end of the last formula that begins before a position."""
     nearest = bisect_right(math, (at, 0)) - 1
     return math[nearest] if nearest >= 0 else (0, 0)

@@ -1,4 +1,4 @@
-"""The manifest beside the traces of one source: who wrote them, how, and the checksum of every file."""
+"""The manifest of a source: who wrote its traces, how, and the checksum of every file."""
 
 from __future__ import annotations
 
@@ -6,57 +6,47 @@ import dataclasses
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 from rbridge_traces.control_characters import SuspiciousText
 from rbridge_traces.errors import CacheCorruptError, TraceError
 from rbridge_traces.schema import Trace
-from rbridge_traces.unknown import NO_UNKNOWN, UnknownTokens
+from rbridge_traces.unknown_logprobs import NO_UNKNOWN, UnknownTokens
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
 
 SCHEMA_VERSION = 1
 
 RESTORE = "restore the file, or import or score these traces again with --replace"
-"""What to do about a file of the cache that is not as it was written."""
+"""The remedy for a damaged file of the cache."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # a plain name: a manifest cannot point outside its folder
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_ADDED = (
-    "rows_with_spans",
-    "rows_correct",
-    "tokens_unknown",
-    "origin",
-)  # keys that the first manifests of this version did not have
-_JSON_TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "int | None": (int, type(None)),
-    "bool": (bool,),
-    "str": (str,),
-    "str | None": (str, type(None)),
-    "dict[str, str]": (dict,),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What is known of the traces of one benchmark from one source.
+    """Description of the traces of one benchmark from one source.
 
     Attributes:
         schema_version: of the trace files and of this manifest.
         benchmark: one of ``rbridge_traces.BENCHMARKS``.
         source: slug under which the cache holds these traces.
-        frontier_model: who wrote the traces.
-        confidence_model: whose token probabilities the confidences are; the frontier model itself where it gave them.
+        frontier_model: that wrote the traces.
+        confidence_model: whose token probabilities are the confidences; often the frontier model.
         prompt: the prompt the frontier model was given.
         decoding: how it decoded, e.g. ``greedy``.
         licence: of the traces.
         note: anything a reader should know.
-        sample: whether these are the sample traces shipped to try the tool, never to report a score on.
+        sample: whether these are sample traces, on which no score may be reported.
         created: ISO 8601, UTC.
         rows: traces.
         rows_with_confidence: traces that carry token confidences.
         rows_with_spans: traces with marked regions.
-        rows_correct: traces whose final answer is right; None where that is not known of any.
-        tokens_unknown: frontier tokens without a known log-probability, whose confidence is interpolated; None where
-            they were not counted, in manifests written before there was this key.
+        rows_correct: traces whose final answer is right; None if unknown for all.
+        tokens_unknown: frontier tokens without a known log-probability; None in manifests from before this key.
         origin: where the traces were fetched, with the revision: ``hf://datasets/NAME@SHA``.
         files: sha256 (hex) by file name, in the order of the rows.
     """
@@ -95,35 +85,46 @@ class Manifest:
         Raises:
             CacheCorruptError: broken JSON, an unknown schema version, a missing key or a value of the wrong type.
         """
+        from pydantic import ValidationError
+
         try:
             values = json.loads(document)
         except (ValueError, RecursionError) as error:
             raise CacheCorruptError(f"{where} is not JSON ({error}); {RESTORE}") from error
-        if not isinstance(values, dict):
-            raise CacheCorruptError(f"{where} holds a JSON {type(values).__name__}, not an object; {RESTORE}")
-        version = values.get("schema_version", SCHEMA_VERSION)
+        version = values.get("schema_version", SCHEMA_VERSION) if isinstance(values, dict) else SCHEMA_VERSION
         if version != SCHEMA_VERSION:
             raise CacheCorruptError(
                 f"{where} has schema version {version!r}; this rbridge-tasks reads version {SCHEMA_VERSION}: "
                 "upgrade rbridge-tasks, or import or score these traces again with --replace"
             )
-        for field in dataclasses.fields(cls):
-            if field.name in _ADDED and field.name not in values:
-                continue
-            if field.name not in values:
-                raise CacheCorruptError(f"{where} lacks the key {field.name}; {RESTORE}")
-            if type(values[field.name]) not in _JSON_TYPES[str(field.type)]:
-                raise CacheCorruptError(
-                    f"{where}: {field.name} is {values[field.name]!r}, expected {field.type}; {RESTORE}"
-                )
-        if not values["files"]:
+        try:
+            manifest = _adapter().validate_json(document, strict=True)
+        except ValidationError as error:
+            raise CacheCorruptError(f"{where}: {_first_problem(error)}; {RESTORE}") from error
+        if not manifest.files:
             raise CacheCorruptError(f"{where} names no files, expected at least one; {RESTORE}")
-        for name, digest in values["files"].items():
-            if not _FILE_NAME.fullmatch(name) or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+        for name, digest in manifest.files.items():
+            if not _FILE_NAME.fullmatch(name) or not _SHA256.fullmatch(digest):
                 raise CacheCorruptError(
                     f"{where}: files has {name!r}: {digest!r}, expected a plain file name and its sha256; {RESTORE}"
                 )
-        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})
+        return manifest
+
+
+@cache
+def _adapter() -> TypeAdapter[Manifest]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Manifest)
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first problem that pydantic reports: the key, its value, and what was expected."""
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(map(str, problem["loc"])) or "the document"
+    if problem["type"] == "missing":
+        return f"it lacks the key {key}"
+    return f"{key} is {problem['input']!r}; {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class TraceSet:
         """The traces whose final answer is right, under the same manifest.
 
         Raises:
-            TraceError: of none of them it is known, or none is right.
+            TraceError: none is known to be right.
         """
         kept = [trace for trace in self.traces if trace.correct]
         if not kept:
@@ -152,7 +153,7 @@ class TraceSet:
 
 @dataclass(frozen=True)
 class VerifiedSource:
-    """What a check of one source found.
+    """Result of checking one source.
 
     Attributes:
         benchmark: of the source.

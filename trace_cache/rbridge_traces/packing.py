@@ -1,4 +1,4 @@
-"""What a source consists of: the bytes of its trace files, and the manifest that counts and checks them."""
+"""Convert traces to the files and manifest of a source, and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rbridge_traces.table import from_parquet, to_parquet
 
 @dataclass(frozen=True)
 class StoredSource:
-    """A source as it is stored. The traces, the manifest and the bytes of each file agree."""
+    """A source as stored: traces, manifest and the bytes of each file, which agree."""
 
     traces: TraceSet
     files: dict[str, bytes]
@@ -28,11 +28,11 @@ class StoredSource:
 
 
 def pack(traces: Sequence[Trace], about: Manifest) -> StoredSource:
-    """Lay traces out as a source: one Parquet file, named by its checksum.
+    """Store traces in one Parquet file, named by its checksum.
 
     Args:
         traces: at least one, all of the benchmark of ``about``, item ids unique.
-        about: what is known of them. Its counts and files are put right.
+        about: describes them. Its counts and files are replaced.
 
     Raises:
         TraceError: one of the above does not hold.
@@ -67,10 +67,10 @@ def unpack(manifest: Manifest, files: Mapping[str, bytes], folder: str) -> Store
     """
     traces: list[Trace] = []
     for name, expected in manifest.files.items():
-        found = hashlib.sha256(files[name]).hexdigest()
-        if found != expected:
+        digest = hashlib.sha256(files[name]).hexdigest()
+        if digest != expected:
             raise CacheCorruptError(
-                f"{folder}/{name} has changed: its sha256 begins {found[:12]}, its manifest says {expected[:12]}; "
+                f"{folder}/{name} has changed: its sha256 begins {digest[:12]}, its manifest says {expected[:12]}; "
                 f"{RESTORE}"
             )
         try:
@@ -85,7 +85,7 @@ def unpack(manifest: Manifest, files: Mapping[str, bytes], folder: str) -> Store
 
 
 def check_set(traces: Sequence[Trace], benchmark: str) -> None:
-    """Refuse what cannot be one source: no traces, another benchmark's among them, or an item twice."""
+    """Refuse an empty set, traces of another benchmark, and duplicate items."""
     if not traces:
         raise TraceError(f"no traces of {benchmark}; at least one is needed")
     for trace in traces:

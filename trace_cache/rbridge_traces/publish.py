@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Publication:
-    """What is to be published.
+    """Sources to publish.
 
     Attributes:
         sources: with their bytes, checked.
-        left_out: sources of the sample that are not among them.
+        left_out: manifests of the sample sources that are not published.
     """
 
     sources: list[StoredSource]
@@ -44,68 +44,68 @@ def publication(
     """Read and check the sources of a cache that are to be published.
 
     Args:
-        cache: where they are.
-        benchmarks: none for all there are.
-        source: only those of this name.
-        only_correct: leave out the traces whose answer is not known to be right.
+        cache: to read.
+        benchmarks: default: all.
+        source: publish only sources of this name.
+        only_correct: leave out traces whose answer is not known to be right.
         include_sample: publish sample traces too, which are no benchmark.
 
     Raises:
-        CacheNotFoundError: a benchmark or source is not there.
+        CacheNotFoundError: the cache lacks a benchmark or source.
         CacheCorruptError: a file is missing, changed or unreadable.
-        TraceError: only sample traces are there, or no trace is correct.
+        TraceError: the cache has only sample traces, or no trace is correct.
     """
-    wanted = _wanted(cache, benchmarks, source)
-    kept = [held for held in wanted if include_sample or not held.sample]
-    if not kept:
+    selected = _selected(cache, benchmarks, source)
+    published = [manifest for manifest in selected if include_sample or not manifest.sample]
+    if not published:
         raise TraceError(
-            f"{cache.root} holds only sample traces of {', '.join(held.benchmark for held in wanted)}, which are no "
-            "benchmark; publish others, or these all the same with --include-sample"
+            f"{cache.root} holds only sample traces of {', '.join(manifest.benchmark for manifest in selected)}, which "
+            "are no benchmark; publish others, or these all the same with --include-sample"
         )
-    left_out = [held for held in wanted if held not in kept]
-    return Publication([_stored(cache, held, only_correct=only_correct) for held in kept], left_out)
+    left_out = [manifest for manifest in selected if manifest not in published]
+    return Publication([_stored(cache, manifest, only_correct=only_correct) for manifest in published], left_out)
 
 
 def export(
     sources: Sequence[StoredSource], target: TraceCache, *, replace: bool = False, repo: str | None = None
 ) -> bool:
-    """Copy sources to another cache byte for byte, read them back, and write a card of all that is there.
+    """Copy sources to another cache byte for byte, read them back, and write a card of everything in that cache.
 
     Args:
         sources: as ``publication`` reads them.
-        target: where to. What it holds of other sources stays.
-        replace: write over sources of the same name, and over a README.md of somebody's own.
-        repo: ``OWNER/NAME`` where the target is to become a data set of the Hub.
+        target: the other cache. Its other sources stay.
+        replace: write over sources of the same name, and over a README.md that we did not write.
+        repo: ``OWNER/NAME`` if the target is to become a data set of the Hub.
 
     Returns:
-        Whether anything was written; False where all of it was there already.
+        Whether anything was written; False if the target held all of it.
 
     Raises:
         TraceError: the target holds other traces under the same name, or cannot be written.
         CacheCorruptError: what was written reads back changed, or another source in the target is damaged.
     """
-    new = [found for found in sources if not _same(found.manifest, target)]
-    _refuse_to_replace([found.manifest for found in new], target, replace=replace)
+    new = [source for source in sources if not _holds(target, source.manifest)]
+    _refuse_to_replace([source.manifest for source in new], target, replace=replace)
     fs, root = files.open_root(target.root)
     path = f"{root.rstrip('/')}/{CARD}"
-    old = _text(fs, path)
-    if old is not None and WRITTEN not in old and not replace:
+    old_card = _text(fs, path)
+    if old_card is not None and WRITTEN not in old_card and not replace:
         raise TraceError(
             f"{target.root} has a {CARD} of its own; export to an empty place, or write over it with --replace"
         )
-    for found in new:
-        target.put(found.manifest, found.files, replace=replace)
-    held = [target.load(manifest.benchmark, manifest.source) for manifest in target.manifests()]
-    place = "FOLDER" if target.root == root else target.root
-    card = data_card(held, place=place, repo=repo)
-    if card != old:
-        try:
-            files.put(fs, path, card.encode())
-        except files.refusals() as error:
-            raise files.refusal(f"write {target.root}/{CARD}", error) from error
-        if _text(fs, path) != card:
-            raise CacheCorruptError(f"{target.root}/{CARD} reads back changed; export again")
-    return bool(new) or card != old
+    for source in new:
+        target.put(source.manifest, source.files, replace=replace)
+    trace_sets = [target.load(manifest.benchmark, manifest.source) for manifest in target.manifests()]
+    card = data_card(trace_sets, place="FOLDER" if target.root == root else target.root, repo=repo)
+    if card == old_card:
+        return bool(new)
+    try:
+        files.put(fs, path, card.encode())
+    except files.refusals() as error:
+        raise files.refusal(f"write {target.root}/{CARD}", error) from error
+    if _text(fs, path) != card:
+        raise CacheCorruptError(f"{target.root}/{CARD} reads back changed; export again")
+    return True
 
 
 def import_export(
@@ -121,59 +121,57 @@ def import_export(
 
     Args:
         folder: local path or URL of the export.
-        target: the cache to write to. A source that it holds already, the same in all but its origin, is left alone.
-        benchmarks: none for all there are.
-        source: only those of this name.
+        target: the cache to write to. A source that it holds already, equal in all but the origin, is left alone.
+        benchmarks: default: all in the export.
+        source: import only sources of this name.
         replace: write over other sources of the same name.
-        origin: where the export was fetched, for the manifests; None keeps what they say.
+        origin: where the export was fetched, for the manifests. Default: as the manifests say.
 
     Returns:
-        The manifests of what was asked for, as the target now holds them.
+        The manifests of the imported sources, as the target now holds them.
 
     Raises:
-        CacheNotFoundError: a benchmark or source is not there.
+        CacheNotFoundError: the export lacks a benchmark or source.
         CacheCorruptError: a file is missing, changed or unreadable.
         TraceError: the target holds other traces under the same name, or cannot be written.
     """
     reading = TraceCache(folder)
-    _refuse_halves(reading, benchmarks or BENCHMARKS, source)
-    found = [
-        (dataclasses.replace(stored.manifest, origin=origin or stored.manifest.origin), stored.files)
-        for stored in (reading.stored(held.benchmark, held.source) for held in _wanted(reading, benchmarks, source))
-    ]
-    new = [(manifest, data) for manifest, data in found if not _same(manifest, target, whatever_origin=True)]
+    _refuse_lost_manifests(reading, benchmarks or BENCHMARKS, source)
+    stored = [reading.stored(each.benchmark, each.source) for each in _selected(reading, benchmarks, source)]
+    imported = [(dataclasses.replace(each.manifest, origin=origin or each.manifest.origin), each) for each in stored]
+    new = [(manifest, each) for manifest, each in imported if not _holds(target, manifest, whatever_origin=True)]
     _refuse_to_replace([manifest for manifest, _ in new], target, replace=replace)
-    for manifest, data in new:
-        target.put(manifest, data, replace=replace)
-    return [target.load(manifest.benchmark, manifest.source).manifest for manifest, _ in found]
+    for manifest, each in new:
+        target.put(manifest, each.files, replace=replace)
+    return [target.load(manifest.benchmark, manifest.source).manifest for manifest, _ in imported]
 
 
-def _wanted(cache: TraceCache | SampleCache, benchmarks: Sequence[str], source: str | None) -> list[Manifest]:
+def _selected(cache: TraceCache | SampleCache, benchmarks: Sequence[str], source: str | None) -> list[Manifest]:
     for benchmark in benchmarks:
         check_benchmark(benchmark)
-    there = [held for name in dict.fromkeys(benchmarks or BENCHMARKS) for held in cache.manifests(name)]
-    found = [held for held in there if source in (None, held.source)]
-    lacking = [name for name in benchmarks if name not in {held.benchmark for held in found}]
-    if lacking or not found:
+    manifests = [each for name in dict.fromkeys(benchmarks or BENCHMARKS) for each in cache.manifests(name)]
+    selected = [each for each in manifests if source in (None, each.source)]
+    lacking = [name for name in benchmarks if name not in {each.benchmark for each in selected}]
+    if lacking or not selected:
         what = f"traces of {', '.join(lacking)}" if lacking else "traces"
-        name = f" from {source}{did_you_mean(source, {held.source for held in there})}" if source else ""
-        holds = ", ".join(f"{held.benchmark} from {held.source}" for held in cache.manifests())
+        name = f" from {source}{did_you_mean(source, {each.source for each in manifests})}" if source else ""
+        holds = _listed(cache.manifests())
         raise CacheNotFoundError(f"no {what}{name} in {cache.root}, which holds {holds or 'no traces at all'}")
-    return found
+    return selected
 
 
-def _stored(cache: TraceCache | SampleCache, held: Manifest, *, only_correct: bool) -> StoredSource:
+def _stored(cache: TraceCache | SampleCache, manifest: Manifest, *, only_correct: bool) -> StoredSource:
     if isinstance(cache, TraceCache) and not only_correct:
-        return cache.stored(held.benchmark, held.source)
-    found = cache.load(held.benchmark, held.source)
+        return cache.stored(manifest.benchmark, manifest.source)
+    trace_set = cache.load(manifest.benchmark, manifest.source)
     if not only_correct:
-        return pack(found.traces, held)
-    note = "; ".join(filter(None, [held.note, "only the traces whose final answer is right"]))
-    return pack(found.only_correct().traces, dataclasses.replace(held, note=note))
+        return pack(trace_set.traces, manifest)
+    note = "; ".join(filter(None, [manifest.note, "only the traces whose final answer is right"]))
+    return pack(trace_set.only_correct().traces, dataclasses.replace(manifest, note=note))
 
 
-def _same(manifest: Manifest, target: TraceCache, *, whatever_origin: bool = False) -> bool:
-    """Whether a target holds a source already, sound."""
+def _holds(target: TraceCache, manifest: Manifest, *, whatever_origin: bool = False) -> bool:
+    """Whether a target holds this source already, undamaged."""
     if manifest.source not in target.sources(manifest.benchmark):
         return False
     try:
@@ -184,20 +182,20 @@ def _same(manifest: Manifest, target: TraceCache, *, whatever_origin: bool = Fal
 
 
 def _refuse_to_replace(manifests: Sequence[Manifest], target: TraceCache, *, replace: bool) -> None:
-    taken = [
-        f"{manifest.benchmark} from {manifest.source}"
-        for manifest in manifests
-        if not replace and manifest.source in target.sources(manifest.benchmark)
-    ]
+    taken = [each for each in manifests if not replace and each.source in target.sources(each.benchmark)]
     if taken:
         raise TraceError(
-            f"{target.root} already holds other traces of {', '.join(taken)}; name another place, or write over them "
+            f"{target.root} already holds other traces of {_listed(taken)}; name another place, or write over them "
             "with --replace"
         )
 
 
-def _refuse_halves(cache: TraceCache, benchmarks: Sequence[str], source: str | None) -> None:
-    """Refuse an export that lost a manifest: its traces would be passed over in silence."""
+def _listed(manifests: Iterable[Manifest]) -> str:
+    return ", ".join(f"{manifest.benchmark} from {manifest.source}" for manifest in manifests)
+
+
+def _refuse_lost_manifests(cache: TraceCache, benchmarks: Sequence[str], source: str | None) -> None:
+    """Refuse an export that lost a manifest: its traces would be skipped silently."""
     fs, root = files.open_root(cache.root)
     for benchmark in benchmarks:
         whole = cache.sources(benchmark)

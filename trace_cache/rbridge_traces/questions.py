@@ -1,4 +1,4 @@
-"""The questions of a benchmark, from its data set on the Hub or from a local copy in the form its authors publish."""
+"""The questions of a benchmark, from the Hub or from a local copy in the authors' or the Hub's format."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def load_questions(benchmark: str, *, path: str | None = None) -> list[Question]
     kind = _KINDS[benchmark]
     rows = dataset_rows(benchmark, path=path)
     where = kind.name if path is None else path
-    found: list[Question] = []
+    questions: list[Question] = []
     first_row: dict[str, int] = {}
     left_out: set[str] = set()
     for number, row in enumerate(rows):
@@ -68,11 +68,11 @@ def load_questions(benchmark: str, *, path: str | None = None) -> list[Question]
                 "too; each item needs its own"
             )
         first_row[question.item_id] = number + 1
-        found.append(question)
-    if not found:
+        questions.append(question)
+    if not questions:
         others = f" (only {', '.join(sorted(left_out))})" if left_out else ""
         raise TraceImportError(f"{where} holds no questions of {benchmark}{others}; give the whole test set")
-    return found
+    return questions
 
 
 def dataset_rows(benchmark: str, *, path: str | None = None, option: str = "--questions FILE") -> Iterable[Row]:
@@ -118,7 +118,7 @@ def _mmlu_pro_stem(row: Row, number: int) -> Question | None:
         return None
     if not isinstance(options, list) or not 1 < len(options) <= len(string.ascii_uppercase):
         raise TraceError("its options are not a list of 2 to 26 texts")
-    while options[-1] == "N/A":  # how items of fewer than ten options are filled up in some versions
+    while options[-1] == "N/A":  # padding of items with fewer than ten options, in some versions
         options = options[:-1]
     choices = tuple(Choice(label, str(text)) for label, text in zip(string.ascii_uppercase, options, strict=False))
     gold = _label(row, "answer", choices)
@@ -204,7 +204,7 @@ def _hub_rows(kind: _Kind, option: str) -> Iterable[Row]:
 
 
 def _other_benchmark(benchmark: str, row: Row) -> str:
-    """Say so where a row is a question of another benchmark."""
+    """The remedy for a row that is not a question of this benchmark."""
     for other in BENCHMARKS:
         if other != benchmark:
             with suppress(TraceError):
@@ -232,7 +232,7 @@ def _id(row: Row, name: str, number: int) -> str:
 
 
 def _label(row: Row, name: str, choices: Iterable[Choice]) -> str | None:
-    """The label of the right choice; None where the file keeps it secret, as test sets of contests do."""
+    """The label of the right choice; None if the file withholds it, as contests do."""
     gold, labels = str(_field(row, name)), [choice.label for choice in choices]
     if gold and gold not in labels:
         raise TraceError(f"its {name} is {gold!r}, which is none of the labels {', '.join(labels)}")

@@ -1,4 +1,4 @@
-"""Which cache is read: the one that is named, the user's own, or the shipped sample."""
+"""Decide which cache to read: the named one, the user's own, or the shipped sample."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rbridge_traces.store import TraceCache
 
 @dataclass(frozen=True)
 class ResolvedCache:
-    """The cache to read, and what decided on it."""
+    """The cache to read, and the rule that chose it."""
 
     cache: TraceCache | SampleCache
     origin: Literal["explicit", "RBRIDGE_CACHE", "user cache", "sample"]
@@ -29,9 +29,8 @@ def user_cache_dir() -> str:
 def resolve_cache(explicit: str | None = None) -> ResolvedCache:
     """Decide where traces are read: the argument, else ``RBRIDGE_CACHE``, else the user's cache, else the sample.
 
-    The first two are taken even where they hold nothing, so that the sample never stands in for a cache somebody
-    named; the user's cache is taken if it holds at least one source. The word ``sample`` means the shipped sample
-    (``./sample`` is a folder of that name).
+    The first two are used even if they are empty, so that the sample never replaces a named cache; the user's cache is
+    used if it holds a source. The word ``sample`` means the shipped sample (``./sample`` is a folder of that name).
 
     Raises:
         TraceError: a location that cannot be opened.

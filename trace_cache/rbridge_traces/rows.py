@@ -1,4 +1,4 @@
-"""Rows of a user's file, whatever it is: JSON, JSON Lines, either of them compressed, or Parquet."""
+"""Read the rows of a user's file: JSON, JSON Lines, either of them compressed, or Parquet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, BinaryIO, cast
 
 from rbridge_traces import files
-from rbridge_traces.api_layout import choices_of, is_choice, responses_in
+from rbridge_traces.api_choices import choices_of, is_choice, responses_in
 from rbridge_traces.errors import TraceImportError
 
 Row = dict[str, Any]
@@ -24,10 +24,9 @@ _PARQUET, _GZIP, _ZSTD = b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 def read_rows(path: str) -> Iterator[Row]:
     """Read the rows of a file, in order.
 
-    What the file is, is told by its content: Parquet; a JSON array of objects; one JSON object that is a response of a
-    Completions API or holds exactly one array of objects; or JSON Lines. Only where one object alone could be either of
-    the last two does its name decide.
-    JSON Lines and Parquet are read as the rows are asked for, never as a whole.
+    The content decides on the format: Parquet; a JSON array of objects; one JSON object that is a response of a
+    Completions API or holds exactly one array of objects; or JSON Lines. The file name decides only between the last
+    two, for a file of one object. JSON Lines and Parquet are streamed.
 
     Args:
         path: local path, or any URL fsspec knows.
@@ -65,7 +64,7 @@ def numbered_rows(path: str) -> Iterator[tuple[int, Row]]:
 
 
 def unpacked(file: BinaryIO) -> BinaryIO:
-    """What is in a file that is packed with gzip or zstd, told by its first bytes; any other file as it is.
+    """The content of a gzip or zstd file, recognised by its first bytes; any other file unchanged.
 
     Reading a damaged one raises ``gzip.BadGzipFile``, ``EOFError``, ``zlib.error`` or another ``OSError``.
     """
@@ -85,7 +84,7 @@ def _unzipped_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
     try:
         magic = unzipped.read(4)
         unzipped.seek(0)
-        if magic == _PARQUET:  # its end has to be read first, which gzip cannot
+        if magic == _PARQUET:  # Parquet is read from its end, which gzip does not allow
             yield from enumerate(_parquet_rows(path, io.BytesIO(unzipped.read())), start=1)
         else:
             yield from _text_rows(path, unzipped)
@@ -94,7 +93,7 @@ def _unzipped_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
 
 
 def _text_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
-    """The rows of a text: no more of it is read ahead than tells JSON Lines from a document."""
+    """The rows of a text file. Only the lines that decide on the format are read ahead."""
     lines = _decoded(path, file)
     seen: list[str] = []
     first = next((line for line in _kept(lines, seen) if line.strip()), None)
@@ -108,7 +107,7 @@ def _text_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
 
 
 def _decoded(path: str, file: BinaryIO) -> Iterator[str]:
-    """The lines of a file as text, their ends left on, a byte order mark left out."""
+    """The lines of a file as text, with line ends, without a byte order mark."""
     at = 0
     for line in file:
         try:
@@ -120,14 +119,14 @@ def _decoded(path: str, file: BinaryIO) -> Iterator[str]:
 
 
 def _kept(lines: Iterator[str], seen: list[str]) -> Iterator[str]:
-    """Hand lines on, and keep them to be read again."""
+    """Pass lines on, and keep them in ``seen``."""
     for line in lines:
         seen.append(line)
         yield line
 
 
 def _is_lines(path: str, first: str, rest: Iterator[str]) -> bool:
-    """Whether a text that begins with no array is JSON Lines: its first line is an object, and more lines follow."""
+    """Whether a text is JSON Lines: its first line is an object, and more lines follow."""
     try:
         is_object = isinstance(json.loads(first), dict)
     except (ValueError, RecursionError):
@@ -150,8 +149,8 @@ def _document_rows(path: str, text: str) -> list[Row]:
         if choices_of(document) or is_choice(document) or is_one_row:
             return [document]
         if len(arrays) != 1:
-            found = f"{len(arrays)} ({', '.join(arrays)})" if arrays else f"none (only {', '.join(document)})"
-            raise TraceImportError(f"{path} is one JSON object; expected one array of objects in it, found {found}")
+            listed = f"{len(arrays)} ({', '.join(arrays)})" if arrays else f"none (only {', '.join(document)})"
+            raise TraceImportError(f"{path} is one JSON object; expected one array of objects in it, found {listed}")
         document = document[arrays[0]]
     if not isinstance(document, list):
         raise TraceImportError(f"{path} is a JSON {type(document).__name__}; expected an array of objects")

@@ -9,9 +9,6 @@ from rbridge_traces.errors import CacheNotFoundError, TraceError
 from rbridge_traces.importer import import_traces
 from rbridge_traces.manifest import Manifest, TraceSet, VerifiedSource
 from rbridge_traces.schema import Trace, check_benchmark, one_or_all
-from rbridge_traces.spans import parse_spans
-
-__all__ = ["SAMPLE", "SampleCache", "few_shot_examples", "parse_spans"]
 
 SAMPLE = "sample"
 """What the sample is called: as a cache location, as a source and as the folder that holds it."""
@@ -73,14 +70,14 @@ class SampleCache:
         return TraceSet(manifest, traces, SAMPLE)
 
     def verify(self, benchmark: str | None = None) -> list[VerifiedSource]:
-        """Read every sample file and say of each what is wrong with it, if anything."""
-        found = []
+        """Check every sample file."""
+        results = []
         for name in one_or_all(benchmark):
             try:
-                found.append(VerifiedSource(name, SAMPLE, self.load(name).manifest, None))
+                results.append(VerifiedSource(name, SAMPLE, self.load(name).manifest, None))
             except TraceError as error:
-                found.append(VerifiedSource(name, SAMPLE, None, str(error)))
-        return found
+                results.append(VerifiedSource(name, SAMPLE, None, str(error)))
+        return results
 
 
 def few_shot_examples(benchmark: str) -> list[Trace]:

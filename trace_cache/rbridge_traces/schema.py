@@ -1,4 +1,4 @@
-"""What a trace is, and what makes one valid."""
+"""A trace, and the rules that make it valid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_traces.errors import TraceError, did_you_mean
-from rbridge_traces.unknown import known_logprobs
+from rbridge_traces.unknown_logprobs import known_logprobs
 
 BENCHMARKS = ("math500", "mmlu_pro_stem", "gsm8k", "arc_challenge", "csqa", "humaneval")
 
@@ -29,7 +29,7 @@ def check_benchmark(name: str) -> None:
 
 
 def one_or_all(benchmark: str | None) -> tuple[str, ...]:
-    """The benchmark that was asked for, which has to be a known one, or all of them for None."""
+    """The given benchmark, which has to be known, or all of them for None."""
     if benchmark is None:
         return BENCHMARKS
     check_benchmark(benchmark)
@@ -46,11 +46,11 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A frontier model's reasoning on one benchmark item, with its confidence in each letter where that is known.
+    """A frontier model's reasoning on one benchmark item, with its confidence in each character if known.
 
-    Offsets count letters, that is Unicode code points of ``trace``, as ``len`` does. Sequences of any kind are accepted
-    for ``choices``, ``spans`` and the two arrays; they are stored as below, the arrays read-only. Empty ``choices`` or
-    ``spans`` become None.
+    Offsets count characters, that is Unicode code points of ``trace``, as ``len`` does. Sequences of any kind are
+    accepted for ``choices``, ``spans`` and the two arrays; they are stored as below, the arrays read-only. Empty
+    ``choices`` or ``spans`` become None.
 
     Attributes:
         benchmark: one of ``BENCHMARKS``.
@@ -61,10 +61,11 @@ class Trace:
         final_answer: the answer the frontier model came to.
         gold: the benchmark's own answer; for a multiple-choice item the label of the right choice.
         correct: whether the frontier model's answer is right.
-        token_end: int32, shape (frontier tokens,), end offset of each token in letters; the last equals ``len(trace)``.
+        token_end: int32, shape (frontier tokens,), end offset of each token in characters; the last equals
+            ``len(trace)``.
         token_logprob: float32, shape (frontier tokens,), log-probability of each token in nats; NaN where it is
-            unknown. What is no log-probability of a sampled token (see ``known_logprobs``) is stored as unknown.
-        spans: the marked regions of span mode, ``[start, end)`` in letters, in order.
+            unknown. Placeholders (see ``known_logprobs``) are stored as unknown.
+        spans: the marked regions of span mode, ``[start, end)`` in characters, in order.
 
     Raises:
         TraceError: a field breaks one of the rules above; names the benchmark, the item and the first place.
@@ -84,7 +85,7 @@ class Trace:
 
     @property
     def name(self) -> str:
-        """The trace as messages call it: benchmark and item."""
+        """The name in messages: benchmark and item."""
         return f"{self.benchmark}/{self.item_id}"
 
     @property
@@ -142,7 +143,7 @@ def _check_text(field: str, text: object) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise TraceError(
-            f"its {field} holds half a surrogate pair (U+{ord(text[error.start]):04X}) at letter {error.start}, "
+            f"its {field} holds half a surrogate pair (U+{ord(text[error.start]):04X}) at character {error.start}, "
             "which is not text; export it again as valid UTF-8"
         ) from None
 
@@ -159,14 +160,14 @@ def _numbers(field: str, values: object, kinds: str) -> npt.NDArray[Any]:
     return array
 
 
-def _token_ends(values: object, letters: int) -> npt.NDArray[np.int32]:
+def _token_ends(values: object, characters: int) -> npt.NDArray[np.int32]:
     ends = _numbers("token_end", values, "iu")
     if ends[0] < 1 or not (ends[1:] > ends[:-1]).all():
         at = 0 if ends[0] < 1 else 1 + int(np.argmax(ends[1:] <= ends[:-1]))
         before = f"after {ends[at - 1]}, where the token before it ends" if at else "after 0"
-        raise TraceError(f"token {at} ends at letter {ends[at]}; token_end must increase, here to {before}")
-    if ends[-1] != letters:
-        raise TraceError(f"token_end reaches letter {ends[-1]} of a trace of {letters} letters (code points); tile it")
+        raise TraceError(f"token {at} ends at character {ends[at]}; token_end must increase, here to {before}")
+    if ends[-1] != characters:
+        raise TraceError(f"token_end reaches character {ends[-1]} of a trace of {characters} code points; tile it")
     return _frozen(ends.astype(np.int32))
 
 
@@ -179,7 +180,7 @@ def _token_logprobs(values: object, tokens: int) -> npt.NDArray[np.float32]:
     return _frozen(known_logprobs(logprobs).astype(np.float32))
 
 
-def _spans(values: Iterable[Iterable[int]], letters: int) -> tuple[tuple[int, int], ...]:
+def _spans(values: Iterable[Iterable[int]], characters: int) -> tuple[tuple[int, int], ...]:
     try:
         spans = tuple((start, end) for start, end in values)
     except (TypeError, ValueError):
@@ -188,10 +189,10 @@ def _spans(values: Iterable[Iterable[int]], letters: int) -> tuple[tuple[int, in
     for start, end in spans:
         if type(start) is not int or type(end) is not int:
             raise TraceError(f"span [{start}, {end}) is not a pair of whole numbers")
-        if not reached <= start < end <= letters:
+        if not reached <= start < end <= characters:
             raise TraceError(
                 f"span [{start}, {end}) is empty, out of order, overlapping or outside the trace: "
-                f"expected a start of at least {reached} and an end of at most {letters} letters"
+                f"expected a start of at least {reached} and an end of at most {characters} characters"
             )
         reached = end
     return spans

@@ -1,4 +1,4 @@
-"""Regions of a trace, marked in its text as ``<span>..</span>``."""
+"""Parse the ``<span>..</span>`` marks in the text of a trace."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _MARK = re.compile(r"(</?span>)")
 
 
 def parse_spans(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """Cut the ``<span>`` marks out of a text, as the column ``reasoning`` of ``trillionlabs/rbridge-mask`` has them.
+    """Remove the ``<span>`` marks from a text such as the column ``reasoning`` of ``trillionlabs/rbridge-mask``.
 
     Returns:
-        The text without marks, and its regions ``[start, end)`` in letters of that text, in order.
+        The text without marks, and its regions ``[start, end)`` in characters of that text, in order.
 
     Raises:
-        TraceError: marks that are nested, unbalanced or around nothing; names the letter.
+        TraceError: nested, unbalanced or empty marks; names the position.
 
     >>> parse_spans("So <span>2 + 2</span> is 4")
     ('So 2 + 2 is 4', ((3, 8),))
@@ -24,22 +24,22 @@ def parse_spans(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
     pieces: list[str] = []
     spans: list[tuple[int, int]] = []
     start: int | None = None
-    letters = 0
+    characters = 0
     for piece in _MARK.split(marked):
         if piece == "<span>":
             if start is not None:
-                raise TraceError(f"a <span> at letter {letters} opens inside another; close the first with </span>")
-            start = letters
+                raise TraceError(f"a <span> at character {characters} opens inside another; close that one first")
+            start = characters
         elif piece == "</span>":
             if start is None:
-                raise TraceError(f"a </span> at letter {letters} closes nothing; open it with <span>")
-            if start == letters:
-                raise TraceError(f"the <span></span> at letter {letters} holds nothing; remove it")
-            spans.append((start, letters))
+                raise TraceError(f"a </span> at character {characters} closes nothing; open it with <span>")
+            if start == characters:
+                raise TraceError(f"the <span></span> at character {characters} holds nothing; remove it")
+            spans.append((start, characters))
             start = None
         else:
             pieces.append(piece)
-            letters += len(piece)
+            characters += len(piece)
     if start is not None:
-        raise TraceError(f"the <span> at letter {start} is never closed; close it with </span>")
+        raise TraceError(f"the <span> at character {start} is never closed; close it with </span>")
     return "".join(pieces), tuple(spans)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,12 +15,12 @@ from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceEr
 from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource
 from rbridge_traces.packing import StoredSource, pack, unpack
 from rbridge_traces.schema import BENCHMARKS, Trace, check_benchmark, one_or_all
-from rbridge_traces.unknown import NO_UNKNOWN, unknown_tokens
+from rbridge_traces.unknown_logprobs import NO_UNKNOWN, unknown_tokens
 
 MANIFEST = "manifest.json"
 
 Needs = Literal["confidence", "spans"]
-"""What every trace of a source has to have for a purpose."""
+"""Data that every trace of a source must have."""
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _OURS = re.compile(r"traces-[0-9a-f]{12}\.parquet|" + re.escape(files.PART) + ".*")
@@ -28,8 +29,8 @@ _OURS = re.compile(r"traces-[0-9a-f]{12}\.parquet|" + re.escape(files.PART) + ".
 class TraceCache:
     """Traces under one root: ``<root>/<benchmark>/<source>/manifest.json`` and ``traces-<sha256>.parquet``.
 
-    Whoever reads always gets one complete state of a source, the old or the new: a trace file is never changed, only
-    added, and counts from the moment the manifest that names it is in place.
+    Readers always get one complete state of a source, old or new: trace files are only added, and count once the
+    manifest that names them is in place.
 
     Args:
         root: local path, or any URL fsspec knows (``s3://``, ``hf://``, ``memory://``). It need not exist yet.
@@ -45,9 +46,9 @@ class TraceCache:
         return f"TraceCache({self.root!r})"
 
     def sources(self, benchmark: str) -> list[str]:
-        """Names of the sources that hold traces of a benchmark, sorted. An interrupted first write is none of them."""
-        found = files.names(self._fs, f"{self._path}/{benchmark}")
-        return [name for name in found if _SLUG.fullmatch(name) and self._holds(benchmark, name)]
+        """Names of the sources that hold traces of a benchmark, sorted, without interrupted first writes."""
+        names = files.names(self._fs, f"{self._path}/{benchmark}")
+        return [name for name in names if _SLUG.fullmatch(name) and self._holds(benchmark, name)]
 
     def manifests(self, benchmark: str | None = None) -> list[Manifest]:
         """The manifests of the cache, or of one benchmark, in the order of ``BENCHMARKS`` and then by source.
@@ -58,7 +59,7 @@ class TraceCache:
         return [self._manifest(name, source) for name in one_or_all(benchmark) for source in self.sources(name)]
 
     def tokens_unknown(self, manifest: Manifest) -> int | None:
-        """Frontier tokens of a source without a known log-probability, read from its files where not in its manifest.
+        """Frontier tokens of a source without a known log-probability, counted from its files if its manifest lacks it.
 
         Returns:
             None where the files cannot be read; ``verify`` says why.
@@ -75,9 +76,9 @@ class TraceCache:
 
         Args:
             benchmark: one of ``BENCHMARKS``.
-            source: may be left out where there is one to read: the sample does not count beside real traces, nor, where
-                others have it, a source without what is needed.
-            needs: what the traces are read for.
+            source: default: the only one, not counting the sample beside real traces, nor sources that lack ``needs``
+                beside others that have it.
+            needs: data that the traces must have.
 
         Raises:
             CacheNotFoundError: no such benchmark or source here; lists what there is.
@@ -87,7 +88,7 @@ class TraceCache:
         return self.stored(benchmark, source, needs=needs).traces
 
     def stored(self, benchmark: str, source: str | None = None, *, needs: Needs | None = None) -> StoredSource:
-        """Do what ``load`` does, and keep the bytes of the files."""
+        """``load``, together with the bytes of the files."""
         check_benchmark(benchmark)
         source = self._only_source(benchmark, needs) if source is None else _slug(source)
         folder = self._shown(benchmark, source)
@@ -123,10 +124,10 @@ class TraceCache:
         sample: bool = False,
         replace: bool = False,
     ) -> Manifest:
-        """Store the traces of a benchmark under a source of their own. The arguments not named here are the manifest's.
+        """Store traces as a source. The arguments not listed here are the fields of the manifest.
 
-        A crash at any point leaves the source as it was or as it is to be. What a crashed write left behind is
-        removed by the next one. Two processes may write at once; on a local disk even to the same source.
+        A crash at any point leaves the old state or the new one; the next write removes leftovers. Two processes may
+        write at once, on a local disk even to the same source.
 
         Args:
             traces: at least one, all of this benchmark, item ids unique.
@@ -137,8 +138,6 @@ class TraceCache:
         Raises:
             TraceError: one of the above does not hold, the source exists, or the place cannot be written.
         """
-        check_benchmark(benchmark)
-        _slug(source)
         about = Manifest(
             benchmark=benchmark,
             source=source,
@@ -149,21 +148,28 @@ class TraceCache:
             licence=licence,
             note=note,
             sample=sample,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created="",
             rows=len(traces),
             rows_with_confidence=0,
             origin=origin,
             files={},
         )
-        packed = pack(traces, about)
+        return self.write_as(traces, about, replace=replace)
+
+    def write_as(self, traces: Sequence[Trace], about: Manifest, *, replace: bool = False) -> Manifest:
+        """``write`` with the description from a manifest. Its counts, files and date are replaced."""
+        check_benchmark(about.benchmark)
+        _slug(about.source)
+        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        packed = pack(traces, dataclasses.replace(about, created=created))
         self._write(packed.manifest, packed.files, replace=replace)
         return packed.manifest
 
     def put(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool = False) -> None:
-        """Store a source whose files are at hand, byte for byte: as ``write`` does, the trace files first.
+        """Store a source from the bytes of its files.
 
         Args:
-            manifest: of the source; says where it goes.
+            manifest: of the source; names benchmark and source.
             data: the bytes of each file that the manifest names.
             replace: write over the source of that name if there is one.
 
@@ -175,9 +181,7 @@ class TraceCache:
         self._write(manifest, data, replace=replace)
 
     def remove(self, benchmark: str, source: str) -> None:
-        """Remove a source: its manifest first, so that whoever reads finds all of it or nothing.
-
-        The folder stays, with the lock of whoever waits to write there.
+        """Remove a source, its manifest first, so that readers get all of it or nothing. The folder and its lock stay.
 
         Raises:
             CacheNotFoundError: there is no such source; lists what there is.
@@ -191,14 +195,14 @@ class TraceCache:
             with files.only_writer(self._fs, folder):
                 entries = [name for name in files.names(self._fs, folder) if _OURS.fullmatch(name)]
                 for name in (MANIFEST, *entries):
-                    with suppress(FileNotFoundError):  # somebody else removes it too
+                    with suppress(FileNotFoundError):  # another process removed it
                         self._fs.rm_file(f"{folder}/{name}")
         except files.refusals() as error:
             raise files.refusal(f"remove {self._shown(benchmark, source)}", error) from error
 
     def verify(self, benchmark: str | None = None) -> list[VerifiedSource]:
-        """Read every source of the cache, or of one benchmark, and say of each what is wrong with it, if anything."""
-        found = []
+        """Check every source of the cache, or of one benchmark."""
+        results = []
         for name in one_or_all(benchmark):
             for source in self.sources(name):
                 manifest, problem, unknown = None, None, NO_UNKNOWN
@@ -209,8 +213,8 @@ class TraceCache:
                     unknown, suspicious = unknown_tokens(read), tuple(suspicious_texts(read))
                 except TraceError as error:
                     problem = str(error)
-                found.append(VerifiedSource(name, source, manifest, problem, unknown, suspicious))
-        return found
+                results.append(VerifiedSource(name, source, manifest, problem, unknown, suspicious))
+        return results
 
     def _write(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool) -> None:
         try:
@@ -219,7 +223,7 @@ class TraceCache:
             raise files.refusal(f"write {self._shown(manifest.benchmark, manifest.source)}", error) from error
 
     def _commit(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool) -> None:
-        """Put the trace files in place, then the manifest that makes them count, then remove what no longer does."""
+        """Write the trace files, then the manifest that names them, then remove old files."""
         folder = f"{self._path}/{manifest.benchmark}/{manifest.source}"
         self._fs.makedirs(folder, exist_ok=True)
         with files.only_writer(self._fs, folder):
@@ -251,10 +255,10 @@ class TraceCache:
         return manifest
 
     def _only_source(self, benchmark: str, needs: Needs | None) -> str:
-        found = self.sources(benchmark)
-        if not found:
+        names = self.sources(benchmark)
+        if not names:
             raise self._not_found(benchmark, None)
-        left = [self._manifest(benchmark, source) for source in found] if len(found) > 1 else []
+        left = [self._manifest(benchmark, source) for source in names] if len(names) > 1 else []
         left = [manifest for manifest in left if not manifest.sample] or left
         left = [manifest for manifest in left if _serves(manifest, needs)] or left
         if len(left) > 1:
@@ -263,12 +267,12 @@ class TraceCache:
                 f"{self.root} holds {benchmark} from {len(names)} sources: {', '.join(names)}; choose one "
                 """with --source NAME, or --metadata '{"rbridge_source": "NAME"}' under lm_eval"""
             )
-        return left[0].source if left else found[0]
+        return left[0].source if left else names[0]
 
     def _not_found(self, benchmark: str, source: str | None) -> CacheNotFoundError:
-        there = {name: found for name in BENCHMARKS if (found := self.sources(name))}
+        there = {name: names for name in BENCHMARKS if (names := self.sources(name))}
         wanted = f"{benchmark} from {source}{did_you_mean(source, there.get(benchmark, []))}" if source else benchmark
-        held = "; ".join(f"{name} from {', '.join(found)}" for name, found in there.items())
+        held = "; ".join(f"{name} from {', '.join(names)}" for name, names in there.items())
         return CacheNotFoundError(
             f"no traces of {wanted} in {self.root}, which holds {held or 'no traces at all'}; "
             'get some with "rbridge traces pull", "build" or "import", or try the sample with RBRIDGE_CACHE=sample'

@@ -1,7 +1,7 @@
-"""Find the thinking in a completion: what reasoning models write before their answer, marks included.
+"""Find the thinking that reasoning models write before their answer, marks included.
 
-Chat templates and servers are meant to keep it apart, and many do not. Some templates put the opening mark into the
-prompt, so that a completion has only the closing one: all before it is thinking then. A mark in quotes is none.
+Many servers do not separate it. Some templates put the opening mark into the prompt: then all text before the closing
+mark is thinking. A mark in quotes does not count.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _TAG = r"(?:[\w-]+:)?(?:[a-z_]*think(?:ing)?|thoughts?|reasoning|reflection|scra
 _CHANNEL = r"<\|channel\|>\s*"
 _ANSWERED = rf"{_CHANNEL}final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>"
 
-# Opening mark, closing mark, and the closing mark that shows by itself that thinking went before.
+# Opening mark, closing mark, and the closing mark that proves thinking without an opening one.
 _KINDS = [
     (rf"<(?P<tag>{_TAG})(?:\s[^<>]*[^<>/])?>", r"</{tag}\s*>", r"</(?:[\w-]+:)?(?:[a-z_]*think(?:ing)?|thoughts?)\s*>"),
     (r"\[THINK\]", r"\[/THINK\]", r"\[/THINK\]"),
@@ -25,7 +25,7 @@ _KINDS = [
     (r"<\|channel>thought\b", r"<channel\|>", r"<channel\|>"),
     (r"<unused94>", r"<unused95>", r"<unused95>"),
     (rf"{_CHANNEL}(?:analysis|commentary)\b[^<]*<\|message\|>", rf"<\|end\|>|<\|call\|>|{_ANSWERED}", _ANSWERED),
-    # the marks of the line above where a server leaves special tokens out
+    # the line above, from a server that leaves special tokens out
     (r"\Aanalysis(?=.*?assistantfinal)", r"assistantfinal", r"(?<=[.\w)\]}])assistantfinal(?=\s*[{`])"),
 ]
 _OPENING = re.compile("|".join(f"(?P<kind{number}>{kind[0]})" for number, kind in enumerate(_KINDS)), re.I | re.S)
@@ -35,11 +35,11 @@ _QUOTES = ("``", '""', "''")
 
 @dataclass(frozen=True)
 class Block:
-    """A stretch of thinking.
+    """A block of thinking.
 
     Attributes:
         start: where its opening mark begins.
-        end: where its closing mark ends; None where it is not closed.
+        end: where its closing mark ends; None if it is not closed.
         mark: the opening mark.
     """
 
@@ -49,7 +49,7 @@ class Block:
 
 
 def next_block(text: str, at: int) -> Block | None:
-    """The first thinking that is opened at or after a place.
+    """The first block that opens at or after a position.
 
     >>> next_block("<think>2 + 2</think> 4", 0)
     Block(start=0, end=20, mark='<think>')
@@ -64,7 +64,7 @@ def next_block(text: str, at: int) -> Block | None:
 
 
 def closed_after(text: str, at: int) -> int | None:
-    """The end of a closing mark behind a place that belongs to no opening mark behind it; None without one.
+    """The end of the first closing mark after a position that has no opening mark there; None without one.
 
     >>> closed_after("2 + 2</think> 4", 0), closed_after("2 <think>+</think> 2", 0)
     (13, None)
@@ -80,7 +80,7 @@ def closed_after(text: str, at: int) -> int | None:
 
 
 def without_thinking(text: str) -> str:
-    """What follows the thinking that a text begins with; nothing where that is not closed.
+    """A text without the thinking at its beginning; empty if the thinking is not closed.
 
     >>> without_thinking("<think>2 + 2</think> 4"), without_thinking("2 + 2</think> 4"), without_thinking("4")
     (' 4', ' 4', '4')
@@ -96,7 +96,7 @@ def without_thinking(text: str) -> str:
 
 
 def _unquoted(mark: re.Pattern[str], text: str, at: int) -> re.Match[str] | None:
-    return next((found for found in mark.finditer(text, at) if not _quoted(text, found)), None)
+    return next((match for match in mark.finditer(text, at) if not _quoted(text, match)), None)
 
 
 def _quoted(text: str, mark: re.Match[str]) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rbridge_traces import TraceCache, TraceError
-from rbridge_traces.generation.recorded import JournalError
+from rbridge_traces.generation.journal import JournalError
 
 from ...error_bounds import assert_within, stored_bound
 from ..chat_server import MODEL, ChatServer, completion, error, known_answer
@@ -28,7 +28,7 @@ def server() -> Iterator[ChatServer]:
 
 
 def test_letter_confidences_are_those_worked_out_by_hand(tmp_path: Path, server: ChatServer) -> None:
-    """A small answer whose tokens straddle quotes, an escape, and a letter of two bytes."""
+    """A small answer whose tokens straddle quotes, an escape, and a character of two bytes."""
     pieces = [b'{"reasoning": ', b'"a\xc3', b"\xaf\\", b'n2"', b', "final_answer"', b': "2"}']
     probabilities = [0.9, 0.5, 0.25, 1.0, 0.8, 0.7]
     text = b"".join(pieces).decode()
@@ -40,14 +40,14 @@ def test_letter_confidences_are_those_worked_out_by_hand(tmp_path: Path, server:
     assert (trace.trace, trace.final_answer, trace.correct) == ("aï\n2", "2", True)
     assert trace.token_end is not None
     assert trace.token_logprob is not None
-    letters = np.repeat(np.exp(trace.token_logprob.astype(float)), np.diff(trace.token_end, prepend=0))
+    characters = np.repeat(np.exp(trace.token_logprob.astype(float)), np.diff(trace.token_end, prepend=0))
     # a: 0.5; ï: a byte of each token; \\n: its backslash in one token, its n in the next; 2: the whole of a token
     expected = [0.5, (0.5 + 0.25) / 2, (0.25 + 1.0) / 2, 1.0]
-    assert_within(letters, expected, stored_bound(expected))
+    assert_within(characters, expected, stored_bound(expected))
 
 
 def test_what_is_asked_is_the_prompt_of_the_paper_decoded_greedily(tmp_path: Path, server: ChatServer) -> None:
-    """System and user message to the letter, temperature 0, log-probabilities; choices one a line."""
+    """System and user message to the character, temperature 0, log-probabilities; choices one a line."""
     finish(tmp_path, server, 1, questions=some_questions(1, "csqa"), max_tokens=333)
     (body,) = server.asked
     form = '{ "reasoning": "your step by step reasoning", "final_answer": "your final answer" }'
@@ -254,7 +254,7 @@ def test_a_remote_cache_has_its_journal_in_the_users_own(
     tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where lines cannot be appended, the journal lies on the local disk, apart for every cache."""
-    from rbridge_traces.generation.recorded import journal_path
+    from rbridge_traces.generation.journal import journal_path
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     one, other = (journal_path(f"memory://{name}", "gsm8k", "gpt-4o") for name in ("one", "other"))

@@ -51,7 +51,7 @@ def test_a_passing_fault_leaves_no_trace(tmp_path: Path, server: ChatServer, fau
     """A server error and a connection that is dropped before or in the middle of the answer are asked again."""
     server.faults["number 3."] = [fault]
     written = finish(tmp_path, server)
-    assert (written.manifest.rows, written.failed) == (5, [])
+    assert (written.manifest.rows, written.built.failed) == (5, [])
     assert len(server.asked) == 6
 
 
@@ -97,7 +97,7 @@ def test_malformed_output_is_asked_once_more(tmp_path: Path, server: ChatServer)
     server.faults["number 2."] = [broken, half]
     written = finish(tmp_path, server)
     assert [trace.item_id for trace in cached(tmp_path).traces] == ["0", "1", "3", "4"]
-    (failed,) = written.failed
+    (failed,) = written.built.failed
     assert (failed.item_id, failed.kind, failed.attempt) == ("2", "malformed", 2)
     assert "no final_answer" in failed.reason
     assert "1 failed: 1 malformed" in str(written.manifest.note)
@@ -126,7 +126,7 @@ def test_what_asking_again_would_not_help_is_failed_at_once(
     """A truncated, filtered or refused item is not paid for twice, and the others go on."""
     server.faults["number 2."] = [fault]
     written = finish(tmp_path, server)
-    assert [(failed.item_id, failed.kind) for failed in written.failed] == [("2", kind)]
+    assert [(failed.item_id, failed.kind) for failed in written.built.failed] == [("2", kind)]
     assert written.manifest.rows == 4
     assert len(server.asked) == 5
 
@@ -137,7 +137,7 @@ def test_an_answer_whose_object_is_whole_counts_although_it_was_cut_off_behind_i
     """A model that goes on talking behind a complete object has been paid for a complete object."""
     text = '{"reasoning": "so", "final_answer": "2"} and so on and'
     server.faults["number 2."] = [completion(text, [(text.encode(), -0.1)], finish_reason="length")]
-    assert finish(tmp_path, server).failed == []
+    assert finish(tmp_path, server).built.failed == []
 
 
 def test_a_model_without_log_probabilities_names_the_way(tmp_path: Path, server: ChatServer) -> None:
@@ -152,7 +152,7 @@ def test_a_model_without_log_probabilities_names_the_way(tmp_path: Path, server:
     written = finish(tmp_path, server, logprobs=False)
     assert len(server.asked) == 5
     assert (written.manifest.rows, written.manifest.rows_with_confidence) == (5, 0)
-    assert (written.manifest.confidence_model, written.mean_confidence) == (None, None)
+    assert (written.manifest.confidence_model, written.built.mean_confidence) == (None, None)
     assert server.asked[0]["logprobs"] is True
     assert "logprobs" not in server.asked[1]
 
@@ -160,7 +160,7 @@ def test_a_model_without_log_probabilities_names_the_way(tmp_path: Path, server:
 def test_one_answer_without_log_probabilities_among_others_is_asked_again(tmp_path: Path, server: ChatServer) -> None:
     """A server that forgets them once does not end the build."""
     server.faults["number 2."] = [completion(json.dumps({"reasoning": "so", "final_answer": "0"}))]
-    assert finish(tmp_path, server).failed == []
+    assert finish(tmp_path, server).built.failed == []
     assert len(server.asked) == 6
 
 
@@ -238,7 +238,7 @@ def test_after_a_wrong_setting_the_right_one_needs_no_replace(tmp_path: Path, se
     [
         ("", None, "set OPENAI_API_KEY"),
         ("", "https://api.openai.com/v1/", "set OPENAI_API_KEY"),
-        ("sk-\u00e9", None, "letters that no key has"),
+        ("sk-\u00e9", None, "characters that no key has"),
         ("sk", "localhost:8000", "no address"),
         ("sk", "http://[::1", "no address"),
     ],
@@ -285,7 +285,7 @@ def test_a_server_whose_place_a_web_page_takes_is_not_the_items_fault(tmp_path: 
     assert "a web page, 10 times in a row" in stopped(start(tmp_path, server, 30), ServerGaveUpError)
     server.answer = known_answer
     written = finish(tmp_path, server, 30)
-    assert (written.manifest.rows, written.failed) == (30, [])
+    assert (written.manifest.rows, written.built.failed) == (30, [])
 
 
 def test_a_setting_that_every_request_is_refused_for_does_not_fail_all_items(
@@ -345,8 +345,8 @@ def test_responses_of_an_odd_form_fail_their_item_and_nothing_else(
     body = {**completion("x").body, **change} if isinstance(change, dict) else change
     server.faults["number 2."] = [Reply(body=body)] * 2
     written = finish(tmp_path, server, logprobs=logprobs)
-    assert [failed.item_id for failed in written.failed] == ["2"]
-    assert written.failed[0].reason
+    assert [failed.item_id for failed in written.built.failed] == ["2"]
+    assert written.built.failed[0].reason
     assert written.manifest.rows == 4
 
 
@@ -364,8 +364,9 @@ def test_thinking_tokens_before_the_content_cost_no_answer(tmp_path: Path) -> No
 
     with ChatServer(answer) as thinker:
         written = finish(tmp_path, thinker, 25)
-    assert not written.failed
-    assert (written.unknown.tokens, written.unknown.traces, written.unknown.first) == (1, 1, "gsm8k/3")
+    assert not written.built.failed
+    counts = written.built.unknown
+    assert (counts.tokens, counts.traces, counts.first) == (1, 1, "gsm8k/3")
     traces = cached(tmp_path).traces
     assert {trace.trace for trace in traces} == {"2 + 2 = 4"}
     for trace in traces:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from rbridge_traces.generation.journal import Journal
-from rbridge_traces.generation.recorded import JournalError, read_journal
+from rbridge_traces.generation.journal import Journal, JournalError, read_journal
 
 from ..support import complaint
 
@@ -19,7 +18,7 @@ SETTINGS = {"model": "gpt-4o", "logprobs": True}
 
 
 def entry(number: int) -> dict[str, Any]:
-    """An answer with letters of every kind in it."""
+    """An answer with characters of every kind in it."""
     return {"item_id": str(number), "digest": "0", "turn": 1, "attempt": 1, "choice": {"text": "é😀\n\ud800" * 20}}
 
 
@@ -102,7 +101,7 @@ def test_only_one_process_has_it_open(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from rbridge_traces.generation.journal import Journal\n"
-        "from rbridge_traces.generation.recorded import read_journal\n"
+        "from rbridge_traces.generation.journal import read_journal\n"
         "with Journal(read_journal(Path(sys.argv[1]))): print('open', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(path)]
@@ -142,7 +141,7 @@ FULL_DISK = """
 import json, resource, sys
 from pathlib import Path
 from rbridge_traces.generation.journal import Journal
-from rbridge_traces.generation.recorded import JournalError, read_journal
+from rbridge_traces.generation.journal import JournalError, read_journal
 
 path = Path(sys.argv[1])
 with Journal(read_journal(path)) as journal:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from rbridge_traces import TraceCache
-from rbridge_traces.generation.recorded import read_journal
+from rbridge_traces.generation.journal import read_journal
 
 from ..chat_server import ChatServer
 from ..support import jsonl

@@ -59,11 +59,11 @@ def test_the_assumed_lengths_add_up_to_what_was_published() -> None:
 
 
 def test_an_estimate_counts_what_is_sent_and_what_may_come_back() -> None:
-    """Prompts by their letters, answers by the assumption but never above the limit, dollars by the price."""
+    """Prompts by their characters, answers by the assumption but never above the limit, dollars by the price."""
     questions = some_questions(200)
-    letters = sum(len(message["content"]) for question in questions for message in prompt.messages(question))
+    characters = sum(len(message["content"]) for question in questions for message in prompt.messages(question))
     found = estimate(questions, Price(2.5, 10), max_tokens=100)
-    assert found.prompt_tokens == math.ceil(letters / 4) + 8 * 200
+    assert found.prompt_tokens == math.ceil(characters / 4) + 8 * 200
     assert (found.answer_tokens, found.most_answer_tokens) == (20_000, 20_000)
     assert found.cost_usd == pytest.approx((found.prompt_tokens * 2.5 + 20_000 * 10) / 1e6)
     longer = estimate(questions, None, max_tokens=2048)

@@ -70,7 +70,7 @@ MISMATCHES: list[tuple[Callable[[Path], None], list[str], dict[str, int]]] = [
     (lost_row, [f"{TOKENS}, line 4: position 4 where 3 is next", "without gaps"], {"token rows missing": 1}),
     (
         other_token,
-        ["row 1: the tokens do not spell the text: at letter 0 they go on '~"],
+        ["row 1: the tokens do not spell the text: at character 0 they go on '~"],
         {"tokens of another text": 1},
     ),
     (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rbridge_metrics import letter_confidence
+from rbridge_metrics import character_confidence
 from rbridge_traces.release.read import release_readers
 from rbridge_traces.release.report import ReleaseReport
 
@@ -47,7 +47,9 @@ def test_the_trace_is_repaired_whatever_the_record_made_of_it(tmp_path: Path, of
     assert trace.token_logprob is not None
     at = RAW.index("Half")
     np.testing.assert_allclose(
-        letter_confidence(trace.token_end, trace.token_logprob)[:12], np.exp(-np.arange(at, at + 12) / 100), rtol=1e-6
+        character_confidence(trace.token_end, trace.token_logprob)[:12],
+        np.exp(-np.arange(at, at + 12) / 100),
+        rtol=1e-6,
     )
 
 

@@ -38,7 +38,7 @@ def read(root: Path, benchmark: str = "gsm8k", **options: Any) -> ReleaseReport:
     ],
 )
 def test_a_subset_is_told_by_folder_or_file(tmp_path: Path, path: str) -> None:
-    """However the Hub or its authors lay a subset out, marks become spans in letters of the text without them."""
+    """However the Hub or its authors lay a subset out, marks become spans in characters of the text without them."""
     (as_parquet if path.endswith("parquet") else as_lines)(tmp_path / path, ROWS)
     report = read(tmp_path)
     assert [(t.item_id, t.question, t.trace, t.spans) for t in report.traces] == [
@@ -102,9 +102,9 @@ def test_merged_subsets_keep_their_items_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("marked", "said"),
     [
-        ("a <span>b", "the <span> at letter 2 is never closed"),
-        ("a </span>b", "a </span> at letter 2 closes nothing"),
-        ("a <span></span>b", "the <span></span> at letter 2 holds nothing"),
+        ("a <span>b", "the <span> at character 2 is never closed"),
+        ("a </span>b", "a </span> at character 2 closes nothing"),
+        ("a <span></span>b", "the <span></span> at character 2 holds nothing"),
     ],
 )
 def test_broken_marks_are_named_or_counted(tmp_path: Path, marked: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Completions and token rows become traces with the confidence of every letter, whatever their layout."""
+"""Completions and token rows become traces with the confidence of every character, whatever their layout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rbridge_metrics import letter_confidence
+from rbridge_metrics import character_confidence
 from rbridge_traces import TraceImportError
 
 from ...error_bounds import assert_within, stored_bound
@@ -22,7 +22,7 @@ from .support import ITEMS, fault, pull, rewrite
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("place", ["traces/gsm8k", "GSM8K"])
 def test_every_layout_gives_the_same_traces(tmp_path: Path, layout: str, place: str) -> None:
-    """However the rows are named, ordered, split and packed, texts and letter confidences come through."""
+    """However the rows are named, ordered, split and packed, texts and character confidences come through."""
     LAYOUTS[layout](tmp_path / place, ITEMS)
     report = pull(tmp_path)
     assert not report.dropped
@@ -55,7 +55,7 @@ def test_confidences_worked_by_hand(tmp_path: Path) -> None:
     (trace,) = pull(tmp_path).traces
     assert trace.trace == "a\nb"
     expected = [0.9, 0.375, 0.25]
-    assert_within(letter_confidence(trace.token_end, trace.token_logprob), expected, stored_bound(expected))
+    assert_within(character_confidence(trace.token_end, trace.token_logprob), expected, stored_bound(expected))
 
 
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("Let me think. ", " Done.")])

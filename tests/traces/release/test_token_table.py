@@ -38,7 +38,7 @@ def test_a_table_gives_what_was_put_in(data: st.DataObject, base: int) -> None:
 
 
 def filled(*rows: tuple[str, int, float], **options: bool) -> TokenTable:
-    """A table of one-letter tokens, read from two files."""
+    """A table of one-character tokens, read from two files."""
     table = TokenTable(**options)
     for number, (name, position, value) in enumerate(rows, start=1):
         if number in (1, 3):

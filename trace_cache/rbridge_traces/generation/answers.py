@@ -1,4 +1,4 @@
-"""What an answer in the journal comes to: a reasoning with its confidences, or the reason why there is none."""
+"""Judge the answers in a journal: a reasoning with its confidences, or the reason why it is unusable."""
 
 from __future__ import annotations
 
@@ -14,29 +14,25 @@ from rbridge_traces.extraction import LocatedReasoning, Reasoning, extract_reaso
 Kind = Literal["ok", "malformed", "no log-probabilities", "no answer", "truncated", "filtered", "refused"]
 
 RETRIED: tuple[Kind, ...] = ("malformed", "no log-probabilities", "no answer")
-"""What is asked a second time. What is left is likely to end the same way, and costs as much again."""
+"""Outcomes after which a question is asked once more. The others are likely to repeat, at the same cost."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one answer came to.
+    """One judged answer.
 
     Attributes:
-        item_id: of the question.
-        digest: of what the model was shown.
-        turn: how often the item was started on; a later one is asked for by name.
-        attempt: 1, or 2 for the retry.
-        kind: ``ok``, or what went wrong.
-        reason: what went wrong, for people.
-        reasoning: there for ``ok`` with log-probabilities.
-        text: there for ``ok``: the reasoning.
-        final_answer: there for ``ok``.
+        item_id, digest: of the question, and of the prompt.
+        turn: 1, plus 1 for every ``--retry-failed``.
+        attempt: within the turn: 1, or 2 for the retry.
+        kind, reason: ``ok``, or the kind of failure and its message.
+        reasoning: for ``ok`` with log-probabilities.
+        text, final_answer: for ``ok``.
         repairs: escapes that were read as LaTeX and not as JSON.
         model: as the server named it.
-        prompt_tokens: what was paid for, by the server's count; 0 where it does not say.
-        completion_tokens: likewise.
+        prompt_tokens, completion_tokens: by the server's count; 0 if it gives none.
         decoding: how the answer was decoded.
-        has_logprobs: whether log-probabilities came with it.
+        has_logprobs: whether the answer has log-probabilities.
     """
 
     item_id: str
@@ -58,25 +54,25 @@ class Outcome:
 
 @dataclass
 class Answers:
-    """The outcomes so far, item by item; of each item the last one counts."""
+    """The last outcome of every item."""
 
     by_item: dict[str, Outcome] = field(default_factory=dict)
     any_logprobs: bool = False
 
     def add(self, outcome: Outcome) -> None:
-        """Take in the next outcome, in the order of the journal."""
+        """Record the next outcome, in the order of the journal."""
         self.by_item[outcome.item_id] = outcome
         self.any_logprobs |= outcome.has_logprobs
 
     def next_attempt(self, item_id: str, *, retry_failed: bool) -> tuple[int, int] | None:
-        """Turn and attempt in which an item is to be asked; None where it is done with."""
+        """Turn and attempt in which to ask an item next; None if it is finished."""
         last = self.by_item.get(item_id)
         if last is None:
             return 1, 1
         if last.kind == "ok":
             return None
         if last.kind == "no answer" or (last.kind == "no log-probabilities" and not self.any_logprobs):
-            return last.turn + 1, 1  # that was the server's fault, not the item's
+            return last.turn + 1, 1  # the server failed, not the item
         if last.kind in RETRIED and last.attempt == 1:
             return last.turn, 2
         return (last.turn + 1, 1) if retry_failed else None
@@ -113,20 +109,20 @@ def listed_failures(outcomes: Iterable[Outcome]) -> str:
 
 
 def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], *, logprobs: bool) -> dict[str, Any]:
-    """Kind and reason of an outcome, and of a good answer all that is in it."""
+    """The fields of an outcome that follow from its answer."""
     if error := entry.get("error"):
         return {"kind": error["kind"], "reason": error["message"]}
     message = choice.get("message") or {}
     if not message.get("content") and (choice.get("finish_reason") == "content_filter" or message.get("refusal")):
         return {"kind": "filtered", "reason": str(message.get("refusal") or "by the server's content filter")}
-    found: Reasoning | LocatedReasoning
+    reasoning_text: Reasoning | LocatedReasoning
     try:
         if logprobs:
-            found = reasoning = extract_reasoning(completion_of_choice(choice))
+            reasoning_text = reasoning = extract_reasoning(completion_of_choice(choice))
         else:
             content = text_of_choice(choice)
-            reasoning, found = None, locate_reasoning(content if isinstance(content, str) else "")
-        _check_answer(found.final_answer)
+            reasoning, reasoning_text = None, locate_reasoning(content if isinstance(content, str) else "")
+        _check_answer(reasoning_text.final_answer)
     except NoLogprobsError as error:
         return {"kind": "no log-probabilities", "reason": str(error)}
     except TraceError as error:
@@ -135,7 +131,7 @@ def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], *, logprobs: bo
         if choice.get("finish_reason") == "content_filter":
             return {"kind": "filtered", "reason": "it is cut off by the server's content filter"}
         return {"kind": "malformed", "reason": str(error)}
-    read = {"text": found.text, "final_answer": found.final_answer, "repairs": found.repairs}
+    read = {"text": reasoning_text.text, "final_answer": reasoning_text.final_answer, "repairs": reasoning_text.repairs}
     return {"kind": "ok", "reasoning": reasoning, **read}
 
 

@@ -1,4 +1,4 @@
-"""A build from its questions to the cache: what is left to ask, asking it, and the traces that come of it."""
+"""A build, from the questions of a benchmark to a source in the cache."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from typing import Any
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError
 from rbridge_traces.generation import prompt
 from rbridge_traces.generation.answers import Answers, Outcome, outcome_of
+from rbridge_traces.generation.built_traces import BuiltTraces, traces_of
 from rbridge_traces.generation.client import Connection
-from rbridge_traces.generation.cost import Estimate, Price, estimate
-from rbridge_traces.generation.journal import Journal
-from rbridge_traces.generation.made import describe, traces_of
-from rbridge_traces.generation.recorded import JournalError, journal_path, read_journal, unread_journal
+from rbridge_traces.generation.cost import CostEstimate, Price, estimate
+from rbridge_traces.generation.journal import Journal, JournalError, journal_path, read_journal, unread_journal
 from rbridge_traces.generation.refusals import UnusableServerError
 from rbridge_traces.generation.session import Job, Session
 from rbridge_traces.manifest import Manifest
 from rbridge_traces.questions import Question
 from rbridge_traces.store import TraceCache
 from rbridge_traces.table import to_parquet
-from rbridge_traces.unknown import UnknownTokens, unknown_tokens
 
 _ELSEWHERE = "build under another name with --source NAME"
 _START_OVER = "start over with --replace, which sets the answers so far aside"
@@ -30,30 +28,18 @@ _START_OVER = "start over with --replace, which sets the answers so far aside"
 
 @dataclass(frozen=True)
 class Written:
-    """What a build put into the cache.
-
-    Attributes:
-        manifest: of the source.
-        failed: the last outcome of every item without a trace.
-        mean_confidence: over all tokens whose log-probability is known; None without confidences.
-        unknown: tokens whose log-probability is not known.
-        repairs: what ``counted_repairs`` says of the answers.
-        changed: False where the cache held just this already.
-    """
+    """A build's source in the cache; ``changed`` is False if the cache held just this already."""
 
     manifest: Manifest
-    failed: list[Outcome]
-    mean_confidence: float | None
-    unknown: UnknownTokens
-    repairs: str
+    built: BuiltTraces
     changed: bool
 
 
 class Build:
-    """The traces of one benchmark from one model: what is known of them, and what is still to be asked.
+    """Builds the traces of one benchmark with one model.
 
-    Nothing is written before ``ask``. The cache that ``write`` leaves is a function of the journal and the questions:
-    how often the build was interrupted does not show.
+    Nothing is written before ``ask``. What ``write`` stores depends on the journal and the questions only, not on how
+    often the build was interrupted.
 
     Args:
         cache: to write to.
@@ -122,7 +108,7 @@ class Build:
         """Items that have a trace."""
         return sum(outcome.kind == "ok" for outcome in self._outcomes())
 
-    def estimate(self, price: Price | None) -> Estimate:
+    def estimate(self, price: Price | None) -> CostEstimate:
         """What it costs to ask what is still to be asked."""
         return estimate([job.question for job in self.jobs], price, max_tokens=self.connection.max_tokens)
 
@@ -157,36 +143,30 @@ class Build:
         Raises:
             TraceError: not one item has a usable answer, or the cache cannot be written.
         """
-        outcomes = self._outcomes()
-        made = traces_of(self.questions, outcomes)
-        described = {
-            **describe(made, self.connection, prompt.template(self.benchmark)),
-            "note": "; ".join([f"questions of {self._origin}", *made.remarks, f"build {self._id}"]),
-        }
+        built = traces_of(self.questions, self._outcomes())
+        about = built.described(self.connection, prompt.template(self.benchmark), self._origin, self._id)
         held = self._held()
-        digest = hashlib.sha256(to_parquet(made.traces)).hexdigest()
-        if held is not None and digest in held.files.values() and described.items() <= vars(held).items():
-            unknown = unknown_tokens(made.traces)
-            return Written(held, made.failed, made.mean_confidence, unknown, made.repairs, changed=False)
+        digest = hashlib.sha256(to_parquet(built.traces)).hexdigest()
+        if held is not None and digest in held.files.values() and about.items() <= vars(held).items():
+            return Written(held, built, changed=False)
         if held is not None and not self._replace:
             self._check_ours(held)
         manifest = self.cache.write(
-            made.traces,
+            built.traces,
             benchmark=self.benchmark,
             source=self.source,
-            frontier_model=described["frontier_model"],
-            confidence_model=described["confidence_model"],
-            prompt=described["prompt"],
-            decoding=described["decoding"],
-            note=described["note"],
+            frontier_model=about["frontier_model"],
+            confidence_model=about["confidence_model"],
+            prompt=about["prompt"],
+            decoding=about["decoding"],
+            note=about["note"],
             replace=held is not None or self._replace,
         )
-        unknown = unknown_tokens(made.traces)
-        return Written(manifest, made.failed, made.mean_confidence, unknown, made.repairs, changed=True)
+        return Written(manifest, built, changed=True)
 
     def _outcomes(self) -> list[Outcome]:
-        found = (self.answers.by_item.get(question.item_id) for question in self.questions)
-        return [outcome for outcome in found if outcome is not None]
+        outcomes = (self.answers.by_item.get(question.item_id) for question in self.questions)
+        return [outcome for outcome in outcomes if outcome is not None]
 
     def _held(self) -> Manifest | None:
         """What the cache holds under our name."""

@@ -16,7 +16,7 @@ from rbridge_traces.generation.refusals import (
     connection_trouble,
     meaning,
     quota_exhausted,
-    said,
+    refusal_text,
     what_it_is,
     wrong_address,
 )
@@ -33,7 +33,7 @@ _USAGE = ("prompt_tokens", "completion_tokens")
 
 @dataclass(frozen=True)
 class Connection:
-    """How the server is reached and asked.
+    """Address and settings of a server.
 
     Attributes:
         model: as the server calls it.
@@ -53,7 +53,7 @@ class Connection:
 
     @property
     def full_url(self) -> str:
-        """The base URL that counts."""
+        """The effective base URL."""
         return (self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
 
     @property
@@ -65,7 +65,7 @@ class Connection:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServerAnswer:
     """A response: the first choice without what is not needed, and how it came about."""
 
     choice: dict[str, Any]
@@ -74,24 +74,16 @@ class Answer:
     decoding: str
 
 
-def check_installed() -> None:
-    """Refuse to go on without the package that talks to the server.
+def check_connection(connection: Connection) -> None:
+    """Refuse an address that is none, and to ask OpenAI without a key. Other servers may need no key.
 
     Raises:
-        TraceError: ``openai`` is not installed; says how to get it.
+        TraceError: one of these, or ``openai`` is not installed.
     """
     try:
         import openai  # noqa: F401
     except ImportError:
         raise TraceError(f"traces are built through the openai package, which is not installed: {INSTALL}") from None
-
-
-def check_connection(connection: Connection) -> None:
-    """Refuse an address that is none, and to ask OpenAI without a key. Other servers may need no key.
-
-    Raises:
-        TraceError: one of these.
-    """
     try:
         parts = urlsplit(connection.url)
         whole = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -102,7 +94,7 @@ def check_connection(connection: Connection) -> None:
     if not _key() and connection.url == OPENAI_URL:
         raise TraceError("no API key: set OPENAI_API_KEY, or name a server of your own with --base-url URL")
     if not (_key().isascii() and _key().isprintable()):
-        raise TraceError("OPENAI_API_KEY holds letters that no key has; set it again")
+        raise TraceError("OPENAI_API_KEY holds characters that no key has; set it again")
 
 
 def _key() -> str:
@@ -110,7 +102,7 @@ def _key() -> str:
 
 
 class Client:
-    """Asks questions, and sorts what goes wrong.
+    """Asks questions, and classifies errors.
 
     Use as an asynchronous context manager. Retries, back-off and Retry-After are those of the ``openai`` package.
 
@@ -141,7 +133,7 @@ class Client:
         await self._client.close()
 
     async def check_reachable(self) -> None:
-        """Ask for the list of models, which costs nothing. That the server has none to show is no failure.
+        """Request the list of models, which costs nothing. A server without such a list is fine.
 
         Raises:
             UnusableServerError: nobody answers at this address.
@@ -160,7 +152,7 @@ class Client:
         except (openai.APIError, ValueError, KeyError, TypeError):
             return
 
-    async def ask(self, messages: Sequence[dict[str, str]]) -> Answer:
+    async def ask(self, messages: Sequence[dict[str, str]]) -> ServerAnswer:
         """Ask one question, greedily where the model allows it.
 
         Raises:
@@ -194,7 +186,7 @@ class Client:
             request["logprobs"] = True
         return request
 
-    def _read(self, content: bytes, kind: str, *, greedy: bool) -> Answer:
+    def _read(self, content: bytes, kind: str, *, greedy: bool) -> ServerAnswer:
         try:
             response = json.loads(content)
             choice = response["choices"][0]
@@ -209,7 +201,7 @@ class Client:
         spent = {name: usage.get(name) for name in _USAGE} if isinstance(usage, dict) else {}
         temperature = "greedy (temperature 0)" if greedy else "the model's own temperature"
         stop_reason = choice.get("stop_reason")  # vLLM: the stop string, whose tokens follow those of the content
-        return Answer(
+        return ServerAnswer(
             choice={
                 "finish_reason": choice.get("finish_reason"),
                 **({"stop_reason": stop_reason} if isinstance(stop_reason, str) else {}),
@@ -222,8 +214,8 @@ class Client:
         )
 
     def _adapted(self, request: dict[str, Any], error: openai.APIStatusError) -> bool:
-        """Whether the server named a parameter that this model takes otherwise, and we now do."""
-        text = said(error)
+        """Adapt to a parameter that the server refuses; False if the error is another."""
+        text = refusal_text(error)
         if error.status_code == 400 and "max_tokens" in request and "max_completion_tokens" in text:
             self._limit_name = "max_completion_tokens"
             return True
@@ -233,7 +225,7 @@ class Client:
         return False
 
     async def _spare_the_retries(self, response: Any) -> None:
-        """Tell the ``openai`` package not to wait and ask again where that cannot help."""
+        """Tell the ``openai`` package not to retry if that cannot help."""
         if response.status_code >= 400:
             await response.aread()
             if self.stopping or quota_exhausted(response.text.lower()):
@@ -241,7 +233,7 @@ class Client:
 
 
 def _without_alternatives(logprobs: Any) -> dict[str, Any] | None:
-    """The tokens of an answer without the other candidates for each, which take twenty times the room."""
+    """The tokens of an answer without their alternatives, which take twenty times the space."""
     entries = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not entries:
         return None

@@ -1,4 +1,4 @@
-"""What a build is going to cost, before it starts, and what it has cost."""
+"""The cost of a build: estimated, and spent."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PRICES = {
 }
 """US dollars for a million tokens of prompt and of answer, as OpenAI listed them in ``PRICES_OF``."""
 
-_LETTERS_A_TOKEN = 4
+_CHARACTERS_PER_TOKEN = 4
 _TOKENS_A_MESSAGE = 4  # what a chat template puts around each
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
@@ -61,12 +61,12 @@ class Price:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What is still to be asked, and what that may cost.
+class CostEstimate:
+    """The cost of the questions still to be asked.
 
     Attributes:
         items: questions still to be asked.
-        prompt_tokens: of all of them, at four letters a token.
+        prompt_tokens: of all of them, at four characters a token.
         answer_tokens: of all of them, by ``ANSWER_TOKENS``.
         most_answer_tokens: if every answer ran to its limit.
         price: None where it is not known.
@@ -89,17 +89,17 @@ class Estimate:
         return None if self.price is None else self.price.cost_usd(self.prompt_tokens, self.most_answer_tokens)
 
 
-def estimate(questions: Sequence[Question], price: Price | None, *, max_tokens: int) -> Estimate:
-    """Estimate what it costs to ask some questions of one benchmark once each.
+def estimate(questions: Sequence[Question], price: Price | None, *, max_tokens: int) -> CostEstimate:
+    """CostEstimate what it costs to ask some questions of one benchmark once each.
 
     >>> question = Question("csqa", "1", "Where is it?", None, "A")
     >>> estimate([question] * 1000, Price(2.5, 10), max_tokens=2048).answer_tokens
     90000
     """
-    letters = sum(len(message["content"]) for question in questions for message in prompt.messages(question))
-    prompt_tokens = math.ceil(letters / _LETTERS_A_TOKEN) + 2 * _TOKENS_A_MESSAGE * len(questions)
+    characters = sum(len(message["content"]) for question in questions for message in prompt.messages(question))
+    prompt_tokens = math.ceil(characters / _CHARACTERS_PER_TOKEN) + 2 * _TOKENS_A_MESSAGE * len(questions)
     answer = sum(min(ANSWER_TOKENS[question.benchmark], max_tokens) for question in questions)
-    return Estimate(len(questions), prompt_tokens, answer, max_tokens * len(questions), price)
+    return CostEstimate(len(questions), prompt_tokens, answer, max_tokens * len(questions), price)
 
 
 def price_of(model: str, given: str | None = None) -> Price | None:

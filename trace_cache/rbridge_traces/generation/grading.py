@@ -1,4 +1,4 @@
-"""Whether a final answer is right: mathematical equivalence, equal numbers, or the right choice."""
+"""Grade final answers: mathematical equivalence, equal numbers, or the right choice."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def number_in(text: str) -> Fraction | None:
     (Fraction(2501, 2), Fraction(5, 2), None)
     """
     plain = _THOUSANDS.sub("", _plain(_last_box(text)).replace("\u2212", "-").replace("\u202f", " "))
-    found = _NUMBER.findall(_FRACTION.sub(r" \1/\2 ", plain))
+    match = _NUMBER.findall(_FRACTION.sub(r" \1/\2 ", plain))
     try:
-        return sum((Fraction(part) for part in _parts(found[-1])), Fraction(0)) if found else None
+        return sum((Fraction(part) for part in _parts(match[-1])), Fraction(0)) if match else None
     except ZeroDivisionError:
         return None
 
@@ -98,26 +98,26 @@ def chosen_label(answer: str, choices: Sequence[Choice]) -> str | None:
     plain = _plain(_last_box(answer)).strip()
     by_label = {choice.label.casefold(): choice.label for choice in choices}
     label = "|".join(re.escape(choice.label) for choice in choices)
-    if found := re.fullmatch(rf"[(\[]?({label})[)\].:]*", plain, re.IGNORECASE):
-        return by_label[found[1].casefold()]
+    if match := re.fullmatch(rf"[(\[]?({label})[)\].:]*", plain, re.IGNORECASE):
+        return by_label[match[1].casefold()]
     texts = [(_words(choice.text), choice.label) for choice in choices]
     named = [of for text, of in texts if text == _words(plain)]
     if len(named) == 1:
         return named[0]
-    if found := re.match(
+    if match := re.match(
         rf"(?:[(\[]({label})[)\]]|({label})\s?[).:]|({label})\s+[-\u2013\u2014]\s)", plain, re.IGNORECASE
     ):
-        return by_label[next(group for group in found.groups() if group).casefold()]
-    said = rf"\b(?:answer|option|choice)\b(?:\s+is)?\s*:?\s*[(\[]?({label})(?![\w'])"
-    if len(found_labels := {hit.casefold() for hit in re.findall(said, plain, re.IGNORECASE)}) == 1:
-        return by_label[found_labels.pop()]
+        return by_label[next(group for group in match.groups() if group).casefold()]
+    stated = rf"\b(?:answer|option|choice)\b(?:\s+is)?\s*:?\s*[(\[]?({label})(?![\w'])"
+    if len(labels := {hit.casefold() for hit in re.findall(stated, plain, re.IGNORECASE)}) == 1:
+        return by_label[labels.pop()]
     inside = [(text, of) for text, of in texts if text and f" {text} " in f" {_words(plain)} "]
     longest = [of for text, of in inside if not any(text != other and text in other for other, _ in inside)]
     return longest[0] if len(longest) == 1 else None
 
 
 def _equivalent(answer: str, gold: str) -> bool:
-    """Whether two mathematical answers mean the same, by math-verify, else letter by letter."""
+    """Whether two mathematical answers mean the same, by math-verify, else by equal text."""
     if _squeezed(answer) == _squeezed(gold):
         return True
     from math_verify import parse, verify
@@ -129,9 +129,9 @@ def _equivalent(answer: str, gold: str) -> bool:
     try:
         right: list[Any] = parse(_readings(gold)[0], parsing_timeout=seconds)
         return any(
-            verify(right, found, timeout_seconds=seconds)
+            verify(right, match, timeout_seconds=seconds)
             for reading in _readings(answer)
-            if right and (found := parse(reading, parsing_timeout=seconds))
+            if right and (match := parse(reading, parsing_timeout=seconds))
         )
     finally:
         logging.getLogger("math_verify").setLevel(level)

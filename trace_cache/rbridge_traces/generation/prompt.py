@@ -1,4 +1,4 @@
-"""The prompt of the paper: what a frontier model is asked, so that its reasoning comes back in a JSON object."""
+"""The prompt of the paper, which asks for the reasoning in a JSON object."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def template(benchmark: str) -> str:
 
 
 def digest(question: Question) -> str:
-    """What tells one question from another in a journal: 16 hexadecimal digits over all that the model is shown."""
+    """A hash of the prompt of a question, 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(messages(question)).encode()).hexdigest()[:16]
 
 

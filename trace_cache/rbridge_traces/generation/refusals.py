@@ -1,4 +1,4 @@
-"""What the refusals of a Chat Completions server mean for a build: no answer at all, later, or to one item."""
+"""Classify errors of a Chat Completions server: hopeless, temporary, or for one item only."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _FILTERED = ("content_filter", "content_policy", "content management policy", "m
 
 
 class UnusableServerError(TraceError):
-    """Nothing more can be had from this server with these settings. Stop at once."""
+    """The server cannot answer with these settings. Stop at once."""
 
 
 class ServerGaveUpError(TraceError):
-    """The server did not answer, however often it was asked. Later it may."""
+    """The server did not answer after all retries. It may answer later."""
 
 
 class ItemRefusedError(Exception):
@@ -36,7 +36,7 @@ class ItemRefusedError(Exception):
 def meaning(
     error: openai.APIStatusError, connection: Connection, *, answered: bool, models: Sequence[str]
 ) -> UnusableServerError | ServerGaveUpError | ItemRefusedError:
-    """What a refusal means for the build.
+    """Classify a refusal.
 
     Args:
         error: as the ``openai`` package raises it, after its retries.
@@ -44,7 +44,7 @@ def meaning(
         answered: whether this server has ever answered.
         models: that it says it serves.
     """
-    status, text = error.status_code, said(error)
+    status, text = error.status_code, refusal_text(error)
     where, quoted = connection.url, _quoted(error)
     if status == 402 or quota_exhausted(text):
         return UnusableServerError(f"the quota at {where} is used up ({quoted}); add credit there")
@@ -68,12 +68,12 @@ def meaning(
 
 
 def quota_exhausted(text: str) -> bool:
-    """Whether a refusal, in lower case, says that there is no money left; waiting does not help then."""
+    """Whether a refusal, in lower case, reports an exhausted quota, for which retries are useless."""
     return any(word in text for word in _QUOTA)
 
 
 def wrong_address(connection: Connection, what: str) -> UnusableServerError:
-    """What to say where nobody answers, or somebody else."""
+    """The error for an address without a Chat Completions server."""
     return UnusableServerError(
         f"{connection.url} {what}; give the address of a Chat Completions server with --base-url, "
         "as in http://localhost:8000/v1"
@@ -81,15 +81,15 @@ def wrong_address(connection: Connection, what: str) -> UnusableServerError:
 
 
 def no_logprobs(connection: Connection) -> UnusableServerError:
-    """What to say of a model that keeps its log-probabilities to itself."""
+    """The error for a model without log-probabilities."""
     return UnusableServerError(
         f"the model {connection.model} returns no log-probabilities (reasoning models do not); build its traces with "
         "--no-logprobs, then give them confidences with: rbridge traces score --benchmark X --model STRONG_LOCAL_MODEL"
     )
 
 
-def said(error: openai.APIStatusError) -> str:
-    """All that a refusal says, in lower case."""
+def refusal_text(error: openai.APIStatusError) -> str:
+    """The text of a refusal, in lower case."""
     return f"{error.message} {error.body}".lower()
 
 
@@ -119,7 +119,7 @@ def _served(model: str, models: Sequence[str]) -> str:
 
 
 def _quoted(error: openai.APIStatusError) -> str:
-    """What a refusal says, for a message."""
+    """The text of a refusal, shortened for a message."""
     body = error.body if isinstance(error.body, dict) else {}
     inner = body.get("error") if isinstance(body.get("error"), dict) else body
     text = (inner or {}).get("message") or body.get("detail") or (error.message if body else "")

@@ -1,4 +1,4 @@
-"""Asking all questions of a build: a bounded number at a time, every answer in the journal before it counts."""
+"""Ask all questions of a build, a bounded number at a time; each answer is in the journal before it counts."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from rbridge_traces.errors import TraceError
 from rbridge_traces.generation import prompt
 from rbridge_traces.generation.answers import RETRIED, Answers, Outcome, outcome_of
 from rbridge_traces.generation.client import Client, Connection
-from rbridge_traces.generation.journal import Journal
-from rbridge_traces.generation.recorded import JournalError
+from rbridge_traces.generation.journal import Journal, JournalError
 from rbridge_traces.generation.refusals import ItemRefusedError, ServerGaveUpError, UnusableServerError, no_logprobs
 from rbridge_traces.questions import Question
 
 _HOPELESS = 20
-"""So many answers without a single usable one, and the build stops before all of them are paid for."""
+"""Number of answers without a usable one after which the build stops."""
 
 _NO_ANSWERS = 10
-"""So many requests in a row that are refused or answered by something else, and it is not the items' fault."""
+"""Number of consecutive failed requests after which the server is at fault, not the items."""
 
 
 class InterruptedBuildError(TraceError):
@@ -33,7 +32,7 @@ class InterruptedBuildError(TraceError):
 
 @dataclass(frozen=True)
 class Job:
-    """A question to ask, and for which time."""
+    """A question to ask, with turn and attempt."""
 
     question: Question
     turn: int
@@ -41,7 +40,7 @@ class Job:
 
 
 class Session:
-    """Asks what is left to ask.
+    """Asks the remaining questions.
 
     Args:
         jobs: in the order of the questions.
@@ -72,11 +71,11 @@ class Session:
         self._in_vain = self._no_answers = self.unsaved = 0
         self._answered = any(outcome.model or outcome.completion_tokens for outcome in answers.by_item.values())
         self._client = Client(connection, answered=self._answered)
-        self._proven = asyncio.Event()  # the first question goes alone: what is wrong for all is paid for once
+        self._proven = asyncio.Event()  # the first question goes alone: a general error is paid for once
         self._workers: list[asyncio.Task[None]] = []
 
     def run(self) -> None:
-        """Ask until nothing is left, or nothing more can be had. What is in flight then is waited for and kept.
+        """Ask until nothing is left or the server fails. Answers in flight are awaited and kept.
 
         Raises:
             TraceError: why it stopped early. What was answered is in the journal.
@@ -105,7 +104,7 @@ class Session:
             await asyncio.gather(*(worker for worker in self._workers if not worker.cancelled()))
 
     async def _wait(self) -> None:
-        """Until all workers are done; once the build has stopped, what is in flight gets one timeout to come in."""
+        """Wait for all workers; after a stop, answers in flight get one timeout."""
         left = set(self._workers)
         clock = asyncio.get_running_loop().time
         deadline: float | None = None
@@ -147,7 +146,7 @@ class Session:
         self._take(job, entry)
 
     def _take(self, job: Job, entry: dict[str, Any]) -> None:
-        """Keep an answer, and decide what follows from it."""
+        """Record an answer, and decide what follows."""
         try:
             self._journal.append(entry)
         except JournalError as error:
@@ -167,16 +166,16 @@ class Session:
         self._watch(outcome)
 
     def _watch(self, outcome: Outcome) -> None:
-        """Stop where nothing comes of what is being paid for."""
+        """Stop if answers are paid for but unusable."""
         self._usable += outcome.kind == "ok"
         self._in_vain += outcome.kind != "ok"
         self._no_answers = self._no_answers + 1 if outcome.kind in ("no answer", "refused") else 0
         if self._no_answers >= _NO_ANSWERS:
-            said = f"{self._connection.url}: {outcome.reason}, {self._no_answers} times in a row"
+            message = f"{self._connection.url}: {outcome.reason}, {self._no_answers} times in a row"
             if outcome.kind == "no answer":
-                self._halt(ServerGaveUpError(said))
+                self._halt(ServerGaveUpError(message))
             else:
-                self._halt(UnusableServerError(f"{said}; mend that, and ask these again with --retry-failed"))
+                self._halt(UnusableServerError(f"{message}; mend that, and ask these again with --retry-failed"))
         if not self._usable and self._in_vain >= _HOPELESS:
             self._halt(
                 UnusableServerError(
@@ -192,7 +191,7 @@ class Session:
         self._client.stopping = True
 
     def _interrupt(self) -> None:
-        """On Ctrl-C wait for what is in flight, which is being paid for; on a second one do not."""
+        """Wait for answers in flight on the first Ctrl-C, and cancel them on the second."""
         if self._stop is not None:
             for worker in self._workers:
                 worker.cancel()

@@ -1,4 +1,4 @@
-"""Published completions: what a frontier model was asked, what it answered, and where that stands."""
+"""Read published completions: question, answer, and their place in the files."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rbridge_traces.api_answers import ASKED
+from rbridge_traces.completions import text_of_choice
 from rbridge_traces.errors import TraceError, TraceImportError
+from rbridge_traces.field_values import as_choices, as_correct, as_text
 from rbridge_traces.release.fields import Fields, map_fields
 from rbridge_traces.release.token_rows import unit
-from rbridge_traces.responses import ASKED
-from rbridge_traces.row_values import as_choices, as_correct, as_text
 from rbridge_traces.rows import Row, numbered_rows
 from rbridge_traces.schema import Choice
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """One completion.
+class PublishedAnswer:
+    """One published completion.
 
     Attributes:
         place: file and row.
         row: as it was read.
-        item_id: None where no field holds it.
-        question: without what the prompt adds to it; None where no field holds it.
+        item_id: None if no field has it.
+        question: without the rest of the prompt; None if no field has it.
         choices, gold, correct, final_answer: as in ``Trace``.
-        reasoning: as its authors cut it out; None where no field holds it, empty where they found none.
-        raw: the whole completion; None where no field holds it.
+        reasoning: as extracted by the authors; None if no field has it, empty if they found none.
+        raw: the whole completion; None if no field has it.
     """
 
     place: str
@@ -48,7 +49,7 @@ class Answer:
         return "empty completion" if self.raw is not None and not self.raw.strip() else None
 
 
-def read_answers(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple[list[Answer], Fields]:
+def read_answers(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple[list[PublishedAnswer], Fields]:
     """Read the completions of a benchmark.
 
     Args:
@@ -75,7 +76,7 @@ def read_answers(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple[li
     return answers, fields
 
 
-def _answers(rows: Sequence[tuple[str, Row]], fields: Fields) -> Iterator[Answer]:
+def _answers(rows: Sequence[tuple[str, Row]], fields: Fields) -> Iterator[PublishedAnswer]:
     get = {target: fields.getter(target) for target in ("response", "choices", "correct", *_TEXTS)}
     for place, row in rows:
         try:
@@ -84,12 +85,12 @@ def _answers(rows: Sequence[tuple[str, Row]], fields: Fields) -> Iterator[Answer
         except TraceError as error:
             raise TraceImportError(f"{place}: {error}") from error
         raw = texts.pop("completion")
-        yield Answer(
+        yield PublishedAnswer(
             place=place,
             row=row,
             choices=choices,
             correct=correct,
-            raw=raw if raw is not None else _content(get["response"](row)),
+            raw=raw if raw is not None else _response_text(get["response"](row)),
             question=_bare(texts.pop("question")),
             reasoning=_present(texts.pop("reasoning"), "reasoning" in fields.of),
             **texts,
@@ -103,15 +104,12 @@ def _bare(question: str | None) -> str | None:
     return question and question.partition(ASKED)[0].rstrip()
 
 
-def _present(text: str | None, there: bool) -> str | None:
-    return "" if text is None and there else text
+def _present(text: str | None, has_field: bool) -> str | None:
+    return "" if text is None and has_field else text
 
 
-def _content(response: Any) -> str | None:
-    """The text of a raw response."""
+def _response_text(response: Any) -> str | None:
     if response is None:
         return None
-    choice = response["choices"][0]
-    message = choice.get("message")
-    text = message.get("content") if isinstance(message, dict) else choice.get("text")
+    text = text_of_choice(response["choices"][0])
     return text if isinstance(text, str) else ""

@@ -1,8 +1,8 @@
-"""What the fields of published completions and token rows are called: a table of the names that people use.
+"""Map the fields of published completions and token rows by a table of names in use.
 
-Every target takes the first of its names that is there and that no target before it has taken. So ``index`` is the
-item where nothing else names the item, and the position of a token where something does. Case and punctuation do not
-count (``finalAnswer`` is ``final_answer``). But for ids, a name also fits inside objects (``response.reasoning``).
+Every target takes the first of its names that is present and not yet taken. So ``index`` is the item if no other field
+names the item, else the position of a token. Case and punctuation do not count (``finalAnswer`` is ``final_answer``).
+Except for ids, a name also matches inside objects (``response.reasoning``).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, Literal, NamedTuple
 
 from rbridge_traces.benchmark_names import plain
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
-from rbridge_traces.row_values import ABSENT, lookup
+from rbridge_traces.field_values import ABSENT, lookup
 from rbridge_traces.rows import Row
 
 Kind = Literal["completions", "tokens"]
 
 LEFT_OUT = "-"
-"""What a target is mapped to that no field is to fill."""
+"""Mapping value for a target that no field fills."""
 
 _ROW = ""  # the name of the row itself, where that is a raw response
 _OTHER_PARTS = ("toplogprobs", "usage")  # objects whose fields are tokens, or counts of them
@@ -61,7 +61,7 @@ def _numbers(value: Any) -> bool:
 
 
 class Target(NamedTuple):
-    """What may fill a target: values of a kind, under one of some names, of which the first counts."""
+    """Values and names that may fill a target; earlier names come first."""
 
     fits: Callable[[Any], bool]
     names: str
@@ -122,14 +122,14 @@ TARGETS: dict[Kind, dict[str, Target]] = {
 
 @dataclass(frozen=True)
 class Fields:
-    """Which field of a kind of row fills each target, and which fields there are."""
+    """The field that fills each target of a kind of row, and all fields present."""
 
     kind: Kind
     of: Mapping[str, str]
-    there: tuple[str, ...]
+    present: tuple[str, ...]
 
     def getter(self, target: str) -> Callable[[Row], Any]:
-        """What gives the value of a target for a row: None where the row has none, or no field fills it."""
+        """A function from a row to the value of a target, None if missing."""
         name = self.of.get(target)
         if name is None:
             return lambda _: None
@@ -140,7 +140,7 @@ class Fields:
     def missing(self, need: str, target: str) -> TraceImportError:
         """The error for rows without a field that they need."""
         return TraceImportError(
-            f"no field for {need} in the {self.kind}; the rows have {', '.join(self.there) or 'no fields'}; "
+            f"no field for {need} in the {self.kind}; the rows have {', '.join(self.present) or 'no fields'}; "
             f"name it with --field {self.kind}.{target}=FIELD"
         )
 
@@ -167,26 +167,28 @@ def map_fields(kind: Kind, rows: Iterable[Row], overrides: Mapping[str, str]) ->
         for name, value in _values(row, "", 3):
             if values.get(name) is None:
                 values[name] = value
-    there = tuple(values)
-    own = {target: name for key, name in overrides.items() for of, _, target in [key.partition(".")] if of == kind}
-    for target, name in own.items():
+    present = tuple(values)
+    chosen_by_user = {
+        target: name for key, name in overrides.items() for of, _, target in [key.partition(".")] if of == kind
+    }
+    for target, name in chosen_by_user.items():
         if name != LEFT_OUT and all(value_at(row, name) is None for row in some):
             raise TraceImportError(
-                f"no field {name}{did_you_mean(name, there)} for {kind}.{target}; the rows have {', '.join(there)}"
+                f"no field {name}{did_you_mean(name, present)} for {kind}.{target}; the rows have {', '.join(present)}"
             )
-    found: dict[str, str] = {}
+    field_of: dict[str, str] = {}
     for target in TARGETS[kind]:
-        taken = {*found.values(), *own.values()}
+        taken = {*field_of.values(), *chosen_by_user.values()}
         left = {name: value for name, value in values.items() if name not in taken}
-        if target == "final_answer" and {"completion", "response"} & found.keys():
+        if target == "final_answer" and {"completion", "response"} & field_of.keys():
             # The whole completion holds the model's answer, so that a field of that name is the right one.
             left = {name: value for name, value in left.items() if plain(name) != "answer"}
-        chosen = own.get(target) or _pick(kind, target, left)
+        chosen = chosen_by_user.get(target) or _pick(kind, target, left)
         if chosen is None and target == "response" and some and is_response(some[0]):
             chosen = _ROW
         if chosen is not None and chosen != LEFT_OUT:
-            found[target] = chosen
-    return Fields(kind, found, there)
+            field_of[target] = chosen
+    return Fields(kind, field_of, present)
 
 
 def check_overrides(overrides: Iterable[str]) -> None:
@@ -202,13 +204,13 @@ def check_overrides(overrides: Iterable[str]) -> None:
 
 
 def value_at(row: Row, name: str) -> Any:
-    """What a row holds under a name, dots leading inside; None where it holds nothing."""
+    """The value of a field, dots leading inside; None if missing."""
     value = lookup(row, name)
     return None if value is ABSENT else value
 
 
 def _pick(kind: Kind, target: str, values: Mapping[str, Any]) -> str | None:
-    """The field that a target takes of those that are left, the outermost of a name first."""
+    """The field that a target takes of those that are left; outer fields come first."""
     fits, names = TARGETS[kind][target]
     left = {name: tuple(map(plain, name.split("."))) for name, value in values.items() if fits(value)}
     if target in ("item_id", "position"):  # an id inside an object is that of something else

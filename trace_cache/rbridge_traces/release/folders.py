@@ -1,4 +1,4 @@
-"""Which files of a published release hold the completions of a benchmark, and which the rows of their tokens."""
+"""Find the files of completions and of token rows in a published release."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def release_folders(root: Path) -> dict[str, Path]:
     """
     if not root.is_dir():
         raise TraceImportError(f"there is no folder {root}")
-    found: dict[str, Path] = {}
+    folder_of: dict[str, Path] = {}
     for folders in ([*_folders(root / "traces"), *_folders(root)], [root]):
-        for folder in folders if not found else ():
+        for folder in folders if not folder_of else ():
             benchmark = benchmark_called(folder.name)
             if benchmark is not None and table_files(folder):
-                found.setdefault(benchmark, folder)
-    if not found:
-        there = ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
+                folder_of.setdefault(benchmark, folder)
+    if not folder_of:
+        content = ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
         raise TraceImportError(
-            f"{root} holds no benchmark (it holds {there}); expected traces/NAME or NAME with JSON, JSON Lines or "
+            f"{root} holds no benchmark (it holds {content}); expected traces/NAME or NAME with JSON, JSON Lines or "
             "Parquet files, NAME being arc_challenge, cqa, gsm8k, humaneval, math500 or mmlu_pro"
         )
-    return {benchmark: found[benchmark] for benchmark in BENCHMARKS if benchmark in found}
+    return {benchmark: folder_of[benchmark] for benchmark in BENCHMARKS if benchmark in folder_of}
 
 
 def release_files(folder: Path, overrides: Mapping[str, str]) -> ReleaseFiles:
@@ -85,18 +85,18 @@ def release_files(folder: Path, overrides: Mapping[str, str]) -> ReleaseFiles:
 
 
 def _there(rows: Sequence[Mapping[str, object]], overrides: Mapping[str, str]) -> dict[str, str]:
-    """Those overrides of fields of tokens that a file has: it may hold the completions instead."""
+    """The overrides of token fields that exist in a file, which may hold completions instead."""
     return {key: name for key, name in overrides.items() if key.startswith("tokens.") and any(name in r for r in rows)}
 
 
 def table_files(folder: Path) -> list[Path]:
     """The files of a folder, at any depth, that may hold rows; part 2 before part 10, hidden ones left out."""
-    found = []
+    folder_of = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and _kind(path) in _TABLES and not re.search(r"(^|/)\.", name):
-            found.append(([part.zfill(12) if part.isdigit() else part for part in re.split(r"(\d+)", name)], path))
-    return [path for _, path in sorted(found)]
+            folder_of.append(([part.zfill(12) if part.isdigit() else part for part in re.split(r"(\d+)", name)], path))
+    return [path for _, path in sorted(folder_of)]
 
 
 def _kind(path: Path) -> str:

@@ -1,25 +1,30 @@
-"""Which completion the token rows of an item belong to."""
+"""Join token rows to their completions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from rbridge_traces.errors import TraceImportError
-from rbridge_traces.release.answers import Answer
+from rbridge_traces.release.answers import PublishedAnswer
 from rbridge_traces.release.fields import Fields, value_at
 from rbridge_traces.release.token_table import TokenTable
 
 
 def join(
-    table: TokenTable, of_tokens: Fields, answers: Sequence[Answer], of_answers: Fields, *, skip_mismatched: bool
+    table: TokenTable,
+    of_tokens: Fields,
+    answers: Sequence[PublishedAnswer],
+    of_answers: Fields,
+    *,
+    skip_mismatched: bool,
 ) -> tuple[list[int | str], int]:
     """Find the item of the token rows for each completion.
 
-    What the token rows call their item is looked up in the field of that name of the completions, in their id, and in
-    the number of their row from 0 and from 1; the way that finds the most is taken, the first of equals.
+    The item of the token rows is looked up in the field of that name of the completions, in their id, and in their row
+    number from 0 and from 1. The way that matches the most is taken, the first of equals.
 
     Returns:
-        The item in ``table`` of each completion, or why it has none, and how many items are of no completion.
+        The item in ``table`` of each completion, or the reason why it has none, and the number of unmatched items.
 
     Raises:
         TraceImportError: none is found, or (unless ``skip_mismatched``) not all; names both sides' fields and the row.
@@ -33,19 +38,19 @@ def join(
         place = table.first_place(table.items[unknown[0]])
         raise TraceImportError(
             f"{place}: {field} is {unknown[0]}, and no completion has that as {how} "
-            f"(those have {examples}, ...); the token rows have {', '.join(of_tokens.there)}, the completions "
-            f"{', '.join(of_answers.there)}; name the fields with --field tokens.item_id=FIELD and "
+            f"(those have {examples}, ...); the token rows have {', '.join(of_tokens.present)}, the completions "
+            f"{', '.join(of_answers.present)}; name the fields with --field tokens.item_id=FIELD and "
             "--field completions.item_id=FIELD, or leave such rows out with --skip-mismatched"
         )
-    found: list[int | str] = ["it has no token rows"] * len(answers)
+    items: list[int | str] = ["it has no token rows"] * len(answers)
     for name, item in table.items.items():
         if name in way:
-            found[way[name]] = item
-    return found, len(unknown)
+            items[way[name]] = item
+    return items, len(unknown)
 
 
-def _ways(of_tokens: Fields, answers: Sequence[Answer], of_answers: Fields) -> dict[str, Mapping[str, int]]:
-    """Number of the completion by what it can be called, for each way to call it."""
+def _ways(of_tokens: Fields, answers: Sequence[PublishedAnswer], of_answers: Fields) -> dict[str, Mapping[str, int]]:
+    """For each way to name completions: their numbers by name."""
     ways: dict[str, Mapping[str, int]] = {}
     for field in dict.fromkeys([of_tokens.of.get("item_id"), of_answers.of.get("item_id")]):
         named = {
@@ -60,7 +65,7 @@ def _ways(of_tokens: Fields, answers: Sequence[Answer], of_answers: Fields) -> d
     return ways
 
 
-def _fit(way: Mapping[str, int], table: TokenTable, answers: Sequence[Answer]) -> tuple[int, int]:
-    """Items that are found, and completions with a trace that have tokens then."""
+def _fit(way: Mapping[str, int], table: TokenTable, answers: Sequence[PublishedAnswer]) -> tuple[int, int]:
+    """Number of matched items, and of usable completions among them."""
     hits = [way[name] for name in table.items if name in way]
     return len(hits), sum(answers[number].failed is None for number in hits)

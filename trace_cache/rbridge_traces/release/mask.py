@@ -1,4 +1,4 @@
-"""Traces whose key steps are marked: data sets with ``<span>`` marks in their reasoning, of several subsets."""
+"""Read data sets of several subsets with ``<span>`` marks in their reasoning."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 from rbridge_traces.benchmark_names import benchmark_called, plain
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.field_values import as_choices, as_text
 from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.questions import STEM
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.folders import table_files
 from rbridge_traces.release.report import Readers, ReleaseReport
 from rbridge_traces.release.token_rows import unit
-from rbridge_traces.row_values import as_choices, as_text
 from rbridge_traces.rows import numbered_rows
 from rbridge_traces.schema import BENCHMARKS, Trace, check_benchmark
 from rbridge_traces.spans import parse_spans
@@ -30,7 +30,7 @@ _STEM = {plain(prefix + category) for category in STEM for prefix in ("", "mmlu_
 
 
 def mask_subsets(root: Path) -> dict[str, list[str]]:
-    """The files of each subset of a data set, by the name that its folder or its files give it.
+    """The files of each subset of a data set, named by folder or file.
 
     Raises:
         TraceImportError: there is no such folder, or no file of rows in it.
@@ -52,7 +52,7 @@ def subsets_of_benchmarks(
 
     Args:
         subsets: their names.
-        given: benchmark of subsets whose names do not tell.
+        given: benchmark of subsets with other names.
 
     Returns:
         Subsets by benchmark, in the order of ``BENCHMARKS``, and those of no benchmark we know.
@@ -63,31 +63,31 @@ def subsets_of_benchmarks(
     >>> subsets_of_benchmarks(["arc_c", "physics", "mmlu_pro_math", "squad"])
     ({'mmlu_pro_stem': ['physics', 'mmlu_pro_math'], 'arc_challenge': ['arc_c']}, ['squad'])
     """
-    there, given = list(subsets), given or {}
+    names, given = list(subsets), given or {}
     for name, benchmark in given.items():
         check_benchmark(benchmark)
-        if name not in there:
-            raise TraceError(f"no subset {name!r}{did_you_mean(name, there)}; there are {', '.join(there)}")
+        if name not in names:
+            raise TraceError(f"no subset {name!r}{did_you_mean(name, names)}; there are {', '.join(names)}")
     # `math` alone is MATH500, unless that goes by another name here and other categories stand beside `math`.
-    others = [name for name in there if plain(name) != "math"]
+    others = [name for name in names if plain(name) != "math"]
     math_is_category = "math500" in map(benchmark_called, others) and any(plain(name) in _STEM for name in others)
-    found: dict[str | None, list[str]] = {}
-    for name in there:
+    rows_read: dict[str | None, list[str]] = {}
+    for name in names:
         is_category = plain(name) in _STEM and (plain(name) != "math" or math_is_category)
         known = "mmlu_pro_stem" if is_category else benchmark_called(name)
-        found.setdefault(given.get(name, known), []).append(name)
-    return {name: found[name] for name in BENCHMARKS if name in found}, found.get(None, [])
+        rows_read.setdefault(given.get(name, known), []).append(name)
+    return {name: rows_read[name] for name in BENCHMARKS if name in rows_read}, rows_read.get(None, [])
 
 
 def mask_readers(
     root: Path, given: Mapping[str, str], overrides: Mapping[str, str], *, skip_mismatched: bool = False
 ) -> tuple[Readers, list[str]]:
-    """What reads each benchmark of a data set that lies in a folder, and the subsets that are of none.
+    """A reader for each benchmark of a data set in a folder, and the subsets of no known benchmark.
 
     The arguments are those of ``subsets_of_benchmarks`` and ``read_mask``, which also say what is raised.
     """
     paths = mask_subsets(root)
-    found, unknown = subsets_of_benchmarks(paths, given)
+    rows_read, unknown = subsets_of_benchmarks(paths, given)
     readers = {
         benchmark: partial(
             read_mask,
@@ -96,7 +96,7 @@ def mask_readers(
             overrides=overrides,
             skip_mismatched=skip_mismatched,
         )
-        for benchmark, names in found.items()
+        for benchmark, names in rows_read.items()
     }
     return readers, unknown
 
@@ -120,7 +120,7 @@ def read_mask(
         TraceImportError: a file cannot be read, a field is missing, or the marks of a row are broken; names the row.
     """
     dropped: Counter[str] = Counter()
-    found: list[tuple[str, Trace]] = []
+    rows_read: list[tuple[str, Trace]] = []
     has_ids = True
     for subset, paths in subsets.items():
         rows = [(f"{path}, {unit(path)} {number}", row) for path in paths for number, row in numbered_rows(path)]
@@ -141,19 +141,19 @@ def read_mask(
                     raise TraceImportError(f"{place}: {error} (--skip-mismatched leaves such rows out)") from error
                 dropped["broken marks"] += 1
                 continue
-            found.append((subset, trace))
-    if not found:
+            rows_read.append((subset, trace))
+    if not rows_read:
         raise TraceImportError(
             f"no row of {', '.join(subsets)} is a trace with marks; expected <span>..</span> in the reasoning"
         )
-    traces = [trace for _, trace in found]
+    traces = [trace for _, trace in rows_read]
     if len(subsets) > 1 and not (has_ids and len({trace.item_id for trace in traces}) == len(traces)):
-        traces = [dataclasses.replace(trace, item_id=f"{subset}/{trace.item_id}") for subset, trace in found]
+        traces = [dataclasses.replace(trace, item_id=f"{subset}/{trace.item_id}") for subset, trace in rows_read]
     return ReleaseReport(traces, dropped)
 
 
 class _NoTraceError(TraceError):
-    """A row without a trace, or without marks in it; the message is the reason."""
+    """A row has no trace, or no marks; the message is the reason."""
 
 
 def _trace(benchmark: str, number: int, values: Mapping[str, Any]) -> Trace:
@@ -177,7 +177,7 @@ def _trace(benchmark: str, number: int, values: Mapping[str, Any]) -> Trace:
 
 
 def _subset(path: Path) -> str:
-    """The subset that a file is of: what its name or else its folder says beside the split and the shard."""
+    """The subset of a file: its name, or its folder, without split and shard."""
     stem = re.split(r"\.(?:jsonl|ndjson|json|parquet)\b", path.name)[0]
     stem = _SHARD.sub("", stem)
     names = [re.sub(rf"[-_.]({'|'.join(_SPLITS)})$", "", stem), *reversed(path.parent.parts)]

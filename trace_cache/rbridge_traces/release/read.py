@@ -1,32 +1,34 @@
-"""Traces out of a published release: completions and the log-probabilities of their tokens, joined and checked."""
+"""Read a published release: join completions with the log-probabilities of their tokens, and check them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from rbridge_traces.completions import CompletionError, completion_of_tokens
 from rbridge_traces.errors import TraceError, TraceImportError
 from rbridge_traces.extraction import Reasoning, counted_repairs
 from rbridge_traces.gold import gold_label_if_known
-from rbridge_traces.known_reasoning import FailedItemError, MismatchError
-from rbridge_traces.release.answers import Answer, read_answers
+from rbridge_traces.question_matching import Asked, match_questions
+from rbridge_traces.reasoning_match import FailedItemError, MismatchError, reasoning_in
+from rbridge_traces.release.answers import PublishedAnswer, read_answers
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.folders import ReleaseFiles, release_files, release_folders
 from rbridge_traces.release.join import join
-from rbridge_traces.release.questions import with_questions
 from rbridge_traces.release.report import Readers, ReleaseReport, counted
-from rbridge_traces.release.text import reasoning_of
 from rbridge_traces.release.token_rows import add_tokens, has_probabilities, layout_of, listed_tokens, read_token_rows
 from rbridge_traces.release.token_table import TokenRowsError, TokenTable
 from rbridge_traces.schema import Trace
+from rbridge_traces.unknown_logprobs import known_logprobs
 
 
 def release_readers(
     root: Path, overrides: Mapping[str, str], questions: str | None = None, *, skip_mismatched: bool = False
 ) -> Readers:
-    """What reads each benchmark of a release that lies in a folder; the arguments are those of ``read_release``.
+    """A reader for each benchmark of a release in a folder; the arguments are those of ``read_release``.
 
     Raises:
         TraceImportError: the folder holds no benchmark.
@@ -49,12 +51,12 @@ def read_release(
     questions: str | None = None,
     skip_mismatched: bool = False,
 ) -> ReleaseReport:
-    """Read the completions of a benchmark with their tokens, and cut the reasoning out of each.
+    """Read the completions of a benchmark with their tokens, and extract the reasoning of each.
 
     Args:
         files: of the benchmark, as ``release_files`` finds them.
         benchmark: one of ``BENCHMARKS``.
-        overrides: fields of the rows that the table of names would not find, as ``map_fields`` takes them.
+        overrides: fields with other names than ``map_fields`` knows.
         questions: a file of the benchmark's questions, to fill in what the release lacks.
         skip_mismatched: leave out, and count, what does not fit together, instead of refusing it. Items of which the
             authors have no trace themselves, their completion malformed or its reasoning empty, are counted always.
@@ -75,13 +77,13 @@ def read_release(
             _refuse_missing(answers, items)
     else:
         table, items, used = _own_tokens(answers, overrides)
-    answers = with_questions(benchmark, answers, questions)
+    answers = _with_questions(benchmark, answers, questions)
     traces, repairs = [], []
     for number, (answer, item) in enumerate(zip(answers, items, strict=True)):
         try:
-            found = _reasoning(answer, table, item)
-            traces.append(_trace(benchmark, number, answer, found))
-            repairs.append(found.repairs)
+            reasoning = _reasoning(answer, table, item)
+            traces.append(_trace(benchmark, number, answer, reasoning))
+            repairs.append(reasoning.repairs)
         except FailedItemError as error:
             dropped[str(error)] += 1
         except (MismatchError, TokenRowsError) as error:
@@ -99,8 +101,25 @@ def read_release(
     return ReleaseReport(traces, +dropped, len(table), counted_repairs(repairs))
 
 
-def _refuse_missing(answers: Sequence[Answer], items: Sequence[int | str]) -> None:
-    """Refuse completions without token rows before the texts are looked at: most likely a file is missing."""
+def _with_questions(benchmark: str, answers: list[PublishedAnswer], path: str | None) -> list[PublishedAnswer]:
+    """Fill in what completions lack of their questions, if they lack the text or a file of questions is given."""
+    if path is None and all(answer.question for answer in answers):
+        return answers
+    asked = [Asked(answer.place, answer.item_id, answer.question) for answer in answers]
+    return [
+        dataclasses.replace(
+            answer,
+            item_id=answer.item_id if answer.item_id is not None else question.item_id,
+            question=answer.question or question.question,
+            choices=answer.choices or question.choices,
+            gold=answer.gold if answer.gold is not None else question.gold,
+        )
+        for answer, question in zip(answers, match_questions(benchmark, asked, path), strict=True)
+    ]
+
+
+def _refuse_missing(answers: Sequence[PublishedAnswer], items: Sequence[int | str]) -> None:
+    """Refuse completions without token rows first: most likely a file is missing."""
     missing = [
         answer for answer, item in zip(answers, items, strict=True) if isinstance(item, str) and not answer.failed
     ]
@@ -111,36 +130,51 @@ def _refuse_missing(answers: Sequence[Answer], items: Sequence[int | str]) -> No
         )
 
 
-def _reasoning(answer: Answer, table: TokenTable, item: int | str) -> Reasoning:
+def _reasoning(answer: PublishedAnswer, table: TokenTable, item: int | str) -> Reasoning:
+    """Cut the reasoning of an item out of its tokens, which have to spell the published completion.
+
+    Raises:
+        FailedItemError: the completion is malformed, or its reasoning empty.
+        MismatchError: tokens and texts differ; shows where.
+    """
     if answer.failed:
         raise FailedItemError(answer.failed)
     if isinstance(item, str):
         raise MismatchError(item, "without tokens")
-    return reasoning_of(answer, *table.of(item))
+    pieces, logprobs = table.of(item)
+    try:
+        known_logprobs(logprobs)
+    except TraceError as error:
+        raise MismatchError(str(error), "unusable log-probabilities") from error
+    try:
+        completion = completion_of_tokens(pieces, logprobs, text=answer.raw)
+    except CompletionError as error:
+        raise MismatchError(str(error), "tokens of another text") from error
+    return reasoning_in(completion, answer.reasoning, answer.final_answer)
 
 
-def _trace(benchmark: str, number: int, answer: Answer, found: Reasoning) -> Trace:
+def _trace(benchmark: str, number: int, answer: PublishedAnswer, reasoning: Reasoning) -> Trace:
     try:
         return Trace(
             benchmark=benchmark,
             item_id=answer.item_id if answer.item_id is not None else str(number),
             question=answer.question or "",
-            trace=found.text,
+            trace=reasoning.text,
             choices=answer.choices,
-            final_answer=found.final_answer,
+            final_answer=reasoning.final_answer,
             gold=gold_label_if_known(answer.gold, answer.choices),
             correct=answer.correct,
-            token_end=found.token_end,
-            token_logprob=found.token_logprob,
+            token_end=reasoning.token_end,
+            token_logprob=reasoning.token_logprob,
         )
     except TraceError as error:
         raise MismatchError(str(error), "not valid") from error
 
 
 def _own_tokens(
-    answers: Sequence[Answer], overrides: Mapping[str, str]
+    answers: Sequence[PublishedAnswer], overrides: Mapping[str, str]
 ) -> tuple[TokenTable, list[int | str], Mapping[str, str]]:
-    """The tokens of completions that hold them themselves, and the item in the table of each, or why it has none."""
+    """The tokens of completions that contain them, and the item of each in the table, or why it has none."""
     rows = [answer.row for answer in answers]
     fields = map_fields("tokens", rows, overrides)
     if layout_of(rows, fields) != "listed":

@@ -1,4 +1,4 @@
-"""What became of the rows of a published release."""
+"""The result of reading a published release."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rbridge_traces.schema import Trace
 
 @dataclass(frozen=True)
 class ReleaseReport:
-    """The traces of one benchmark, and what is to say of them.
+    """The traces of one benchmark, and counts of rows that gave none.
 
     Attributes:
-        traces: one for each row that gives one, in their order.
+        traces: in the order of the rows.
         dropped: rows that became no trace, by reason.
-        completion_tokens: tokens read of the whole completions, from which the traces are cut; 0 where none came along.
-        repairs: what ``counted_repairs`` says of the completions.
+        completion_tokens: tokens of the whole completions; 0 if the release has none.
+        repairs: see ``counted_repairs``.
     """
 
     traces: list[Trace]
@@ -27,7 +27,7 @@ class ReleaseReport:
 
 
 Readers = Mapping[str, Callable[[], ReleaseReport]]
-"""What reads each benchmark that a folder holds."""
+"""A reader for each benchmark in a folder."""
 
 
 def counted(dropped: Mapping[str, int]) -> str:

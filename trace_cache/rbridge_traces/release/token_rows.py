@@ -23,7 +23,7 @@ Listed = tuple[list[bytes], Sequence[float | None]]
 
 
 def unit(path: str) -> str:
-    """What the numbers of the rows of a file count: lines where it is JSON Lines.
+    """The unit of row numbers in messages: lines for JSON Lines, else rows.
 
     >>> unit("part-1.jsonl.gz"), unit("part-1.parquet")
     ('line', 'row')
@@ -32,12 +32,12 @@ def unit(path: str) -> str:
 
 
 def first_rows(path: str) -> Iterable[Row]:
-    """As many rows of a file as show which fields there are."""
+    """Enough rows of a file to see its fields."""
     return (row for _, row in islice(numbered_rows(path), _FIRST_ROWS))
 
 
 def read_token_rows(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple[TokenTable, Fields]:
-    """Read the token rows of all files of a benchmark, of which no more than one is held at a time.
+    """Read the token rows of all files of a benchmark, one file at a time.
 
     Args:
         paths: files in any form that ``read_rows`` knows; rows in any order where they have positions.
@@ -105,12 +105,12 @@ def listed_tokens(row: Row, fields: Fields) -> Listed:
         tokens, values = values.get("tokens"), values.get("token_logprobs")
     if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
         raise TraceImportError(f"{_size(tokens)} tokens but {_size(values)} values; expected a list of each")
-    own = raw if isinstance(raw, list) and len(raw) == len(tokens) else [None] * len(tokens)
-    return [token_bytes(token, sent) for token, sent in zip(tokens, own, strict=True)], values
+    sent_bytes = raw if isinstance(raw, list) and len(raw) == len(tokens) else [None] * len(tokens)
+    return [token_bytes(token, sent) for token, sent in zip(tokens, sent_bytes, strict=True)], values
 
 
 def add_tokens(table: TokenTable, item: int, tokens: Listed, number: int) -> None:
-    """Take up the tokens of a whole completion.
+    """Add the tokens of a whole completion.
 
     Raises:
         TraceImportError: a value that is not a number.
@@ -168,12 +168,12 @@ def _of_entries(entries: list[Row]) -> Listed:
     fields = map_fields("tokens", entries, {})
     token, raw, value = (fields.getter(target) for target in ("token", "bytes", "logprob"))
     if "logprob" not in fields.of or not {"token", "bytes"} & fields.of.keys():
-        raise TraceImportError(f"its tokens have {', '.join(fields.there)}; expected token, logprob and bytes")
+        raise TraceImportError(f"its tokens have {', '.join(fields.present)}; expected token, logprob and bytes")
     return [token_bytes(token(entry), raw(entry)) for entry in entries], [value(entry) for entry in entries]
 
 
 def _name(value: Any) -> str:
-    """What names an item, as text."""
+    """The name of an item, as text."""
     if type(value) is int:
         return str(value)
     if isinstance(value, float) and value.is_integer():

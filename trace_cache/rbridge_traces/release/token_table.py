@@ -1,4 +1,4 @@
-"""The tokens of many completions in compact columns: some 30 bytes a token, where Python objects take 500."""
+"""The tokens of many completions in compact columns: about 30 bytes a token instead of 500."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rbridge_traces.errors import TraceError
 
 
 class TokenRowsError(TraceError):
-    """The rows of one item do not make a completion: a position is there twice, or not at all."""
+    """Token positions of an item are duplicate or missing."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -23,10 +23,10 @@ class TokenRowsError(TraceError):
 
 @dataclass(eq=False)
 class TokenTable:
-    """Tokens as they come, in any order; ``of`` gives those of an item in the order of their positions.
+    """Tokens in any order; ``of`` returns those of an item by position.
 
     Attributes:
-        files: what was read, for messages.
+        files: for messages.
         unit: what the numbers of ``add`` count in them: ``line`` or ``row``.
         probabilities: whether values are probabilities; else they are log-probabilities in nats.
         items: what names an item in the rows -> its number here, in the order of appearance.
@@ -51,12 +51,12 @@ class TokenTable:
         return len(self._item)
 
     def begin(self, file: str) -> None:
-        """Say where the next tokens come from."""
+        """Set the file of the next tokens."""
         self.files.append(file)
         self._file_from.append(len(self))
 
     def item(self, name: str) -> int:
-        """The number of an item, a new one if it was not seen."""
+        """The number of an item, a new one for a new name."""
         number = self.items.get(name)
         if number is None:
             number = self.items[name] = len(self.items)
@@ -65,7 +65,7 @@ class TokenTable:
         return number
 
     def add(self, item: int, position: int, piece: bytes, value: float, number: int) -> None:
-        """Take up a token.
+        """Add a token.
 
         Raises:
             OverflowError: a position beyond 32 bits.
@@ -122,7 +122,7 @@ class TokenTable:
 
     @cached_property
     def _base(self) -> int:
-        """What positions count from: 1 if no item has a position 0."""
+        """The first position: 1 if no item has a position 0."""
         order, start = self._grouped
         firsts = np.frombuffer(self._position, np.int32)[order[start[:-1]]]
         return 1 if firsts.min() == 1 else 0

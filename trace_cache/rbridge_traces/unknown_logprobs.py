@@ -1,8 +1,8 @@
-"""Log-probabilities that are no probability of a sampled token: which ones, and how many a set of traces has.
+"""Placeholders that servers write for an unknown log-probability, and counts of them.
 
-Servers write -9999 (OpenAI: "not within the top 20"), minus infinity or null where they do not report the probability
-of a token that was sampled. Read as a probability, -9999 is 0: it becomes the minimum of the trace and moves the MinMax
-weight of every other token. Such a token therefore has no known confidence, which is stored as null.
+Servers write -9999 (OpenAI: "not within the top 20"), minus infinity or null if they do not report the probability of a
+sampled token. Read as a probability, -9999 is 0; it would become the minimum of the trace and change the MinMax weight
+of every other token. Such a token therefore has an unknown confidence, stored as null.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from rbridge_traces.schema import Trace
 
 LOWEST_LOGPROB = -1000.0
-"""At or below this, in nats, a log-probability is a placeholder. A sampled token of a real model lies far above it."""
+"""Log-probabilities at or below this (nats) are placeholders: sampled tokens of real models lie far above."""
 
 
 def known_logprobs(logprobs: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Log-probabilities in nats, with NaN in place of each that is no log-probability of a sampled token.
-
-    That is: NaN, infinite, at most -1000, or above 0 by more than rounding. Rounding above 0 becomes 0.
+    """Replace placeholders by NaN: values that are infinite, at most -1000, or above 0 by more than rounding.
 
     Raises:
         TraceError: more than half of them are above 0, as probabilities are.
@@ -66,12 +64,12 @@ class UnknownTokens:
         return self.tokens > 0
 
     def __str__(self) -> str:
-        """One line without an end; says what becomes of them."""
-        found = f"{self.tokens} tokens in {self.traces} traces have no known log-probability (-9999, -inf, null or "
-        found += f"above 0; first: {self.first}); their confidence is interpolated between their neighbours'"
+        """One line that says how they are treated."""
+        text = f"{self.tokens} tokens in {self.traces} traces have no known log-probability (-9999, -inf, null or "
+        text += f"above 0; first: {self.first}); their confidence is interpolated between their neighbours'"
         if self.unusable:
-            found += f"; {self.unusable} of these traces know less than half and count as without confidences"
-        return found
+            text += f"; {self.unusable} of these traces know less than half and count as without confidences"
+        return text
 
 
 NO_UNKNOWN = UnknownTokens()

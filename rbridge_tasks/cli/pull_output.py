@@ -1,4 +1,4 @@
-"""Published traces that were read go into the cache, one benchmark after the other, and what came of each is told."""
+"""Write pulled traces to the cache, one benchmark after the other, and print what was written."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 import typer
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.cli.traces import UsageError, warn_of_control_characters, warn_of_unknown
+from rbridge_tasks.cli.trace_options import UsageError, warn_about_traces
 
 if TYPE_CHECKING:
     from rbridge_traces import Manifest, TraceCache
     from rbridge_traces.release.report import Readers, ReleaseReport
 
+_MULTIPLE_CHOICE = ("arc_challenge", "csqa", "mmlu_pro_stem")
+
 
 def store(readers: Readers, target: TraceCache, source: str, about: Mapping[str, str | None], *, replace: bool) -> None:
-    """Read one benchmark after the other into the cache; an error leaves those before it there, and says so."""
+    """Read each benchmark into the cache. An error keeps the benchmarks before it, and names them."""
     written: list[str] = []
     for benchmark, read in readers.items():
         typer.echo(f"reading {benchmark} ...", err=True)
@@ -40,41 +42,38 @@ def store(readers: Readers, target: TraceCache, source: str, about: Mapping[str,
         except RBridgeError as error:
             if not written:
                 raise
-            left = [other for other in readers if other not in written]
+            left = [name for name in readers if name not in written]
             done = f"now in the cache: {', '.join(written)}; still to be pulled: {' '.join(left)}"
             raise UsageError(f"{error} ({done})") from error
         written.append(benchmark)
-        _tell(target, manifest, report)
+        _print_report(target, manifest, report)
 
 
-def _tell(target: TraceCache, manifest: Manifest, report: ReleaseReport) -> None:
-    """Say what was written, and how to choose where there is something else to read."""
-    from rbridge_traces import mean_confidence, unknown_tokens
-    from rbridge_traces.control_characters import suspicious_texts
+def _print_report(target: TraceCache, manifest: Manifest, report: ReleaseReport) -> None:
+    from rbridge_traces import mean_confidence
     from rbridge_traces.release.report import counted
 
     sizes = [trace.token_logprob.size for trace in report.traces if trace.token_logprob is not None]
-    parts = [f"{manifest.benchmark}: {manifest.rows} traces"]
+    facts = [f"{manifest.benchmark}: {manifest.rows} traces"]
     if sizes:
-        parts.append(f"{sum(sizes)} tokens (cut from {report.completion_tokens} of the completions)")
+        facts.append(f"{sum(sizes)} tokens (cut from {report.completion_tokens} of the completions)")
         mean = mean_confidence(report.traces)
-        parts.append(f"mean confidence {'unknown' if mean is None else format(mean, '.3f')} over tokens")
+        facts.append(f"mean confidence {'unknown' if mean is None else format(mean, '.3f')} over tokens")
     if manifest.rows_with_spans:
-        parts.append(f"{sum(len(trace.spans or ()) for trace in report.traces)} marked spans")
+        facts.append(f"{sum(len(trace.spans or ()) for trace in report.traces)} marked spans")
     if report.repairs:
-        parts.append(report.repairs)
-    left_out = counted(report.dropped)
-    parts.append(f"dropped {sum(report.dropped.values())}{f' ({left_out})' if left_out else ''}")
-    typer.echo(f"{', '.join(parts)}; in {target.root} as {manifest.source}")
-    warn_of_unknown(unknown_tokens(report.traces))
-    warn_of_control_characters(f"{manifest.benchmark}/{manifest.source}", suspicious_texts(report.traces))
-    if manifest.benchmark in ("arc_challenge", "csqa", "mmlu_pro_stem") and not any(t.choices for t in report.traces):
+        facts.append(report.repairs)
+    reasons = counted(report.dropped)
+    facts.append(f"dropped {sum(report.dropped.values())}{f' ({reasons})' if reasons else ''}")
+    typer.echo(f"{', '.join(facts)}; in {target.root} as {manifest.source}")
+    warn_about_traces(f"{manifest.benchmark}/{manifest.source}", report.traces)
+    if manifest.benchmark in _MULTIPLE_CHOICE and not any(trace.choices for trace in report.traces):
         typer.echo(f"  the answer choices of {manifest.benchmark} are not among them; add them with --questions FILE")
-    with suppress(RBridgeError):  # a damaged source beside the new one is for "rbridge traces verify" to report
+    with suppress(RBridgeError):  # "rbridge traces verify" reports a damaged source beside the new one
         rivals = [
-            other.source
-            for other in target.manifests(manifest.benchmark)
-            if not other.sample and other.source != manifest.source and (other.rows_with_confidence or not sizes)
+            rival.source
+            for rival in target.manifests(manifest.benchmark)
+            if not rival.sample and rival.source != manifest.source and (rival.rows_with_confidence or not sizes)
         ]
         if rivals:
             typer.echo(

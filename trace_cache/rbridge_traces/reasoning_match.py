@@ -1,4 +1,4 @@
-"""The tokens of a reasoning that is known already, found in the completion that they spell."""
+"""Locate a reasoning that is on record in the tokens of its completion."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rbridge_traces.extraction import (
     LocatedReasoning,
     MalformedCompletionError,
     Reasoning,
-    letters_between,
     locate_reasoning,
+    tokens_between,
     with_tokens,
 )
 
@@ -21,11 +21,11 @@ _SHOWN = 40
 
 
 class FailedItemError(TraceError):
-    """An item of which the authors themselves have no trace. The message is the reason, to be counted."""
+    """The authors have no trace of this item. The message is the reason, to be counted."""
 
 
 class MismatchError(TraceError):
-    """Tokens and completion of an item are not of one text; ``reason`` is the kind, to be counted."""
+    """Tokens and completion of an item differ; ``reason`` is the kind of difference, to be counted."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -33,24 +33,23 @@ class MismatchError(TraceError):
 
 
 def reasoning_in(completion: Completion, reasoning: str | None, final_answer: str | None) -> Reasoning:
-    """Cut the reasoning out of a completion, and compare it with the one on record.
+    """Cut the reasoning out of a completion, and compare it with the recorded one.
 
-    The reasoning of the completion has to be that of the record, with or without the repairs of ``locate_reasoning``.
-    Where the completion is no JSON object, or holds that reasoning in no valid JSON, it has to hold the reasoning of
-    the record as it stands, once.
+    The two have to be equal, with or without the repairs of ``locate_reasoning``. If the completion is not a valid JSON
+    object, it has to contain the recorded reasoning exactly once.
 
     Args:
         completion: with its tokens.
-        reasoning: of the record; None where it has none.
-        final_answer: of the record. It counts unless it is None, or the one that a JSON parser reads in the completion.
+        reasoning: as recorded; None if unknown.
+        final_answer: as recorded; replaces that of the completion unless it is None or what a JSON parser reads there.
 
     Raises:
         FailedItemError: the completion is malformed and there is no reasoning on record.
-        MismatchError: anything else; shows where the texts part.
+        MismatchError: anything else; shows where the texts differ.
     """
     try:
         located = locate_reasoning(completion.text)
-        found = with_tokens(located, completion)
+        extracted = with_tokens(located, completion)
     except MalformedCompletionError as error:
         if reasoning is None:
             raise FailedItemError("malformed completion") from error
@@ -58,52 +57,52 @@ def reasoning_in(completion: Completion, reasoning: str | None, final_answer: st
     except TraceError as error:
         raise MismatchError(str(error), "unusable log-probabilities") from error
     if final_answer not in (None, located.answer_as_json):
-        found = dataclasses.replace(found, final_answer=final_answer)
+        extracted = dataclasses.replace(extracted, final_answer=final_answer)
     readings = _readings(located)
     if reasoning is None or reasoning in readings:
-        return found
+        return extracted
     if reasoning in [reading.strip() for reading in readings]:
-        return _stripped(found)
+        return _stripped(extracted)
     if located.text_as_json is None:
         return _verbatim(completion, reasoning, final_answer, "JSON with escapes that JSON lacks")
     raise MismatchError(
-        f"the reasoning of the record is not that which the tokens spell: {_parting(found.text, reasoning)}",
+        f"the reasoning of the record is not that which the tokens spell: {_difference(extracted.text, reasoning)}",
         "another reasoning",
     )
 
 
 def _readings(located: LocatedReasoning) -> list[str]:
-    """A reasoning with its repairs and, where it is valid JSON, without."""
+    """The reasoning with repairs and, if it is valid JSON, without."""
     return [located.text] if located.text_as_json is None else [located.text, located.text_as_json]
 
 
 def _verbatim(completion: Completion, reasoning: str, final_answer: str | None, why: str) -> Reasoning:
-    """The reasoning of a record where the tokens spell it without JSON around it."""
+    """The recorded reasoning in a completion that is not a JSON object."""
     at = completion.text.find(reasoning)
     if at < 0 or completion.text.find(reasoning, at + 1) >= 0:
-        there = "twice or more" if at >= 0 else f"nowhere ({_parting(completion.text, reasoning)})"
+        where = "twice or more" if at >= 0 else f"nowhere ({_difference(completion.text, reasoning)})"
         raise MismatchError(
-            f"the tokens spell {why}, and the reasoning of the record stands in them {there}", "another reasoning"
+            f"the tokens spell {why}, and the reasoning of the record stands in them {where}", "another reasoning"
         )
     try:
-        ends, logprobs = letters_between(completion, at, at + len(reasoning))
+        ends, logprobs = tokens_between(completion, at, at + len(reasoning))
     except TraceError as error:
         raise MismatchError(str(error), "unusable log-probabilities") from error
     return Reasoning(reasoning, final_answer, ends, logprobs)
 
 
-def _stripped(found: Reasoning) -> Reasoning:
+def _stripped(extracted: Reasoning) -> Reasoning:
     """A reasoning without the white space around it."""
-    text = found.text.strip()
-    start = len(found.text) - len(found.text.lstrip())
+    text = extracted.text.strip()
+    start = len(extracted.text) - len(extracted.text.lstrip())
     end = start + len(text)
-    first = int(np.searchsorted(found.token_end, start, side="right"))
-    last = int(np.searchsorted(found.token_end, end, side="left")) + 1
-    ends = found.token_end[first:last].clip(start, end) - np.int32(start)
-    return dataclasses.replace(found, text=text, token_end=ends, token_logprob=found.token_logprob[first:last])
+    first = int(np.searchsorted(extracted.token_end, start, side="right"))
+    last = int(np.searchsorted(extracted.token_end, end, side="left")) + 1
+    ends = extracted.token_end[first:last].clip(start, end) - np.int32(start)
+    return dataclasses.replace(extracted, text=text, token_end=ends, token_logprob=extracted.token_logprob[first:last])
 
 
-def _parting(spelled: str, record: str) -> str:
+def _difference(spelled: str, record: str) -> str:
     pairs = enumerate(zip(spelled, record, strict=False))
-    at = next((at for at, (one, other) in pairs if one != other), min(len(spelled), len(record)))
+    at = next((at for at, (left, right) in pairs if left != right), min(len(spelled), len(record)))
     return f"at character {at} the tokens go on {spelled[at : at + _SHOWN]!r}, the record {record[at : at + _SHOWN]!r}"

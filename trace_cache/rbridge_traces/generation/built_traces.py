@@ -1,4 +1,4 @@
-"""The traces that a build's answers come to."""
+"""Put questions and answers of a build together as graded traces."""
 
 from __future__ import annotations
 
@@ -13,17 +13,12 @@ from rbridge_traces.generation.client import Connection
 from rbridge_traces.generation.grading import grade
 from rbridge_traces.questions import Question
 from rbridge_traces.schema import Trace
+from rbridge_traces.unknown_logprobs import UnknownTokens, unknown_tokens
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
-    """Traces, and what there is to say of them.
-
-    Attributes:
-        traces: graded, in the order of the questions.
-        answers: that they come from.
-        failed: the last outcome of every item without a trace.
-    """
+class BuiltTraces:
+    """Graded traces, in the order of the questions, the answers they come from, and the last failure of other items."""
 
     traces: list[Trace]
     answers: list[Outcome]
@@ -35,18 +30,29 @@ class Made:
         return mean_confidence(self.traces)
 
     @property
-    def remarks(self) -> list[str]:
-        """Parts of a note: how many items have no trace, and why; how many answers were repaired."""
-        failed = f"{len(self.failed)} failed: {listed_failures(self.failed)}" if self.failed else ""
-        return [remark for remark in (failed, self.repairs) if remark]
+    def unknown(self) -> UnknownTokens:
+        """Tokens whose log-probability is not known."""
+        return unknown_tokens(self.traces)
 
     @property
     def repairs(self) -> str:
-        """How many backslashes of how many answers were repaired; empty where none was."""
+        """How many backslashes were repaired in how many answers; empty if none."""
         return counted_repairs(answer.repairs for answer in self.answers)
 
+    def described(self, connection: Connection, prompt: str, origin: str, build_id: str) -> dict[str, str | None]:
+        """The fields of a manifest that say how the traces were made."""
+        models = ", ".join(sorted({outcome.model or connection.model for outcome in self.answers}))
+        failed = f"{len(self.failed)} failed: {listed_failures(self.failed)}" if self.failed else ""
+        return {
+            "frontier_model": models,
+            "confidence_model": models if connection.logprobs else None,
+            "prompt": prompt,
+            "decoding": " or ".join(sorted({outcome.decoding for outcome in self.answers})),
+            "note": "; ".join(filter(None, [f"questions of {origin}", failed, self.repairs, f"build {build_id}"])),
+        }
 
-def traces_of(questions: Sequence[Question], outcomes: Sequence[Outcome]) -> Made:
+
+def traces_of(questions: Sequence[Question], outcomes: Sequence[Outcome]) -> BuiltTraces:
     """Put questions and answers together, and grade them.
 
     Args:
@@ -54,7 +60,7 @@ def traces_of(questions: Sequence[Question], outcomes: Sequence[Outcome]) -> Mad
         outcomes: the last one of every question that was asked.
 
     Raises:
-        TraceError: not one item has a usable answer.
+        TraceError: no item has a usable answer.
     """
     failed = [outcome for outcome in outcomes if outcome.kind != "ok"]
     by_id = {outcome.item_id: outcome for outcome in outcomes if outcome.kind == "ok"}
@@ -64,18 +70,7 @@ def traces_of(questions: Sequence[Question], outcomes: Sequence[Outcome]) -> Mad
             f"{failed[-1].reason}); ask again with --retry-failed, or choose another model"
         )
     pairs = [(question, by_id[question.item_id]) for question in questions if question.item_id in by_id]
-    return Made([_trace(*pair) for pair in pairs], [outcome for _, outcome in pairs], failed)
-
-
-def describe(made: Made, connection: Connection, prompt: str) -> dict[str, str | None]:
-    """What a manifest says of how the traces came about."""
-    models = ", ".join(sorted({outcome.model or connection.model for outcome in made.answers}))
-    return {
-        "frontier_model": models,
-        "confidence_model": models if connection.logprobs else None,
-        "prompt": prompt,
-        "decoding": " or ".join(sorted({outcome.decoding for outcome in made.answers})),
-    }
+    return BuiltTraces([_trace(*pair) for pair in pairs], [outcome for _, outcome in pairs], failed)
 
 
 def _trace(question: Question, outcome: Outcome) -> Trace:

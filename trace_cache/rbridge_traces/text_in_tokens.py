@@ -1,8 +1,8 @@
-"""Where a text stands among the tokens that a server lists for it.
+"""Locate an answer's text in the tokens that a server lists for it.
 
 Servers list every sampled token, also those that they leave out of the text: a thinking block or a channel header
-before it, white space around it, end-of-text tokens and stop strings behind it. The text has to be an exact stretch of
-what the tokens spell, and what lies around it has to be of one of these kinds. Anything else is refused, never shifted.
+before it, white space around it, end-of-text tokens and stop strings after it. The text has to be an exact substring of
+what the tokens spell, with nothing but these around it. Anything else is refused.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_traces.replaced import PART, PartedError, parted, replaced_ends
+from rbridge_traces.replacement_characters import PART, PartedError, parted, replaced_ends
 
 _MARK = r"<[^<>\s][^<>]*>|\[/?[A-Z_]+\]|◁[^◁▷]+▷"  # <|im_end|>, </s>, [/INST], ◁/think▷
 _END = re.compile(rf"(?:\s|{_MARK})*")
 _BEGIN = re.compile(rf"(?:{_MARK})\s*")
 _MARKED_BEFORE = re.compile(rf"(?:{_MARK})\s*\Z")
-# A mark that follows thinking or begins another message. What stands before one is not the end of an answer.
+# A mark that ends thinking or begins another message: text before it is not the answer.
 _INSIDE = re.compile(r"(?i)[<\[◁][^<>\[\]◁▷]*(?:think|thought|reason|channel|message)[^<>\[\]◁▷]*[>\]▷]|<\|start\|>")
-_LONGEST_STOP = 64  # characters, of a stop string that the server does not name
-_MOST_PLACES = 1000  # at which a text is looked at, from the last on; so many has a text of one character
-_TELLING = 8  # characters of ASCII at which a text is taken to begin without a mark before it
+_LONGEST_STOP = 64  # characters of a stop string that the server does not name
+_MOST_PLACES = 1000  # candidate positions examined, from the last on
+_TELLING = 8  # ASCII characters that identify the beginning of a text without a mark before it
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Stop:
     """How an answer ended.
 
     Attributes:
-        by_stop: the model ended it, or a stop string did; False if it was cut off, or where that is not known.
+        by_stop: the model or a stop string ended it; False if it was cut off, or if that is not known.
         string: the stop string, where the server names it (vLLM: ``stop_reason``).
     """
 
@@ -44,14 +44,12 @@ class Stop:
 def token_ends_in(
     pieces: Sequence[bytes], piece_ends: npt.NDArray[np.int64], text: str, stop: Stop
 ) -> npt.NDArray[np.int64]:
-    """Find where each token ends in a text.
-
-    Of several places where the text may stand the last counts: a draft of it in a thinking block comes before it.
+    """Find where each token ends in a text. Of several positions of the text, the last counts: drafts come first.
 
     Args:
         pieces: bytes of each token.
         piece_ends: int64, shape (tokens,), end offset of each token in all of their bytes.
-        text: not empty; what a stretch of the tokens spells.
+        text: not empty.
         stop: how the answer ended.
 
     Returns:
@@ -59,8 +57,7 @@ def token_ends_in(
         behind it.
 
     Raises:
-        PartedError: no stretch of the tokens spells the text, or what lies around it is not of a kind that servers
-            leave out.
+        PartedError: the tokens do not spell the text, or spell more than servers leave out.
     """
     spelled, wanted = b"".join(pieces), text.encode()
     refused = ""
@@ -85,14 +82,14 @@ def token_ends_in(
     tokens = [_decoded(piece) for piece in pieces]
     leading, trailing = _around(tokens, text)
     parting = parted(spelled.decode("utf-8", errors="backslashreplace"), leading + text + trailing)
-    # Of a server that sends bytes, those of a part of a character are not UTF-8, and all of them are known.
+    # A server that sends bytes sends those of partial characters too: nothing is replaced then.
     if "".join(tokens).encode() == spelled and PART.encode() in spelled + wanted:
         return _replaced(tokens, text, parting)
     raise PartedError(f"the tokens hold the text, but {refused}") if refused else parting
 
 
 def _occurrences(spelled: bytes, wanted: bytes) -> Iterator[int]:
-    """Offsets at which bytes stand in others, from the last to the first."""
+    """Offsets of a byte string in another, last first."""
     at = spelled.rfind(wanted)
     while at >= 0:
         yield at
@@ -104,7 +101,7 @@ def _decoded(spelled: bytes) -> str:
 
 
 def _begins_within_a_token(before: str, at: int, piece_ends: npt.NDArray[np.int64]) -> str:
-    """Why a text cannot begin at a byte: the token there holds more than white space or the end of a mark before it."""
+    """Why the text cannot begin at a byte: its token holds more than white space or a mark before it."""
     token = int(np.searchsorted(piece_ends, at, side="right"))
     token_start = int(piece_ends[token - 1]) if token else 0
     white_space = before[len(before.rstrip()) :]
@@ -118,7 +115,7 @@ def _is_beginning(before: str) -> bool:
 
 
 def _is_stop_string(behind: str, last_token_bytes: int, stop: Stop) -> bool:
-    """Whether what follows a text is the stop string that the server names; its last token may go on beyond it."""
+    """Whether the stop string that the server names follows the text; its last token may extend beyond it."""
     if not stop.string or stop.string not in behind:
         return False
     start = behind.index(stop.string)
@@ -129,7 +126,7 @@ def _is_stop_string(behind: str, last_token_bytes: int, stop: Stop) -> bool:
 
 
 def _replaced(tokens: Sequence[str], text: str, parting: PartedError) -> npt.NDArray[np.int64]:
-    """Do what ``token_ends_in`` does where U+FFFD stands for parts of characters in the text of tokens."""
+    """``token_ends_in`` for tokens in which U+FFFD stands for parts of characters."""
     shown = "".join(tokens)
     starts = np.concatenate(([0], np.cumsum([len(token) for token in tokens])))
     error = parting
@@ -150,20 +147,17 @@ def _replaced(tokens: Sequence[str], text: str, parting: PartedError) -> npt.NDA
 
 
 def _beginnings(shown: str, text: str) -> Iterator[int]:
-    """Characters at which a text may begin: the first, and from the last on, those behind a mark or with its own words.
-
-    The first comes first: most servers list the tokens of the text alone.
-    """
+    """Candidate beginnings of a text: the first character, then those after a mark or at its first words."""
     yield 0
     places = {mark.end() for mark in _BEGIN.finditer(shown)}
     words = re.match(r"[\x00-\x7f]*", text)
     if words and len(words[0]) >= _TELLING:
-        places |= {found.start() for found in re.finditer(re.escape(words[0]), shown)}
+        places |= {match.start() for match in re.finditer(re.escape(words[0]), shown)}
     yield from sorted(places - {0, len(shown)}, reverse=True)
 
 
 def _around(tokens: Sequence[str], text: str) -> tuple[str, str]:
-    """White space before the text, and white space and end-of-text tokens behind it, that only the tokens have."""
+    """White space and end-of-text tokens around the text that only the tokens have."""
     spelled = "".join(tokens)
     leading = spelled[: len(spelled) - len(spelled.lstrip())].removesuffix(text[: len(text) - len(text.lstrip())])
     first = len(tokens)
@@ -171,7 +165,7 @@ def _around(tokens: Sequence[str], text: str) -> tuple[str, str]:
         first -= 1
     behind = "".join(tokens[first:])
     return leading, next(
-        behind[own:]
-        for own in range(len(behind), -1, -1)
-        if text.endswith(behind[:own]) and _END.fullmatch(behind[own:])
+        behind[length:]
+        for length in range(len(behind), -1, -1)
+        if text.endswith(behind[:length]) and _END.fullmatch(behind[length:])
     )

@@ -1,7 +1,7 @@
-"""Tokens known by their text alone, from servers that write U+FFFD for a token's part of a character.
+"""Resolve U+FFFD in tokens, which some servers write for a token's part of a character.
 
-What the whole answer says at such a place is known, so the letters that the parts stand for follow: parts lie between
-letters that are shown, and only a letter of several bytes can be split.
+The text of the whole answer is known. The parts lie between characters that are shown, and only a character of several
+bytes can be split, so the characters that they stand for follow.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics.alignment import letter_bytes
+from rbridge_metrics.alignment import character_bytes
 from rbridge_traces.errors import TraceError
 
 PART = "\ufffd"
-_EMPTY = "\ud800"  # stands for a token shown as nothing; no text holds it
+_EMPTY = "\ud800"  # stands for a token shown as empty; occurs in no text
 _RUNS = re.compile(f"{_EMPTY}*{PART}+|{_EMPTY}+|[^{PART}{_EMPTY}]+")
-_MOST_LETTERS = 8  # that one token shown as nothing can hold
+_MOST_LETTERS = 8  # in one token shown as empty
 
 
 class PartedError(TraceError):
-    """Tokens and text differ; shows where."""
+    """Tokens and text differ; the message shows where."""
 
 
 def replaced_ends(tokens: Sequence[str], text: str) -> npt.NDArray[np.int64]:
-    """Find where each token ends in a text, though some tokens are not shown as they are.
+    """Find where each token ends in a text, although some tokens are shown with U+FFFD.
 
-    Letters that are shown stay with the token that shows them. Those behind a run of U+FFFD are shared evenly among
-    the U+FFFD. If that does not fit, tokens shown as nothing count as well: vLLM shows so a token that ends within a
-    character, and drops what it holds if the next token goes on beyond that character.
+    Characters that are shown belong to the token that shows them. The characters at a run of U+FFFD are shared evenly
+    among the U+FFFD. If that does not fit, tokens shown as empty count too: vLLM shows a token so that ends within a
+    character, and drops its bytes if the next token goes on beyond that character.
 
     Args:
         tokens: text of each token.
@@ -65,15 +65,15 @@ def _ends(tokens: Sequence[str], text: str) -> npt.NDArray[np.int64]:
             shares = np.arange(len(run) + 1) * len(text[start:end].encode()) // len(run)
             n_bytes[at : at + len(run)] = np.diff(shares)
         else:
-            n_bytes[at : at + len(run)] = letter_bytes(run)
+            n_bytes[at : at + len(run)] = character_bytes(run)
         at += len(run)
     ends: npt.NDArray[np.int64] = np.cumsum(n_bytes)[np.cumsum([len(token) for token in tokens])]
     return ends
 
 
 def _edges(runs: Sequence[str], text: str) -> list[int]:
-    """Letters of the text at which the runs begin, and the end of the last."""
-    came_from: list[dict[int, int]] = [{0: 0}]  # for each letter that a run can end at, the one it began at then
+    """Positions in the text at which the runs begin, and the end of the last."""
+    came_from: list[dict[int, int]] = [{0: 0}]  # for each end of a run, its beginning
     for number, run in enumerate(runs):
         reached: dict[int, int] = {}
         for start in came_from[-1]:
@@ -91,7 +91,7 @@ def _edges(runs: Sequence[str], text: str) -> list[int]:
 
 
 def _run_ends(run: str, text: str, start: int) -> Iterator[int]:
-    """Letters at which a run can end that begins at ``start``."""
+    """Positions at which a run that begins at ``start`` can end."""
     parts, empty = run.count(PART), run.count(_EMPTY)
     if not parts and not empty:
         if text.startswith(run, start):
@@ -99,13 +99,13 @@ def _run_ends(run: str, text: str, start: int) -> Iterator[int]:
         return
     yield from _split_letters(text, start, parts) if parts else (start,)
     for end in range(start + 1, min(start + empty * _MOST_LETTERS, len(text)) + 1):
-        # The last letter that empty tokens hold shows the rest of its bytes behind them, or is a U+FFFD itself.
+        # The last character of empty tokens shows its other bytes after them, or is a U+FFFD itself.
         if text[end - 1] == PART or len(text[end - 1].encode()) > parts > 0:
             yield end
 
 
 def _split_letters(text: str, start: int, parts: int) -> Iterator[int]:
-    """Ends of the stretches that can show so many parts: two at least for each letter, at most one for each byte."""
+    """Possible ends of a run of so many parts: at least two for each character, at most one for each byte."""
     fewest = most = 0
     for end in range(start, len(text)):
         fewest += 1 if text[end] == PART else 2
@@ -116,16 +116,17 @@ def _split_letters(text: str, start: int, parts: int) -> Iterator[int]:
             yield end + 1
 
 
-def parted(found: str, text: str, starts: Iterable[int] = (0,)) -> PartedError:
-    """The error for tokens that go on otherwise than a text, from the start at which the two agree the furthest."""
-    same, start = max((_same(found, text, start), start) for start in starts)
-    found, text, letter = found[same:], text[start + same :], start + same
+def parted(spelled: str, text: str, starts: Iterable[int] = (0,)) -> PartedError:
+    """The error for tokens that differ from a text, told for the start at which they agree the longest."""
+    same, start = max((_same(spelled, text, start), start) for start in starts)
+    spelled, text, character = spelled[same:], text[start + same :], start + same
     return PartedError(
-        f"the tokens do not spell the text: at letter {letter} they go on {found[:30]!r}, the text {text[:30]!r}"
+        f"the tokens do not spell the text: at character {character} they go on "
+        f"{spelled[:30]!r}, the text {text[:30]!r}"
     )
 
 
-def _same(found: str, text: str, start: int) -> int:
-    """How many letters two texts have in common, the second from a start on."""
-    most = min(len(found), len(text) - start)
-    return next((letter for letter in range(most) if found[letter] != text[start + letter]), most)
+def _same(spelled: str, text: str, start: int) -> int:
+    """Number of equal characters of one text and another from ``start`` on."""
+    most = min(len(spelled), len(text) - start)
+    return next((character for character in range(most) if spelled[character] != text[start + character]), most)

@@ -167,7 +167,7 @@ def test_any_answer_behind_any_thinking_keeps_its_confidences(
     cut = data.draw(cuts_of(text + "".join(BEHIND[behind])))
     shift = len(text.encode()) - len(answer.raw.strip().encode())
     own = len(answer.raw) - len(answer.raw.lstrip())
-    moved = tuple((start + shift - own, end + shift - own) for start, end in answer.letters)
+    moved = tuple((start + shift - own, end + shift - own) for start, end in answer.characters)
     found = extract_reasoning(completion_of_choice({**chat(answer.raw.strip(), cut)}))
     assert found.text == answer.reasoning
     whole = Answer(text, answer.reasoning, moved, answer.final_answer)

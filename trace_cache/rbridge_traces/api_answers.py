@@ -1,4 +1,4 @@
-"""Answers of Completions APIs in the rows of a file: where a row holds one, its text, its tokens and its question.
+"""Answers of Completions APIs in the rows of a file: their text, tokens and question.
 
 A row may be a response (``{"choices": [...]}``, Chat or legacy Completions), hold one (a line of OpenAI's batch output,
 ``{"response": {"body": {"choices": ...}}}``), be one of its choices (``{"text", "logprobs"}``), or an output of vLLM's
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rbridge_traces.api_layout import DEPTH, choices_of, has_entries, responses_in
+from rbridge_traces.api_choices import DEPTH, choices_of, has_entries, responses_in
 from rbridge_traces.completions import CompletionError, completion_of_choice, text_of_choice
 from rbridge_traces.errors import TraceImportError
 from rbridge_traces.extraction import (
@@ -20,16 +20,16 @@ from rbridge_traces.extraction import (
     LocatedReasoning,
     MalformedCompletionError,
     Reasoning,
-    letters_between,
     locate_reasoning,
+    tokens_between,
     with_tokens,
 )
-from rbridge_traces.known_reasoning import reasoning_in
+from rbridge_traces.reasoning_match import reasoning_in
 from rbridge_traces.rows import Row
 from rbridge_traces.thinking import without_thinking
 
 ASKED = "Respond ONLY with a JSON object"
-"""Where the paper's prompt goes on after the question."""
+"""The beginning of the paper's prompt after the question."""
 
 _TEMPLATE = re.compile(r"<\|[^|<>]+\|>|\[/?INST\]|<(?:start|end)_of_turn>|<｜[^｜<>]+｜>")
 _ANSWER_CUE = re.compile(r"\n\s*(?:Answer|A|Solution|Response):[^\n]{0,40}\Z")
@@ -54,7 +54,7 @@ class Answered:
 
     @property
     def text(self) -> str:
-        """What the model answered, without the prompt where a server repeats it (``echo``); empty if nothing."""
+        """The answer, without the prompt that a server may repeat (``echo``); empty if there is none."""
         text = text_of_choice(self.choice)
         if not isinstance(text, str):
             return ""
@@ -62,9 +62,9 @@ class Answered:
 
     @property
     def question(self) -> str | None:
-        """What was asked: of a few-shot prompt its last question, without what asks for the form of the answer.
+        """The question: of a few-shot prompt the last one, without the format instructions.
 
-        None for a prompt with the marks of a chat template, in which the question is not told from the rest.
+        None for a prompt with the marks of a chat template, in which the question cannot be delimited.
         """
         if self.prompt is None or _TEMPLATE.search(self.prompt):
             return None
@@ -79,14 +79,14 @@ def answers_in(row: Row) -> list[Answered]:
     Raises:
         TraceImportError: it holds several responses.
     """
-    found = list(responses_in(row))
-    if len(found) > 1:
+    responses = list(responses_in(row))
+    if len(responses) > 1:
         raise TraceImportError(
-            f"it holds {len(found)} responses ({', '.join(name for name, _ in found)}); keep the one that is the trace"
+            f"it holds {len(responses)} responses ({', '.join(name for name, _ in responses)}); keep that of the trace"
         )
-    if not found:
+    if not responses:
         return []
-    (name, response), *_ = found
+    (name, response), *_ = responses
     choices = choices_of(response) or [response]
     whole = not name and choices_of(response) != []
     prompts = _prompts(row, len(choices))
@@ -99,7 +99,7 @@ def answers_in(row: Row) -> list[Answered]:
 
 @dataclass(frozen=True)
 class ReadAnswer:
-    """What an answer holds.
+    """The content of an answer.
 
     Attributes:
         trace: its reasoning, or all of its text.
@@ -115,7 +115,7 @@ class ReadAnswer:
 
 
 def read_answer(answered: Answered, question: str | None, *, logprobs: bool) -> ReadAnswer:
-    """Trace, final answer and tokens of an answer, which is the JSON object of the paper or is the trace itself.
+    """Trace, final answer and tokens of an answer, which is the paper's JSON object or the trace itself.
 
     Args:
         answered: with a text.
@@ -136,7 +136,7 @@ def read_answer(answered: Answered, question: str | None, *, logprobs: bool) -> 
             raise
         start, end = _plain(text)
         trace = text[start:end]
-        tokens = Reasoning(trace, None, *letters_between(completion, start, end)) if completion else None
+        tokens = Reasoning(trace, None, *tokens_between(completion, start, end)) if completion else None
         return ReadAnswer(trace, None, tokens, None)
     tokens = with_tokens(located, completion) if completion else None
     return ReadAnswer(located.text, located.final_answer, tokens, located.repairs)
@@ -145,7 +145,7 @@ def read_answer(answered: Answered, question: str | None, *, logprobs: bool) -> 
 def tokens_of_trace(
     text: str, row: Row, answered: Answered | None, located: LocatedReasoning | None
 ) -> Reasoning | None:
-    """The tokens of a trace that a row gives by itself, from the response in it or from lists of tokens beside it.
+    """The tokens of a trace in a field of its own, from the response in the row or from lists of tokens.
 
     Args:
         text: the trace as the row has it.
@@ -167,7 +167,7 @@ def tokens_of_trace(
     completion = completion_of_choice(beside)
     if located is not None:
         return with_tokens(located, completion)
-    return Reasoning(text, None, *letters_between(completion, 0, len(text)))
+    return Reasoning(text, None, *tokens_between(completion, 0, len(text)))
 
 
 def token_logprob_fields(row: Row) -> list[str]:
@@ -229,7 +229,7 @@ def _content(content: Any) -> str | None:
 
 
 def _values(value: Any, key: str, depth: int) -> Iterator[Any]:
-    """What an object holds under a name, the outermost first."""
+    """Values of a key in nested objects, the outermost first."""
     if not isinstance(value, dict):
         return
     if value.get(key):
@@ -240,7 +240,7 @@ def _values(value: Any, key: str, depth: int) -> Iterator[Any]:
 
 
 def _in_known_layout(choice: Row) -> Row:
-    """A choice whose log-probabilities are in the Chat or legacy layout, wherever they can be brought into one."""
+    """A choice with its log-probabilities converted to the Chat or legacy layout, if possible."""
     listed, tokens, ids = choice.get("logprobs"), choice.get("tokens"), choice.get("token_ids")
     values = choice.get("token_logprobs") or choice.get("token_logprob") or listed
     if isinstance(tokens, list) and has_entries(tokens):
@@ -265,7 +265,7 @@ def _without_prompt(answered: Answered) -> Row:
 
 
 def _refuse_echo(answered: Answered, question: str | None) -> None:
-    """Refuse a text that repeats a prompt which the row does not hold: where the answer begins is not known.
+    """Refuse a text that repeats a prompt missing from the row: the beginning of the answer is not known.
 
     The first token of a prompt has no log-probability.
     """
@@ -276,7 +276,7 @@ def _refuse_echo(answered: Answered, question: str | None) -> None:
 
 
 def _plain(text: str) -> tuple[int, int]:
-    """Start and end of an answer without the thinking block that it begins with, nor white space around it.
+    """Start and end of an answer without thinking and white space around it.
 
     Raises:
         MalformedCompletionError: nothing is left, or the thinking does not end.
@@ -289,5 +289,5 @@ def _plain(text: str) -> tuple[int, int]:
 
 
 def _is_meant_as_object(text: str) -> bool:
-    """Whether a text that is no JSON object with a reasoning was to be one: broken, or cut off."""
+    """Whether a text was meant as a JSON object with a reasoning, but is broken or cut off."""
     return "{" in text and f'"{REASONING}"' in text

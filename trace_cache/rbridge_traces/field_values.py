@@ -1,4 +1,4 @@
-"""Values of a row of a user's file: found under a name, and brought into the types that a trace has."""
+"""Look up values in a row of a user's file, and convert them to the types of a trace."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rbridge_traces.rows import Row
 from rbridge_traces.schema import Choice
 
 ABSENT = object()
-"""What ``lookup`` gives where there is no such field."""
+"""Returned by ``lookup`` for a missing field."""
 
 
 def lookup(row: Row, field: str) -> Any:
-    """What a row holds under a name; dots lead into objects and lists."""
+    """The value of a field of a row; dots lead into objects and lists."""
     if field in row:
         return row[field]
     value: Any = row

@@ -1,4 +1,4 @@
-"""Which objects of a file are answers of a Completions API, and where in a row they stand."""
+"""Recognise the responses of a Completions API in the rows of a file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import suppress
 from typing import Any
 
 DEPTH = 3
-"""Levels of objects in a row that are searched for a response: a line of batch output has response.body.choices."""
+"""Levels of nested objects searched for a response: a line of batch output has response.body.choices."""
 
-_LISTS = ("choices", "outputs", "generations", "completions")  # what a list of answers is called
+_LISTS = ("choices", "outputs", "generations", "completions")  # names of a list of answers
 
 
 def is_choice(value: Any) -> bool:
-    """Whether a value is one answer: a message with a content, or a text with what an API says of its end or tokens.
+    """Whether a value is an answer: a message with content, or a text with a finish reason or log-probabilities.
 
     >>> is_choice({"message": {"content": "4"}}), is_choice({"text": "4", "finish_reason": "stop"})
     (True, True)
@@ -36,7 +36,7 @@ def has_entries(listed: list[Any]) -> bool:
 
 
 def choices_of(value: Any) -> list[dict[str, Any]]:
-    """The answers of a response in the order of their indexes, of vLLM's engine its outputs; none where it is none."""
+    """The answers of a response (of vLLM's engine, its outputs) by index; empty if the value is not a response."""
     for name in _LISTS if isinstance(value, dict) else ():
         listed = value.get(name)
         if isinstance(listed, list) and listed and all(map(is_choice, listed)):
@@ -48,7 +48,7 @@ def choices_of(value: Any) -> list[dict[str, Any]]:
 
 
 def responses_in(value: Any, name: str = "", depth: int = DEPTH) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Responses, and choices that stand by themselves, in a row, each with its dotted name; empty for the row."""
+    """Responses and single choices in a row, each with its dotted name, which is empty for the row itself."""
     if isinstance(value, list) and len(value) == 1:
         yield from responses_in(value[0], f"{name}.0", depth)
     if isinstance(value, str) and value.startswith("{") and '"choices"' in value:  # a body that was not parsed

@@ -1,4 +1,4 @@
-"""One row of a user's file as a trace: by its own fields, or by the answer of an API in it."""
+"""Convert one row of a user's file to a trace, from its own fields or from the answer of an API in it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rbridge_traces.api_layout import choices_of
-from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
-from rbridge_traces.extraction import LocatedReasoning, MalformedCompletionError, is_json_answer, locate_reasoning
-from rbridge_traces.responses import (
+from rbridge_traces.api_answers import (
     Answered,
     answers_in,
     read_answer,
     token_logprob_fields,
     tokens_of_trace,
 )
-from rbridge_traces.row_values import ABSENT, as_choices, as_text, field_names, lookup
+from rbridge_traces.api_choices import choices_of
+from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.extraction import LocatedReasoning, MalformedCompletionError, is_json_answer, locate_reasoning
+from rbridge_traces.field_values import ABSENT, as_choices, as_text, field_names, lookup
 from rbridge_traces.rows import Row
 from rbridge_traces.schema import Trace
 from rbridge_traces.spans import parse_spans
@@ -34,12 +34,12 @@ _NO_LOGPROBS = "import the text without confidences with --no-logprobs"
 
 @dataclass(frozen=True)
 class RowOptions:
-    """How rows are read.
+    """Options of reading rows.
 
     Attributes:
         mapping: field of a trace -> field of the file.
-        has_questions: questions come from elsewhere where rows have none.
-        logprobs: take the log-probabilities that rows hold.
+        has_questions: a file of questions fills in missing ones.
+        logprobs: use the log-probabilities in the rows.
     """
 
     mapping: Mapping[str, str]
@@ -48,7 +48,7 @@ class RowOptions:
 
 
 class FailedAnswerError(TraceImportError):
-    """An answer that gives no trace; ``reason`` is the kind, to be counted."""
+    """An answer gives no trace; ``reason`` is the kind, to be counted."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -77,40 +77,42 @@ class Draft:
 
 
 def answers_of_row(row: Row, options: RowOptions) -> Sequence[Answered | None]:
-    """The answers of an API that a row is to be read from, one draft each; None for a row read by its own fields."""
+    """The API answers in a row, each of which gives a trace; None for a row read by its own fields."""
     explicit = "trace" in options.mapping or row.get("trace") is not None
     if explicit and not _needs_tokens(row, options):
         return answers_in(row)[:1] or [None] if choices_of(row) else [None]
-    found = answers_in(row)
-    asked = [answered for answered in found if answered.prompt is not None]
-    own = "question" in options.mapping or row.get("question") is not None or explicit
-    if len(found) > 1 and (own or len({answered.prompt for answered in asked}) < len(asked)):
-        raise TraceImportError(f"its response has {len(found)} answers to one question; keep one for each item")
-    if not found and not explicit and "custom_id" in row and ("response" in row or "error" in row):
+    answers = answers_in(row)
+    asked = [answered for answered in answers if answered.prompt is not None]
+    row_fields = "question" in options.mapping or row.get("question") is not None or explicit
+    if len(answers) > 1 and (row_fields or len({answered.prompt for answered in asked}) < len(asked)):
+        raise TraceImportError(f"its response has {len(answers)} answers to one question; keep one for each item")
+    if not answers and not explicit and "custom_id" in row and ("response" in row or "error" in row):
         return [Answered({}, None, None, whole_row=False)]  # a line of batch output whose request failed
-    if not found and not explicit and options.logprobs and (unread := token_logprob_fields(row)):
+    if not answers and not explicit and options.logprobs and (unread := token_logprob_fields(row)):
         raise TraceImportError(
             f"no field trace, and no answer of a Completions API in a layout that is known, though log-probabilities "
             f"are in {', '.join(unread)}; the row has {', '.join(field_names(row))}; map the text with trace=FIELD"
         )
-    return found or [None]
+    return answers or [None]
 
 
 def _needs_tokens(row: Row, options: RowOptions) -> bool:
-    """Whether the confidences of a trace are to be taken from log-probabilities in the row."""
+    """Whether the confidences of a trace come from log-probabilities in the row."""
     has_ends = lookup(row, options.mapping.get("token_end", "token_end")) not in (ABSENT, None)
     return options.logprobs and not has_ends and bool(token_logprob_fields(row))
 
 
 def draft_of(row: Row, place: str, answered: Answered | None, options: RowOptions) -> Draft | None:
-    """The trace of a row as far as the row says it, or None where its reasoning is empty."""
+    """The trace of a row as far as the row has its fields; None if its reasoning is empty."""
     mapping = options.mapping
     explicit = answered is None or "trace" in mapping or row.get("trace") is not None
     # the field choices of a response holds its answers, not answer options
-    own = {key: value for key, value in row.items() if not (key == "choices" and answered and answered.whole_row)}
+    row_fields = {
+        key: value for key, value in row.items() if not (key == "choices" and answered and answered.whole_row)
+    }
     optional = {"trace": not explicit, "question": answered is not None or options.has_questions}
     values = {
-        target: _value(row if target in mapping else own, target, mapping, optional=optional.get(target, True))
+        target: _value(row if target in mapping else row_fields, target, mapping, optional=optional.get(target, True))
         for target in TARGETS
     }
     if answered is not None and values["question"] is None and "question" not in mapping:
@@ -137,7 +139,7 @@ def draft_of(row: Row, place: str, answered: Answered | None, options: RowOption
         return None
     if options.logprobs and values["token_end"] is None and values["token_logprob"] is None:
         _refuse_unread_logprobs(row)
-    item_id = _item_id(own, values["item_id"], mapping, answered)
+    item_id = _item_id(row_fields, values["item_id"], mapping, answered)
     return Draft(
         place=place,
         values=values | {"trace": text, "item_id": item_id or place.rpartition(" ")[2]},
@@ -149,7 +151,7 @@ def draft_of(row: Row, place: str, answered: Answered | None, options: RowOption
 
 
 def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions) -> tuple[str, int | None]:
-    """The trace of an answer and its repairs; adds its tokens, and its final answer where the row has none."""
+    """The trace of an answer and its repairs. Adds its tokens, and its final answer if the row has none."""
     choice = answered.choice
     message = choice.get("message")
     if not choice:
@@ -177,7 +179,7 @@ def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions
 def _add_tokens(
     text: str, row: Row, answered: Answered | None, located: LocatedReasoning | None, values: dict[str, Any]
 ) -> None:
-    """Add the tokens of a trace that the row gives by itself, where there are log-probabilities beside it."""
+    """Add the tokens of a trace in a field of its own, if the row has log-probabilities beside it."""
     try:
         tokens = tokens_of_trace(text, row, answered, located)
     except TraceError as error:
@@ -196,17 +198,17 @@ def _refuse_unread_logprobs(row: Row) -> None:
 
 
 def _value(row: Row, target: str, mapping: Mapping[str, str], *, optional: bool) -> Any:
-    """What a row gives for a field of a trace; None where it gives nothing and need not."""
+    """The value of a row for a field of a trace; None if an optional field is missing."""
     source = mapping.get(target)
     if target == "spans" and source == INLINE:
         return None
     value = lookup(row, source or target)
     if value is ABSENT and (source or not optional):
-        there = field_names(row)
+        present = field_names(row)
         field = source or target
         raise TraceImportError(
-            f"no field {field}{did_you_mean(field, there)} for the {target}; the row has {', '.join(there) or 'none'}; "
-            f"map one with {target}=FIELD"
+            f"no field {field}{did_you_mean(field, present)} for the {target}; the row has "
+            f"{', '.join(present) or 'none'}; map one with {target}=FIELD"
         )
     if value is ABSENT or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -221,5 +223,5 @@ def _item_id(row: Row, mapped: Any, mapping: Mapping[str, str], answered: Answer
         return item_id
     # a response's own id is the server's, not the item's
     names = [name for name in _ID_FIELDS if not (name == "id" and answered is not None and answered.whole_row)]
-    found = (as_text("item_id", row[name]) for name in names if row.get(name) is not None)
-    return next((item_id for item_id in found if item_id is not None), None)
+    answers = (as_text("item_id", row[name]) for name in names if row.get(name) is not None)
+    return next((item_id for item_id in answers if item_id is not None), None)

@@ -1,0 +1,92 @@
+"""Options and messages that the ``rbridge traces`` commands share."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.cli.output import note
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rbridge_traces import Trace, TraceCache
+    from rbridge_traces.control_characters import SuspiciousText
+
+traces = typer.Typer(help="Reasoning traces of frontier models: get, list, show, score, publish.", no_args_is_help=True)
+
+Cache = Annotated[
+    str | None,
+    typer.Option("--cache", help="Folder or URL of the cache. Default: $RBRIDGE_CACHE, else your user cache."),
+]
+Benchmark = Annotated[str, typer.Option("--benchmark", "-b", help="math500, mmlu_pro_stem, gsm8k, arc_challenge, ...")]
+Replace = Annotated[bool, typer.Option("--replace", help="Write over what the cache holds under that name.")]
+OnlyCorrect = Annotated[
+    bool, typer.Option("--only-correct", help="Leave out traces whose final answer is not known to be right.")
+]
+
+
+class UsageError(RBridgeError):
+    """The command's arguments do not fit together."""
+
+
+def writable_cache(location: str | None) -> TraceCache:
+    """The cache to write to: the option, the environment variable, or the user's own; never the sample."""
+    from rbridge_traces import TraceCache, user_cache_dir
+
+    root = location or os.environ.get("RBRIDGE_CACHE") or user_cache_dir()
+    if root == "sample":
+        raise UsageError("the sample cannot be written to; name a folder with --cache DIR or RBRIDGE_CACHE=DIR")
+    return TraceCache(root)
+
+
+def pairs(option: str, given: Sequence[str] | None, form: str = "NAME=VALUE") -> dict[str, str]:
+    """Values of a repeated option ``NAME=VALUE``, by name."""
+    by_name: dict[str, str] = {}
+    for pair in given or ():
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"{option} {pair!r} is not {form}; see the examples of this command under --help")
+        by_name[name] = value
+    return by_name
+
+
+def slug(file: str) -> str:
+    """A source name made from a file name."""
+    stem = re.sub(r"(\.(gz|json|jsonl|parquet))+$", "", Path(file).name.lower())
+    return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("-._") or "imported"
+
+
+def console() -> Console:
+    """A console as wide as the terminal; 200 columns where the output is not a terminal."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def warn_about_traces(name: str, traces: Sequence[Trace]) -> None:
+    """Warn of tokens without a log-probability, and of control characters in the texts, of traces just written."""
+    from rbridge_traces import unknown_tokens
+    from rbridge_traces.control_characters import suspicious_texts
+
+    if unknown := unknown_tokens(traces):
+        typer.echo(f"warning: {unknown}", err=True)
+    warn_of_control_characters(name, suspicious_texts(traces))
+
+
+def warn_of_control_characters(name: str, texts: Sequence[SuspiciousText]) -> None:
+    """Name the texts of a source in which LaTeX commands were decoded as control characters."""
+    from rbridge_traces.control_characters import counted_suspicious
+
+    if texts:
+        note(
+            f"warning: {name}: {counted_suspicious(texts)}; their scores and grades are wrong. Run the same build "
+            "again (it asks nothing twice), pull again with --replace, or import the corrected file with --replace"
+        )

@@ -1,0 +1,78 @@
+"""Match traces that lack their questions to the questions of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from rbridge_traces.errors import TraceImportError
+from rbridge_traces.questions import Question, load_questions
+
+
+class Asked(NamedTuple):
+    """What is known of the question of a trace: file and row, item id, and text."""
+
+    place: str
+    item_id: str | None
+    question: str | None
+
+
+def match_questions(benchmark: str, asked: Sequence[Asked], path: str | None) -> list[Question]:
+    """Find the question of each trace.
+
+    If all have the text of their question, it decides. Otherwise the id decides, or the id as the number of a question
+    from 0 or 1. Without ids, as many traces as questions are matched in order.
+
+    Args:
+        benchmark: of the traces.
+        asked: at least one.
+        path: a local copy of the questions. Default: the data set of the benchmark.
+
+    Raises:
+        TraceImportError: the traces cannot be matched.
+        TraceError: the questions cannot be read.
+    """
+    questions = load_questions(benchmark, path=path)
+    return _by_text(asked, questions) if all(trace.question for trace in asked) else _by_id(asked, questions, path)
+
+
+def _by_text(asked: Sequence[Asked], questions: Sequence[Question]) -> list[Question]:
+    by_text = {_words(question.question): question for question in questions}
+    matched = []
+    for trace in asked:
+        question = by_text.get(_words(trace.question or ""))
+        if question is None:
+            raise TraceImportError(
+                f"{trace.place}: none of the {len(questions)} questions given is {(trace.question or '')[:40]!r}; "
+                "give the questions of these completions, or leave out --questions"
+            )
+        matched.append(question)
+    return matched
+
+
+def _by_id(asked: Sequence[Asked], questions: Sequence[Question], path: str | None) -> list[Question]:
+    ids = [trace.item_id for trace in asked if trace.item_id is not None]
+    if not ids and len(asked) == len(questions):
+        return list(questions)
+    ways: list[Mapping[str, Question]] = [
+        {question.item_id: question for question in questions},
+        {str(number): question for number, question in enumerate(questions)},
+        {str(number): question for number, question in enumerate(questions, start=1)},
+    ]
+    fitting = [way for way in ways if ids and all(item_id in way for item_id in ids)]
+    ambiguous = any(way[item_id] is not fitting[0][item_id] for way in fitting for item_id in ids)
+    if fitting and not ambiguous and len(ids) == len(asked):
+        return [fitting[0][item_id] for item_id in ids]
+    given = f"{path} holds" if path else "its data set holds"
+    examples = ", ".join(question.item_id for question in questions[:3])
+    why = "could be the number of a question from 0 or from 1" if ambiguous else "are not those of the questions"
+    raise TraceImportError(
+        f"{asked[0].place}: no field for the question, and {'the ids' if ids else 'rows without ids'} ("
+        f"{', '.join(ids[:3])}) {why}: {given} {len(questions)} ({examples}, ...) for {len(asked)} completions; name "
+        "the field of the question with --field completions.question=FIELD, or give the questions of these "
+        "completions, with the same ids, with --questions FILE"
+    )
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
