@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rbridge_tasks.charts.log_axis import log_x
-from rbridge_tasks.charts.rank import axis_label
 from rbridge_tasks.charts.style import new_figure, save
+from rbridge_tasks.tables.catalogue import axis_label
 
 if TYPE_CHECKING:
     import numpy.typing as npt

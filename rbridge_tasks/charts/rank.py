@@ -9,21 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rbridge_tasks.charts.style import new_panels, save
+from rbridge_tasks.tables.catalogue import axis_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from rbridge_tasks.decisions.candidate_ranking import Ranking
-
-_UNITS = {
-    "rbridge_nll": "nats per token", "rbridge_span_nll": "nats per token", "trace_nll": "nats per token",
-    "rbridge_bits_per_byte": "bits per byte", "trace_bits_per_byte": "bits per byte",
-}  # fmt: skip
-
-
-def axis_label(metric: str) -> str:
-    """The name of a metric with its unit."""
-    return f"{metric} ({_UNITS[metric]})" if metric in _UNITS else metric
 
 
 def draw_ranks(rankings: Sequence[Ranking], path: str | Path, *, level: float) -> None:

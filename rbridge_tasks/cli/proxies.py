@@ -85,7 +85,7 @@ def proxies(
 
 def _summary(found: ProxyTable) -> list[dict[str, object]]:
     """A line for each checkpoint and benchmark, with the proxies that the lm-eval tasks report."""
-    from rbridge_tasks.scoring.item_metrics import REPORTED_PROXIES
+    from rbridge_tasks.tables.catalogue import REPORTED_PROXIES
 
     lines: list[dict[str, object]] = []
     key = ["run", "model", "params", "tokens", "benchmark"]

@@ -19,7 +19,7 @@ from lm_eval.api.registry import register_aggregation, register_metric
 from rbridge_metrics import PROXIES, ScoreError, frequency_weights, weighted_means
 from rbridge_tasks.harness.metrics import with_stderr
 from rbridge_tasks.harness.requests import OUTPUT_TYPE
-from rbridge_tasks.scoring.item_metrics import REPORTED_PROXIES
+from rbridge_tasks.tables.catalogue import REPORTED_PROXIES
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.charts.interval_charts import interval_chart
-from rbridge_tasks.charts.rank import axis_label
 from rbridge_tasks.report.cells import Cell, interval_text, number, number_text
 from rbridge_tasks.report.inputs import Inputs
 from rbridge_tasks.report.run_lines import Line, by_look
 from rbridge_tasks.report.sections import Panel, Remark, Section, Table
+from rbridge_tasks.tables.catalogue import axis_label
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.candidate_ranking import Ranking, Settings

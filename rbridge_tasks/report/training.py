@@ -12,11 +12,11 @@ import pandas as pd
 from rbridge_tasks.charts.chart_parts import Chart
 from rbridge_tasks.charts.interval_charts import interval_chart
 from rbridge_tasks.charts.line_charts import Series, line_chart
-from rbridge_tasks.charts.rank import axis_label
 from rbridge_tasks.report.cells import Cell, count, interval_text, number, number_text, whole
 from rbridge_tasks.report.inputs import Inputs
 from rbridge_tasks.report.run_lines import LOOKS, Line, room, thinned
 from rbridge_tasks.report.sections import Panel, Section, Table
+from rbridge_tasks.tables.catalogue import axis_label
 from rbridge_tasks.tables.directions import Metric, bounds_of
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text

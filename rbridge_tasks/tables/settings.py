@@ -7,11 +7,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rbridge_metrics.proxy_names import PROXIES
+from rbridge_tasks.tables.catalogue import metric_info
 from rbridge_tasks.tables.lm_eval_results import ResultsFile, Score
-
-_WEIGHTED_BY_CONFIDENCE = frozenset(("rbridge_nll", "rbridge_bits_per_byte"))
-_PER_TOKEN = frozenset(("rbridge_nll", "rbridge_span_nll", "trace_nll", "gold_nll", "scb_nll", *PROXIES))
 
 #: The setting that names what token frequencies were counted over.
 TOKEN_COUNTS = "token frequencies"
@@ -67,14 +64,15 @@ def _of_traces(score: Score, results: ResultsFile, traces: Mapping[str, Mapping[
         "only correct traces": _of_tasks({task: one.get("only_correct", False) for task, one in traces.items()}),
     }
     options = {task: results.metadata(task) for task in traces}
-    if score.metric in _WEIGHTED_BY_CONFIDENCE:
+    metric = metric_info(score.metric)
+    if metric is not None and "confidences" in metric.needs:
         models = {task: one.get("confidence_model") or "none" for task, one in traces.items()}
         settings["confidence model"] = _of_tasks(models)
         weights = {task: given.get("rbridge_weights", "confidence") for task, given in options.items()}
         settings["weights"] = _of_tasks(weights)
-    if score.metric in PROXIES and "counts" in PROXIES[score.metric].needs:
+    if metric is not None and "counts" in metric.needs:
         settings[TOKEN_COUNTS] = _of_tasks({task: given.get("rbridge_token_counts") for task, given in options.items()})
-    if score.metric in _PER_TOKEN:
+    if metric is not None and metric.per_token:
         special = [results.data.get(f"tokenizer_{kind}_token") for kind in ("bos", "eos", "pad")]
         settings[TOKENIZER] = None if None in special else " ".join(map(str, special))
     return settings
