@@ -1,4 +1,4 @@
-"""Text that a terminal or a page shows but never obeys."""
+"""Text that is safe to show on a terminal or a page, and short enough."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ def visible(text: str) -> str:
     a\x1b[31mb\x0d\u202e c
     """
     return "".join(map(_spelled, text))
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most ``most`` characters, with an ellipsis for the rest.
+
+    >>> shortened("rbridge_nll", 20), shortened("rbridge_nll", 10)
+    ('rbridge_nll', 'rbridge...')
+    """
+    return text if len(text) <= most else text[: most - 3].rstrip() + "..."
 
 
 def _spelled(letter: str) -> str:

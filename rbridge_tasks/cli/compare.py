@@ -153,7 +153,7 @@ def _check_mode(
 def _metrics(table: pd.DataFrame, named: Sequence[str]) -> tuple[list[Metric], list[str]]:
     """Those named; else all whose direction is known, and a note on the others."""
     from rbridge_tasks.tables.directions import DirectionError, metric_called
-    from rbridge_tasks.tables.metric_names import split_names
+    from rbridge_tasks.tables.names import split_names
     from rbridge_tasks.tables.rows import counted
 
     there = [*dict.fromkeys(table["metric"])]

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share. A command gives the default: ``level: Level = 0.9``."""
 
 from __future__ import annotations
 
@@ -14,3 +14,21 @@ AllowIncomparable = Annotated[
         "differences are printed as warnings.",
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+Benchmarks = Annotated[list[str] | None, typer.Option("--benchmark", "-b", help="Only this benchmark. Repeatable.")]
+Level = Annotated[float, typer.Option("--level", min=0.01, max=0.999, help="Probability of the intervals.")]
+Plot = Annotated[str | None, typer.Option("--plot", help="Draw the result here: .svg or .png.")]
+Resamples = Annotated[int, typer.Option("--resamples", min=100, help="Bootstrap resamples.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random numbers.")]
+TableOutput = Annotated[
+    str | None, typer.Option("--output", "-o", help="Write the result as a table: .csv or .parquet.")
+]
+Unit = Annotated[str, typer.Option("--unit", help="Unit of the accuracies: percent, fraction, or auto.")]
+IncludeSample = Annotated[
+    bool, typer.Option("--include-sample", help="Keep scores on the sample traces that ship with rbridge-tasks.")
+]
+Runs = Annotated[
+    str | None,
+    typer.Option("--runs", help="Table of what you know: model, path or run; run, params, tokens, tokens_per_step."),
+]
+ScoresOutput = Annotated[str, typer.Option("--output", "-o", help="Score table to write: .csv or .parquet.")]

@@ -123,7 +123,7 @@ def _population(
         without,
     )
     from rbridge_tasks.tables.directions import metric_called
-    from rbridge_tasks.tables.metric_names import split_names
+    from rbridge_tasks.tables.names import split_names
     from rbridge_tasks.tables.score_table import read_scores
 
     truths = [metric_called(name) for name in target_metrics]

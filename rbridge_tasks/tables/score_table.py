@@ -197,10 +197,10 @@ def write_table(table: pd.DataFrame, path: str | Path, what: str) -> None:
     write_file(path, buffer.getvalue())
 
 
-def whole_letters(text: str) -> str:
+def encodable(text: str) -> str:
     r"""A text that any file can hold: halves of letters, which JSON can carry, are spelled out.
 
-    >>> print(whole_letters("a\ud800"))
+    >>> print(encodable("a\ud800"))
     a\ud800
     """
     return text.encode("utf-8", "backslashreplace").decode()

@@ -16,8 +16,8 @@ import pytest
 
 from rbridge_metrics import PROXIES, ProxyParameters, TokenScores, proxy_scores_of_traces
 from rbridge_tasks.cli import main
+from rbridge_tasks.frequencies import proxies as module
 from rbridge_tasks.frequencies.frequency_file import TokenFrequencies, TokenizerIdentity, write_frequencies
-from rbridge_tasks.tables import proxy_scores as module
 from rbridge_tasks.tables.directions import metric_called
 from rbridge_tasks.tables.score_table import read_scores
 
