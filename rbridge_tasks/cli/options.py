@@ -23,6 +23,12 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random num
 TableOutput = Annotated[
     str | None, typer.Option("--output", "-o", help="Write the result as a table: .csv or .parquet.")
 ]
+TargetMetrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target-metric", metavar="METRIC", help="Metric of the target, default acc. Repeatable: the first present."
+    ),
+]
 Unit = Annotated[str, typer.Option("--unit", help="Unit of the accuracies: percent, fraction, or auto.")]
 IncludeSample = Annotated[
     bool, typer.Option("--include-sample", help="Keep scores on the sample traces that ship with rbridge-tasks.")
@@ -31,4 +37,5 @@ Runs = Annotated[
     str | None,
     typer.Option("--runs", help="Table of what you know: model, path or run; run, params, tokens, tokens_per_step."),
 ]
+ScoreTable = Annotated[str, typer.Argument(help="Score table of rbridge collect: .csv, .tsv or .parquet.")]
 ScoresOutput = Annotated[str, typer.Option("--output", "-o", help="Score table to write: .csv or .parquet.")]

@@ -75,7 +75,7 @@ def test_absent_and_null_are_the_default(metadata: Any) -> None:
 )
 def test_a_wrong_key_or_value_is_one_line(key: str, value: object, message: str) -> None:
     """What was found, what is expected, and for a key or a choice the nearest; in a sweep before it starts."""
-    for check in (task_options, lambda metadata: Settings(metadata=metadata)):
+    for check in (task_options, lambda metadata: EvaluationSettings(metadata=metadata)):
         with pytest.raises(TaskOptionError, match=message) as error:
             check({key: value})
         assert "\n" not in str(error.value)

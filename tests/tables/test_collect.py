@@ -414,7 +414,7 @@ class TestBadInput:
         with pytest.raises(CollectError, match="there is no file or folder"):
             collect([tmp_path / "nowhere"])
         write_json(tmp_path / DATED, modern("m-1b", {"t": {"acc,none": 1}}))
-        with pytest.raises(UnknownNameError, match="acc_norm.*acc"):
+        with pytest.raises(UnknownNameError, match=r"acc_norm.*acc"):
             collect([tmp_path], metrics=["acc_norm"])
         assert note(collect([tmp_path], metrics=["acc", "f1"]), "no such metric") == "no score of the metric f1"
 
