@@ -162,7 +162,7 @@ def one_table(
     """
     rows = with_exact_params(rows)
     check_checkpoints(rows)
-    notes = [Note("settings differ", 1, change.text) for change in differences(row.measured for row in rows)]
+    notes = [Note("settings differ", 1, change.line) for change in differences(row.measured for row in rows)]
     rows, replaced = latest(rows)
     notes += replaced + unknown(rows)
     keys = known.unused() if known else []

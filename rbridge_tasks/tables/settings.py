@@ -1,4 +1,4 @@
-"""The settings of an evaluation that decide whether its scores compare with others, as its results file notes them."""
+"""The settings of an evaluation that decide whether its scores compare with others, from its results file."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ TOKEN_COUNTS = "token frequencies"
 #: The checksums of the trace files; the special tokens of the tokenizer.
 TRACES, TOKENIZER = "traces", "tokenizer"
 
-#: The number of items, which score tables hold in a column of its own.
+#: The number of items; score tables hold it in the column ``n``.
 ITEMS = "number of items"
 
-#: How a model was loaded. Two precisions of one model compare, and often should; the difference is reported.
+#: How a model was loaded. Two precisions of one model compare; the difference is reported.
 DTYPE, QUANTISATION = "dtype", "quantisation"
 MODEL_ARGUMENTS = "model arguments"
 ITEMS_AND_PROMPTS = "items and prompts"
 
-#: What model arguments without anything special come to. Alone they are not worth a column of a score table.
+#: Values that are not worth a column of a score table by themselves.
 DEFAULTS = {QUANTISATION: "none", MODEL_ARGUMENTS: "default"}
 
 #: Settings whose difference is reported and never refused.
@@ -58,15 +58,15 @@ def settings_of(score: Score, results: ResultsFile) -> dict[str, str]:
 
 def _of_traces(score: Score, results: ResultsFile, traces: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
     """Settings of our own tasks."""
-    files = [one["files"] if isinstance(one.get("files"), dict) else {} for one in traces.values()]
+    files = [origin["files"] if isinstance(origin.get("files"), dict) else {} for origin in traces.values()]
     settings: dict[str, object] = {
-        TRACES: _distinct(str(sha)[:12] for one in files for sha in one.values()),
-        "only correct traces": _of_tasks({task: one.get("only_correct", False) for task, one in traces.items()}),
+        TRACES: _distinct(str(sha)[:12] for checksums in files for sha in checksums.values()),
+        "only correct traces": _of_tasks({task: origin.get("only_correct", False) for task, origin in traces.items()}),
     }
     options = {task: results.metadata(task) for task in traces}
     metric = metric_info(score.metric)
     if metric is not None and "confidences" in metric.needs:
-        models = {task: one.get("confidence_model") or "none" for task, one in traces.items()}
+        models = {task: origin.get("confidence_model") or "none" for task, origin in traces.items()}
         settings["confidence model"] = _of_tasks(models)
         weights = {task: given.get("rbridge_weights", "confidence") for task, given in options.items()}
         settings["weights"] = _of_tasks(weights)
@@ -86,7 +86,7 @@ def _versions(task: str, members: Iterable[str], results: ResultsFile) -> str | 
 
 
 def _shots(task: str, results: ResultsFile) -> object:
-    """Worked examples in the prompt, from the place where each version of lm-eval notes them."""
+    """Number of worked examples in the prompt; each version of lm-eval writes it to another place."""
     places = (
         results.section("n-shot").get(task),
         results.section("configs", task).get("num_fewshot"),
@@ -96,13 +96,13 @@ def _shots(task: str, results: ResultsFile) -> object:
 
 
 def _checksum(task: str, results: ResultsFile) -> str | None:
-    """lm-eval's hash over items, prompts and targets, which it takes with --log_samples."""
+    """lm-eval's hash over items, prompts and targets, written with --log_samples."""
     checksum = results.section("task_hashes").get(task)
     return None if checksum is None else str(checksum)[:12]
 
 
 def _generation(task: str, results: ResultsFile) -> str | None:
-    """How a task that generates does so: temperature, stop strings, ..."""
+    """Generation options of a task that generates: temperature, stop strings, ..."""
     if results.section("configs", task).get("output_type") != "generate_until":
         return None
     options = results.section("configs", task).get("generation_kwargs")
