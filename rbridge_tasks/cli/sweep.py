@@ -93,8 +93,9 @@ def sweep(
     Example: rbridge sweep --watch runs/web-1B -o out --until 20000 -- --apply_chat_template
     """
     from rbridge_tasks.cli.sweep_output import exit_code, print_plan, print_result, say
+    from rbridge_tasks.sweeping.request import SweepRequest, Watch
     from rbridge_tasks.sweeping.slurm import SlurmOptions
-    from rbridge_tasks.sweeping.sweep import SweepRequest, Watch, plan_sweep
+    from rbridge_tasks.sweeping.sweep import plan_sweep
     from rbridge_tasks.sweeping.sweep import sweep as run_sweep
 
     words = [*(sources or [])]

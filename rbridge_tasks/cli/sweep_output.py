@@ -9,7 +9,7 @@ import typer
 from rbridge_tasks.cli.output import note as say
 from rbridge_tasks.cli.output import print_json, print_table
 from rbridge_tasks.sweeping.plan import SweepPlan
-from rbridge_tasks.sweeping.sweep import SweepResult
+from rbridge_tasks.sweeping.request import SweepResult
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text
 

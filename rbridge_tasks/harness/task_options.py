@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.visible_text import shortened
 
 _PREFIX = "rbridge_"
 #: Keys that the tasks write into a results file themselves.
@@ -151,5 +152,4 @@ def _type_name(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return shortened(repr(value), _SHOWN)

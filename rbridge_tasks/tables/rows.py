@@ -118,8 +118,9 @@ def _check_precision(setting: str, first: ScoreRow, row: ScoreRow) -> None:
     if earlier != later:
         raise CollectError(
             f"{row.model} was evaluated on {row.measured.benchmark} with {setting} {earlier} ({first.file}) and "
-            f"{later} ({row.file}), and one score would replace the other; leave one of the files out, or name the runs "
-            "apart with --runs FILE (a table with the columns path and run: the path of a results file or its folder)"
+            f"{later} ({row.file}), and one score would replace the other; leave one of the files out, or name the "
+            "runs apart with --runs FILE (a table with the columns path and run: the path of a results file or its "
+            "folder)"
         )
 
 

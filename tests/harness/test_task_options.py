@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_tasks.harness.task_options import OPTIONS, WEIGHTINGS, TaskOptionError, task_options
+from rbridge_tasks.sweeping.settings import EvaluationSettings
 
 NAMES = [option.name for option in OPTIONS]
 DEFAULTS = {option.name: option.default for option in OPTIONS}
