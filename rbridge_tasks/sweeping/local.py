@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import IO, cast
 
 from rbridge_tasks.sweeping.checkpoint import SweepError
-from rbridge_tasks.sweeping.executor import Outcome
+from rbridge_tasks.sweeping.executor import Executor, Outcome
 from rbridge_tasks.sweeping.shards import OutputFolder, Shard
 
 #: Models that can be replaced in a process; others start processes of their own, which keep the memory.
@@ -81,7 +81,7 @@ class Worker:
         self.answers.close()
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """Scores shards in the order in which they were submitted.
 
     Args:
@@ -97,31 +97,25 @@ class LocalExecutor:
 
     @property
     def shards_left(self) -> list[Shard]:
-        """Shards without an outcome."""
         return [*self.at_work, *self._waiting]
 
     @property
     def at_work(self) -> list[Shard]:
-        """Shards that are being scored."""
         return [worker.shard for worker in self._workers.values() if worker.shard is not None]
 
     @property
     def at_once(self) -> int:
-        """How many shards are scored at once."""
         return self._jobs
 
     @property
     def queued(self) -> int:
-        """Shards that wait for a machine of a cluster: none."""
         return 0
 
     def submit(self, shards: Sequence[Shard]) -> None:
-        """Have shards scored."""
         self._waiting.extend(shards)
         self._assign()
 
     def wait(self, seconds: float) -> list[Outcome]:
-        """Return outcomes that arrive within ``seconds``, immediately if any are ready."""
         with selectors.DefaultSelector() as selector:
             for slot, worker in self._workers.items():
                 if worker.shard is not None:
@@ -142,7 +136,6 @@ class LocalExecutor:
         return outcomes
 
     def cancel(self) -> None:
-        """Score nothing more."""
         self.end()
 
     def end(self) -> None:
@@ -152,7 +145,6 @@ class LocalExecutor:
         self._waiting.clear()
 
     def interrupted(self) -> str:
-        """End after Ctrl-C, and say how to go on."""
         self.end()
         return "the same command goes on from here; finished batches are kept"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from rbridge_tasks.atomic import write_json
 from rbridge_tasks.sweeping.checkpoint import SweepError
-from rbridge_tasks.sweeping.executor import Outcome
+from rbridge_tasks.sweeping.executor import Executor, Outcome
 from rbridge_tasks.sweeping.shards import OutputFolder, Shard
 from rbridge_tasks.sweeping.slurm_job import ScoreShards
 from rbridge_tasks.tables.rows import counted
@@ -48,7 +48,7 @@ class SlurmOptions:
     cancel: bool = False
 
 
-class SlurmExecutor:
+class SlurmExecutor(Executor):
     """Submits shards as job arrays through submitit, and follows them.
 
     Args:
@@ -93,7 +93,6 @@ class SlurmExecutor:
 
     @property
     def shards_left(self) -> list[Shard]:
-        """Shards without an outcome."""
         return [*self._left.values()]
 
     @property
@@ -109,7 +108,6 @@ class SlurmExecutor:
 
     @property
     def queued(self) -> int:
-        """Shards whose jobs wait for a node."""
         return sum(self._states.get(self._jobs[name], "PENDING") != "RUNNING" for name in self._left)
 
     def submit(self, shards: Sequence[Shard]) -> None:
@@ -132,7 +130,6 @@ class SlurmExecutor:
         return outcomes
 
     def cancel(self) -> None:
-        """Cancel all jobs."""
         if jobs := self._job_ids():
             _slurm("scancel", *jobs)
         self._left.clear()
