@@ -1,4 +1,4 @@
-"""Text that a terminal or a page shows but never obeys."""
+"""Text that is safe to show on a terminal or a page, and short enough."""
 
 from __future__ import annotations
 
@@ -22,3 +22,12 @@ def _spelled(character: str) -> str:
     if character in "\n\t" or (unicodedata.category(character) != "Cc" and character not in _TURNS_TEXT):
         return character
     return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most ``most`` characters, with an ellipsis for the rest.
+
+    >>> shortened("rbridge_nll", 20), shortened("rbridge_nll", 10)
+    ('rbridge_nll', 'rbridge...')
+    """
+    return text if len(text) <= most else text[: most - 3].rstrip() + "..."

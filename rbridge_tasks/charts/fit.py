@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_tasks.charts.style import INK, PAPER, REST, SOFT, ChartError, look, panel_grid, save, series, shared_legend
-from rbridge_tasks.charts.texts import axis_label
+from rbridge_tasks.tables.catalogue import axis_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 
 from rbridge_tasks.charts.lines import count_axis
 from rbridge_tasks.charts.style import INK, PAPER, look, new_panels, save, series
-from rbridge_tasks.charts.texts import axis_label
+from rbridge_tasks.tables.catalogue import axis_label
 from rbridge_tasks.tables.sizes import count_text
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rbridge_tasks.charts.intervals import IntervalRow, draw_intervals
 from rbridge_tasks.charts.style import look, new_panels, save
-from rbridge_tasks.charts.texts import axis_label
+from rbridge_tasks.tables.catalogue import axis_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,17 +6,8 @@ import math
 
 MINUS = "−"
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-_UNITS = {
-    "rbridge_nll": "nats per token", "rbridge_span_nll": "nats per token", "trace_nll": "nats per token",
-    "rbridge_bits_per_byte": "bits per byte", "trace_bits_per_byte": "bits per byte",
-}  # fmt: skip
 _LONGEST_NAME = 132.0  # points, beside a chart of the page
 _NARROW, _WIDE = frozenset("iljtfr.,:;'|!()[]1 "), frozenset("mwMWQ@%")
-
-
-def axis_label(metric: str) -> str:
-    """The name of a metric with its unit."""
-    return f"{metric} ({_UNITS[metric]})" if metric in _UNITS else metric
 
 
 def number_text(value: float, *, sign: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""What ``rbridge doctor`` looks at."""
+"""The checks of ``rbridge doctor``: versions, tasks, trace caches, device."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ def _vllm() -> Iterator[Finding]:
     if name is None:
         yield Finding("vllm", _NO_VLLM)
         return
-    needed = [str(one) for one in _requirements(name) if one.name == "transformers"]
+    needed = [str(required) for required in _requirements(name) if required.name == "transformers"]
     yield Finding(name, f"{_version(name)}, needs {needed[0] if needed else 'any transformers'}")
 
 
 def _requirements(name: str) -> list[Requirement]:
     """What an installed distribution requires here, without its extras."""
     requirements = map(Requirement, importlib.metadata.requires(name) or ())
-    return [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return [required for required in requirements if required.marker is None or required.marker.evaluate({"extra": ""})]
 
 
 def _conflicts() -> Iterator[Finding]:
-    """Installed distributions of which one needs another version of the other."""
+    """Installed distributions that need another version of each other."""
     for name in (*_PACKAGES, *_OPTIONAL):
         version = _version(name)
         for needed in _requirements(name) if version else ():
@@ -87,7 +87,7 @@ def _conflicts() -> Iterator[Finding]:
 
 
 def _tasks() -> Iterator[Finding]:
-    """Ask a fresh Python, as ``lm_eval`` is one, whether it finds our tasks, and can build and score some."""
+    """Check in a new Python process, as ``lm_eval`` is one, that our tasks are found, built and scored."""
     by_path = 'use lm_eval --include_path "$(rbridge tasks-path)"'
     trial = [sys.executable, "-m", "rbridge_tasks.harness.trial"]
     run = subprocess.run(trial, capture_output=True, text=True, check=False)  # noqa: S603  # our own code
@@ -110,7 +110,7 @@ def _tasks() -> Iterator[Finding]:
         )
         return
     reason = errors[-1] if errors else f"exit code {run.returncode}"
-    needed = next((str(one) for one in _requirements("rbridge-tasks") if one.name == "lm-eval"), "lm-eval")
+    needed = next((str(need) for need in _requirements("rbridge-tasks") if need.name == "lm-eval"), "lm-eval")
     yield Finding("tasks", f"cannot be built or scored ({reason})", ok=False, remedy=f"pip install '{needed}'")
 
 
@@ -136,14 +136,18 @@ def _caches() -> list[Finding]:
             if result.problem or result.manifest is None:
                 findings.append(Finding(name, result.problem or "unreadable", ok=False))
                 continue
-            held = result.manifest
-            whose = held.confidence_model or "no model"
-            found = f"{held.rows} traces, {held.rows_with_confidence} with confidences of {whose}"
+            manifest = result.manifest
+            model = manifest.confidence_model or "no model"
+            state = f"{manifest.rows} traces, {manifest.rows_with_confidence} with confidences of {model}"
             if result.unknown:
-                found += f"; {result.unknown.tokens} tokens without a known log-probability"
-            lacking = held.rows_with_confidence < held.rows
-            remedy = f"rbridge traces score -b {held.benchmark} --source {held.source} --model CKPT" if lacking else ""
-            findings.append(Finding(name, found, remedy=remedy))
+                state += f"; {result.unknown.tokens} tokens without a known log-probability"
+            lacking = manifest.rows_with_confidence < manifest.rows
+            remedy = (
+                f"rbridge traces score -b {manifest.benchmark} --source {manifest.source} --model CKPT"
+                if lacking
+                else ""
+            )
+            findings.append(Finding(name, state, remedy=remedy if lacking else ""))
     resolved = resolve_cache(None)
     if resolved.origin == "sample" or named == "sample":
         findings.append(

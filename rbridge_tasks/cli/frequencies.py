@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from rbridge_tasks.cli.options import AsJson
+
 
 def frequencies(
     corpus: Annotated[
@@ -15,7 +17,7 @@ def frequencies(
     output: Annotated[str, typer.Option("--output", "-o", help="File to write: .parquet.")],
     field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
     processes: Annotated[int | None, typer.Option(min=1, help="Processes that tokenise. Default: one a core.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Count the tokens of a corpus, for what rbridge proxies and the tasks rbridge_proxies weight by token frequency.
 
@@ -30,21 +32,21 @@ def frequencies(
 
     check_suffix(output, (SUFFIX,), "a file of token frequencies")
     with tqdm(desc="Counting tokens", unit="text", disable=None) as bar:
-        found = count_tokens(corpus, tokenizer, field=field, processes=processes, on_progress=bar.update)
-    write_frequencies(found, output)
+        counted = count_tokens(corpus, tokenizer, field=field, processes=processes, on_progress=bar.update)
+    write_frequencies(counted, output)
     summary = {
         "output": output,
-        "texts": found.texts,
-        "tokens": int(found.counts.sum()),
-        "vocabulary": found.tokenizer.vocab_size,
-        "seen": int((found.counts > 0).sum()),
+        "texts": counted.texts,
+        "tokens": int(counted.counts.sum()),
+        "vocabulary": counted.tokenizer.vocab_size,
+        "seen": int((counted.counts > 0).sum()),
         "tokenizer": tokenizer,
-        "sha256": found.sha256,
+        "sha256": counted.sha256,
     }
     if as_json:
         print_json(summary)
         return
     typer.echo(
-        f"{summary['tokens']:,} tokens of {found.texts:,} texts in {output}; {summary['seen']:,} of the "
+        f"{summary['tokens']:,} tokens of {counted.texts:,} texts in {output}; {summary['seen']:,} of the "
         f"{summary['vocabulary']:,} tokens of {tokenizer} occur"
     )

@@ -1,4 +1,4 @@
-"""``rbridge log``: a score table into the dashboards that a team has."""
+"""``rbridge log``: write a score table to dashboards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.cli.options import AsJson, ScoreTable
+from rbridge_tasks.cli.trace_options import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,15 +16,11 @@ if TYPE_CHECKING:
     from rbridge_tasks.dashboards.log import Dashboard, Logged
 
 _KINDS = ("tensorboard", "mlflow", "wandb", "trackio", "csv", "markdown")
-_TENSORBOARD_FOLDER, _CSV_FILE = "runs", "scores_wide.csv"
-
-
-class LogUsageError(RBridgeError):
-    """The command's arguments do not fit together."""
+_FILES = ("csv", "markdown")
 
 
 def log(
-    scores: Annotated[str, typer.Argument(help="Score table of rbridge collect: .csv, .tsv or .parquet.")],
+    scores: ScoreTable,
     to: Annotated[
         list[str],
         typer.Option(
@@ -45,7 +42,7 @@ def log(
     replace: Annotated[
         bool, typer.Option("--replace", help="Log runs anew whose logged numbers differ from the table's.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was logged as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Log metrics over training tokens, under each run's own name. Called again, only what is new is added.
 
@@ -53,19 +50,17 @@ def log(
     """
     from rbridge_tasks.cli.output import note, print_json
     from rbridge_tasks.dashboards.histories import last_checkpoints, only_rows, run_histories
-    from rbridge_tasks.dashboards.log import log_histories
     from rbridge_tasks.tables.score_table import read_scores
-    from rbridge_tasks.visible_text import visible
 
     targets = [_target(text) for text in to]
     if not project.strip():
-        raise LogUsageError("--project is empty; give a name")
+        raise UsageError("--project is empty; give a name")
     if as_json and ("markdown", None) in targets:
-        raise LogUsageError("--json and --to markdown both print; give the latter a file: --to markdown=FILE")
+        raise UsageError("--json and --to markdown both print; give the latter a file: --to markdown=FILE")
     table = only_rows(read_scores(scores), only or [])
     if last:
         table = last_checkpoints(table)
-    histories, notes = run_histories(table) if any(kind not in ("csv", "markdown") for kind, _ in targets) else ([], [])
+    histories, notes = run_histories(table) if any(kind not in _FILES for kind, _ in targets) else ([], [])
     results: list[Logged] = []
     for kind, place in targets:
         if kind == "markdown":
@@ -73,16 +68,16 @@ def log(
         elif kind == "csv":
             from rbridge_tasks.dashboards.csv_table import log_csv
 
-            results.append(log_csv(table, place or _CSV_FILE, replace=replace))
+            results.append(log_csv(table, place or "scores_wide.csv", replace=replace))
         else:
+            from rbridge_tasks.dashboards.log import log_histories
+
             results.append(log_histories(histories, _dashboard(kind, place, project), replace=replace))
     if as_json:
-        print_json({"logged": [asdict(one) for one in results], "notes": notes})
+        print_json({"logged": [asdict(logged) for logged in results], "notes": notes})
         return
-    for one in results:
-        typer.echo(visible(_summary(one)))
-        if one.changed:
-            note(_changed(one))
+    for logged in results:
+        _print_logged(logged)
     for text in notes:
         note(text)
 
@@ -90,9 +85,9 @@ def log(
 def _target(text: str) -> tuple[str, str | None]:
     kind, equals, place = text.partition("=")
     if kind not in _KINDS:
-        raise LogUsageError(f"--to {kind!r} is no dashboard; expected one of {', '.join(_KINDS)}")
+        raise UsageError(f"--to {kind!r} is no dashboard; expected one of {', '.join(_KINDS)}")
     if equals and not place:
-        raise LogUsageError(f"--to {text!r} names no place; leave the = out for the usual one")
+        raise UsageError(f"--to {text!r} names no place; leave the = out for the usual one")
     return kind, place or None
 
 
@@ -100,7 +95,7 @@ def _dashboard(kind: str, place: str | None, project: str) -> Dashboard:
     if kind == "tensorboard":
         from rbridge_tasks.dashboards.tensorboard_events import TensorBoardFolder
 
-        return TensorBoardFolder(place or _TENSORBOARD_FOLDER)
+        return TensorBoardFolder(place or "runs")
     if kind == "mlflow":
         from rbridge_tasks.dashboards.mlflow_store import MlflowExperiment
 
@@ -128,21 +123,20 @@ def _write_markdown(table: pd.DataFrame, place: str | None, *, quiet: bool) -> N
         typer.echo(f"Markdown tables in {place}")
 
 
-def _summary(one: Logged) -> str:
+def _print_logged(logged: Logged) -> None:
+    from rbridge_tasks.cli.output import note
     from rbridge_tasks.tables.rows import counted
+    from rbridge_tasks.visible_text import visible
 
-    known = f", {one.known} there already" if one.known else ""
-    anew = f", logged anew: {', '.join(one.replaced)}" if one.replaced else ""
-    return f"{one.place}: {counted(one.added, 'new value')}{known} in {counted(len(one.runs), 'run')}{anew}"
-
-
-def _changed(one: Logged) -> str:
-    many = len(one.changed) > 1
-    what = (
-        "1 logged value differs from the table and is"
-        if not many
-        else (f"{len(one.changed)} logged values differ from the table and are")
-    )
+    known = f", {logged.known} there already" if logged.known else ""
+    again = f", logged anew: {', '.join(logged.replaced)}" if logged.replaced else ""
+    summary = f"{counted(logged.added, 'new value')}{known} in {counted(len(logged.runs), 'run')}{again}"
+    typer.echo(visible(f"{logged.place}: {summary}"))
+    if not logged.changed:
+        return
+    many = len(logged.changed) > 1
+    what = f"{len(logged.changed)} logged values differ" if many else "1 logged value differs"
     left = "left as they are" if many else "left as it is"
-    done = "written over" if one.replaced else f"{left} (--replace logs the run anew)"
-    return f"{what} {done}{', such as' if many else ':'} {one.changed[0]}"
+    done = "written over" if logged.replaced else f"{left} (--replace logs the run anew)"
+    verb, example = ("are", ", such as") if many else ("is", ":")
+    note(f"{what} from the table and {verb} {done}{example} {logged.changed[0]}")

@@ -30,3 +30,12 @@ TargetMetrics = Annotated[
     ),
 ]
 Unit = Annotated[str, typer.Option("--unit", help="Unit of the accuracies: percent, fraction, or auto.")]
+IncludeSample = Annotated[
+    bool, typer.Option("--include-sample", help="Keep scores on the sample traces that ship with rbridge-tasks.")
+]
+Runs = Annotated[
+    str | None,
+    typer.Option("--runs", help="Table of what you know: model, path or run; run, params, tokens, tokens_per_step."),
+]
+ScoreTable = Annotated[str, typer.Argument(help="Score table of rbridge collect: .csv, .tsv or .parquet.")]
+ScoresOutput = Annotated[str, typer.Option("--output", "-o", help="Score table to write: .csv or .parquet.")]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rbridge_tasks.cli.options import AsJson
 from rbridge_tasks.cli.trace_options import UsageError
 
 if TYPE_CHECKING:
-    from rbridge_tasks.sweeping.checkpoints import Checkpoint
-    from rbridge_tasks.sweeping.settings import Settings
+    from rbridge_tasks.sweeping.checkpoint import Checkpoint
+    from rbridge_tasks.sweeping.settings import EvaluationSettings
     from rbridge_tasks.sweeping.sweep_file import SweepFile
 
 _SLURM = "Slurm"
@@ -46,7 +47,7 @@ def sweep(
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Checkpoints at once on this machine, on a GPU each.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is there and what would be scored.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    as_json: AsJson = False,
     watch: Annotated[
         list[str] | None, typer.Option(metavar="DIR", help="Follow a live run: score checkpoints as they appear.")
     ] = None,
@@ -91,8 +92,11 @@ def sweep(
 
     Example: rbridge sweep --watch runs/web-1B -o out --until 20000 -- --apply_chat_template
     """
-    from rbridge_tasks.cli.sweep_run import Course, run_course
-    from rbridge_tasks.sweeping.sweep import TableOptions
+    from rbridge_tasks.cli.sweep_output import exit_code, print_plan, print_result, say
+    from rbridge_tasks.sweeping.request import SweepRequest, Watch
+    from rbridge_tasks.sweeping.slurm import SlurmOptions
+    from rbridge_tasks.sweeping.sweep import plan_sweep
+    from rbridge_tasks.sweeping.sweep import sweep as run_sweep
 
     words = [*(sources or [])]
     at = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
@@ -103,37 +107,39 @@ def sweep(
         limit=limit, metadata=metadata, device=device, extra=extra,
     )  # fmt: skip
     _check_choices(executor=executor, on_interrupt=on_interrupt, watch=watch, until=until, idle_timeout=idle_timeout)
-    in_slurm = {
-        "partition": partition, "time_minutes": _minutes(time), "gpus": gpus_per_job, "cpus": cpus, "mem": mem,
-        "checkpoints_per_job": checkpoints_per_job, "max_parallel": max_parallel,
-        "more": dict(_pair(pair) for pair in slurm or []), "cancel": on_interrupt == "cancel",
-    }  # fmt: skip
+    jobs_of_slurm = SlurmOptions(
+        partition, _minutes(time), gpus_per_job, cpus, mem, checkpoints_per_job, max_parallel,
+        dict(_pair(pair) for pair in slurm or []), on_interrupt == "cancel",
+    )  # fmt: skip
     if executor == "local" and (partition or time or gpus_per_job or cpus or mem or slurm):
         raise UsageError("--partition, --time, --gpus-per-job, --cpus, --mem and --slurm need --executor slurm")
-    course = Course(
+    idle_seconds = seconds_of(idle_timeout) if idle_timeout else None
+    followed = Watch(watch or (), _step(until), idle_seconds, max(seconds_of(poll), 0.1), seconds_of(settle))
+    request = SweepRequest(
+        source=followed if watch else _find(file, places, revisions or [], include_final=include_final),
         output=output or (file and file.output) or "sweep",
         settings=settings,
-        find=None if watch else lambda: _find(file, places, revisions or [], include_final=include_final),
-        watched=watch or [],
         include_final=include_final,
-        until=_step(until),
-        idle_seconds=seconds_of(idle_timeout) if idle_timeout else None,
-        poll_seconds=max(seconds_of(poll), 0.1),
-        settle_seconds=seconds_of(settle),
         jobs=jobs,
-        slurm=in_slurm if executor == "slurm" else None,
-        table=TableOptions(runs or (file.runs if file else None), metric or [], include_sample),
+        slurm=jobs_of_slurm if executor == "slurm" else None,
+        runs=runs or (file.runs if file else None),
+        metrics=metric or [],
+        include_sample=include_sample,
     )
-    code = run_course(course, dry_run=dry_run, as_json=as_json)
-    if code:
+    if dry_run:
+        print_plan(plan_sweep(request), as_json=as_json)
+        return
+    result = run_sweep(request, say=say)
+    print_result(result, as_json=as_json)
+    if code := exit_code(result):
         raise typer.Exit(code)
 
 
 def seconds_of(text: str) -> float:
-    """A duration as people write it on a command line.
+    """Read a duration from the command line.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is no duration.
 
     >>> seconds_of("90"), seconds_of("1.5h"), seconds_of("10s")
     (90.0, 5400.0, 10.0)
@@ -164,25 +170,26 @@ def _file(places: list[str], watched: list[str]) -> SweepFile | None:
 
 
 def _find(file: SweepFile | None, places: list[str], revisions: list[str], *, include_final: bool) -> list[Checkpoint]:
-    from rbridge_tasks.sweeping.checkpoints import find, in_order
+    from rbridge_tasks.sweeping.checkpoint import in_order
+    from rbridge_tasks.sweeping.checkpoints import find
 
     if file is None:
-        return find(places, revisions=revisions, include_final=include_final, model_args={})
+        return find(places, revisions=revisions, include_final=include_final)
     if revisions:
         raise UsageError("--revisions goes with ORG/NAME on the command line; in the file it is a key of a checkpoint")
-    found = [
-        one
+    checkpoints = [
+        checkpoint
         for entry in file.checkpoints
-        for one in find(
+        for checkpoint in find(
             [entry.name], revisions=entry.revisions, include_final=include_final, model_args=entry.model_args
         )
     ]
-    return in_order({(one.pretrained, one.revision): one for one in found}.values())
+    return in_order({(checkpoint.pretrained, checkpoint.revision): checkpoint for checkpoint in checkpoints}.values())
 
 
-def _settings(file: SweepFile | None, **typed: Any) -> Settings:
-    """Settings as they were typed, else as the file has them."""
-    from rbridge_tasks.sweeping.settings import Settings, arguments_of_text, task_names
+def _settings(file: SweepFile | None, **typed: Any) -> EvaluationSettings:
+    """Settings from the command line, else from the file."""
+    from rbridge_tasks.sweeping.settings import EvaluationSettings, arguments_of_text, task_names
 
     chosen: dict[str, Any] = {}
     for name in ("tasks", "model", "model_args", "num_fewshot", "batch_size", "limit", "metadata", "device"):
@@ -196,7 +203,7 @@ def _settings(file: SweepFile | None, **typed: Any) -> Settings:
     if chosen["limit"] is not None and not chosen["limit"] > 0:
         raise UsageError(f"--limit {chosen['limit']:g}; give a number of items above 0, or leave it out")
     extra = tuple(typed["extra"]) or (file.lm_eval_args if file else ())
-    return Settings(**{name: value for name, value in chosen.items() if value is not None}, extra=extra)
+    return EvaluationSettings(**{name: value for name, value in chosen.items() if value is not None}, extra=extra)
 
 
 def _check_choices(
@@ -218,8 +225,8 @@ def _step(text: str | None) -> float | None:
     return None if text is None else parse_count(text)
 
 
-def _minutes(text: str | None) -> int | None:
-    return None if text is None else max(round(seconds_of(text) / 60), 1)
+def _minutes(text: str | None) -> int:
+    return 60 if text is None else max(round(seconds_of(text) / 60), 1)
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -1,1 +1,1 @@
-"""Scores of training runs in the dashboards that teams already have; ``histories`` says what is logged, ``log`` how."""
+"""Log score tables to dashboards: ``histories`` holds what is logged, ``log`` brings a dashboard up to date."""

@@ -20,15 +20,15 @@ _Key = tuple[str, str, float | None, float | None]
 
 
 def log_csv(table: pd.DataFrame, path: str | Path, *, replace: bool = False) -> Logged:
-    """Add a checked score table to a wide CSV file; what the file holds stays, whole or not at all.
+    """Add a checked score table to a wide CSV file. The new file replaces the old one in one step.
 
     Args:
         table: scores, with tokens or without.
-        path: the file; made if it is missing.
-        replace: write numbers of the table over other ones in the file; without, they stay, and are told.
+        path: the file; created if it does not exist.
+        replace: overwrite numbers in the file that differ from the table; by default they stay and are listed.
 
     Raises:
-        DashboardError: the file is there and is no such table.
+        DashboardError: the file exists and is no such table.
         ScoreTableError: it cannot be read.
         OutputError: its suffix is not ``.csv``.
     """

@@ -1,22 +1,23 @@
-"""What a dashboard shows of a score table: for each run and model size its metrics over training tokens."""
+"""A score table as a dashboard shows it: for each run and model size its metrics over training tokens."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.tables.names import listed
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text
 
-#: Steps are 64-bit integers in every dashboard, and read by JavaScript, whose integers end here.
+#: Dashboards read steps in JavaScript, whose exact integers end here.
 LARGEST_STEP = 2**53
 
-#: Name under which the training tokens are logged beside the metrics.
+#: Name of the training tokens among the metrics.
 TOKENS = "tokens"
 
 
@@ -29,7 +30,7 @@ class RunHistory:
     """One run of a dashboard.
 
     Attributes:
-        name: the run's own, with the model's size where it is known: ``dclm-97.9M``.
+        name: name of the run, with the model's size where it is known: ``dclm-97.9M``.
         run: as in the score table.
         params: parameters of the model (a count), NaN where unknown.
         values: metrics by name at each step, steps ascending. A step is the exact number of training tokens; names are
@@ -43,7 +44,7 @@ class RunHistory:
 
     @property
     def config(self) -> dict[str, str | float]:
-        """What is the same at all steps, for a dashboard's filters."""
+        """Properties of the run, for a dashboard's filters."""
         return _config(self.run, self.params)
 
     def with_values(self, values: dict[int, dict[str, float]]) -> RunHistory:
@@ -52,10 +53,10 @@ class RunHistory:
 
 
 def run_histories(table: pd.DataFrame) -> tuple[list[RunHistory], list[str]]:
-    """Histories of all runs of a checked score table, and a line for what has no place on an axis of tokens.
+    """Histories of all runs of a checked score table, and a line on scores without a usable number of tokens.
 
     Raises:
-        DashboardError: no row has tokens; two sizes of a run read alike; two models stand at one checkpoint.
+        DashboardError: no row has tokens; two sizes of a run get one name; two models have one checkpoint.
     """
     known = table["tokens"].notna()
     usable = known & (table["tokens"] % 1 == 0) & (table["tokens"] < LARGEST_STEP)
@@ -83,10 +84,10 @@ def run_histories(table: pd.DataFrame) -> tuple[list[RunHistory], list[str]]:
                 f"would both be {name!r}; give them one size or different names with rbridge collect --runs FILE"
             )
         step, metric = int(row.tokens), f"{row.benchmark}/{row.metric}"
-        other = models.setdefault((name, step, metric), row.model)
-        if other != row.model:
+        model = models.setdefault((name, step, metric), row.model)
+        if model != row.model:
             raise DashboardError(
-                f"{other} and {row.model} both give {metric} of {name} at {step} tokens; tell the runs apart with "
+                f"{model} and {row.model} both give {metric} of {name} at {step} tokens; tell the runs apart with "
                 "rbridge collect --runs FILE"
             )
         values = history.values.setdefault(step, {TOKENS: float(step)})
@@ -101,7 +102,7 @@ def _config(run: str, params: float) -> dict[str, str | float]:
 
 
 def dashboard_name(run: str, params: float) -> str:
-    """The name of a run in a dashboard. It never depends on what else the table holds, which may grow.
+    """The name of a run in a dashboard. It does not depend on the other rows of the table.
 
     >>> dashboard_name("dclm", 97_912_345), dashboard_name("dclm", float("nan"))
     ('dclm-97.9M', 'dclm')
@@ -120,10 +121,10 @@ def stderr_name(benchmark: str, metric: str) -> str:
 
 
 def only_rows(table: pd.DataFrame, patterns: Sequence[str]) -> pd.DataFrame:
-    """Rows whose ``benchmark/metric`` fits one of the patterns; one without a slash is of a benchmark or a metric.
+    """Rows whose ``benchmark/metric`` fits a pattern; a pattern without a slash fits a benchmark or a metric.
 
     Raises:
-        DashboardError: a pattern fits nothing; names what there is.
+        DashboardError: a pattern fits nothing; lists benchmarks and metrics.
 
     >>> rows = [("gsm8k", "acc"), ("gsm8k", "trace_nll"), ("csqa", "acc")]
     >>> table = pd.DataFrame(rows, columns=["benchmark", "metric"])
@@ -137,8 +138,8 @@ def only_rows(table: pd.DataFrame, patterns: Sequence[str]) -> pd.DataFrame:
     for pattern in patterns:
         if not any(_fits(pattern, *pair) for pair in kept):
             raise DashboardError(
-                f"--only {pattern!r} fits none of the table's scores; its benchmarks are {_some(table['benchmark'])}, "
-                f"its metrics {_some(table['metric'])}"
+                f"--only {pattern!r} fits none of the table's scores; its benchmarks are "
+                f"{listed(sorted(set(table['benchmark'])))}, its metrics {listed(sorted(set(table['metric'])))}"
             )
     return table[[pair in kept for pair in pairs]]
 
@@ -148,12 +149,7 @@ def _fits(pattern: str, benchmark: str, metric: str) -> bool:
     return any(fnmatchcase(text, pattern) for text in texts)
 
 
-def _some(names: Iterable[str], most: int = 12) -> str:
-    unique = sorted(set(names))
-    return ", ".join(unique[:most]) + (f" and {len(unique) - most} more" if len(unique) > most else "")
-
-
 def last_checkpoints(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows at the most tokens of each run and size; rows without tokens stay where a run has no others."""
+    """Rows at the last checkpoint of each run and size; all rows of a run without tokens."""
     most = table.groupby(["run", "params"], dropna=False)["tokens"].transform("max")
     return table[(table["tokens"] == most) | most.isna()]

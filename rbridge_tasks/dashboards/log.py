@@ -1,38 +1,42 @@
-"""Bringing a dashboard up to a score table: what it holds is read back from it, and only the rest is added."""
+"""Bring a dashboard up to date with a score table: read back what it holds and add only the rest."""
 
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Protocol
 
 from rbridge_tasks.dashboards.histories import TOKENS, DashboardError, RunHistory
 
 Values = dict[int, dict[str, float]]
 
 
-class Dashboard(Protocol):
-    """Where histories of runs are kept.
+class Dashboard(ABC):
+    """A place that keeps histories of runs.
 
     Attributes:
-        place: what to say of where that is.
+        place: its description in messages.
     """
 
     place: str
 
-    def stored(self, name: str, value: float) -> float | None:
-        """The number that the dashboard keeps for a value, rounded to its precision; None for one it does not."""
+    def stored(self, name: str, value: float) -> float | None:  # noqa: ARG002  # overridden where names matter
+        """The number that the dashboard keeps for a value, rounded to its precision; None where it keeps none."""
+        return value
 
+    @abstractmethod
     def logged(self, history: RunHistory) -> Values:
-        """Values of this run that the dashboard holds, by step and name; other names may be missing."""
+        """Values of this run that the dashboard holds, by step and name; names not in the history may be missing."""
 
+    @abstractmethod
     def add(self, history: RunHistory) -> None:
         """Append the values of this history, none of which the dashboard holds."""
 
+    @abstractmethod
     def replace(self, history: RunHistory) -> None:
-        """Hold the values of this history, and no others of its metrics, under its name."""
+        """Replace all values of the history's metrics, under its name, by those of the history."""
 
 
 @dataclass
@@ -40,12 +44,12 @@ class Logged:
     """What happened to one dashboard.
 
     Attributes:
-        place: what to say of where it is.
+        place: description of the dashboard.
         runs: names of the dashboard's runs.
-        added: values that were appended, scores and standard errors.
-        known: values that it held already.
-        changed: values that it held with another number, each as a line.
-        replaced: names of runs that were logged anew for them.
+        added: number of values that were appended, scores and standard errors.
+        known: number of values that it held already.
+        changed: a line for each value that it held with another number.
+        replaced: names of runs that were logged again because of changed values.
     """
 
     place: str
@@ -57,12 +61,12 @@ class Logged:
 
 
 def log_histories(histories: Sequence[RunHistory], dashboard: Dashboard, *, replace: bool = False) -> Logged:
-    """Add to a dashboard what it does not hold yet: called again, also after a call that was killed, doubles nothing.
+    """Add to a dashboard the values that it lacks. A second call, also after a killed one, adds nothing twice.
 
     Args:
         histories: runs of one score table.
-        dashboard: where to.
-        replace: log a run anew that holds other numbers than its history; without, they stay, and are told.
+        dashboard: to bring up to date.
+        replace: log runs again whose numbers differ from the history; by default they stay and are listed.
 
     Raises:
         DashboardError: the dashboard cannot be read or written.
@@ -74,19 +78,19 @@ def log_histories(histories: Sequence[RunHistory], dashboard: Dashboard, *, repl
         new: Values = {}
         changed = []
         for step, values in history.values.items():
-            there = held.get(step, {})
+            held_values = held.get(step, {})
             for name, value in values.items():
                 number = dashboard.stored(name, value)
                 if number is None:
                     continue
-                if name not in there:
+                if name not in held_values:
                     new.setdefault(step, {})[name] = value
                     done.added += name != TOKENS
-                elif there[name] == number:
+                elif held_values[name] == number:
                     done.known += name != TOKENS
                 else:
                     changed.append(
-                        f"{name} of {history.name} at {step} tokens: {there[name]:.6g} there, {value:.6g} here"
+                        f"{name} of {history.name} at {step} tokens: {held_values[name]:.6g} there, {value:.6g} here"
                     )
         done.changed += changed
         if changed and replace:
@@ -100,10 +104,10 @@ def log_histories(histories: Sequence[RunHistory], dashboard: Dashboard, *, repl
 
 
 def optional_library(name: str, package: str, for_what: str) -> ModuleType:
-    """Import a library that is not among our requirements.
+    """Import a library that is not a requirement of this package.
 
     Raises:
-        DashboardError: it is not there, or does not fit what else is; says what to install.
+        DashboardError: it is not installed or not compatible; says what to install.
     """
     try:
         return importlib.import_module(name)
@@ -111,5 +115,5 @@ def optional_library(name: str, package: str, for_what: str) -> ModuleType:
         missing = (
             isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == name.partition(".")[0]
         )
-        found = "is not installed" if missing else f"cannot be imported here ({' '.join(str(error).split())})"
-        raise DashboardError(f"{for_what} needs {package}, which {found}; pip install --upgrade {package}") from error
+        problem = "is not installed" if missing else f"cannot be imported here ({' '.join(str(error).split())})"
+        raise DashboardError(f"{for_what} needs {package}, which {problem}; pip install --upgrade {package}") from error

@@ -1,4 +1,4 @@
-"""Scores as Markdown tables, for a pull request or a wiki: one table a metric, benchmarks beside each other."""
+"""Scores as Markdown tables, for a pull request or a wiki: one table for each metric, one column a benchmark."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _section(metric: str, part: pd.DataFrame) -> str:
 
 
 def _best(values: Sequence[float], metric: Metric | None) -> float | None:
-    """The best of several scores; None where nobody knows which that is, or there is no choice."""
+    """The best of several scores; None for a single score or an unknown direction."""
     if metric is None or len(values) < 2:
         return None
     return min(values) if metric.lower_is_better else max(values)

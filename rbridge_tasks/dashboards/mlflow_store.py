@@ -1,4 +1,4 @@
-"""MLflow: an experiment with one run a run, in any store that MLflow tracks to. The step is the number of tokens."""
+"""MLflow: an experiment with one MLflow run for each training run, in any store of MLflow. The step is the tokens."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from rbridge_tasks.dashboards.histories import DashboardError, RunHistory
-from rbridge_tasks.dashboards.log import Values, optional_library
+from rbridge_tasks.dashboards.log import Dashboard, Values, optional_library
 
-_KEY_TAG = "rbridge.key"  # of the run's name, in letters that need no quotes; runs of other programs have none
-_REFUSED = re.compile(r"[^/\w.\- ]")  # what MLflow takes in no name, on no system
+_KEY_TAG = "rbridge.key"  # hash of the run's name; runs of other programs have no such tag
+_REFUSED = re.compile(r"[^/\w.\- ]")  # characters that MLflow refuses in names
 _DATABASE = re.compile(r"(sqlite|mysql|postgresql|mssql)[+\w]*:")
-_BATCH = 1000  # metrics that MLflow takes in one request
+_BATCH = 1000  # largest number of metrics in one request to MLflow
 
 
-class MlflowExperiment:
+class MlflowExperiment(Dashboard):
     """An experiment of a tracking server or store.
 
     Args:
@@ -44,17 +44,13 @@ class MlflowExperiment:
         self.place = f"MLflow experiment {experiment} in {self._uri}"
         with self._errors():
             self._client = self._mlflow.MlflowClient(tracking_uri=self._uri)
-            found = self._client.get_experiment_by_name(experiment)
-            if found is not None and found.lifecycle_stage != "active":
+            known = self._client.get_experiment_by_name(experiment)
+            if known is not None and known.lifecycle_stage != "active":
                 raise DashboardError(f"the {self.place} is deleted; restore it in MLflow or choose another --project")
-            self._experiment = found.experiment_id if found else self._client.create_experiment(experiment)
+            self._experiment = known.experiment_id if known else self._client.create_experiment(experiment)
             if _is_file_store(self._uri):
                 files = optional_library("mlflow.utils.file_utils", "mlflow", "--to mlflow")
                 _remove_empty_metrics(Path(files.local_file_uri_to_path(self._uri)) / self._experiment)
-
-    def stored(self, name: str, value: float) -> float | None:  # noqa: ARG002  # as the protocol has it
-        """The value as it is."""
-        return value
 
     def logged(self, history: RunHistory) -> Values:
         """Values of the run's metrics of this history's names."""
@@ -76,7 +72,7 @@ class MlflowExperiment:
             self._log(run.info.run_id if run else self._new_run(history), history)
 
     def replace(self, history: RunHistory) -> None:
-        """Delete the run, which ``mlflow`` can restore, and log another of its name: MLflow takes no metric back."""
+        """Delete the run, which ``mlflow`` can restore, and log a new one: MLflow cannot delete a metric."""
         with self._errors():
             old = self._run(history.name)
             others: list[Any] = []
@@ -107,14 +103,14 @@ class MlflowExperiment:
             for step, values in history.values.items()
             for name, value in values.items()
         ]
-        metrics += [self._entities.Metric(one.key, one.value, one.timestamp, one.step) for one in others]
+        metrics += [self._entities.Metric(old.key, old.value, old.timestamp, old.step) for old in others]
         for start in range(0, len(metrics), _BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
         self._client.set_terminated(run_id)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """What MLflow and its stores raise, as one line."""
+        """Turn errors of MLflow and its stores into one line."""
         try:
             yield
         except DashboardError:
@@ -128,7 +124,7 @@ def _is_file_store(uri: str) -> bool:
 
 
 def _remove_empty_metrics(experiment: Path) -> None:
-    """Remove files of our runs that a killed call made and did not write to: MLflow reads no run that has one."""
+    """Remove empty metric files that a killed call left in our runs: MLflow cannot read a run with one."""
     for tag in experiment.glob(f"*/tags/{_KEY_TAG}"):
         for file in (tag.parents[1] / "metrics").rglob("*"):
             if file.is_file() and file.stat().st_size == 0:
@@ -140,10 +136,10 @@ def _key_of(name: str) -> str:
 
 
 def _keys(history: RunHistory) -> dict[str, str]:
-    """MLflow's name of each metric, without what it refuses: ``exact_match,strict-match`` and ``pass@1`` have such.
+    """MLflow's name of each metric. Characters that it refuses, as in ``pass@1``, become underscores.
 
     Raises:
-        DashboardError: two names become one.
+        DashboardError: two metrics get the same name.
     """
     keys: dict[str, str] = {}
     for name in dict.fromkeys(name for values in history.values.values() for name in values):

@@ -1,6 +1,6 @@
-"""TensorBoard: one folder a run, with event files of ours only, each written at once.
+"""TensorBoard: one folder for each run with event files of ours only, each written in one piece.
 
-The step is the exact number of training tokens. Values are in single precision, the only one that TensorBoard shows.
+The step is the exact number of training tokens. TensorBoard keeps values in single precision.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rbridge_tasks.dashboards.histories import TOKENS, DashboardError, RunHistory
-from rbridge_tasks.dashboards.log import Values, optional_library
+from rbridge_tasks.dashboards.log import Dashboard, Values, optional_library
 from rbridge_traces.files import write_file
 
 _EVENT_FILE = "tfevents"
@@ -22,7 +22,7 @@ _OURS = re.compile(r"events\.out\.tfevents\.(\d{10})\.(\d{6})\.rbridge")
 _VERSION = "brain.Event:2"
 
 
-class TensorBoardFolder:
+class TensorBoardFolder(Dashboard):
     """A folder for ``tensorboard --logdir``.
 
     Args:
@@ -51,7 +51,7 @@ class TensorBoardFolder:
         """Values in our event files of this run.
 
         Raises:
-            DashboardError: another program keeps its event files there, which TensorBoard would no longer follow.
+            DashboardError: another program keeps event files there; TensorBoard would no longer follow them.
         """
         values: Values = {}
         for path in self._files(history.name):
@@ -63,9 +63,9 @@ class TensorBoardFolder:
         return values
 
     def add(self, history: RunHistory) -> None:
-        """Write one more event file, with which a running TensorBoard goes on.
+        """Write another event file, which a running TensorBoard picks up.
 
-        Where a metric gets a step before its last one, which TensorBoard takes for a restart, the run is written anew.
+        A step before the last one of a metric would look like a restart to TensorBoard: then the run is written again.
         """
         held = self.logged(history)
         last = {name: step for step in sorted(held) for name in held[step]}
@@ -77,9 +77,9 @@ class TensorBoardFolder:
             self.replace(history.with_values(merged))
 
     def replace(self, history: RunHistory) -> None:
-        """Write an event file that begins with a restart, at which TensorBoard drops what it has; empty the others.
+        """Write an event file that begins with a restart, where TensorBoard drops earlier values; empty older files.
 
-        They stay, for a running TensorBoard that follows one does not get over its end.
+        The empty files stay, because a running TensorBoard fails where a file that it follows is deleted.
         """
         old = self._files(history.name)
         self._write(history, restart=True)
@@ -89,20 +89,20 @@ class TensorBoardFolder:
     def _run_folder(self, name: str) -> Path:
         folder = self._folder / name
         if ".." in folder.parts or folder.is_absolute() != self._folder.is_absolute() or Path(name).is_absolute():
-            raise DashboardError(f"a run named {name!r} has no place in the folder {self._folder}; rename it")
+            raise DashboardError(f"a run named {name!r} cannot have a folder in {self._folder}; rename it")
         return folder
 
     def _files(self, name: str) -> list[Path]:
         """Our event files of a run, in the order of their writing."""
         folder = self._run_folder(name)
-        there = sorted(path for path in folder.glob("*") if _EVENT_FILE in path.name and path.is_file())
-        foreign = [path for path in there if not _OURS.fullmatch(path.name)]
+        files = sorted(path for path in folder.glob("*") if _EVENT_FILE in path.name and path.is_file())
+        foreign = [path for path in files if not _OURS.fullmatch(path.name)]
         if foreign:
             raise DashboardError(
                 f"{foreign[0]} was written by another program, and TensorBoard follows one event file a folder; give a "
                 "folder of its own: --to tensorboard=DIR"
             )
-        return there
+        return files
 
     def _write(self, history: RunHistory, *, restart: bool) -> None:
         files = self._files(history.name)

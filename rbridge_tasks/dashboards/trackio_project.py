@@ -1,6 +1,6 @@
-"""Trackio: a project in a local folder, one run a run. The step is the number of training tokens.
+"""Trackio: a project in a local folder with one run for each training run. The step is the number of training tokens.
 
-Values go to trackio's own store as its importers write them: no server is started and nothing leaves the machine.
+Values are written to trackio's store directly, as its importers do: without a server, and nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rbridge_tasks.dashboards.histories import TOKENS, DashboardError, RunHistory
-from rbridge_tasks.dashboards.log import Values, optional_library
+from rbridge_tasks.dashboards.log import Dashboard, Values, optional_library
 
 
-class TrackioProject:
+class TrackioProject(Dashboard):
     """A project of trackio.
 
     Args:
@@ -37,7 +37,7 @@ class TrackioProject:
         path = Path(self._storage.get_project_db_path(project))
         self.place = f"trackio project {project} in {path.parent}"
         if folder is not None and path.parent != Path(folder).absolute():
-            raise DashboardError(f"trackio keeps to {path.parent} in this process; log to {folder} in another one")
+            raise DashboardError(f"trackio uses {path.parent} in this process; log to {folder} in another one")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             check = getattr(self._storage, "validate_project_name", None)
@@ -46,10 +46,6 @@ class TrackioProject:
         except (ValueError, OSError) as error:
             text = str(error).rstrip(".")
             raise DashboardError(f"{self.place}: {text}; choose another --project or folder") from error
-
-    def stored(self, name: str, value: float) -> float | None:  # noqa: ARG002  # as the protocol has it
-        """The value as it is."""
-        return value
 
     def logged(self, history: RunHistory) -> Values:
         """All values of the run."""
@@ -61,7 +57,7 @@ class TrackioProject:
         return values
 
     def add(self, history: RunHistory) -> None:
-        """Append to the run, in one transaction; every row says its tokens, so that charts can be over them."""
+        """Append to the run, in one transaction; every row holds its tokens, the x axis of charts."""
         rows = [{TOKENS: step, **values} for step, values in history.values.items()]
         with self._errors():
             self._storage.bulk_log(
@@ -88,5 +84,5 @@ class TrackioProject:
 
 
 def _run_id(history: RunHistory) -> str:
-    """Keeps our run apart from a run of another program that has the same name."""
+    """An id that differs from that of another program's run of the same name."""
     return f"rbridge-{history.name}"

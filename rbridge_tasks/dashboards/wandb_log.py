@@ -1,7 +1,7 @@
-"""The file in which W&B keeps a run on this machine, online or not: ``wandb/*run-*-ID/run-ID.wandb``.
+"""Read the file in which W&B keeps a run on this machine, online or offline: ``wandb/*run-*-ID/run-ID.wandb``.
 
 It is a log in the format of LevelDB: blocks of 32 KiB that hold chunks of a checksum, a length, a kind and data.
-A record is one chunk, or a first, middle ones and a last; it is a protocol buffer of W&B.
+A record is one chunk or several (first, middle, last), and holds a protocol buffer of W&B.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 def log_files(folder: Path, run_id: str) -> list[Path]:
-    """Files of one run in a folder in which W&B made its own, in the order in which they were begun."""
-    found = (folder / "wandb").glob(f"*run-*-{run_id}*/run-{run_id}.wandb")
-    return sorted(found, key=lambda path: path.parent.name.removeprefix("offline-"))
+    """W&B's files of one run below a folder, in the order of their start."""
+    files = (folder / "wandb").glob(f"*run-*-{run_id}*/run-{run_id}.wandb")
+    return sorted(files, key=lambda path: path.parent.name.removeprefix("offline-"))
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """Whole records of a file; one that a killed program left half-written ends it.
+    """Complete records of a file, up to one that a killed program left unfinished.
 
     Raises:
         DashboardError: the file cannot be read, or is no such log.

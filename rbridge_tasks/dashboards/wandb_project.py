@@ -1,6 +1,6 @@
-"""Weights & Biases: a project with one run a run, online or offline, its charts over the metric ``tokens``.
+"""Weights & Biases: a project with one run for each training run, online or offline, charts over the metric ``tokens``.
 
-W&B's own step only counts rows, for it may not go back: a checkpoint scored late has fewer tokens than the last one.
+W&B's own step counts rows, because it must not decrease: a checkpoint scored later may have fewer tokens.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rbridge_tasks.dashboards.histories import TOKENS, DashboardError, RunHistory
-from rbridge_tasks.dashboards.log import Values, optional_library
+from rbridge_tasks.dashboards.log import Dashboard, Values, optional_library
 from rbridge_tasks.dashboards.wandb_log import log_files, records
 
 
-class WandbProject:
+class WandbProject(Dashboard):
     """A project of Weights & Biases, in the mode that ``$WANDB_MODE`` or ``wandb offline`` set.
 
     Args:
@@ -27,7 +27,7 @@ class WandbProject:
         project: its name; made if it is missing.
 
     Raises:
-        DashboardError: wandb is not installed, or disabled.
+        DashboardError: wandb is not installed or is disabled.
     """
 
     def __init__(self, folder: str | Path | None, project: str) -> None:
@@ -42,10 +42,6 @@ class WandbProject:
         self._offline = mode in ("offline", "dryrun")
         where = f"offline in {self._folder / 'wandb'}: wandb sync sends it" if self._offline else "online"
         self.place = f"W&B project {project} ({where})"
-
-    def stored(self, name: str, value: float) -> float | None:  # noqa: ARG002  # as the protocol has it
-        """The value as it is."""
-        return value
 
     def logged(self, history: RunHistory) -> Values:
         """Values of the run: offline those in its files in the folder, online those on the server."""
@@ -73,13 +69,13 @@ class WandbProject:
                 run.finish()
 
     def replace(self, history: RunHistory) -> None:
-        """Refused: what W&B holds of a run cannot be changed.
+        """Refuse: values in W&B cannot be changed.
 
         Raises:
             DashboardError: always.
         """
         raise DashboardError(
-            f"W&B takes no values back, so run {history.name} cannot be replaced; log to another --project"
+            f"values in W&B cannot be changed, so run {history.name} cannot be replaced; log to another --project"
         )
 
     def _run_id(self, history: RunHistory) -> str:
@@ -125,15 +121,16 @@ class WandbProject:
                 if "not find" in str(error) or "404" in str(error):
                     return
                 raise
-            fresh = "use_cache" in inspect.signature(run.scan_history).parameters  # of this machine, which may be old
+            # W&B's cache on this machine may be outdated
+            fresh = "use_cache" in inspect.signature(run.scan_history).parameters
             last = -1
             for row in run.scan_history(**({"use_cache": False} if fresh else {})):
                 last = max(last, int(row.get("_step", -1)))
                 yield row
             if last < run.lastHistoryStep:
                 raise DashboardError(
-                    f"{self.place} gives the rows of run {history.name} to {last} of {run.lastHistoryStep} only; call "
-                    "again later, for what it does not give would be logged twice"
+                    f"{self.place} gives the rows of run {history.name} to {last} of {run.lastHistoryStep} only; "
+                    "call again later, or the missing rows would be logged twice"
                 )
 
     @contextmanager

@@ -24,7 +24,7 @@ from rbridge_tasks.decisions.metric_comparison import (
 )
 from rbridge_tasks.decisions.pairing import UNITS
 from rbridge_tasks.tables.directions import DirectionError, Metric, metric_called
-from rbridge_tasks.tables.metric_names import split_names
+from rbridge_tasks.tables.names import split_names
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import COLUMNS, KEY, as_scores, checked_scores
 from rbridge_tasks.tables.table_settings import SETTINGS

@@ -28,7 +28,7 @@ from rbridge_tasks.decisions.model_table import (
 from rbridge_tasks.decisions.ranked_models import ranked_by_saved, ranked_population
 from rbridge_tasks.decisions.scorer_file import read_scorer, write_scorer
 from rbridge_tasks.tables.directions import metric_called
-from rbridge_tasks.tables.metric_names import split_names
+from rbridge_tasks.tables.names import split_names
 from rbridge_tasks.tables.score_table import as_scores
 from rbridge_traces.files import plain
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rbridge_metrics import RBridgeError
+from rbridge_tasks.visible_text import shortened
 from rbridge_traces import TraceError, files
 from rbridge_traces.rows import numbered_rows, unpacked
 
@@ -25,8 +26,7 @@ class CorpusError(RBridgeError, ValueError):
     """A corpus that cannot be read, or holds no text. The message is one line, whatever it quotes."""
 
     def __init__(self, message: str) -> None:
-        line = " ".join(message.split())
-        super().__init__(line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]}...")
+        super().__init__(shortened(" ".join(message.split()), _LONGEST_ERROR))
 
 
 def corpus_files(sources: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The comparators' metrics under names that lm-eval finds, and which way each runs.
+"""The comparators' metrics of the catalogue, registered with lm-eval.
 
 Every one is a mean over items, with lm-eval's standard error of a mean.
 """
@@ -11,17 +11,11 @@ from typing import Any
 import lm_eval.api.metrics  # noqa: F401  # registers "mean"
 from lm_eval.api.registry import register_metric
 
-from rbridge_metrics.cloze import CLOZE_METRICS
 from rbridge_tasks.harness.requests import OUTPUT_TYPE
+from rbridge_tasks.tables.catalogue import METRICS as CATALOGUE
+from rbridge_tasks.tables.catalogue import MetricInfo
 
-#: Name and output type of lm-eval's own ``exact_match`` are as they are; these are ours.
-_LOWER = {"gold_nll": OUTPUT_TYPE, "scb_nll": OUTPUT_TYPE, "ted": "generate_until", "ted_per_token": "generate_until"}
-_HIGHER = {
-    **dict.fromkeys(CLOZE_METRICS, "multiple_choice"),
-    "mpca": OUTPUT_TYPE,
-    "math_verify": "generate_until",
-    "pass@1": "generate_until",
-}
+_OUTPUT_TYPES = {"cloze": "multiple_choice", "answer": OUTPUT_TYPE, "generation": "generate_until"}
 
 
 def metric_list(names: Iterable[str]) -> list[dict[str, Any]]:
@@ -30,20 +24,29 @@ def metric_list(names: Iterable[str]) -> list[dict[str, Any]]:
     >>> metric_list(["ted"])
     [{'metric': 'ted', 'aggregation': 'mean', 'higher_is_better': False}]
     """
-    return [{"metric": name, "aggregation": "mean", "higher_is_better": name not in _LOWER} for name in names]
+    known = {name: CATALOGUE[name] for name in names}
+    return [
+        {"metric": name, "aggregation": metric.aggregation, "higher_is_better": not metric.lower_is_better}
+        for name, metric in known.items()
+    ]
 
 
-def _registered(name: str, output_type: str) -> Any:
-    @register_metric(metric=name, higher_is_better=name not in _LOWER, output_type=output_type, aggregation="mean")
+def _registered(metric: MetricInfo) -> Any:
+    @register_metric(
+        metric=metric.name,
+        higher_is_better=not metric.lower_is_better,
+        output_type=_OUTPUT_TYPES[metric.kind],
+        aggregation=metric.aggregation,
+    )
     def value(items: Any) -> Any:
         """The task computes it; lm-eval wants a function under the name."""
         return items
 
-    value.__name__ = value.__qualname__ = name
+    value.__name__ = value.__qualname__ = metric.name
     return value
 
 
-METRICS = {name: _registered(name, output_type) for name, output_type in (_LOWER | _HIGHER).items()}
+METRICS = {name: _registered(metric) for name, metric in CATALOGUE.items() if metric.kind in _OUTPUT_TYPES}
 
 
 def __getattr__(name: str) -> Any:

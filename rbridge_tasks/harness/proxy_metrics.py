@@ -20,7 +20,7 @@ from rbridge_metrics import PROXIES, ScoreError
 from rbridge_metrics.proxies import frequency_weights, weighted_means
 from rbridge_tasks.harness.metrics import with_stderr
 from rbridge_tasks.harness.requests import OUTPUT_TYPE
-from rbridge_tasks.scoring.item_metrics import REPORTED_PROXIES
+from rbridge_tasks.tables.catalogue import REPORTED_PROXIES
 
 
 @dataclass(frozen=True)

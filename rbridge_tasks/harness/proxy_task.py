@@ -15,7 +15,8 @@ from rbridge_tasks.frequencies.frequency_file import TokenFrequencies, read_freq
 from rbridge_tasks.harness.proxy_metrics import BY_TRACE_TOKENS, TokenRanks
 from rbridge_tasks.harness.task_options import task_options
 from rbridge_tasks.harness.trace_task import TokenScoresTask, aggregated_by
-from rbridge_tasks.scoring.item_metrics import REPORTED_PROXIES, needs_of
+from rbridge_tasks.scoring.item_metrics import needs_of
+from rbridge_tasks.tables.catalogue import REPORTED_PROXIES
 from rbridge_traces import Trace
 
 logger = logging.getLogger(__name__)

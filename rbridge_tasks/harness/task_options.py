@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.scoring.weightings import WEIGHTINGS
+from rbridge_tasks.visible_text import shortened
 
 _PREFIX = "rbridge_"
 #: Keys that the tasks write into a results file themselves.
@@ -143,5 +144,4 @@ def _type_name(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return shortened(repr(value), _SHOWN)

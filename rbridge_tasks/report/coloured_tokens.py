@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rbridge_metrics import minmax_weights, minmax_weights_over_test_set, span_weights
 from rbridge_metrics.errors import ScoreError
-from rbridge_tasks.tables.score_table import whole_letters
+from rbridge_tasks.tables.score_table import encodable
 from rbridge_tasks.visible_text import visible
 
 if TYPE_CHECKING:
@@ -209,5 +209,5 @@ def in_context(trace: WeightedTrace, at: int) -> Mapping[str, str]:
 
 
 def _shown(text: str) -> str:
-    """Text as a page can hold it: control characters and lone surrogates are spelled out."""
-    return visible(whole_letters(text))
+    """Text as a page can hold it: controls and halves of letters are spelled out."""
+    return visible(encodable(text))

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rbridge_tasks.charts.texts import axis_label, number_text
+from rbridge_tasks.charts.texts import number_text
 from rbridge_tasks.report.elements import Remark
 from rbridge_tasks.report.inputs import Inputs
 from rbridge_tasks.report.predictions import Latest
 from rbridge_tasks.report.run_lines import RunLine
+from rbridge_tasks.tables.catalogue import axis_label
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.charts.intervals import IntervalRow
 from rbridge_tasks.charts.page_charts import interval_chart
-from rbridge_tasks.charts.texts import axis_label, number_text
+from rbridge_tasks.charts.texts import number_text
 from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, Remark, dash, interval, number
 from rbridge_tasks.report.inputs import Inputs
 from rbridge_tasks.report.run_lines import RunLine, by_look
+from rbridge_tasks.tables.catalogue import axis_label
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.candidates import Candidates

@@ -11,10 +11,11 @@ from rbridge_tasks.charts.intervals import IntervalRow
 from rbridge_tasks.charts.lines import Series
 from rbridge_tasks.charts.page_charts import interval_chart, line_chart
 from rbridge_tasks.charts.style import LOOKS
-from rbridge_tasks.charts.texts import axis_label, number_text
+from rbridge_tasks.charts.texts import number_text
 from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, count, interval, number, whole
 from rbridge_tasks.report.inputs import Inputs
 from rbridge_tasks.report.run_lines import RunLine, room, thinned
+from rbridge_tasks.tables.catalogue import axis_label
 from rbridge_tasks.tables.directions import bounds_of
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text

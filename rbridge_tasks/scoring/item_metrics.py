@@ -20,15 +20,6 @@ from rbridge_metrics import (
 )
 from rbridge_traces import Trace
 
-#: Proxies that the tasks ``rbridge_proxies_*`` report; ``rbridge proxies`` computes all 80.
-REPORTED_PROXIES = (
-    "top5_accuracy_by_frequency",
-    "top1_accuracy_by_inverse_frequency",
-    "entropy",
-    "reciprocal_rank",
-    "cross_entropy",
-)
-
 _OPTION = """--metadata '{"rbridge_weights": "%s"}'"""
 
 

@@ -1,97 +1,71 @@
-"""Which checkpoints there are to score: folders of training runs, and models of the Hub; in the order of training."""
+"""Finding checkpoints: in folders of training runs, and among the revisions of models on the Hub."""
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.tables.run_names import Named, read_name
+from rbridge_tasks.resume.model_files import weight_files
+from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError, in_order, natural
+from rbridge_tasks.sweeping.completeness import has_tokenizer
+from rbridge_tasks.sweeping.hub import is_hub_name, revisions_of
 
 _DEPTH = 3  # folders below the one that is named: data set / size / checkpoint
 _TEMPORARY = re.compile(r"^\.|^tmp[-_]|[-_.]tmp$|\.part(ial)?$|\.incomplete$", re.I)
 
 
-class SweepError(RBridgeError):
-    """A sweep that cannot be made as it was asked for."""
+def find(
+    sources: Sequence[str],
+    *,
+    revisions: Sequence[str] = (),
+    include_final: bool = False,
+    model_args: Mapping[str, Any] | None = None,
+) -> list[Checkpoint]:
+    """The checkpoints of folders and of models of the Hub, in the order of training, each once.
 
+    Args:
+        sources: folders, and ``ORG/NAME`` or ``ORG/NAME@REVISION`` of the Hub.
+        revisions: globs of the branches and tags to take of models of the Hub.
+        include_final: see ``folders_of``.
+        model_args: arguments of lm-eval's model for these checkpoints.
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """One model to score, as lm-eval is told of it.
-
-    Attributes:
-        pretrained: absolute path of a folder, or a model's name on the Hub.
-        revision: of a model on the Hub; None for a folder.
-        commit: which the revision is now; None for a folder.
-        tokenizer: folder of the tokenizer where the checkpoint's own folder has none.
-        model_args: what lm-eval's model takes for this checkpoint alone.
-        weight_bytes: size of its weights, 0 where unknown: checkpoints of one size take about the same time.
+    Raises:
+        SweepError: a source that is neither, or holds no checkpoint; globs without a model of the Hub.
     """
-
-    pretrained: str
-    revision: str | None = None
-    commit: str | None = None
-    tokenizer: str | None = None
-    model_args: Mapping[str, Any] = field(default_factory=dict)
-    weight_bytes: int = 0
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is a folder, and no model of the Hub."""
-        return self.commit is None
-
-    @functools.cached_property
-    def named(self) -> Named:
-        """What its name says of run, step and tokens."""
-        return read_name(self.pretrained, self.revision)
-
-    @property
-    def label(self) -> str:
-        """Short name for people: the last two parts of a path, or the model and its revision."""
-        short = "/".join(Path(self.pretrained).parts[-2:])
-        return f"{short}@{self.revision}" if self.revision else short
-
-
-def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key that takes digits as numbers.
-
-    >>> sorted(["step10", "step9", "final", "step100"], key=natural)
-    ['final', 'step9', 'step10', 'step100']
-    """
-    parts = re.findall(r"\d+|\D+", text)
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
-
-
-def in_order(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
-    """Checkpoints by run, then size, step, tokens and name. Those without a step come last in their run: ``final``."""
-
-    def key(one: Checkpoint) -> tuple[Any, ...]:
-        named = one.named
-        step = named.step if named.step is not None else named.tokens
-        numbers = (named.params or 0.0, step is None, step or 0.0, named.tokens or 0.0)
-        return (natural(named.run), *numbers, natural(one.pretrained), natural(one.revision or ""))
-
-    return sorted(checkpoints, key=key)
+    checkpoints: dict[tuple[str, str | None], Checkpoint] = {}
+    for source in sources:
+        if is_hub_name(source):
+            matching = revisions_of(source, revisions, model_args or {})
+        else:
+            folders = folders_of(source, include_final=include_final)
+            if not folders:
+                raise SweepError(
+                    f"no checkpoint in {source}: neither it nor a folder in it has a config.json; save checkpoints "
+                    "with save_pretrained, or wait for them with --watch"
+                )
+            matching = [local_checkpoint(folder, model_args or {}) for folder in folders]
+        for checkpoint in matching:
+            checkpoints.setdefault((checkpoint.pretrained, checkpoint.revision), checkpoint)
+    if revisions and not any(map(is_hub_name, sources)):
+        raise SweepError("--revisions chooses branches and tags of a model of the Hub; name one, as ORG/NAME")
+    return in_order(checkpoints.values())
 
 
 def folders_of(source: str | Path, *, include_final: bool = False) -> list[Path]:
     """The checkpoints in a folder: itself, or those up to three folders below it.
 
-    A checkpoint is a folder with a ``config.json``, complete or not. Names that trainers and downloads use for what is
-    not finished (``tmp-*``, ``*.tmp``, hidden ones) are passed over, and links to a checkpoint that is there already.
+    A checkpoint is a folder with a ``config.json``, complete or not. Names of unfinished files and folders (``tmp-*``,
+    ``*.tmp``, hidden ones) are skipped, and so are links to a checkpoint that is listed already.
 
     Args:
         source: folder of a checkpoint, of a run, or of several runs.
         include_final: take a run's own folder as a checkpoint too, where it holds a model beside its checkpoints.
 
     Raises:
-        SweepError: there is no such folder.
+        SweepError: the folder does not exist.
     """
     root = Path(os.path.abspath(source))  # noqa: PTH100  # Path.resolve would follow links, and with them lose names
     if not root.is_dir():
@@ -100,16 +74,16 @@ def folders_of(source: str | Path, *, include_final: bool = False) -> list[Path]
         )
     below = [*_below(root, _DEPTH)]
     own = [root] if (root / "config.json").exists() and (include_final or not below) else []
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for folder in sorted([*own, *below], key=lambda path: (path.is_symlink(), natural(str(path)))):
-        found.setdefault(os.path.realpath(folder), folder)
-    return [*found.values()]
+        folders.setdefault(os.path.realpath(folder), folder)
+    return [*folders.values()]
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
     try:
         inside = [*folder.iterdir()]
-    except OSError:  # removed by its trainer meanwhile, or not ours to read
+    except OSError:  # removed by its trainer meanwhile, or not readable for us
         return
     for path in inside:
         if _TEMPORARY.search(path.name) or not path.is_dir():
@@ -121,57 +95,11 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def local_checkpoint(folder: Path, model_args: Mapping[str, Any]) -> Checkpoint:
-    """A folder as a checkpoint; its tokenizer is looked for in the folder above where it has none."""
-    from rbridge_tasks.sweeping.completeness import has_tokenizer
-
-    given = "tokenizer" in model_args
-    above = folder.parent if not given and not has_tokenizer(folder) and has_tokenizer(folder.parent) else None
-    return Checkpoint(
-        str(folder),
-        tokenizer=str(above) if above else None,
-        model_args=dict(model_args),
-        weight_bytes=_weight_bytes(folder),
-    )
-
-
-def _weight_bytes(folder: Path) -> int:
-    from rbridge_tasks.resume.model_files import weight_files
-
+    """A folder as a checkpoint. Without a tokenizer of its own it takes the one in the folder above."""
+    above = folder.parent if "tokenizer" not in model_args and not has_tokenizer(folder) else folder
     try:
-        return sum(file.stat().st_size for file in weight_files(folder))
+        weight_bytes = sum(file.stat().st_size for file in weight_files(folder))
     except OSError:
-        return 0
-
-
-def find(
-    sources: Sequence[str], *, revisions: Sequence[str], include_final: bool, model_args: Mapping[str, Any]
-) -> list[Checkpoint]:
-    """The checkpoints of folders and of models of the Hub, in the order of training, each once.
-
-    Args:
-        sources: folders, and ``ORG/NAME`` or ``ORG/NAME@REVISION`` of the Hub.
-        revisions: globs of the branches and tags to take of models of the Hub.
-        include_final: see ``folders_of``.
-        model_args: what lm-eval's model takes for these checkpoints.
-
-    Raises:
-        SweepError: a source that is neither, or holds no checkpoint; globs without a model of the Hub.
-    """
-    from rbridge_tasks.sweeping.hub import is_hub_name, revisions_of
-
-    found: list[Checkpoint] = []
-    for source in sources:
-        if is_hub_name(source):
-            found += revisions_of(source, revisions, model_args)
-            continue
-        folders = folders_of(source, include_final=include_final)
-        if not folders:
-            raise SweepError(
-                f"no checkpoint in {source}: neither it nor a folder in it has a config.json; save checkpoints with "
-                "save_pretrained, or wait for them with --watch"
-            )
-        found += [local_checkpoint(folder, model_args) for folder in folders]
-    if revisions and not any(map(is_hub_name, sources)):
-        raise SweepError("--revisions chooses branches and tags of a model of the Hub; name one, as ORG/NAME")
-    unique = {(one.pretrained, one.revision): one for one in reversed(found)}
-    return in_order(unique.values())
+        weight_bytes = 0
+    tokenizer = str(above) if above != folder and has_tokenizer(above) else None
+    return Checkpoint(str(folder), tokenizer=tokenizer, model_args=dict(model_args), weight_bytes=weight_bytes)

@@ -1,4 +1,4 @@
-"""Whether a checkpoint has been written to its end. Nothing is loaded: files say so themselves."""
+"""Whether a checkpoint has been written completely. No weights are loaded: the files show it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from rbridge_tasks.resume.model_files import weight_files
+from rbridge_tasks.tables.checkpoint_files import tensor_shapes
 
 _TOKENIZERS = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt",
@@ -16,8 +19,7 @@ _TOKENIZERS = (
 )  # fmt: skip
 #: In the order in which transformers looks for weights.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-_LARGEST_HEADER = 100_000_000  # bytes; the limit that safetensors itself sets
-#: What no file proves to be whole is taken for whole after so long without a change.
+#: A file without a mark of its end counts as complete after so many seconds without a change.
 SETTLING_SECONDS = 60.0
 
 
@@ -29,13 +31,13 @@ def has_tokenizer(folder: Path) -> bool:
 def lacking(folder: str | Path, *, tokenizer_elsewhere: bool = False) -> str | None:
     """What a checkpoint lacks to be loaded, in words; None where it is complete.
 
-    Its ``config.json`` and tokenizer must be whole JSON files, and the weights that transformers would load whole too:
-    every file that their index names, a safetensors file of the length that its header gives, a ``.bin`` with
-    the directory that ends it. Older ``.bin`` files have none: those must be unchanged for a minute.
+    ``config.json`` and the tokenizer must be complete JSON files. So must the weights that transformers would load:
+    every file that their index names, a safetensors file of the length that its header gives, a ``.bin`` that ends with
+    the directory of a zip file. Older ``.bin`` files have no directory: they must be unchanged for a minute.
 
     Args:
         folder: of the checkpoint.
-        tokenizer_elsewhere: no tokenizer is needed in it, nor in the folder above.
+        tokenizer_elsewhere: the tokenizer is neither in this folder nor in the one above.
     """
     folder = Path(folder)
     if (reason := _not_json(folder / "config.json")) is not None:
@@ -75,20 +77,11 @@ def _file_lacks(path: Path) -> str | None:
 
 
 def _safetensors_lacks(path: Path) -> str | None:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or (length <= _LARGEST_HEADER and size < 8 + length):
-            return f"{path.name} ends within its header"
-        if length > _LARGEST_HEADER:
-            return f"{path.name} is no safetensors file"
-        try:
-            header = json.loads(file.read(length))
-            entries = [entry for name, entry in header.items() if name != "__metadata__"]
-            expected = 8 + length + max((int(entry["data_offsets"][1]) for entry in entries), default=0)
-        except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError):
-            return f"{path.name} is no safetensors file"
-    return None if size == expected else f"{path.name} has {size} bytes of {expected}"
+    try:
+        tensor_shapes(path)
+    except SafetensorError as error:
+        return f"{path.name} is not complete ({error})"
+    return None
 
 
 def _bin_lacks(path: Path) -> str | None:
@@ -115,12 +108,9 @@ def _not_json(path: Path) -> str | None:
 
 
 def state_of(folder: str | Path) -> dict[str, tuple[int, int]]:
-    """Size and time of change of every file in a folder: equal as long as nobody writes to it.
-
-    A folder that is gone has none.
-    """
+    """Size and time of change of every file in a folder: equal while nobody writes to it; empty without a folder."""
     try:
         status = {path.name: path.stat() for path in Path(folder).iterdir() if path.is_file()}
     except OSError:
         return {}
-    return {name: (one.st_size, one.st_mtime_ns) for name, one in status.items()}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in status.items()}

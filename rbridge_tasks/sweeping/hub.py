@@ -9,10 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from rbridge_tasks.sweeping.checkpoints import Checkpoint, SweepError
+from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError
+from rbridge_tasks.tables.names import listed
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(?:@[^\s]+)?")
-_SHOWN = 5
 
 
 def is_hub_name(source: str) -> bool:
@@ -39,8 +39,7 @@ def revisions_of(source: str, globs: Sequence[str], model_args: Mapping[str, Any
     patterns = [wanted] if wanted else [*globs] or ["main"]
     for pattern in patterns:
         if not any(fnmatchcase(ref, pattern) for ref in refs):
-            shown = ", ".join([*refs][:_SHOWN]) + (f" and {len(refs) - _SHOWN} more" if len(refs) > _SHOWN else "")
-            raise SweepError(f"no revision of {name} matches {pattern!r}; there are {shown or 'none'}")
+            raise SweepError(f"no revision of {name} matches {pattern!r}; there are {listed(refs, 5) or 'none'}")
     matching = [ref for ref in refs if any(fnmatchcase(ref, pattern) for pattern in patterns)]
     return [Checkpoint(name, revision=ref, commit=refs[ref], model_args=dict(model_args)) for ref in matching]
 
@@ -51,7 +50,7 @@ def _refs(name: str) -> dict[str, str]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 
     try:
-        found = HfApi().list_repo_refs(name)
+        refs = HfApi().list_repo_refs(name)
     except OfflineModeIsEnabled:
         return _downloaded(name)
     except (RepositoryNotFoundError, HFValidationError) as error:
@@ -60,12 +59,12 @@ def _refs(name: str) -> dict[str, str]:
             "name here; check the name"
         ) from error
     except (HfHubHTTPError, OSError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        message = str(error).strip().splitlines() or [type(error).__name__]
         raise SweepError(
-            f"cannot list the revisions of {name} ({said[0][:200]}); check the connection, or set HF_HUB_OFFLINE=1 to "
-            "take those that were downloaded before"
+            f"cannot list the revisions of {name} ({message[0][:200]}); check the connection, or set HF_HUB_OFFLINE=1 "
+            "to take those that were downloaded before"
         ) from error
-    return {ref.name: ref.target_commit for ref in [*found.tags, *found.branches]}
+    return {ref.name: ref.target_commit for ref in [*refs.tags, *refs.branches]}
 
 
 def _downloaded(name: str) -> dict[str, str]:

@@ -1,18 +1,17 @@
-"""Whether a finished shard still is what scoring its checkpoint again would give: told by content, never by dates."""
+"""Whether scoring a checkpoint again would give the finished shard: decided by content, never by dates."""
 
 from __future__ import annotations
 
 import functools
 import os
 from pathlib import Path
-from typing import Any
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.harness.task_options import OPTIONS
 from rbridge_tasks.resume.model_files import model_files, sha256_of_files
-from rbridge_tasks.sweeping.checkpoints import Checkpoint
-from rbridge_tasks.sweeping.settings import Settings
-from rbridge_tasks.sweeping.shards import Record
+from rbridge_tasks.sweeping.checkpoint import Checkpoint
+from rbridge_tasks.sweeping.settings import EvaluationSettings
+from rbridge_tasks.sweeping.shards import FileState, ShardRecord
 from rbridge_tasks.tables.lm_eval_results import benchmark_of
 
 #: Model arguments that name folders, and options of our tasks that name files.
@@ -23,27 +22,27 @@ _OF_TOKENIZERS = (
 )  # fmt: skip
 
 
-def files_of(checkpoint: Checkpoint, settings: Settings) -> list[Path]:
+def files_of(checkpoint: Checkpoint, settings: EvaluationSettings) -> list[Path]:
     """The local files that decide what a checkpoint scores: its own, and those that model arguments and metadata name.
 
-    A model on the Hub has none of its own: its commit tells it.
+    A model on the Hub has no files of its own: its commit identifies it.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for name, value in settings.of_model(checkpoint).items():
         if name in _FOLDERS and os.path.isdir(str(value)) and (checkpoint.is_local or name != "pretrained"):  # noqa: PTH112
             inside = model_files(Path(value))
-            found += [file for file in inside if name != "tokenizer" or file.name.startswith(_OF_TOKENIZERS)]
+            files += [file for file in inside if name != "tokenizer" or file.name.startswith(_OF_TOKENIZERS)]
     named = [Path(str(settings.metadata[name])) for name in _FILES if name in settings.metadata]
-    return [*dict.fromkeys([*found, *(path for path in named if path.is_file())])]
+    return [*dict.fromkeys([*files, *(path for path in named if path.is_file())])]
 
 
 def stamps(files: list[Path]) -> dict[str, list[int]]:
-    """Size and times of change of each file, by its path. A file that is replaced gets other ones."""
+    """Size and times of change of each file, by its path. They change when a file is replaced."""
     status = {str(file): file.stat() for file in files}
-    return {path: [one.st_size, one.st_mtime_ns, one.st_ctime_ns] for path, one in status.items()}
+    return {path: [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for path, stat in status.items()}
 
 
-def contents(files: list[Path]) -> dict[str, dict[str, Any]]:
+def contents(files: list[Path]) -> dict[str, FileState]:
     """SHA-256 and stamps of each file, by its path. All bytes are read: about 1 GB/s and core."""
     seen = stamps(files)
     by_folder = {folder: [file for file in files if file.parent == folder] for folder in {f.parent for f in files}}
@@ -52,46 +51,46 @@ def contents(files: list[Path]) -> dict[str, dict[str, Any]]:
         for folder, inside in by_folder.items()
         for name, digest in sha256_of_files(inside).items()
     }
-    return {path: {"sha256": sums[path], "stamps": stamp} for path, stamp in seen.items()}
+    return {path: FileState(sha256=sums[path], stamps=stamp) for path, stamp in seen.items()}
 
 
-def outdated(record: Record, checkpoint: Checkpoint, settings: Settings) -> str | None:
-    """What has changed since a shard was scored, in words; None where it still stands.
+def outdated(record: ShardRecord, checkpoint: Checkpoint, settings: EvaluationSettings) -> str | None:
+    """What has changed since a shard was scored, in words; None where nothing has.
 
-    A file of the same size and times is taken for unchanged; any other is read.
+    A file with equal size and times counts as unchanged; any other is read.
     """
-    if record.commit != checkpoint.commit:
+    if record.checkpoint.commit != checkpoint.commit:
         return f"{checkpoint.label} is another commit on the Hub now"
     files = files_of(checkpoint, settings)
     now = stamps(files)
     if missing := sorted({Path(path).name for path in record.files.keys() ^ now.keys()}):
         return f"{missing[0]} was added or removed"
-    moved = [file for file in files if now[str(file)] != record.files[str(file)]["stamps"]]
+    moved = [file for file in files if now[str(file)] != record.files[str(file)].stamps]
     read = contents(moved)
-    changed = [file.name for file in moved if read[str(file)]["sha256"] != record.files[str(file)]["sha256"]]
+    changed = [file.name for file in moved if read[str(file)].sha256 != record.files[str(file)].sha256]
     if changed:
         return f"{changed[0]} has changed"
     return _traces_changed(record, settings.metadata.get("rbridge_cache"))
 
 
-def _traces_changed(record: Record, location: object) -> str | None:
-    for task, noted in record.traces.items():
-        held = _trace_files(str(location) if location else None, benchmark_of(task))
-        if not held:
+def _traces_changed(record: ShardRecord, location: object) -> str | None:
+    for task, scored in record.traces.items():
+        sources = _trace_sources(str(location) if location else None, benchmark_of(task))
+        if not sources:
             continue  # nothing that could be scored instead
-        same = [sample for sample, files in held if files == noted.get("files")]
-        real_ones = any(not sample for sample, _ in held)
-        if not same or (noted.get("sample") and real_ones):
-            return f"the traces of {task} are others now"
+        unchanged = any(files == scored.get("files") for _, files in sources)
+        real_traces = any(not sample for sample, _ in sources)
+        if not unchanged or (scored.get("sample") and real_traces):
+            return f"the traces of {task} have changed"
     return None
 
 
 @functools.cache
-def _trace_files(location: str | None, benchmark: str) -> list[tuple[bool, dict[str, str]]]:
-    """Whether it is the sample, and its checksums, of every source of a benchmark in the cache that would be read."""
+def _trace_sources(location: str | None, benchmark: str) -> list[tuple[bool, dict[str, str]]]:
+    """For each source of a benchmark in the cache: whether it is the sample, and the checksums of its files."""
     from rbridge_traces import resolve_cache
 
     try:
-        return [(found.sample, found.files) for found in resolve_cache(location).cache.manifests(benchmark)]
-    except RBridgeError:  # no cache to be reached
+        return [(source.sample, source.files) for source in resolve_cache(location).cache.manifests(benchmark)]
+    except RBridgeError:  # no cache can be reached
         return []

@@ -1,4 +1,4 @@
-"""Scoring shards on this machine: one worker process, or one for each of several GPUs."""
+"""Score shards on this machine: by one worker process, or by one for each of several GPUs."""
 
 from __future__ import annotations
 
@@ -12,39 +12,21 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import IO, cast
 
-from rbridge_tasks.sweeping.checkpoints import SweepError
+from rbridge_tasks.sweeping.checkpoint import SweepError
+from rbridge_tasks.sweeping.executor import Executor, Outcome
 from rbridge_tasks.sweeping.shards import OutputFolder, Shard
 
 #: Models that can be replaced in a process; others start processes of their own, which keep the memory.
 _REPLACED_IN_PLACE = ("hf", "huggingface", "hf-auto")
 _IDLE_SECONDS = 60.0  # after which a worker that waits for checkpoints gives its memory back
 _TO_END_SECONDS = 5.0
-_LONGEST_REASON = 400  # letters
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A shard that is done with.
-
-    Attributes:
-        seconds: that it took; None where it failed.
-        failure: why it could not be scored.
-        started: a worker was started for it, which is part of its time.
-        lost: it failed for reasons of the machine it was on, which say nothing about the next.
-    """
-
-    shard: Shard
-    seconds: float | None = None
-    failure: str | None = None
-    started: bool = False
-    lost: bool = False
+_LONGEST_REASON = 400  # characters
 
 
 class Worker:
-    """A process that scores shards, and the one that it is at."""
+    """A process that scores shards, and the shard that it scores now."""
 
     def __init__(self, folder: OutputFolder, environment: dict[str, str]) -> None:
         self.folder = folder
@@ -64,18 +46,18 @@ class Worker:
     def give(self, shard: Shard) -> None:
         """Have a shard scored."""
         self.shard, self.since = shard, time.monotonic()
-        asked = json.dumps({"folder": str(self.folder.root), "shard": shard.as_json()}) + "\n"
+        request = json.dumps({"folder": str(self.folder.root), "shard": shard.to_dict()}) + "\n"
         self.folder.log(shard.name).unlink(missing_ok=True)
         self.folder.failure_file(shard.name).unlink(missing_ok=True)
         stdin = cast("IO[bytes]", self.process.stdin)
         try:
-            stdin.write(asked.encode())
+            stdin.write(request.encode())
             stdin.flush()
         except BrokenPipeError:
-            return  # it is gone, as its answers will tell
+            return  # the process has ended; its answers show that
 
     def answer(self) -> Outcome:
-        """What became of the shard; to be called when there is something to read. The worker has none after it."""
+        """The outcome of the shard, to be called when the process has printed or ended. The worker is free after it."""
         shard = cast("Shard", self.shard)
         line = self.answers.readline()
         self.shard, self.since = None, time.monotonic()
@@ -83,13 +65,13 @@ class Worker:
             self.scored += 1
             return Outcome(shard, seconds=json.loads(line)["seconds"], started=self.scored == 1)
         reason = _reason(self.folder, shard, self.process.wait())
-        if self.folder.has(shard.name):  # by somebody else, who took the work away
+        if self.folder.has(shard.name):  # another process was faster
             return Outcome(shard, seconds=self.folder.record(shard.name).seconds, started=True)
         self.folder.fail(shard.name, reason)
         return Outcome(shard, failure=reason)
 
     def end(self) -> None:
-        """End it, whatever it is at."""
+        """End the process, also while it scores."""
         cast("IO[bytes]", self.process.stdin).close()
         try:
             self.process.wait(_TO_END_SECONDS)
@@ -99,7 +81,7 @@ class Worker:
         self.answers.close()
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """Scores shards in the order in which they were submitted.
 
     Args:
@@ -115,36 +97,25 @@ class LocalExecutor:
 
     @property
     def shards_left(self) -> list[Shard]:
-        """Shards that are not done with."""
         return [*self.at_work, *self._waiting]
 
     @property
-    def left(self) -> int:
-        """How many these are."""
-        return len(self.shards_left)
-
-    @property
     def at_work(self) -> list[Shard]:
-        """Shards that are being scored."""
         return [worker.shard for worker in self._workers.values() if worker.shard is not None]
 
     @property
     def at_once(self) -> int:
-        """How many shards are scored at once."""
         return self._jobs
 
     @property
     def queued(self) -> int:
-        """Shards that wait for somebody else's machines: none."""
         return 0
 
     def submit(self, shards: Sequence[Shard]) -> None:
-        """Have shards scored."""
         self._waiting.extend(shards)
         self._assign()
 
     def wait(self, seconds: float) -> list[Outcome]:
-        """What was done with within so many seconds, at once if there is something."""
         with selectors.DefaultSelector() as selector:
             for slot, worker in self._workers.items():
                 if worker.shard is not None:
@@ -165,17 +136,15 @@ class LocalExecutor:
         return outcomes
 
     def cancel(self) -> None:
-        """Score nothing more."""
         self.end()
 
     def end(self) -> None:
-        """End all workers. What they finished of their shards is kept for the next sweep."""
+        """End all workers. Finished batches of their shards are kept for the next sweep."""
         for slot in [*self._workers]:
             self._workers.pop(slot).end()
         self._waiting.clear()
 
     def interrupted(self) -> str:
-        """End after Ctrl-C, and say how to go on."""
         self.end()
         return "the same command goes on from here; finished batches are kept"
 
@@ -202,24 +171,24 @@ def _reason(folder: OutputFolder, shard: Shard, returncode: int) -> str:
     text = log.read_text(errors="replace").strip() if log.exists() else ""
     ours = re.findall(r"^rbridge: error: (.+)", text, re.M)
     raised = [text[match.start() :] for match in re.finditer(r"^[\w.]+(?:Error|Exception|Interrupt)\b", text, re.M)]
-    found = ours or raised or text.splitlines() or [f"its process ended with exit code {returncode} and no word"]
-    return " ".join(re.sub(r"^rbridge_tasks[\w.]+Error: ", "", found[-1]).split())[:_LONGEST_REASON]
+    messages = ours or raised or text.splitlines() or [f"its process ended with exit code {returncode} and no word"]
+    return " ".join(re.sub(r"^rbridge_tasks[\w.]+Error: ", "", messages[-1]).split())[:_LONGEST_REASON]
 
 
 def _environments(jobs: int) -> list[dict[str, str]]:
-    """What is different for each of several workers: the GPU it sees, or its share of the processor."""
+    """Environment variables of each of several workers: the GPU that it sees, or its share of the processor."""
     if jobs == 1:
         return [{}]
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
         import torch
 
         devices = [str(index) for index in range(torch.cuda.device_count())]
     else:
-        devices = [device for device in named.split(",") if device.strip()]
+        devices = [device for device in visible.split(",") if device.strip()]
     if not devices:
         threads = str(max((os.cpu_count() or 1) // jobs, 1))
         return [{} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": threads}] * jobs
     if jobs > len(devices):
-        raise SweepError(f"--jobs {jobs}, and {len(devices)} GPUs to be seen; give at most one job a GPU")
+        raise SweepError(f"--jobs {jobs}, and {len(devices)} visible GPUs; give at most one job a GPU")
     return [{"CUDA_VISIBLE_DEVICES": device} for device in devices[:jobs]]

@@ -1,29 +1,26 @@
-"""How far a sweep is, and how long it will take: from what was measured in this very run, and from nothing else."""
+"""The progress of a sweep and its time left, estimated from durations measured in this run only."""
 
 from __future__ import annotations
 
 import math
 import statistics
 import sys
-import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
-from rbridge_tasks.sweeping.local import Outcome
+from rbridge_tasks.sweeping.executor import Executor, Outcome
 from rbridge_tasks.sweeping.shards import Shard
-
-if TYPE_CHECKING:
-    from rbridge_tasks.sweeping.sweep import Executor
+from rbridge_tasks.visible_text import shortened
 
 Group = tuple[Any, ...]
-_SHORT = 120  # letters of a failure, which the end of the sweep tells in full
+_SHORT = 120  # characters of a failure; the end of the sweep prints all of it
 
 
-class Estimate(NamedTuple):
-    """Seconds that are left. A lower bound where something of it was never measured, or waits for a free machine."""
+class TimeLeft(NamedTuple):
+    """Seconds left; a lower bound where a kind of shard was never measured, or shards wait for a free machine."""
 
     seconds: float
     at_least: bool
@@ -36,48 +33,48 @@ class Estimate(NamedTuple):
 
 def group_of(shard: Shard) -> Group:
     """Shards of one group take about the same time: the same tasks with weights of the same size."""
-    one = shard.checkpoint
-    size = round(math.log(one.weight_bytes), 1) if one.weight_bytes else one.named.params
-    return (size if size is not None else one.pretrained, shard.settings.tasks)
+    checkpoint = shard.checkpoint
+    size = round(math.log(checkpoint.weight_bytes), 1) if checkpoint.weight_bytes else checkpoint.named.params
+    return (size if size is not None else checkpoint.pretrained, shard.settings.tasks)
 
 
 class Timing:
-    """Durations of the shards that this run has scored; those of earlier runs do not count."""
+    """Durations of the shards that this run has scored."""
 
     def __init__(self) -> None:
         self._seconds: dict[tuple[Group, bool], list[float]] = defaultdict(list)
 
     def add(self, outcome: Outcome) -> None:
-        """Take note of a shard that was scored."""
+        """Add the duration of a scored shard."""
         if outcome.seconds is not None:
             self._seconds[group_of(outcome.shard), outcome.started].append(outcome.seconds)
 
     def of(self, group: Group) -> float | None:
-        """Seconds that a shard of a group takes: a median; without the start of a worker, if that is known."""
-        found = self._seconds.get((group, False)) or self._seconds.get((group, True))
-        return statistics.median(found) if found else None
+        """Median seconds of a shard of a group, without the start of a worker where such durations are known."""
+        seconds = self._seconds.get((group, False)) or self._seconds.get((group, True))
+        return statistics.median(seconds) if seconds else None
 
-    def left(self, shards: Sequence[Shard], at_once: int, *, queued: int = 0) -> Estimate:
-        """How long shards that are not done with will take.
+    def left(self, shards: Sequence[Shard], at_once: int, *, queued: int = 0) -> TimeLeft:
+        """How long the shards without an outcome will take.
 
         Args:
-            shards: those that are not done with.
+            shards: those without an outcome.
             at_once: how many are scored at once.
-            queued: how many of them wait for a free machine; for how long nobody knows.
+            queued: how many of them wait for a free machine, for an unknown time.
 
         Returns:
             Medians of the durations of each group, spread over the workers; NaN while nothing was measured.
         """
         known = [seconds for seconds in map(self.of, map(group_of, shards)) if seconds is not None]
         if not known:
-            return Estimate(0.0 if not shards else math.nan, at_least=False)
+            return TimeLeft(0.0 if not shards else math.nan, at_least=False)
         rounds = max(math.ceil(len(known) / max(at_once, 1)), 1)
         seconds = max(sum(known) / max(at_once, 1), statistics.median(known) * rounds)
-        return Estimate(seconds, at_least=len(known) < len(shards) or queued > 0)
+        return TimeLeft(seconds, at_least=len(known) < len(shards) or queued > 0)
 
 
 def duration(seconds: float) -> str:
-    """A duration as people say it.
+    """A duration in its two largest units.
 
     >>> duration(42.4), duration(312), duration(7500), duration(200_000)
     ('42 s', '5 min 12 s', '2 h 5 min', '2 d 7 h')
@@ -91,7 +88,7 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Says after each shard how far the sweep is: a bar on a terminal, a line elsewhere.
+    """Prints the progress after each shard: a bar on a terminal, a line elsewhere.
 
     Args:
         total: shards to score in this run.
@@ -127,7 +124,7 @@ class Progress:
             self._bar.stop()
 
     def more(self, count: int) -> None:
-        """There are more shards to score."""
+        """Add shards to score."""
         self.total += count
         if self._bar is not None:
             self._bar.update(self._task, total=self.total)
@@ -140,24 +137,24 @@ class Progress:
             print(line, file=self._file, flush=True)
 
     def add(self, outcome: Outcome, executor: Executor) -> None:
-        """Report a shard that is done with."""
+        """Report an outcome."""
         self.done += 1
         self.failed += outcome.failure is not None
         self.timing.add(outcome)
         label = outcome.shard.checkpoint.label
-        failure = textwrap.shorten(outcome.failure or "", _SHORT, placeholder=" ...")
+        failure = shortened(outcome.failure or "", _SHORT)
         how = f"FAILED: {failure}" if failure else duration(outcome.seconds or 0)
-        left = f"; {self.left(executor)}" if executor.left else ""
+        left = f"; {self.left(executor)}" if executor.shards_left else ""
         self.say(f"{self.done} of {self.total}: {label}, {how}{left}")
         self.tick(executor)
 
     def tick(self, executor: Executor) -> None:
-        """Renew the bar."""
+        """Refresh the bar."""
         if self._bar is not None:
             at_work = ", ".join(shard.checkpoint.label for shard in executor.at_work[:3])
-            text = f"{at_work or 'waiting'} ({self.left(executor)})" if executor.left else "Scoring"
+            text = f"{at_work or 'waiting'} ({self.left(executor)})" if executor.shards_left else "Scoring"
             self._bar.update(self._task, completed=self.done, description=text)
 
-    def left(self, executor: Executor) -> Estimate:
+    def left(self, executor: Executor) -> TimeLeft:
         """How long the rest will take."""
         return self.timing.left(executor.shards_left, executor.at_once, queued=executor.queued)

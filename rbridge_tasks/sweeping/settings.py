@@ -1,15 +1,15 @@
-"""What every checkpoint of a sweep is scored with, and how lm-eval's command is told of it."""
+"""The settings that a sweep scores every checkpoint with, and lm-eval's arguments for them."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from rbridge_tasks.harness.task_options import task_options
-from rbridge_tasks.sweeping.checkpoints import Checkpoint, SweepError
+from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError
 
 #: Options of lm-eval that a sweep sets itself, and what to write instead.
 _OWN = {
@@ -30,8 +30,8 @@ _DECISIVE = ("model", "model_args", "num_fewshot", "limit", "metadata", "extra")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What lm-eval is told beside the checkpoint. Field by field what its options of these names take.
+class EvaluationSettings:
+    """Options of ``lm_eval`` of the same names, without the checkpoint.
 
     Attributes:
         tasks: names of tasks and groups, each once.
@@ -56,20 +56,19 @@ class Settings:
                 raise SweepError(f"{option} after -- is set by the sweep itself; use {_OWN[option]}")
         for name in ("pretrained", "revision"):
             if name in self.model_args:
-                raise SweepError(f"{name} in --model-args is what a sweep goes through; give checkpoints as arguments")
+                raise SweepError(f"{name} in --model-args is set for each checkpoint; give checkpoints as arguments")
         task_options(self.metadata)
         if not self.tasks:
             raise SweepError("no task to score; name some with --tasks, such as rbridge")
 
-    def decisive(self) -> dict[str, Any]:
-        """The settings that scores depend on, for JSON."""
+    def decisive(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """The settings that scores of a checkpoint depend on, as JSON holds them."""
         from rbridge_tasks.resume.identity import SCORER_VERSION
 
-        return {name: _jsonable(getattr(self, name)) for name in _DECISIVE} | {"scorer_version": SCORER_VERSION}
-
-    def for_tasks(self, tasks: Sequence[str]) -> Settings:
-        """The same for other tasks."""
-        return replace(self, tasks=tuple(tasks))
+        settings = {name: getattr(self, name) for name in _DECISIVE} | {"scorer_version": SCORER_VERSION}
+        settings["model_args"] = {**self.model_args, **checkpoint.model_args}
+        decisive: dict[str, Any] = json.loads(json.dumps(settings))
+        return decisive
 
     def arguments(self, checkpoint: Checkpoint) -> list[str]:
         """Arguments of ``lm_eval`` that score a checkpoint, but for where the results go."""
@@ -86,15 +85,6 @@ class Settings:
         own = {"pretrained": checkpoint.pretrained, "revision": checkpoint.revision, "tokenizer": checkpoint.tokenizer}
         return {**self.model_args, **checkpoint.model_args, **{key: value for key, value in own.items() if value}}
 
-    def as_json(self) -> dict[str, Any]:
-        """For JSON, and back with ``settings_of``."""
-        return {name: _jsonable(value) for name, value in asdict(self).items()}
-
-
-def settings_of(data: Mapping[str, Any]) -> Settings:
-    """What ``as_json`` gave."""
-    return Settings(**{**data, "tasks": tuple(data["tasks"]), "extra": tuple(data["extra"])})
-
 
 def arguments_of_text(text: str, option: str) -> dict[str, Any]:
     """``key=value,key=value`` or a JSON object, as lm-eval's options take them.
@@ -108,10 +98,9 @@ def arguments_of_text(text: str, option: str) -> dict[str, Any]:
     wrong = f"{option} {text!r} is neither key=value,key=value nor a JSON object; write for example dtype=bfloat16"
     if text.lstrip().startswith("{"):
         try:
-            found = json.loads(text)
+            return dict(json.loads(text))
         except ValueError as error:
             raise SweepError(f"{wrong} ({error})") from error
-        return dict(found)
     pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
     if not all(equals and key.strip() for key, equals, _ in pairs):
         raise SweepError(wrong)
@@ -119,7 +108,7 @@ def arguments_of_text(text: str, option: str) -> dict[str, Any]:
 
 
 def task_names(text: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of tasks, separated by commas, each once.
+    """Names of tasks, separated by commas, without repetitions.
 
     >>> task_names(" rbridge, gsm8k,rbridge")
     ('rbridge', 'gsm8k')
@@ -141,7 +130,3 @@ def _value(text: str) -> Any:
         return float(text)
     except ValueError:
         return text
-
-
-def _jsonable(value: Any) -> Any:
-    return json.loads(json.dumps(value))

@@ -1,4 +1,4 @@
-"""Result shards: a folder for each checkpoint and set of tasks, with what lm-eval wrote and what it was scored with."""
+"""Result shards: a folder for each checkpoint and set of tasks, with lm-eval's files and a record of the settings."""
 
 from __future__ import annotations
 
@@ -8,77 +8,91 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rbridge_tasks.sweeping.checkpoints import Checkpoint, SweepError
-from rbridge_tasks.sweeping.settings import Settings, settings_of
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError
+from rbridge_tasks.sweeping.settings import EvaluationSettings
 from rbridge_traces.files import sync, write_json
 
 RECORD = "shard.json"
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A checkpoint and the tasks that it is to be scored on, in one start of a model."""
+    """A checkpoint and the tasks to score it on, in one start of a model."""
 
     checkpoint: Checkpoint
-    settings: Settings
+    settings: EvaluationSettings
 
     @property
     def name(self) -> str:
-        """The folder of its results: the same for the same checkpoint, tasks and settings, readable, and unique."""
-        one = self.checkpoint
-        key = json.dumps([one.pretrained, one.revision, sorted(self.settings.tasks), decisive(one, self.settings)])
-        readable = re.sub(r"[^\w.@-]+", "_", one.label.replace("/", "__"))[-80:]
+        """The folder of its results: readable, unique, and equal for equal checkpoint, tasks and settings."""
+        checkpoint, tasks = self.checkpoint, sorted(self.settings.tasks)
+        decisive = self.settings.decisive(checkpoint)
+        key = json.dumps([checkpoint.pretrained, checkpoint.revision, tasks, decisive])
+        readable = re.sub(r"[^\w.@-]+", "_", checkpoint.label.replace("/", "__"))[-80:]
         return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
 
-    def as_json(self) -> dict[str, Any]:
-        """For JSON, and back with ``shard_of``."""
-        return {"checkpoint": asdict(self.checkpoint), "settings": self.settings.as_json()}
+    def to_dict(self) -> dict[str, Any]:
+        """Values that JSON can hold, for ``from_dict`` in another process."""
+        values: dict[str, Any] = _SHARD.dump_python(self, mode="json")
+        return values
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Shard:
+        """The shard that ``to_dict`` gave."""
+        return _SHARD.validate_python(values)
 
 
-def shard_of(data: Mapping[str, Any]) -> Shard:
-    """What ``as_json`` gave."""
-    return Shard(Checkpoint(**data["checkpoint"]), settings_of(data["settings"]))
+_SHARD = TypeAdapter(Shard)
 
 
-def decisive(checkpoint: Checkpoint, settings: Settings) -> dict[str, Any]:
-    """All settings that the scores of a checkpoint depend on, for JSON."""
-    own = settings.decisive()
-    return own | {"model_args": own["model_args"] | json.loads(json.dumps(dict(checkpoint.model_args)))}
+class Reference(BaseModel):
+    """A checkpoint as lm-eval was given it; ``commit`` is None for a folder."""
+
+    pretrained: str
+    revision: str | None
+    commit: str | None
 
 
-@dataclass(frozen=True)
-class Record:
-    """What a finished shard says of itself.
+class FileState(BaseModel):
+    """SHA-256 of a file, its size and its times of change."""
+
+    sha256: str
+    stamps: list[int]
+
+
+class ShardRecord(BaseModel):
+    """The file ``shard.json`` of a finished shard.
 
     Attributes:
-        name: of its folder.
-        reference: the checkpoint as lm-eval was given it: folder or name, and revision.
-        settings: as ``decisive`` gives them.
-        commit: of the Hub; None for a folder.
-        files: of a folder, SHA-256, size and times of change of each file by its path.
-        traces: of each of our tasks, where its traces came from, as lm-eval's results tell it.
+        settings: as ``EvaluationSettings.decisive`` gives them.
+        files: state of each local file that decides the scores, by its path.
+        traces: origin of the traces of each of our tasks, from lm-eval's results.
         seconds: that it took.
-        with_start: the start of a process is part of that.
+        with_start: whether the start of a process is part of ``seconds``.
+        versions: of the packages that scored it.
     """
 
-    name: str
-    reference: tuple[str, str | None]
+    model_config = ConfigDict(frozen=True)
+
+    format: int = 1
+    checkpoint: Reference
     tasks: tuple[str, ...]
     settings: dict[str, Any]
-    commit: str | None
-    files: dict[str, dict[str, Any]]
+    files: dict[str, FileState]
     traces: dict[str, dict[str, Any]]
     seconds: float
     with_start: bool
+    versions: dict[str, str] = {}
 
 
 class OutputFolder:
-    """Where a sweep keeps what it has: ``shards/``, ``logs/``, ``scores.*``, and while it is at work ``work/``."""
+    """The folder of a sweep: ``shards/``, ``logs/``, ``scores.*``, and ``work/`` while it runs."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(os.path.abspath(root))  # noqa: PTH100  # links stay as the user wrote them
@@ -89,7 +103,7 @@ class OutputFolder:
         """Make the folders.
 
         Raises:
-            SweepError: that is not possible there.
+            SweepError: they cannot be made there.
         """
         try:
             for folder in (self.shards, self.logs, self.work, self.failures):
@@ -103,37 +117,31 @@ class OutputFolder:
         """Whether a shard is finished."""
         return (self.shards / name / RECORD).exists()
 
-    def records(self) -> Iterator[Record]:
-        """All finished shards, by name.
+    def records(self) -> Iterator[tuple[str, ShardRecord]]:
+        """The names and records of all finished shards, by name.
 
         Raises:
             SweepError: one of them cannot be read.
         """
         for path in sorted(self.shards.glob(f"*/{RECORD}")):
-            yield self.record(path.parent.name)
+            yield path.parent.name, self.record(path.parent.name)
 
-    def record(self, name: str) -> Record:
-        """What a finished shard says of itself.
+    def record(self, name: str) -> ShardRecord:
+        """The record of a finished shard.
 
         Raises:
             SweepError: it cannot be read.
         """
         path = self.shards / name / RECORD
         try:
-            data = json.loads(path.read_bytes())
-            checkpoint = data["checkpoint"]
-            return Record(
-                name, (checkpoint["pretrained"], checkpoint["revision"]), tuple(data["tasks"]), dict(data["settings"]),
-                checkpoint["commit"], dict(data["files"]), dict(data["traces"]), float(data["seconds"]),
-                bool(data["with_start"]),
-            )  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            return ShardRecord.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
             raise SweepError(
                 f"{path} is damaged ({type(error).__name__}); remove {path.parent}, and it is scored again"
             ) from error
 
     def put_aside(self, name: str) -> Path:
-        """Take a shard out of the results, without losing it, and say where it went."""
+        """Move a shard out of the results and return its new place."""
         self.outdated.mkdir(exist_ok=True)
         number = 1
         while (place := self.outdated / f"{name}.{number}").exists():
@@ -141,12 +149,12 @@ class OutputFolder:
         (self.shards / name).rename(place)
         return place
 
-    def finish(self, shard: Shard, written: Path, record: Mapping[str, Any]) -> None:
-        """Make a folder that lm-eval wrote the results of a shard, whole or not at all.
+    def finish(self, shard: Shard, written: Path, record: ShardRecord) -> None:
+        """Rename the folder that lm-eval wrote to the results of a shard: all of it or nothing.
 
         Where another process was faster, its results stay.
         """
-        write_json(written / RECORD, {"format": _FORMAT, **record})
+        write_json(written / RECORD, record.model_dump(mode="json"))
         for file in written.rglob("*"):
             sync(file)
         try:
@@ -158,25 +166,25 @@ class OutputFolder:
         self.failure_file(shard.name).unlink(missing_ok=True)
 
     def failure_file(self, name: str) -> Path:
-        """What says why a shard could not be scored."""
+        """The file with the reason why a shard could not be scored."""
         return self.failures / f"{name}.json"
 
     def fail(self, name: str, reason: str) -> None:
-        """Note that a shard could not be scored."""
+        """Record that a shard could not be scored."""
         write_json(self.failure_file(name), {"reason": reason, "log": str(self.log(name))})
 
     def failure(self, name: str) -> str | None:
-        """Why a shard could not be scored; None where nothing was noted."""
+        """Why a shard could not be scored; None where no reason was recorded."""
         try:
             return str(json.loads(self.failure_file(name).read_bytes())["reason"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def log(self, name: str) -> Path:
-        """What lm-eval printed."""
+        """The file with lm-eval's output."""
         return self.logs / f"{name}.log"
 
     def clear_work(self, name: str) -> None:
-        """Remove what was kept to go on with a shard after an interruption."""
+        """Remove the files that let an interrupted shard go on."""
         for folder in self.work.glob(f"{name}.*"):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Scoring shards by jobs of Slurm. What is finished is told by the shards themselves, never by the state of a job."""
+"""Score shards by jobs of Slurm. Finished shards are recognised by their files, never by the state of a job."""
 
 from __future__ import annotations
 
@@ -8,49 +8,58 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from rbridge_tasks.sweeping.checkpoints import SweepError
-from rbridge_tasks.sweeping.local import Outcome
+from rbridge_tasks.sweeping.checkpoint import SweepError
+from rbridge_tasks.sweeping.executor import Executor, Outcome
 from rbridge_tasks.sweeping.shards import OutputFolder, Shard
 from rbridge_tasks.sweeping.slurm_job import ScoreShards
 from rbridge_tasks.tables.rows import counted
 from rbridge_traces.files import write_json
 
-DEFAULT_MINUTES = 60
-_QUEUE_SECONDS = 5.0  # between two questions to the scheduler
-_GRACE_SECONDS = 10.0  # in which a shard may still come to light on a network file system after its job is gone
+_QUEUE_SECONDS = 5.0  # between two requests to the scheduler
+_GRACE_SECONDS = 10.0  # a network file system may show a shard so long after its job has ended
 _SUBMISSIONS = 3  # of a shard whose jobs are lost
 _REQUEUES = 100  # of a job that is out of time
 
 
-class SlurmExecutor:
+@dataclass(frozen=True)
+class SlurmOptions:
+    """Options of Slurm jobs.
+
+    Attributes:
+        partition, gpus, cpus, mem: of a job; None for the cluster's default.
+        time_minutes: time limit of a job.
+        checkpoints_per_job: that a job scores in turn.
+        max_parallel: jobs at once.
+        more: any other options of sbatch.
+        cancel: whether Ctrl-C cancels the jobs.
+    """
+
+    partition: str | None = None
+    time_minutes: int = 60
+    gpus: int | None = None
+    cpus: int | None = None
+    mem: str | None = None
+    checkpoints_per_job: int = 1
+    max_parallel: int = 64
+    more: Mapping[str, Any] = field(default_factory=dict)
+    cancel: bool = False
+
+
+class SlurmExecutor(Executor):
     """Submits shards as job arrays through submitit, and follows them.
 
     Args:
         folder: of the sweep, on a disk that all nodes see.
-        time_minutes, partition, gpus, cpus, mem: of a job; None for the cluster's default.
-        more: any other options of sbatch.
-        cancel: whether Ctrl-C cancels the jobs.
+        options: of the jobs.
 
     Raises:
-        SweepError: submitit or Slurm is not here.
+        SweepError: submitit or Slurm is not installed here.
     """
 
-    def __init__(
-        self,
-        folder: OutputFolder,
-        *,
-        partition: str | None,
-        time_minutes: int | None,
-        gpus: int | None,
-        cpus: int | None,
-        mem: str | None,
-        checkpoints_per_job: int,
-        max_parallel: int,
-        more: Mapping[str, Any],
-        cancel: bool,
-    ) -> None:
+    def __init__(self, folder: OutputFolder, options: SlurmOptions) -> None:
         try:
             import submitit
         except ImportError as error:
@@ -60,20 +69,20 @@ class SlurmExecutor:
         if shutil.which("sbatch") is None or shutil.which("squeue") is None:
             raise SweepError("--executor slurm finds no sbatch here; start it on a login node of the cluster")
         folder.slurm.mkdir(exist_ok=True)
-        self._folder, self._per_job, self._cancel = folder, checkpoints_per_job, cancel
-        options = {
-            "partition": partition,
-            "time": time_minutes or DEFAULT_MINUTES,
-            "gpus_per_node": gpus,
-            "cpus_per_task": cpus,
-            "mem": mem,
-            "array_parallelism": max_parallel,
+        self._folder, self._options = folder, options
+        parameters = {
+            "partition": options.partition,
+            "time": options.time_minutes,
+            "gpus_per_node": options.gpus,
+            "cpus_per_task": options.cpus,
+            "mem": options.mem,
+            "array_parallelism": options.max_parallel,
         }
         self._submitit = submitit.SlurmExecutor(folder.slurm / "jobs", max_num_timeout=_REQUEUES)
         self._submitit.update_parameters(
             job_name="rbridge-sweep",
-            additional_parameters={"requeue": True, **more},
-            **{name: value for name, value in options.items() if value is not None},
+            additional_parameters={"requeue": True, **options.more},
+            **{name: value for name, value in parameters.items() if value is not None},
         )
         self._left: dict[str, Shard] = {}
         self._jobs: dict[str, str] = {}  # job by name of the shard
@@ -84,17 +93,11 @@ class SlurmExecutor:
 
     @property
     def shards_left(self) -> list[Shard]:
-        """Shards that are not done with."""
         return [*self._left.values()]
 
     @property
-    def left(self) -> int:
-        """How many these are."""
-        return len(self._left)
-
-    @property
     def at_work(self) -> list[Shard]:
-        """The first shard that is left of each running job."""
+        """The first unfinished shard of each running job."""
         first = {self._jobs[name]: shard for name, shard in reversed(self._left.items())}
         return [shard for job, shard in first.items() if self._states.get(job) == "RUNNING"]
 
@@ -105,11 +108,10 @@ class SlurmExecutor:
 
     @property
     def queued(self) -> int:
-        """Shards whose jobs wait for a node."""
         return sum(self._states.get(self._jobs[name], "PENDING") != "RUNNING" for name in self._left)
 
     def submit(self, shards: Sequence[Shard]) -> None:
-        """Queue shards, but for those that jobs of an earlier sweep are at."""
+        """Queue shards, except those in jobs of an earlier sweep."""
         self._left |= {shard.name: shard for shard in shards}
         self._jobs |= {name: job for name, job in self._queued_before().items() if name in self._left}
         new = [shard for shard in shards if shard.name not in self._jobs]
@@ -118,7 +120,7 @@ class SlurmExecutor:
         self._queue(new)
 
     def wait(self, seconds: float) -> list[Outcome]:
-        """What was done with; shards whose jobs were lost are queued again."""
+        """Return outcomes after ``seconds``; shards whose jobs were lost are queued again."""
         time.sleep(seconds)
         outcomes = [outcome for shard in self.shards_left if (outcome := self._outcome(shard)) is not None]
         for outcome in outcomes:
@@ -128,18 +130,17 @@ class SlurmExecutor:
         return outcomes
 
     def cancel(self) -> None:
-        """Cancel all jobs."""
         if jobs := self._job_ids():
             _slurm("scancel", *jobs)
         self._left.clear()
 
     def end(self) -> None:
-        """Jobs need nobody who waits for them."""
+        """Do nothing: jobs go on without this process."""
 
     def interrupted(self) -> str:
         """Leave the jobs alone, or cancel them, and say how to go on."""
         jobs = self._job_ids()
-        if self._cancel:
+        if self._options.cancel:
             self.cancel()
             return f"{counted(len(jobs), 'job')} cancelled; the same command goes on from here"
         return (
@@ -163,7 +164,7 @@ class SlurmExecutor:
         self._asked = time.monotonic()
         states = queue_states()
         if states is None:
-            return []  # it is busy, or restarts; jobs go on without it
+            return []  # the scheduler is busy or restarts; jobs go on without it
         self._states = states
         lost: list[Shard] = []
         for name, shard in self._left.items():
@@ -190,17 +191,18 @@ class SlurmExecutor:
     def _queue(self, shards: Sequence[Shard]) -> None:
         if not shards:
             return
-        chunks = [shards[at : at + self._per_job] for at in range(0, len(shards), self._per_job)]
+        per_job = self._options.checkpoints_per_job
+        chunks = [shards[at : at + per_job] for at in range(0, len(shards), per_job)]
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         try:
             with self._submitit.batch():
                 jobs = [self._submitit.submit(ScoreShards(str(self._folder.root), chunk)) for chunk in chunks]
         except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError) as error:
-            said = [line.strip() for line in str(error).splitlines() if line.strip()]
-            why = next((line for line in said if line.startswith("sbatch: ")), " ".join(said) or type(error).__name__)
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            why = next((line for line in lines if line.startswith("sbatch: ")), " ".join(lines) or type(error).__name__)
             why = why.removeprefix("sbatch: ").removeprefix("error: ")
-            raise SweepError(f"Slurm takes no job: {why}; check the options after --executor slurm") from error
+            raise SweepError(f"Slurm refuses the job: {why}; check the options after --executor slurm") from error
         members = {job.job_id: [shard.name for shard in chunk] for job, chunk in zip(jobs, chunks, strict=True)}
         write_json(self._folder.slurm / f"submitted-{jobs[0].job_id.partition('_')[0]}.json", members)
         for job, names in members.items():
@@ -211,40 +213,40 @@ class SlurmExecutor:
         self._asked = time.monotonic()
 
     def _queued_before(self) -> dict[str, str]:
-        """Job by shard of what earlier sweeps have submitted and Slurm still has."""
+        """Job of each shard that earlier sweeps submitted and Slurm still has."""
         files = sorted(self._folder.slurm.glob("submitted-*.json"))
         if not files:
             return {}
         states = queue_states()
         if states is None:
-            raise SweepError("squeue gives no answer, so what runs already is not known; try again when it does")
+            raise SweepError("squeue gives no answer, so running jobs are unknown; try again when it does")
         self._states = states
-        found: dict[str, str] = {}
+        jobs: dict[str, str] = {}
         for file in files:
             members: dict[str, list[str]] = json.loads(file.read_bytes())
             live = {job: names for job, names in members.items() if job in states}
-            found |= {name: job for job, names in live.items() for name in names}
+            jobs |= {name: job for job, names in live.items() for name in names}
             if not live:
                 file.unlink()
-        return found
+        return jobs
 
 
 def queue_states() -> dict[str, str] | None:
-    """State by id of all our jobs that Slurm still has, members of arrays one by one; None where it does not answer."""
-    said = _slurm("squeue", "--me", "--noheader", "--array", "--format=%i %T")
-    if said is None:
+    """State by id of all our jobs in Slurm, each member of an array by itself; None where squeue gives no answer."""
+    output = _slurm("squeue", "--me", "--noheader", "--array", "--format=%i %T")
+    if output is None:
         return None
-    return dict(line.split(None, 1) for line in said.splitlines() if len(line.split()) == 2)
+    return dict(line.split(None, 1) for line in output.splitlines() if len(line.split()) == 2)
 
 
 def _state_of(job: str) -> str | None:
-    """How a job ended, where Slurm still knows it."""
-    found = re.search(r"JobState=(\w+)", _slurm("scontrol", "show", "job", job) or "")
-    return found.group(1) if found else None
+    """The final state of a job; None where Slurm has forgotten it."""
+    state = re.search(r"JobState=(\w+)", _slurm("scontrol", "show", "job", job) or "")
+    return state.group(1) if state else None
 
 
 def _slurm(*command: str) -> str | None:
-    """What a command of Slurm prints; None where it fails."""
+    """The output of a command of Slurm; None where it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603  # no shell
     except (OSError, subprocess.TimeoutExpired):

@@ -1,57 +1,88 @@
-"""A sweep as a YAML file: what would be typed each time."""
+"""A sweep as a YAML file, with the options of ``rbridge sweep`` as keys."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from rbridge_tasks.sweeping.checkpoints import SweepError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
+
+from rbridge_tasks.sweeping.checkpoint import SweepError
+from rbridge_tasks.sweeping.hub import is_hub_name
+
+#: What a value should be, by the name of its key, for errors.
+_EXPECTED = {
+    "name": "FOLDER or ORG/NAME",
+    "checkpoints": "[FOLDER, ORG/NAME]",
+    "num_fewshot": "a whole number from 0",
+    "limit": "a number of items, or a share below 1",
+    "model_args": "key: value below it",
+    "metadata": "key: value below it",
+} | dict.fromkeys(("tasks", "revisions", "lm_eval_args"), "a list of words")
 
 
-@dataclass(frozen=True)
-class Entry:
+def _words(value: Any) -> Any:
+    """A list of words as texts; a single word is a list of one."""
+    words = [value] if isinstance(value, str) else value
+    return (
+        [str(word) if isinstance(word, (int, float)) else word for word in words] if isinstance(words, list) else words
+    )
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is expected")  # noqa: TRY004  # pydantic turns only this into its error
+    return value
+
+
+_Words = Annotated[tuple[StrictStr, ...], BeforeValidator(_words)]
+_Text = Annotated[StrictStr, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+
+
+class Entry(BaseModel):
     """Checkpoints of one source.
 
     Attributes:
-        name: folder, from where the file is, or ``ORG/NAME`` of the Hub.
+        name: folder, relative to the file, or ``ORG/NAME`` of the Hub.
         revisions: globs of branches and tags.
         model_args: for these checkpoints alone.
     """
 
-    name: str
-    revisions: tuple[str, ...] = ()
-    model_args: Mapping[str, Any] = field(default_factory=dict)
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    name: Annotated[StrictStr, Field(min_length=1)]
+    revisions: _Words = ()
+    model_args: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class SweepFile:
-    """What stands in the file; None where it says nothing. Field by field what the command's options of the names take.
+class SweepFile(BaseModel):
+    """The content of a sweep file; None for options that it leaves out.
 
     Attributes:
-        lm_eval_args: any other options of ``lm_eval``, words as they are typed.
+        lm_eval_args: any other options of ``lm_eval``, as they are typed.
     """
 
-    checkpoints: tuple[Entry, ...]
-    output: str | None = None
-    tasks: tuple[str, ...] | None = None
-    model: str | None = None
-    model_args: Mapping[str, Any] = field(default_factory=dict)
-    num_fewshot: int | None = None
-    batch_size: str | None = None
-    limit: float | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    device: str | None = None
-    runs: str | None = None
-    lm_eval_args: tuple[str, ...] = ()
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    checkpoints: Annotated[tuple[Entry, ...], Field(min_length=1)]
+    output: StrictStr | None = None
+    tasks: _Words | None = None
+    model: StrictStr | None = None
+    model_args: dict[str, Any] = {}
+    num_fewshot: Annotated[int, Field(ge=0, strict=True)] | None = None
+    batch_size: _Text | None = None
+    limit: Annotated[float, Field(gt=0), BeforeValidator(_no_bool)] | None = None
+    metadata: dict[str, Any] = {}
+    device: StrictStr | None = None
+    runs: StrictStr | None = None
+    lm_eval_args: _Words = ()
 
 
 def read_sweep_file(path: str | Path) -> SweepFile:
-    """Read a sweep file. Folders in it count from where the file is.
+    """Read a sweep file. Folders in it are relative to the folder of the file.
 
     Raises:
-        SweepError: it cannot be read, is no YAML, has keys that are not known, or values of the wrong kind.
+        SweepError: it cannot be read, is no YAML, has unknown keys, or values of the wrong kind.
     """
     import yaml
 
@@ -61,64 +92,40 @@ def read_sweep_file(path: str | Path) -> SweepFile:
         raise SweepError(f"cannot read {path}: {error.strerror or error}; check the name") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SweepError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    found = _known(data, SweepFile, str(path))
-    listed = found.get("checkpoints")
-    if not isinstance(listed, list) or not listed:
-        raise SweepError(f"{path} lists no checkpoints; write checkpoints: [FOLDER, ORG/NAME]")
-    found["checkpoints"] = tuple(_entry(one, Path(path)) for one in listed)
-    for key, value in found.items():
-        found[key] = _checked(key, value, str(path))
-    for key in ("output", "runs"):
-        if found.get(key):
-            found[key] = _place(found[key], Path(path))
-    return SweepFile(**found)
-
-
-def _entry(one: object, path: Path) -> Entry:
-    from rbridge_tasks.sweeping.hub import is_hub_name
-
-    found = {"name": one} if isinstance(one, str) else _known(one, Entry, f"a checkpoint in {path}")
-    name = found.get("name")
-    if not isinstance(name, str) or not name:
-        raise SweepError(f"a checkpoint in {path} has no name; write name: FOLDER or ORG/NAME")
-    folder = _place(name, path)
-    found["name"] = name if is_hub_name(name) and not Path(folder).exists() else folder
-    for key in ("revisions", "model_args"):
-        if key in found:
-            found[key] = _checked(key, found[key], str(path))
-    return Entry(**found)
-
-
-def _place(name: str, path: Path) -> str:
-    return str(path.absolute().parent / Path(name).expanduser())
-
-
-def _known(data: object, kind: type, where: str) -> dict[str, Any]:
-    known = [one.name for one in fields(kind)]
     if not isinstance(data, dict):
-        raise SweepError(f"{where} holds a {type(data).__name__}; expected keys: {', '.join(known)}")
-    if unknown := [str(key) for key in data if key not in known]:
-        raise SweepError(f"{where} has the key {unknown[0]!r}; known are {', '.join(known)}")
-    return {key: value for key, value in data.items() if value is not None}
+        raise SweepError(f"{path} holds a {type(data).__name__}; expected keys: {', '.join(SweepFile.model_fields)}")
+    data = {key: value for key, value in data.items() if value is not None}
+    if isinstance(data.get("checkpoints"), list):
+        data["checkpoints"] = [{"name": entry} if isinstance(entry, str) else entry for entry in data["checkpoints"]]
+    try:
+        file = SweepFile.model_validate(data)
+    except ValidationError as error:
+        raise SweepError(_message(error, path)) from error
+
+    def place(name: str) -> str:
+        return str(Path(path).absolute().parent / Path(name).expanduser())
+
+    entries = tuple(
+        entry
+        if is_hub_name(entry.name) and not Path(place(entry.name)).exists()
+        else entry.model_copy(update={"name": place(entry.name)})
+        for entry in file.checkpoints
+    )
+    folders = {key: place(value) for key in ("output", "runs") if (value := getattr(file, key))}
+    return file.model_copy(update={"checkpoints": entries, **folders})
 
 
-def _checked(key: str, value: Any, where: str) -> Any:
-    """A value of the kind that its key takes."""
-    if key in ("tasks", "revisions", "lm_eval_args"):
-        words = [value] if isinstance(value, str) else value
-        if isinstance(words, list) and all(isinstance(word, (str, int, float)) for word in words):
-            return tuple(str(word) for word in words)
-        raise SweepError(f"{where} has {key}: {value!r}; write a list of words")
-    if key in ("model_args", "metadata"):
-        if isinstance(value, dict):
-            return {str(name): inner for name, inner in value.items()}
-        raise SweepError(f"{where} has {key}: {value!r}; write key: value below it")
-    if key == "num_fewshot" and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise SweepError(f"{where} has {key}: {value!r}; write a whole number from 0")
-    if key == "limit" and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
-        raise SweepError(f"{where} has {key}: {value!r}; write a number of items, or a share below 1")
-    if key == "batch_size" and isinstance(value, int):
-        return str(value)
-    if key in ("output", "model", "batch_size", "device", "runs") and not isinstance(value, str):
-        raise SweepError(f"{where} has {key}: {value!r}; write a word")
-    return value
+def _message(error: ValidationError, path: str | Path) -> str:
+    """The first error of a file in one line: what stands there and what is expected."""
+    errors = error.errors()
+    first = next((problem for problem in errors if problem["type"] == "extra_forbidden"), errors[0])
+    names = [str(part) for part in first["loc"] if isinstance(part, str)]
+    key = names[-1] if names else "checkpoints"
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        known = Entry.model_fields if len(first["loc"]) > 1 else SweepFile.model_fields
+        return f"{path} has the key {place!r}; known are {', '.join(known)}"
+    expected = _EXPECTED.get(key, "a word")
+    if first["type"] == "missing":
+        return f"{path} has no {place}; write {key}: {expected}"
+    return f"{path} has {place}: {first['input']!r}; write {expected}"

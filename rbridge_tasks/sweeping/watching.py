@@ -1,4 +1,4 @@
-"""Following a training run: checkpoints that are complete and that nobody writes to any more, each given once."""
+"""Follow a training run: give each checkpoint once, when it is complete and no longer changes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rbridge_tasks.sweeping.checkpoints import Checkpoint, SweepError, folders_of, in_order, local_checkpoint
+from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError, in_order
+from rbridge_tasks.sweeping.checkpoints import folders_of, local_checkpoint
 from rbridge_tasks.sweeping.completeness import lacking, state_of
-from rbridge_tasks.sweeping.plan import Plan, plan
-from rbridge_tasks.sweeping.settings import Settings
+from rbridge_tasks.sweeping.plan import SweepPlan, plan
+from rbridge_tasks.sweeping.settings import EvaluationSettings
 from rbridge_tasks.sweeping.shards import OutputFolder, Shard
 
 SETTLE_SECONDS = 10.0
@@ -20,13 +21,13 @@ class Watcher:
 
     Args:
         sources: folders of runs; they need not exist yet.
-        settle_seconds: how long a checkpoint that looks complete has to stay as it is, by this process' own clock.
+        settle_seconds: how long a complete checkpoint must stay unchanged, by the clock of this process.
     """
 
     def __init__(
         self,
         sources: Sequence[str],
-        settings: Settings,
+        settings: EvaluationSettings,
         folder: OutputFolder,
         *,
         settle_seconds: float = SETTLE_SECONDS,
@@ -36,36 +37,36 @@ class Watcher:
         self._settle_seconds, self._include_final = settle_seconds, include_final
         self._seen: dict[Path, tuple[dict[str, tuple[int, int]], float]] = {}
         self._given: set[Path] = set()
-        self.steps: list[float] = []  # of the checkpoints that were scored before
-        self.waiting: dict[Path, str] = {}  # what those lack that are not complete
+        self.scored_steps: list[float] = []  # of checkpoints that were scored before
+        self.waiting: dict[Path, str] = {}  # why checkpoints are incomplete
 
-    def __call__(self) -> Plan:
-        """What there is to do for checkpoints that were not given before, in the order of training."""
+    def __call__(self) -> SweepPlan:
+        """The plan for checkpoints that were not given before, in the order of training."""
         ready = []
         self.waiting.clear()
         for folder in self._folders():
             try:
-                found = self._ready(folder)
-            except OSError:  # removed by its trainer while it was looked at
+                checkpoint = self._ready(folder)
+            except OSError:  # removed by its trainer meanwhile
                 continue
-            if found is not None:
-                ready.append(found)
+            if checkpoint is not None:
+                ready.append(checkpoint)
         new = plan(in_order(ready), self._settings, self._folder)
-        for one in new.checkpoints:
-            if one.state != "incomplete":
-                self._given.add(Path(one.checkpoint.pretrained))
-            if one.state == "scored" and one.checkpoint.named.step is not None:
-                self.steps.append(one.checkpoint.named.step)
+        for planned in new.checkpoints:
+            if planned.state != "incomplete":
+                self._given.add(Path(planned.checkpoint.pretrained))
+            if planned.state == "scored" and planned.checkpoint.named.step is not None:
+                self.scored_steps.append(planned.checkpoint.named.step)
         return new
 
     def _folders(self) -> list[Path]:
-        found = []
+        folders: list[Path] = []
         for source in self._sources:
             try:
-                found += folders_of(source, include_final=self._include_final)
+                folders += folders_of(source, include_final=self._include_final)
             except SweepError:
                 continue  # the training has not begun
-        return [folder for folder in found if folder not in self._given]
+        return [folder for folder in folders if folder not in self._given]
 
     def _ready(self, folder: Path) -> Checkpoint | None:
         state, now = state_of(folder), time.monotonic()
@@ -81,6 +82,6 @@ class Watcher:
 
 
 def reached(shards: Sequence[Shard], steps: Sequence[float], until: float) -> bool:
-    """Whether a step, or a later one, is among those that were scored."""
-    done = [shard.checkpoint.named.step for shard in shards]
-    return any(step is not None and step >= until for step in [*done, *steps])
+    """Whether this step or a later one has been scored."""
+    scored = [shard.checkpoint.named.step for shard in shards]
+    return any(step is not None and step >= until for step in [*scored, *steps])

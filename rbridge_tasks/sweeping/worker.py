@@ -1,8 +1,7 @@
-"""A process that scores shards one after the other by lm-eval's own command; started as a module, told on its stdin.
+"""A process that scores shards in turn by lm-eval's own command. It is started as a module and reads its stdin.
 
-It reads a line of JSON for each shard and answers with one when its results are in place. Whatever goes wrong ends the
-process: what it printed is in the shard's log, and a new one goes on with the next shard, with nothing left over from
-the failure. It also ends when its starter is gone.
+It reads a line of JSON for each shard and prints one when the results are in place. Any error ends the process: its
+output is in the shard's log, and a new process scores the next shard. It also ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from rbridge_tasks.harness.command_process import prepare_command
-from rbridge_tasks.sweeping.checkpoints import SweepError
+from rbridge_tasks.sweeping.checkpoint import SweepError
 from rbridge_tasks.sweeping.identity import contents, files_of, stamps
-from rbridge_tasks.sweeping.shards import OutputFolder, Shard, decisive, shard_of
+from rbridge_tasks.sweeping.shards import OutputFolder, Reference, Shard, ShardRecord
 
 
 def score(shard: Shard, folder: OutputFolder, *, first: bool) -> float:
@@ -42,46 +41,49 @@ def score(shard: Shard, folder: OutputFolder, *, first: bool) -> float:
     from rbridge_tasks.harness.lm_eval_command import run_lm_eval
 
     started = time.monotonic()
-    one, name = shard.checkpoint, shard.name
-    if one.is_local and not Path(one.pretrained).is_dir():
+    checkpoint, name = shard.checkpoint, shard.name
+    if checkpoint.is_local and not Path(checkpoint.pretrained).is_dir():
         raise SweepError(
-            f"{one.label} is no longer there; its trainer keeps fewer checkpoints than are waiting, perhaps"
+            f"{checkpoint.label} is no longer there; its trainer keeps fewer checkpoints than are waiting, perhaps"
         )
-    files = files_of(one, shard.settings)
+    files = files_of(checkpoint, shard.settings)
     seen = contents(files)
-    identity = json.dumps([one.commit, sorted((path, entry["sha256"]) for path, entry in seen.items())])
+    identity = json.dumps([checkpoint.commit, sorted((path, state.sha256) for path, state in seen.items())])
     work = folder.work / f"{name}.{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
-    written = work / f"out-{uuid.uuid4().hex}"  # a twin, on a node that was given up too early, may be at it as well
+    written = work / f"out-{uuid.uuid4().hex}"  # another job may score it too, on a node that was given up too early
     written.mkdir(parents=True)
     kept = ["--output_path", str(written), "--log_samples", "--use_cache", str(work / "answers")]
-    run_lm_eval([*shard.settings.arguments(one), *kept], shard.settings.tasks)
+    run_lm_eval([*shard.settings.arguments(checkpoint), *kept], shard.settings.tasks)
     results = _results(written, folder.log(name))
     loaded = results.get("config", {}).get("model_sha")
-    moved = not one.is_local and loaded and loaded != one.commit
-    if moved or stamps(files) != {path: entry["stamps"] for path, entry in seen.items()}:
-        raise SweepError(f"{one.label} was written to while it was scored; start the sweep again when it is finished")
+    moved = not checkpoint.is_local and loaded and loaded != checkpoint.commit
+    if moved or stamps(files) != {path: state.stamps for path, state in seen.items()}:
+        raise SweepError(
+            f"{checkpoint.label} was written to while it was scored; start the sweep again when it is finished"
+        )
     seconds = time.monotonic() - started
-    record = {
-        "checkpoint": {"pretrained": one.pretrained, "revision": one.revision, "commit": one.commit},
-        "tasks": [*shard.settings.tasks],
-        "settings": decisive(one, shard.settings),
-        "files": seen,
-        "traces": _traces(results),
-        "seconds": round(seconds, 3),
-        "with_start": first,
-        "versions": {name: metadata.version(name) for name in ("rbridge-tasks", "lm_eval", "torch", "transformers")},
-    }
+    packages = ("rbridge-tasks", "lm_eval", "torch", "transformers")
+    record = ShardRecord(
+        checkpoint=Reference(pretrained=checkpoint.pretrained, revision=checkpoint.revision, commit=checkpoint.commit),
+        tasks=shard.settings.tasks,
+        settings=shard.settings.decisive(checkpoint),
+        files=seen,
+        traces=_traces(results),
+        seconds=round(seconds, 3),
+        with_start=first,
+        versions={package: metadata.version(package) for package in packages},
+    )
     folder.finish(shard, written, record)
     folder.clear_work(name)
     return seconds
 
 
 def _results(written: Path, log: Path) -> dict[str, Any]:
-    """What lm-eval wrote. It goes on after a failure to write, with a line in its log."""
-    found = [*written.rglob("results_*.json")]
-    if len(found) != 1:
-        raise SweepError(f"lm-eval wrote {len(found)} results files where one was expected; see {log}")
-    results: dict[str, Any] = json.loads(found[0].read_bytes())
+    """The results that lm-eval wrote. A failure to write is only a line in its log."""
+    files = [*written.rglob("results_*.json")]
+    if len(files) != 1:
+        raise SweepError(f"lm-eval wrote {len(files)} results files where one was expected; see {log}")
+    results: dict[str, Any] = json.loads(files[0].read_bytes())
     for task in results.get("configs", {}):
         if not [*written.rglob(f"samples_{task}_*.jsonl")]:
             raise SweepError(f"lm-eval wrote no samples of {task}; see {log}")
@@ -89,16 +91,17 @@ def _results(written: Path, log: Path) -> dict[str, Any]:
 
 
 def _traces(results: dict[str, Any]) -> dict[str, Any]:
-    """Where the traces of each of our tasks came from."""
-    noted = {task: (config.get("metadata") or {}).get("rbridge_traces") for task, config in results["configs"].items()}
+    """Origin of the traces of each of our tasks."""
+    configs = results["configs"].items()
+    origins = {task: (config.get("metadata") or {}).get("rbridge_traces") for task, config in configs}
     kept = ("location", "source", "sample", "files")
-    return {task: {key: traces.get(key) for key in kept} for task, traces in noted.items() if traces}
+    return {task: {key: traces.get(key) for key in kept} for task, traces in origins.items() if traces}
 
 
 def main() -> None:
-    """Answer what comes on stdin until it ends."""
+    """Score what stdin asks for until it ends."""
     prepare_command()
-    if "SLURM_JOB_ID" in os.environ:  # Slurm signals all processes of a job; the one that started this one decides
+    if "SLURM_JOB_ID" in os.environ:  # Slurm signals all processes of a job; the parent process decides
         for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
@@ -107,8 +110,8 @@ def main() -> None:
     threading.Thread(target=_listen, args=(waiting, busy), daemon=True).start()
     first = True
     while line := waiting.get():
-        asked = json.loads(line)
-        folder, shard = OutputFolder(asked["folder"]), shard_of(asked["shard"])
+        request = json.loads(line)
+        folder, shard = OutputFolder(request["folder"]), Shard.from_dict(request["shard"])
         with folder.log(shard.name).open("wb") as log:
             for descriptor in (1, 2):
                 os.dup2(log.fileno(), descriptor)
@@ -121,7 +124,7 @@ def main() -> None:
 
 
 def _listen(waiting: queue.SimpleQueue[str], busy: threading.Event) -> None:
-    """Hand on what is asked. When nobody is left to ask, end at once what is under way."""
+    """Queue the lines of stdin. When it ends, end a score that is under way at once."""
     for line in sys.stdin:
         busy.set()
         waiting.put(line)

@@ -1,1 +1,1 @@
-"""Score tables: gathered from lm-eval results, read, written, and what is known of their models, runs and metrics."""
+"""Score tables: collect them from lm-eval results, read and write them; facts on models, runs and metrics."""

@@ -1,4 +1,4 @@
-"""What the files of a local checkpoint say about its size and its training. No weights are loaded."""
+"""Size and training tokens of a local checkpoint, from its files. No weights are loaded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 _BUFFER = re.compile(r"inv_freq$|masked_bias$|\.(attn|attention)\.bias$")  # tables that old checkpoints store too
-_LARGEST_HEADER = 100_000_000  # bytes; the limit that safetensors itself sets
 
 
 @lru_cache(maxsize=4096)
@@ -18,7 +19,7 @@ def params_of_checkpoint(folder: Path) -> float | None:
     """Count the parameters of a checkpoint: from the headers of its safetensors files, else from its ``config.json``.
 
     Returns:
-        The count; None where the folder does not tell, or its weights are packed (quantised).
+        The count; None where no file gives it, or the weights are packed (quantised).
     """
     config = _json(folder / "config.json")
     if not config or config.get("quantization_config"):
@@ -31,7 +32,7 @@ def params_of_checkpoint(folder: Path) -> float | None:
 
 @lru_cache(maxsize=4096)
 def tokens_of_checkpoint(folder: Path) -> float | None:
-    """Training tokens that the trainer of transformers noted in ``trainer_state.json``; None where it did not."""
+    """Training tokens in the ``trainer_state.json`` of transformers; None where it has none."""
     seen = _json(folder / "trainer_state.json").get("num_input_tokens_seen")
     return float(seen) if isinstance(seen, int) and 0 < seen < 1e30 else None
 
@@ -45,15 +46,22 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _params_of_file(path: Path) -> int:
-    """Parameters in a safetensors file: it begins with the length of a JSON header that holds all shapes. 0 if not."""
+    """Parameters in a safetensors file; 0 where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length < _LARGEST_HEADER else {}
-        header.pop("__metadata__", None)
-        return sum(math.prod(entry["shape"]) for name, entry in header.items() if not _BUFFER.search(name))
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return sum(math.prod(shape) for name, shape in tensor_shapes(path).items() if not _BUFFER.search(name))
+    except (OSError, SafetensorError):
         return 0
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor in a safetensors file, from its header.
+
+    Raises:
+        OSError: the file cannot be read.
+        SafetensorError: it is no safetensors file, or its length is not the one in its header.
+    """
+    with safe_open(path, framework="numpy") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
 
 
 def _params_of_config(folder: Path) -> float | None:

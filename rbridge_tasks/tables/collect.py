@@ -1,19 +1,21 @@
-"""``rbridge collect``: results of many evaluations as one score table."""
+"""``rbridge collect``: the results of many evaluations as one score table."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from rbridge_tasks.tables.checkpoint_files import params_of_checkpoint, tokens_of_checkpoint
 from rbridge_tasks.tables.comparable import Measured, differences
 from rbridge_tasks.tables.lm_eval_results import ResultsError, ResultsFile, Score, benchmark_of, result_files
+from rbridge_tasks.tables.names import UnknownNameError, listed
 from rbridge_tasks.tables.rows import (
     CollectError,
     Note,
@@ -26,89 +28,141 @@ from rbridge_tasks.tables.rows import (
 )
 from rbridge_tasks.tables.run_names import read_name
 from rbridge_tasks.tables.runs_table import Known, RunsTable
-from rbridge_tasks.tables.score_table import COLUMNS, checked_scores, whole_letters
+from rbridge_tasks.tables.score_table import COLUMNS, checked_scores, encodable
 from rbridge_tasks.tables.settings import settings_of
 from rbridge_tasks.tables.table_settings import SETTINGS, settings_text
+from rbridge_traces.files import plain
+
+#: What was left out or doubtful in the files: kind of the note, noun to count, text around an example.
+_NOTES = {
+    "files skipped": ("file", "left out: {}"),
+    "sample": ("score", "on sample traces left out (--include-sample keeps them), such as {}"),
+    "no number": ("value", "left out, being no number: {}"),
+    "no standard error": ("standard error", "left out, not a number of 0 or more: {}"),
+    "named by folder": ("file", "without the model's name, which its folder gives: {}"),
+}
 
 
 @dataclass(frozen=True)
 class Collected:
-    """A score table and what there is to say about it."""
+    """A score table made from files of lm-eval.
+
+    Attributes:
+        table: see ``rbridge_tasks.tables.score_table``.
+        files: how many files were read.
+        notes: what was left out, is unknown or doubtful.
+    """
 
     table: pd.DataFrame
     files: int
     notes: list[Note]
 
+    def to_frame(self) -> pd.DataFrame:
+        """The score table."""
+        return self.table
 
-@dataclass
-class _Reading:
-    """What was found on the way."""
+    def runs(self) -> list[dict[str, Any]]:
+        """A summary of each run and size: its checkpoints, range of tokens, benchmarks and number of scores."""
+        return [
+            {
+                "run": run,
+                "params": params,
+                "checkpoints": rows.groupby(["model", "tokens"], dropna=False).ngroups,
+                "tokens": [rows["tokens"].min(), rows["tokens"].max()],
+                "benchmarks": sorted(set(rows["benchmark"])),
+                "scores": len(rows),
+            }
+            for (run, params), rows in self.table.groupby(["run", "params"], dropna=False, sort=True)
+        ]
 
-    rows: list[ScoreRow] = field(default_factory=list)
-    files: int = 0
-    skipped: list[str] = field(default_factory=list)
-    samples: list[str] = field(default_factory=list)
-    unusable: list[str] = field(default_factory=list)
-    unusable_stderrs: list[str] = field(default_factory=list)
-    folder_names: list[str] = field(default_factory=list)
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as values that JSON can hold: what ``--json`` prints, without the scores themselves."""
+        summary: dict[str, Any] = plain(
+            {
+                "files": self.files,
+                "scores": len(self.table),
+                "runs": self.runs(),
+                "notes": [asdict(note) for note in self.notes],
+            }
+        )
+        return summary
+
+    def _repr_html_(self) -> str:
+        return str(self.table.to_html(notebook=True))
 
 
 def collect(
-    sources: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     *,
-    runs: str | Path | None = None,
     metrics: Sequence[str] = (),
+    runs: str | Path | None = None,
     rename: Mapping[str, str] | None = None,
     include_sample: bool = False,
 ) -> Collected:
     """Read results of lm-eval into a score table.
 
     Args:
-        sources: results files, and folders to search for them.
-        runs: table of what the user knows of runs (see ``RunsTable``); wins over names.
-        metrics: keep these only, with or without a filter: ``acc``, ``exact_match``, ``exact_match,strict-match``.
-        rename: benchmark for a task of lm-eval, where proxy and target use different tasks.
+        paths: results files, and folders to search for them.
+        metrics: keep only these, with or without a filter: ``acc``, ``exact_match``, ``exact_match,strict-match``.
+        runs: table with the name, size and tokens of runs (see ``RunsTable``); it wins over what names say.
+        rename: benchmark of a task of lm-eval, where proxy and target use different tasks.
         include_sample: keep scores on the sample traces that ship with this package.
 
     Raises:
-        CollectError: a source is not there or holds no results; nothing is left; two models, or two precisions of one
+        CollectError: a path does not exist or holds no results; nothing is left; two models, or two precisions of one
             model, claim to be one checkpoint.
-        ResultsError: a file that was named is not one of results. Found in a folder, it is left out and counted.
+        ResultsError: a file that was named holds no results. Such a file in a folder is left out and counted.
         ScoreTableError: ``runs`` cannot be used.
+        UnknownNameError: no score has one of the metrics.
     """
     known = RunsTable(runs) if runs is not None else None
-    found = _Reading()
-    for path, was_named in _files(sources):
+    rows: list[ScoreRow] = []
+    skipped: dict[str, list[str]] = defaultdict(list)
+    n_files = 0
+    for path, was_named in _files([paths] if isinstance(paths, (str, Path)) else paths):
         try:
             results = ResultsFile(path)
         except ResultsError as error:
             if was_named:
                 raise
-            found.skipped.append(str(error))
+            skipped["files skipped"].append(str(error))
             continue
-        _add(found, results, known, rename or {}, include_sample)
-    notes = _notes_of_reading(found)
-    rows, metric_notes = _with_metrics(found, metrics)
-    table, more = one_table(rows, known, runs)
-    return Collected(table, found.files, notes + metric_notes + more)
+        n_files += 1
+        skipped["no number"] += results.unusable
+        skipped["no standard error"] += results.unusable_stderrs
+        skipped["named by folder"] += [str(results.path)] if results.model.named_by_folder else []
+        kept = [score for score in results.scores if include_sample or not results.is_sample(score.task)]
+        skipped["sample"] += [f"{score.task} in {results.path}" for score in results.scores if score not in kept]
+        rows += rows_of_scores(results, kept, known, rename)
+    notes = [
+        Note(kind, len(skipped[kind]), f"{counted(len(skipped[kind]), noun)} {text.format(skipped[kind][0])}")
+        for kind, (noun, text) in _NOTES.items()
+        if skipped[kind]
+    ]
+    if not rows:
+        reasons = "".join(f"; {note.text}" for note in notes)
+        raise CollectError(f"nothing to collect in {counted(n_files, 'results file')}{reasons}")
+    rows, metric_notes = _with_metrics(rows, metrics)
+    table, table_notes = one_table(rows, known, runs)
+    return Collected(table, n_files, notes + metric_notes + table_notes)
 
 
 def one_table(
     rows: list[ScoreRow], known: RunsTable | None, runs: str | Path | None
 ) -> tuple[pd.DataFrame, list[Note]]:
-    """The latest score of each checkpoint, benchmark and metric as a score table, and what is in doubt about it.
+    """The latest score of each checkpoint, benchmark and metric as a score table, with notes.
 
     Args:
         rows: scores, at least one.
-        known: what the user told of runs, after all rows were made with it.
-        runs: where that was read from.
+        known: the user's table of runs, after all rows were made with it.
+        runs: path of that table.
 
     Raises:
         CollectError: two models, or two precisions of one model, claim to be one checkpoint.
     """
     rows = with_exact_params(rows)
     check_checkpoints(rows)
-    notes = [Note("settings differ", 1, one.text) for one in differences(row.measured for row in rows)]
+    notes = [Note("settings differ", 1, change.line) for change in differences(row.measured for row in rows)]
     rows, replaced = latest(rows)
     notes += replaced + unknown(rows)
     keys = known.unused() if known else []
@@ -119,7 +173,7 @@ def one_table(
 
 
 def _files(sources: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
-    """Files to read, each once, and whether the user named them."""
+    """Files to read, each once, and whether the user named them rather than their folder."""
     files: dict[Path, tuple[Path, bool]] = {}
     for source in map(Path, sources):
         if source.is_dir():
@@ -138,34 +192,21 @@ def _files(sources: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
     return files.values()
 
 
-def _add(
-    found: _Reading, results: ResultsFile, known: RunsTable | None, rename: Mapping[str, str], include_sample: bool
-) -> None:
-    found.files += 1
-    found.unusable += results.unusable
-    found.unusable_stderrs += results.unusable_stderrs
-    if results.model.named_by_folder:
-        found.folder_names.append(str(results.path))
-    kept = [score for score in results.scores if include_sample or not results.is_sample(score.task)]
-    found.samples += [f"{score.task} in {results.path}" for score in results.scores if score not in kept]
-    found.rows += rows_of_scores(results, kept, known, rename)
-
-
 def rows_of_scores(
     results: ResultsFile, scores: Iterable[Score], known: RunsTable | None, rename: Mapping[str, str] | None = None
 ) -> list[ScoreRow]:
-    """Scores of one evaluation with the checkpoint that they are of, as its results file and ``known`` tell it."""
+    """Scores of one evaluation as rows, with the checkpoint that its results file and ``known`` name."""
     model = results.model
     named = read_name(model.name, model.revision)
-    told = known.known(model, results.path, named.run) if known else Known()
+    given = known.known(model, results.path, named.run) if known else Known()
     folder = Path(model.name)
     local = os.path.isdir(folder) and model.revision is None  # noqa: PTH112  # takes any text; Path.is_dir does not
-    step_tokens = named.step * told.tokens_per_step if told.tokens_per_step and named.step is not None else None
-    tokens = _first(told.tokens, step_tokens, named.tokens, lambda: tokens_of_checkpoint(folder) if local else None)
-    params = _first(told.params, model.params, lambda: params_of_checkpoint(folder) if local else None)
+    step_tokens = named.step * given.tokens_per_step if given.tokens_per_step and named.step is not None else None
+    tokens = _first(given.tokens, step_tokens, named.tokens, lambda: tokens_of_checkpoint(folder) if local else None)
+    params = _first(given.params, model.params, lambda: params_of_checkpoint(folder) if local else None)
     return [
         ScoreRow(
-            run=told.run or named.run,
+            run=given.run or named.run,
             model=model.label,
             params=params,
             tokens=tokens,
@@ -180,7 +221,7 @@ def rows_of_scores(
             n=score.n,
             task=score.task,
             date=results.date,
-            run_given=told.run is not None,
+            run_given=given.run is not None,
             named=(named.run, named.params),
             doubt=named.doubt,
             file=results.path,
@@ -190,7 +231,7 @@ def rows_of_scores(
 
 
 def _first(*choices: float | Callable[[], float | None] | None) -> float | None:
-    """The first that is known; functions are asked only when it comes to them."""
+    """The first value that is not None. Functions are called only when no earlier value is known."""
     for choice in choices:
         value = choice() if callable(choice) else choice
         if value is not None:
@@ -198,48 +239,26 @@ def _first(*choices: float | Callable[[], float | None] | None) -> float | None:
     return None
 
 
-def _notes_of_reading(found: _Reading) -> list[Note]:
-    kinds = (
-        ("files skipped", found.skipped, "file", "left out: {}"),
-        ("sample", found.samples, "score", "on sample traces left out (--include-sample keeps them), such as {}"),
-        ("no number", found.unusable, "value", "left out, being no number: {}"),
-        ("no standard error", found.unusable_stderrs, "standard error", "left out, not a number of 0 or more: {}"),
-        ("named by folder", found.folder_names, "file", "without the model's name, which its folder gives: {}"),
-    )
-    return [
-        Note(kind, len(items), f"{counted(len(items), noun)} {text.format(items[0])}")
-        for kind, items, noun, text in kinds
-        if items
-    ]
-
-
-def _with_metrics(found: _Reading, metrics: Sequence[str]) -> tuple[list[ScoreRow], list[Note]]:
-    """Rows of the metrics asked for."""
-    if not found.rows:
-        reasons = [note.text for note in _notes_of_reading(found)]
-        raise CollectError(
-            f"nothing to collect in {counted(found.files, 'results file')}" + "".join(f"; {x}" for x in reasons)
-        )
-    present = Counter(row.measured.metric for row in found.rows)
-    rows = [
-        row
-        for row in found.rows
-        if not metrics or row.measured.metric in metrics or row.measured.metric.partition(",")[0] in metrics
-    ]
-    if not rows:
-        raise CollectError(f"no score of the metric {', '.join(metrics)}; there are {', '.join(sorted(present))}")
-    names = {name for metric in present for name in (metric, metric.partition(",")[0])}
-    absent = sorted(set(metrics) - names)
-    return rows, [Note("no such metric", len(absent), f"no score of the metric {', '.join(absent)}")] if absent else []
+def _with_metrics(rows: list[ScoreRow], metrics: Sequence[str]) -> tuple[list[ScoreRow], list[Note]]:
+    """Rows of the metrics asked for, and a note on metrics without a score."""
+    if not metrics:
+        return rows, []
+    names = [{row.measured.metric, row.measured.metric.partition(",")[0]} for row in rows]
+    kept = [row for row, of_row in zip(rows, names, strict=True) if of_row & {*metrics}]
+    if not kept:
+        present = Counter(row.measured.metric for row in rows)
+        raise UnknownNameError(f"no score of the metric {', '.join(metrics)}; there are {listed(sorted(present), 40)}")
+    absent = sorted({*metrics}.difference(*names))
+    return kept, [Note("no such metric", len(absent), f"no score of the metric {', '.join(absent)}")] if absent else []
 
 
 def _table(rows: list[ScoreRow]) -> pd.DataFrame:
     cells = [
         (
-            *map(whole_letters, (row.run, row.model)),
+            *map(encodable, (row.run, row.model)),
             *(math.nan if number is None else number for number in (row.params, row.tokens)),
-            *map(whole_letters, (row.measured.benchmark, row.measured.metric)),
-            *(row.value, row.stderr, row.n, whole_letters(settings_text(row.measured.settings))),
+            *map(encodable, (row.measured.benchmark, row.measured.metric)),
+            *(row.value, row.stderr, row.n, encodable(settings_text(row.measured.settings))),
         )
         for row in rows
     ]

@@ -1,7 +1,7 @@
-"""Which scores compare: the settings that have to be equal between two scores of one benchmark and metric.
+"""Which scores compare: those of one benchmark and metric whose settings are equal.
 
 One check for every command. A difference is an error that names both values; ``--allow-incomparable`` turns it into a
-warning. Differences in how a model was loaded (``settings.REPORTED_ONLY``) are always a warning only.
+warning. Differences in how a model was loaded (``settings.REPORTED_ONLY``) are only ever a warning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class IncomparableError(RBridgeError, ValueError):
 
 @dataclass(frozen=True)
 class Measured:
-    """A score's benchmark and metric, what was evaluated, and under which settings."""
+    """A score's benchmark, metric, model and settings."""
 
     benchmark: str
     metric: str
@@ -36,43 +36,44 @@ class Difference:
 
     Attributes:
         setting: name.
-        text: which values, of which models.
-        refused: whether the scores do not compare; else the difference is worth a line, and no more.
+        text: benchmark, metric and two values with their models.
+        refused: whether the scores do not compare; otherwise the difference is only reported.
     """
 
     setting: str
     text: str
     refused: bool
 
+    @property
+    def line(self) -> str:
+        """The text as a warning."""
+        return f"{self.text}; these scores do not compare" if self.refused else self.text
+
 
 def differences(scores: Iterable[Measured]) -> list[Difference]:
     """The settings in which scores of one benchmark and metric differ, each once, with an example.
 
-    >>> proxy, other = Measured("gsm8k", "acc", "a", {"n-shot": "5"}), Measured("gsm8k", "acc", "b", {"n-shot": "0"})
-    >>> [one.text for one in differences([proxy, other])]
-    ['gsm8k acc: n-shot differs, such as 5 for a and 0 for b; these scores do not compare']
+    >>> few, none = Measured("gsm8k", "acc", "a", {"n-shot": "5"}), Measured("gsm8k", "acc", "b", {"n-shot": "0"})
+    >>> [difference.text for difference in differences([few, none])]
+    ['gsm8k acc: n-shot differs, such as 5 for a and 0 for b']
     """
-    seen: dict[str, dict[tuple[str, str], dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    models: dict[str, dict[tuple[str, str], dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for score in scores:
         for setting, value in score.settings.items():
-            seen[setting][score.benchmark, score.metric].setdefault(value, score.model)
-    found = []
-    for setting, values in seen.items():
-        apart = {key: models for key, models in values.items() if len(models) > 1}
+            models[setting][score.benchmark, score.metric].setdefault(value, score.model)
+    different = []
+    for setting, by_key in models.items():
+        apart = {key: by_value for key, by_value in by_key.items() if len(by_value) > 1}
         if apart:
-            (benchmark, metric), models = next(iter(apart.items()))
-            one, other = [*models.items()][:2]
+            (benchmark, metric), by_value = next(iter(apart.items()))
+            (value_a, model_a), (value_b, model_b) = [*by_value.items()][:2]
             others = len(apart) - 1
             more = f" (and {others} more pair{'s' * (others > 1)} of benchmark and metric)" if others else ""
-            refused = setting not in REPORTED_ONLY
-            text = (
-                f"{benchmark} {metric}{more}: {setting} differs, such as {one[0]} for {one[1]} and {other[0]} for "
-                f"{other[1]}"
-            )
-            found.append(Difference(setting, f"{text}; these scores do not compare" if refused else text, refused))
-    if any(one.refused for one in found):  # they change prompts and items, so the checksum adds nothing
-        found = [one for one in found if one.setting != ITEMS_AND_PROMPTS]
-    return found
+            text = f"{benchmark} {metric}{more}: {setting} differs, such as {value_a} for {model_a} and {value_b} for "
+            different.append(Difference(setting, text + model_b, setting not in REPORTED_ONLY))
+    if any(difference.refused for difference in different):  # it changes prompts and items, and with them the checksum
+        different = [difference for difference in different if difference.setting != ITEMS_AND_PROMPTS]
+    return different
 
 
 def check_comparable(scores: Iterable[Measured], *, allow: bool) -> list[str]:
@@ -80,7 +81,7 @@ def check_comparable(scores: Iterable[Measured], *, allow: bool) -> list[str]:
 
     Args:
         scores: all scores that a command compares with each other.
-        allow: the user insists: report what would be refused.
+        allow: report what would be refused.
 
     Returns:
         A line for each difference that is reported and not refused.
@@ -88,12 +89,11 @@ def check_comparable(scores: Iterable[Measured], *, allow: bool) -> list[str]:
     Raises:
         IncomparableError: settings differ; names them all, with the values of two scores each.
     """
-    found = differences(scores)
-    refused = [one for one in found if one.refused]
+    different = differences(scores)
+    refused = [difference.text for difference in different if difference.refused]
     if refused and not allow:
-        texts = [one.text.removesuffix("; these scores do not compare") for one in refused]
         raise IncomparableError(
-            f"{'; '.join(texts)}. These scores do not compare: score all under the same settings, or insist with "
+            f"{'; '.join(refused)}. These scores do not compare: score all under the same settings, or insist with "
             f"{OPTION}"
         )
-    return [one.text for one in found]
+    return [difference.line for difference in different]

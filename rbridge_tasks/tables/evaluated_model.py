@@ -1,4 +1,4 @@
-"""The model that lm-eval evaluated: its name, and the precision that it was loaded in."""
+"""The model that lm-eval evaluated: its name and precision, from a results file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from rbridge_tasks.tables.json_numbers import number_of
 
-_NAME_ARGUMENTS = ("peft", "delta", "pretrained", "model", "path", "engine")  # in lm-eval's own order
+_NAME_ARGUMENTS = ("peft", "delta", "pretrained", "model", "path", "engine")  # in lm-eval's order
 _QUANTISED = re.compile(r"4bit|8bit|quant|gptq|awq|gguf|bnb|fp8|int8|int4|kv_cache_dtype", re.I)
 _SCORING_ARGUMENTS = ("add_bos_token", "prefix_token_id", "enable_thinking", "chat_template_args")
 _OFF = frozenset(("", "0", "auto", "false", "none", "null"))
@@ -19,16 +19,16 @@ _SAME_DTYPE = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float"
 
 @dataclass(frozen=True)
 class Model:
-    """What lm-eval evaluated.
+    """A model that lm-eval evaluated.
 
     Attributes:
         label: with its revision, as tables name it: ``EleutherAI/pythia-160m@step1000``.
         name: the part that names the run: the model, or the adapter on it.
         revision: None for the default one.
-        params: lm-eval's own count of the parameters.
-        named_by_folder: the file names no model, and its folder gave the name.
-        precision: ``dtype`` and ``quantisation``, as far as the file states them.
-        arguments: other model arguments that change scores, and their values; None where the file states no arguments.
+        params: parameters, as lm-eval counted them.
+        named_by_folder: the name comes from the folder of the file, which names no model.
+        precision: ``dtype`` and ``quantisation``, where the file states them.
+        arguments: other model arguments that change scores; None where the file states no arguments.
     """
 
     label: str
@@ -45,8 +45,8 @@ def model_of(config: Mapping[str, Any], model_name: object, path: Path) -> Model
 
     Args:
         config: lm-eval's section of that name.
-        model_name: what the file calls the model beside it.
-        path: of the file; its folder names the model where nothing else does.
+        model_name: the name of the model outside that section.
+        path: of the file; its folder gives the name where nothing else does.
     """
     arguments = _arguments(config.get("model_args"))
     name = next((str(arguments[key]) for key in _NAME_ARGUMENTS if arguments.get(key)), "") or _text(model_name)
@@ -73,7 +73,7 @@ def model_of(config: Mapping[str, Any], model_name: object, path: Path) -> Model
 
 
 def _precision(config: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, str]:
-    """The dtype that lm-eval found or was given, and the model arguments that quantise; unknown ones are left out."""
+    """The dtype that lm-eval detected or was given, and the model arguments that quantise, where known."""
     dtype = _text(config.get("model_dtype")) or _argument(arguments.get("dtype", arguments.get("torch_dtype", "")))
     dtype = dtype.removeprefix("torch.").lower()
     known = {"dtype": _SAME_DTYPE.get(dtype, dtype)} if dtype not in _OFF else {}

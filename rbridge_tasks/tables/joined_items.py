@@ -1,4 +1,4 @@
-"""Item scores of several candidates brought into one order, for paired comparisons."""
+"""Item scores of several candidates in one order, for paired comparisons."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from rbridge_tasks.tables.comparable import OPTION
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.samples import ItemScores, SamplesError
 
-#: What to do where the prompts of one item differ: refuse, say so, or nothing, because their settings differ and that
-#: was said.
+#: How to treat an item whose prompts differ: refuse it, report it, or ignore it because the settings differ anyway.
 Prompts = Literal["refuse", "report", "ignore"]
 
 
@@ -25,7 +24,7 @@ class JoinedItems:
 
     Attributes:
         numerator, denominator: of each score; see ``ItemScores``.
-        notes: in what the items differ, a line each.
+        notes: a line for each difference between the items.
     """
 
     numerator: npt.NDArray[np.float64]
@@ -46,13 +45,12 @@ def join_items(
 
     Args:
         candidates: items by name.
-        allow: the user insists: items that not all candidates have are left out, other content under the same id is
-            compared, and both are noted.
-        prompts: what to do where the same item was asked with another prompt.
+        allow: leave out items that not all candidates have, compare different content under the same id, and note both.
+        prompts: how to treat an item that was asked with different prompts.
 
     Raises:
-        SamplesError: candidates were scored on other items, on other content under the same id, or with other prompts;
-            or have no item in common.
+        SamplesError: the candidates differ in items, in content under the same id, or in prompts; or have no item in
+            common.
     """
     (first, reference), *rest = candidates.items()
     notes: list[str] = []
@@ -88,7 +86,7 @@ def join_items(
 
 
 def _refuse_or_note(text: str, allow: bool, notes: list[str]) -> None:
-    """A refusal names the way to insist; a note says what differs, without the remedy."""
+    """Raise with the option that allows it, or note the difference without the remedy."""
     if not allow:
         raise SamplesError(f"{text}, or insist with {OPTION}")
     notes.append(text.rpartition(";")[0])
@@ -108,5 +106,5 @@ def _places(items: ItemScores, ids: Sequence[str]) -> list[int]:
     return [at[item] for item in ids]
 
 
-def _differ(one: str, other: str) -> bool:
-    return bool(one and other and one != other)
+def _differ(hash_a: str, hash_b: str) -> bool:
+    return bool(hash_a and hash_b and hash_a != hash_b)

@@ -1,4 +1,4 @@
-"""Reading results files of lm-evaluation-harness: every layout of 0.4, and the flat one before it."""
+"""Read results files of lm-evaluation-harness: every layout of 0.4, and the flat one before it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rbridge_tasks.tables.json_numbers import is_missing, number_of
 from rbridge_traces import BENCHMARKS
 
 _NOT_METRICS = frozenset(("alias", "name", "sample_len", "sample_count"))
-_PLACEHOLDERS = frozenset(("bypass",))  # what --predict_only writes: 999, and nobody measured it
+_PLACEHOLDERS = frozenset(("bypass",))  # written by --predict_only: 999, not a measurement
 _FILE_DATE = re.compile(r"_(\d{4}-\d\d-\d\dT)(\d\d-\d\d-\d\d(?:\.\d+)?)\.json$")
 
 
@@ -61,7 +61,7 @@ class ResultsFile:
             lm-eval writes where it computes none, are not among them.
 
     Raises:
-        ResultsError: it cannot be read, is no JSON, or not of lm-eval.
+        ResultsError: the file cannot be read, is no JSON, or is not of lm-eval.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,31 +79,31 @@ class ResultsFile:
 
     def section(self, *keys: str) -> dict[str, Any]:
         """An object inside the file; empty where there is none."""
-        found: object = self.data
+        section: object = self.data
         for key in keys:
-            found = found.get(key) if isinstance(found, dict) else None
-        return found if isinstance(found, dict) else {}
+            section = section.get(key) if isinstance(section, dict) else None
+        return section if isinstance(section, dict) else {}
 
     def members(self, task: str) -> list[str]:
-        """The task itself, or the tasks of a group, those of the groups in it included."""
+        """The task itself, or all tasks of a group and of the groups in it."""
         groups = self.section("group_subtasks")
-        found, waiting, seen = set(), [task], {task}
+        tasks, waiting, seen = set(), [task], {task}
         while waiting:
             current = waiting.pop()
             listed = groups.get(current)
             inner = [str(name) for name in listed] if isinstance(listed, list) else []
             if not inner:
-                found.add(current)
+                tasks.add(current)
             waiting += [name for name in inner if name not in seen]
             seen.update(inner)
-        return sorted(found)
+        return sorted(tasks)
 
     def metadata(self, task: str) -> dict[str, Any]:
-        """What ``--metadata`` and the task itself noted."""
+        """The metadata of a task: from ``--metadata`` and from its configuration."""
         return self.section("configs", task, "metadata")
 
     def traces(self, task: str) -> dict[str, Any]:
-        """Where the traces of one of our tasks came from; empty for other tasks."""
+        """Origin of the traces of one of our tasks; empty for other tasks."""
         return self.section("configs", task, "metadata", "rbridge_traces")
 
     def is_sample(self, task: str) -> bool:
@@ -133,7 +133,7 @@ class ResultsFile:
             self.scores.append(Score(task, name, number_of(value), stderr, self._items(task, key, entry)))
 
     def _items(self, task: str, key: str, entry: Mapping[str, Any]) -> float:
-        """Items behind a score; of a group the sum over its tasks."""
+        """Number of items of a score; of a group the sum over its tasks."""
         counted = number_of(entry["sample_count"].get(key)) if isinstance(entry.get("sample_count"), dict) else math.nan
         noted = (self.section("n-samples").get(member) for member in self.members(task))
         total = sum(number_of(size.get("effective") if isinstance(size, dict) else size) for size in noted)
@@ -162,7 +162,7 @@ def benchmark_of(task: str) -> str:
 
 
 def result_files(folder: Path) -> Iterator[Path]:
-    """The files in a folder, and in those below, that lm-eval names as results, in the order of their paths."""
+    """The files in a folder and below it whose names mark them as results of lm-eval, sorted by path."""
     for path in sorted(folder.rglob("*.json")):
         if path.is_file() and (path.name.startswith("results") or _FILE_DATE.search(path.name)):
             yield path

@@ -1,4 +1,4 @@
-"""Scores on their way into one table: which of them are of one checkpoint, which win, what is not known of them."""
+"""Rows of a score table to be: which are of one checkpoint, which are the latest, what is unknown of them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def counted(number: int, noun: str) -> str:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that was left out, is unknown, or in doubt.
+    """A remark on something that was left out, is unknown or doubtful.
 
     Attributes:
-        kind: of what sort, one word or two.
-        count: how many scores, files or keys.
+        kind: short name of the reason.
+        count: number of scores, files or keys.
         text: the line to show.
     """
 
@@ -41,7 +41,7 @@ class Note:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """A score and the checkpoint it is of.
+    """A score and its checkpoint.
 
     Attributes:
         run, model, params, tokens: of the checkpoint; None where unknown.
@@ -50,8 +50,8 @@ class ScoreRow:
         task: lm-eval's name of the task.
         date: of the evaluation, seconds since 1970.
         run_given: the user named the run.
-        named: run and size as the names tell them: the same for checkpoints of one architecture.
-        doubt: why the tokens in the name were not taken.
+        named: run and size from the names: equal for checkpoints of one architecture.
+        doubt: why the tokens in the name were not used.
         file: the results file.
     """
 
@@ -72,13 +72,13 @@ class ScoreRow:
 
     @property
     def checkpoint(self) -> tuple[str | float | None, ...]:
-        """What is the same for two evaluations of one checkpoint; the model itself where size or tokens are unknown."""
+        """Key that two evaluations of one checkpoint share; it holds the model where size or tokens are unknown."""
         known = self.params is not None and self.tokens is not None
         return self.run, self.params, self.tokens, None if known else self.model
 
 
 def with_exact_params(rows: list[ScoreRow]) -> list[ScoreRow]:
-    """Give what has no exact count that of the same run and size where there is one, else the size in its name."""
+    """Fill in unknown parameters: from a row of the same run and size with an exact count, else from the name."""
     exact: dict[tuple[str, float | None], set[float]] = {}
     for row in rows:
         if row.params is not None and row.named[1] is not None:
@@ -92,7 +92,7 @@ def with_exact_params(rows: list[ScoreRow]) -> list[ScoreRow]:
 
 
 def check_checkpoints(rows: list[ScoreRow]) -> None:
-    """Refuse two models, two tasks, or two precisions of one model under one name: one of them would be lost."""
+    """Refuse two models, two tasks, or two precisions of one model under one name: one would replace the other."""
     models: dict[tuple[object, ...], ScoreRow] = {}
     scores: dict[tuple[object, ...], dict[str, ScoreRow]] = {}
     for row in rows:
@@ -114,18 +114,19 @@ def check_checkpoints(rows: list[ScoreRow]) -> None:
 
 
 def _check_precision(setting: str, first: ScoreRow, row: ScoreRow) -> None:
-    one, other = (score.measured.settings[setting] for score in (first, row))
-    if one != other:
+    earlier, later = (score.measured.settings[setting] for score in (first, row))
+    if earlier != later:
         raise CollectError(
-            f"{row.model} was evaluated on {row.measured.benchmark} with {setting} {one} ({first.file}) and {other} "
-            f"({row.file}), and one score would replace the other; leave one of the files out, or name the runs apart "
-            "with --runs FILE (a table with the columns path and run: the path of a results file or its folder)"
+            f"{row.model} was evaluated on {row.measured.benchmark} with {setting} {earlier} ({first.file}) and "
+            f"{later} ({row.file}), and one score would replace the other; leave one of the files out, or name the "
+            "runs apart with --runs FILE (a table with the columns path and run: the path of a results file or its "
+            "folder)"
         )
 
 
-def _same_model(one: str, other: str) -> bool:
-    """Whether two names are of one model: equal, or the end of one path is the other."""
-    short, long = sorted((os.path.normpath(one), os.path.normpath(other)), key=len)
+def _same_model(name_a: str, name_b: str) -> bool:
+    """Whether two names are of one model: they are equal, or one path ends with the other."""
+    short, long = sorted((os.path.normpath(name_a), os.path.normpath(name_b)), key=len)
     return short == long or long.endswith(os.sep + short)
 
 
@@ -149,7 +150,7 @@ def latest(rows: list[ScoreRow]) -> tuple[list[ScoreRow], list[Note]]:
 
 
 def _changes(old: ScoreRow, new: ScoreRow) -> str:
-    """In which settings an evaluation differs from the one that it replaces."""
+    """The settings that changed between an evaluation and the one that replaces it."""
     before, after = old.measured.settings, new.measured.settings
     changed = [
         f"{name} was {before[name]} and is {after[name]}"
@@ -160,6 +161,7 @@ def _changes(old: ScoreRow, new: ScoreRow) -> str:
 
 
 def unknown(rows: list[ScoreRow]) -> list[Note]:
+    """Notes on models without parameters or tokens."""
     notes = []
     for what in ("params", "tokens"):
         models = {row.model: row.doubt for row in rows if getattr(row, what) is None}

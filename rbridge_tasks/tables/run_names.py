@@ -1,6 +1,6 @@
-"""What the name of a checkpoint says: its run, its size, its step and the tokens it was trained on.
+"""Read run, size, step and training tokens from the name of a checkpoint.
 
-Only what stands there is read. A step becomes tokens where the tokens of a step are published; nothing is guessed.
+Nothing is guessed: a step becomes tokens only where the tokens of a step are published.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _PYTHIA_LAST_STEP = 143_000
 
 @dataclass(frozen=True)
 class Named:
-    """What a name says about a checkpoint; None where it says nothing.
+    """Facts in the name of a checkpoint; None where the name has none.
 
     Attributes:
         run: the name without size and checkpoint, the same for every size and checkpoint of a run.
         params: parameters.
         tokens: training tokens.
         step: training step.
-        doubt: why a number that stands in the name was not taken.
+        doubt: why a number in the name was not used.
     """
 
     run: str
@@ -64,7 +64,7 @@ class Named:
 
 @dataclass(frozen=True)
 class _Part:
-    """One part of a path, or a revision: what stands in it, and what is left of it without."""
+    """One part of a path, or a revision: the numbers in it, and the rest."""
 
     text: str
     rest: str
@@ -75,7 +75,7 @@ class _Part:
 
     @property
     def words(self) -> list[str]:
-        """Words of the rest that can tell runs apart."""
+        """Words of the rest that distinguish runs."""
         words = re.split(r"[-_. ]+", _SIZE.sub("", self.rest))
         return [word for word in words if word and word.lower() not in _SAYS_NOTHING]
 
@@ -104,13 +104,13 @@ def read_name(model: str, revision: str | None = None) -> Named:
 
 
 def count(text: str) -> float:
-    """A number as people write counts of parameters and tokens.
+    """Read a count of parameters or tokens with an optional unit.
 
     >>> count("97.9M"), count("4T"), count("1e9"), count("512_000")
     (97900000.0, 4000000000000.0, 1000000000.0, 512000.0)
 
     Raises:
-        ValueError: it is no number.
+        ValueError: the text is no number.
     """
     plain = text.strip().replace("_", "").replace(",", "")
     if plain[-1:].lower() in ("k", "m", "b", "t"):
@@ -119,7 +119,7 @@ def count(text: str) -> float:
 
 
 def _read_path(model: str) -> tuple[Named, _Part | None]:
-    """The run and size of a path, and the part of it that names the checkpoint, if one does."""
+    """The run and size in a path, and the part that names the checkpoint, if any."""
     checkpoint: _Part | None = None
     run: _Part | None = None
     size: float | None = None
@@ -169,13 +169,12 @@ def _part(text: str) -> _Part:
 
 
 def _names_a_checkpoint(part: _Part) -> bool:
-    """Whether a folder is named for a checkpoint and not for a run: ``step10``, not ``dclm-step10``."""
-    found = (pattern.match(part.text) for pattern in (_STEP, _STAGE, _EPOCH, _TOKENS[0]))
-    return any(found)
+    """Whether a folder name is that of a checkpoint, ``step10``, and not of a run, ``dclm-step10``."""
+    return any(pattern.match(part.text) for pattern in (_STEP, _STAGE, _EPOCH, _TOKENS[0]))
 
 
 def _with_checkpoint(named: Named, part: _Part) -> Named:
-    """Add what a revision or a checkpoint's folder says. A seed, branch or later stage that it names is another run."""
+    """Add step and tokens of a revision or checkpoint folder. A seed, branch or later stage in it makes another run."""
     words = part.words
     rest = part.rest if words and not _COMMIT.fullmatch(part.text) else ""
     doubt = None
@@ -192,7 +191,7 @@ def _with_checkpoint(named: Named, part: _Part) -> Named:
 
 
 def _tidy(text: str) -> str:
-    r"""Close the gaps, marked ``\0``, of what was cut out of a name."""
+    r"""Join a name where parts, marked by ``\0``, were cut out."""
     return re.sub(r"([-_. ]*)\0([-_. ]*)", lambda gap: (gap.group(1) or gap.group(2))[:1], text).strip("-_. ")
 
 

@@ -1,4 +1,4 @@
-"""``--runs FILE``: what the user knows about runs and checkpoints, and no name tells."""
+"""``--runs FILE``: run names, sizes and tokens that the user knows and names do not contain."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _KNOWN = (*KEYS, *_NUMBERS)
 
 @dataclass(frozen=True)
 class Known:
-    """What a table says of a checkpoint; None where it says nothing."""
+    """Facts on a checkpoint from the table; None where it has none."""
 
     run: str | None = None
     params: float | None = None
     tokens: float | None = None
     tokens_per_step: float | None = None
 
-    def or_else(self, other: Known) -> Known:
-        """This, with the other's word where this has none."""
-        return Known(*(mine if mine is not None else getattr(other, name) for name, mine in vars(self).items()))
+    def or_else(self, fallback: Known) -> Known:
+        """These facts, completed by those of ``fallback``."""
+        return Known(*(fact if fact is not None else getattr(fallback, name) for name, fact in vars(self).items()))
 
 
 class RunsTable:
-    """Rows by key. A row's key is its ``model``, else its ``path``, else its ``run``; the rest is what it says.
+    """A table of facts by key. A row's key is its ``model``, else its ``path``, else its ``run``.
 
     Args:
         path: a table with at least one of the columns ``model``, ``path`` and ``run``, and any of ``run``, ``params``,
             ``tokens`` and ``tokens_per_step``. Numbers may be written as ``97.9M``.
 
     Raises:
-        ScoreTableError: it cannot be read, lacks a key or anything to say, holds a key twice, or a number is none.
+        ScoreTableError: it cannot be read, has no key or no facts, holds a key twice, or a cell is no number.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -58,22 +58,22 @@ class RunsTable:
             self._add(number, {column: _cell(cell) for column, cell in zip(columns, cells, strict=True)})
 
     def known(self, model: Model, file: Path, run: str) -> Known:
-        """What the table says of the model that a results file evaluated; the closer key wins, number by number.
+        """The facts on the model that a results file evaluated. For each fact the closest key wins.
 
         Args:
             model: what was evaluated.
             file: the results file.
-            run: the run as the names tell it.
+            run: the run from the names.
         """
-        found = Known()
+        facts = Known()
         for key in _keys_of(model, file, run):
             if key in self._known:
                 self._unused.pop(key, None)
-                found = found.or_else(self._known[key])
-        return found
+                facts = facts.or_else(self._known[key])
+        return facts
 
     def unused(self) -> list[str]:
-        """Keys that nothing asked for: most often a name written differently."""
+        """Keys that no result matched, usually misspelled names."""
         return [key for _, key in self._unused]
 
     def _add(self, number: int, row: dict[str, str]) -> None:
@@ -103,7 +103,7 @@ class RunsTable:
 
 
 def _keys_of(model: Model, file: Path, run: str) -> Iterator[tuple[str, str]]:
-    """Keys that a checkpoint answers to, the closest first."""
+    """Keys of a checkpoint, the closest first."""
     yield "model", model.label
     yield "model", model.label.partition("@")[0]
     yield "model", model.name

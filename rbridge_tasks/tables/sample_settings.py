@@ -1,4 +1,4 @@
-"""Settings of a samples file, from the results file of the same evaluation beside it."""
+"""Settings of a samples file, read from the results file of the same evaluation beside it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def check_samples(files: Sequence[SamplesFile], metric: str, *, allow: bool) -> 
     Args:
         files: all that are compared.
         metric: that is compared.
-        allow: the user insists; see ``comparable.check_comparable``.
+        allow: see ``comparable.check_comparable``.
 
     Returns:
-        Lines on what differs or is not known, and what ``join_items`` has to do where prompts differ: refuse them
-        unless settings are known on all sides. With equal settings a prompt may hold the day's date, which is noted.
+        Lines on different or unknown settings, and how ``join_items`` treats different prompts: it refuses them unless
+        the settings of all files are known. With equal settings a prompt may contain the date, which is reported.
 
     Raises:
         IncomparableError: settings differ.
@@ -52,7 +52,7 @@ def check_samples(files: Sequence[SamplesFile], metric: str, *, allow: bool) -> 
             f"{counted(len(unknown), 'samples file')} without the results file of the same evaluation beside it, such "
             f"as {unknown[0]}: shots, chat template, traces and confidences could not be compared"
         )
-    if any(one.refused for one in differences(known)):
+    if any(difference.refused for difference in differences(known)):
         return lines, "ignore"
     return lines, "refuse" if unknown else "report"
 
@@ -86,12 +86,12 @@ def settings_beside(samples: Path, metric: str) -> dict[str, str] | None:
 
 
 def _only_results_of(task: str, folder: Path) -> ResultsFile | None:
-    found = []
+    candidates: list[ResultsFile] = []
     for path in result_files(folder):
         if path.parent == folder:
             try:
                 results = ResultsFile(path)
             except ResultsError:  # a file that has nothing to do with these samples
                 continue
-            found += [results] if task in results.section("results") else []
-    return found[0] if len(found) == 1 else None
+            candidates += [results] if task in results.section("results") else []
+    return candidates[0] if len(candidates) == 1 else None

@@ -21,7 +21,7 @@ _CLOSE = 1e-4  # relative; a results file rounds nothing, a table edited by hand
 
 
 class SamplesError(RBridgeError, ValueError):
-    """Samples files that cannot be read, or do not belong together. The message is one line, whatever it quotes."""
+    """Samples files that cannot be read or do not belong together. The message is always one line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
@@ -67,7 +67,7 @@ def read_items(path: str | Path, metric: str) -> ItemScores:
     ids, hashes, prompts, values, others = [], [], [], [], set()
     for number, row in sample_rows(Path(path)):
         if row.get("filter", "none") != (filter_name or "none") or name not in row:
-            others |= {_joined(found, row.get("filter", "none")) for found in row.get("metrics", ())}
+            others |= {_joined(present, row.get("filter", "none")) for present in row.get("metrics", ())}
             continue
         doc = row.get("doc")
         item = doc.get("item_id") if isinstance(doc, dict) else None
@@ -76,8 +76,8 @@ def read_items(path: str | Path, metric: str) -> ItemScores:
         prompts.append(str(row.get("prompt_hash", "")))
         values.append(row[name])
     if not ids:
-        there = f"it has {', '.join(sorted(others))}" if others else "it has no rows"
-        raise SamplesError(f"no item scores of {metric} in {path}; {there}")
+        present = f"it has {', '.join(sorted(others))}" if others else "it has no rows"
+        raise SamplesError(f"no item scores of {metric} in {path}; {present}")
     if len(set(ids)) < len(ids):
         twice = next(item for item in ids if ids.count(item) > 1)
         raise SamplesError(f"item {twice} stands twice in {path}; give a file of a single evaluation")
@@ -108,7 +108,7 @@ def check_against_table(name: str, items: ItemScores, value: float, metric: str)
 
 
 def find_samples(path: str | Path, benchmark: str, metric: str | None = None) -> Path | None:
-    """The samples file of a benchmark: the file itself, or the one in a folder. None where a file is of another one.
+    """The samples file of a benchmark: the file itself, or the one in a folder. None if a file is of another.
 
     Args:
         path: of the file or folder.
@@ -120,15 +120,15 @@ def find_samples(path: str | Path, benchmark: str, metric: str | None = None) ->
     """
     place = Path(path)
     if place.is_dir():
-        found = [file for file in sorted(place.rglob("samples_*.jsonl")) if _benchmark(file) == benchmark]
-        if metric is not None and len(found) > 1:
-            found = [file for file in found if _has(file, metric)] or found
-        if len(found) > 1:
+        files = [file for file in sorted(place.rglob("samples_*.jsonl")) if _benchmark(file) == benchmark]
+        if metric is not None and len(files) > 1:
+            files = [file for file in files if _has(file, metric)] or files
+        if len(files) > 1:
             raise SamplesError(
-                f"{place} holds {len(found)} samples files of {benchmark}, such as {found[0].name} and "
-                f"{found[1].name}; name one of them"
+                f"{place} holds {len(files)} samples files of {benchmark}, such as {files[0].name} and "
+                f"{files[1].name}; name one of them"
             )
-        return found[0] if found else None
+        return files[0] if files else None
     if not place.exists():
         raise SamplesError(f"there is no file or folder {str(place)!r}; give what lm_eval --log_samples wrote")
     named = _benchmark(place)
@@ -149,7 +149,7 @@ def sampled_benchmarks(path: str | Path, metric: str) -> list[str]:
 
 
 def _has(file: Path, metric: str) -> bool:
-    """Whether a samples file scores its items by a metric, going by its first."""
+    """Whether the first item of a samples file has a metric."""
     _, first = next(sample_rows(file), (0, {}))
     return metric.partition(",")[0] in first.get("metrics", ())
 
@@ -165,7 +165,7 @@ def _joined(metric: str, filter_name: object) -> str:
 
 
 def sample_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a samples file as they are read, each with the number of its line, from 0.
+    """The objects of a samples file in turn, each with the number of its line, from 0.
 
     Raises:
         SamplesError: no such file, or a line is no JSON object.
@@ -191,7 +191,7 @@ def sample_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _numbers(values: list[Any], name: str, path: str | Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Scores and ones, or bits and bytes."""
+    """Numerators and denominators: scores and ones, or bits and bytes."""
     try:
         table = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:

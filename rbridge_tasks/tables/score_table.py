@@ -38,7 +38,7 @@ _NOTHING = frozenset(("", "NA", "N/A", "n/a", "nan", "NaN", "null", "None", "-")
 
 
 class ScoreTableError(RBridgeError, ValueError):
-    """A table that cannot be read, or does not hold scores. The message is one line, whatever it quotes."""
+    """A table that cannot be read or does not hold scores. The message is always one line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
@@ -85,8 +85,8 @@ def checked_scores(frame: pd.DataFrame, *, name: str = "the score table") -> pd.
         raise ScoreTableError(f"{name} has no rows; a score table needs at least one score")
     columns: dict[str, Any] = {}
     for column in COLUMNS:
-        found = frame[column] if column in frame.columns else pd.Series(np.nan, index=frame.index)
-        columns[column] = _texts(found) if column in TEXT else numbers(found, name=name)
+        cells = frame[column] if column in frame.columns else pd.Series(np.nan, index=frame.index)
+        columns[column] = _texts(cells) if column in TEXT else numbers(cells, name=name)
     extra = [column for column in frame.columns if column not in COLUMNS]
     table = pd.concat([pd.DataFrame(columns), frame[extra]], axis=1).reset_index(drop=True)
     _check_rows(table, name)
@@ -117,7 +117,7 @@ def read_table(path: str | Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
 
     Args:
         path: the file.
-        text: columns to read as text as it stands in a CSV file: a run named ``007`` or ``NA`` keeps its name.
+        text: columns of a CSV file to read as text: a run named ``007`` or ``NA`` keeps its name.
 
     Raises:
         ScoreTableError: the file is missing, of another kind, empty or damaged, or names a column twice.
@@ -137,7 +137,11 @@ def read_table(path: str | Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def _read_csv(data: bytes, suffix: str, text: Sequence[str]) -> pd.DataFrame:
-    """Rows of exactly the header's cells: nothing is shifted, padded, or dropped."""
+    """Rows with exactly as many cells as the header: none is shifted, padded or dropped.
+
+    The strict reader of the standard library is used because those of pyarrow and pandas accept a quote that is never
+    closed, and take the rest of the file for one cell.
+    """
     separator = "\t" if suffix == ".tsv" else ","
     reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=separator, strict=True)
     header = [name.strip() for name in next(reader, [])]
@@ -162,7 +166,7 @@ def _read_csv(data: bytes, suffix: str, text: Sequence[str]) -> pd.DataFrame:
 
 
 def _typed(cells: Sequence[str]) -> pd.Series:
-    """A column of numbers where every cell is one or stands for none; else the text, with None for nothing."""
+    """A column of numbers where every cell is a number or marks a missing one; else texts, None where missing."""
     stripped = [None if cell.strip() in _NOTHING else cell.strip() for cell in cells]
     for kind in (int, float):
         try:
@@ -197,10 +201,10 @@ def write_table(table: pd.DataFrame, path: str | Path, what: str) -> None:
     write_file(path, buffer.getvalue())
 
 
-def whole_letters(text: str) -> str:
-    r"""A text that any file can hold: halves of letters, which JSON can carry, are spelled out.
+def encodable(text: str) -> str:
+    r"""A text that UTF-8 can encode: lone surrogates, which JSON may contain, are spelled out.
 
-    >>> print(whole_letters("a\ud800"))
+    >>> print(encodable("a\ud800"))
     a\ud800
     """
     return text.encode("utf-8", "backslashreplace").decode()
@@ -212,7 +216,7 @@ def _texts(column: pd.Series) -> pd.Series:
 
 
 def _check_rows(table: pd.DataFrame, name: str) -> None:
-    """Refuse what no later command could use; names the first row that is wrong."""
+    """Refuse rows that no later command could use; names the first of them."""
     whole = table["n"].isna() | (table["n"] % 1 == 0)
     wrong = (
         *((table[column] == "", f"an empty {column}", "name it") for column in ("run", "benchmark", "metric")),

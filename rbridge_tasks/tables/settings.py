@@ -1,4 +1,4 @@
-"""The settings of an evaluation that decide whether its scores compare with others, as its results file notes them."""
+"""The settings of an evaluation that decide whether its scores compare with others, from its results file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rbridge_metrics.proxy_names import PROXIES
+from rbridge_tasks.tables.catalogue import metric_info
 from rbridge_tasks.tables.lm_eval_results import ResultsFile, Score
-
-_WEIGHTED_BY_CONFIDENCE = frozenset(("rbridge_nll", "rbridge_bits_per_byte"))
-_PER_TOKEN = frozenset(("rbridge_nll", "rbridge_span_nll", "trace_nll", "gold_nll", "scb_nll", *PROXIES))
 
 #: The setting that names what token frequencies were counted over.
 TOKEN_COUNTS = "token frequencies"
@@ -19,15 +16,15 @@ TOKEN_COUNTS = "token frequencies"
 #: The checksums of the trace files; the special tokens of the tokenizer.
 TRACES, TOKENIZER = "traces", "tokenizer"
 
-#: The number of items, which score tables hold in a column of its own.
+#: The number of items; score tables hold it in the column ``n``.
 ITEMS = "number of items"
 
-#: How a model was loaded. Two precisions of one model compare, and often should; the difference is reported.
+#: How a model was loaded. Two precisions of one model compare; the difference is reported.
 DTYPE, QUANTISATION = "dtype", "quantisation"
 MODEL_ARGUMENTS = "model arguments"
 ITEMS_AND_PROMPTS = "items and prompts"
 
-#: What model arguments without anything special come to. Alone they are not worth a column of a score table.
+#: Values that are not worth a column of a score table by themselves.
 DEFAULTS = {QUANTISATION: "none", MODEL_ARGUMENTS: "default"}
 
 #: Settings whose difference is reported and never refused.
@@ -61,20 +58,21 @@ def settings_of(score: Score, results: ResultsFile) -> dict[str, str]:
 
 def _of_traces(score: Score, results: ResultsFile, traces: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
     """Settings of our own tasks."""
-    files = [one["files"] if isinstance(one.get("files"), dict) else {} for one in traces.values()]
+    files = [origin["files"] if isinstance(origin.get("files"), dict) else {} for origin in traces.values()]
     settings: dict[str, object] = {
-        TRACES: _distinct(str(sha)[:12] for one in files for sha in one.values()),
-        "only correct traces": _of_tasks({task: one.get("only_correct", False) for task, one in traces.items()}),
+        TRACES: _distinct(str(sha)[:12] for checksums in files for sha in checksums.values()),
+        "only correct traces": _of_tasks({task: origin.get("only_correct", False) for task, origin in traces.items()}),
     }
     options = {task: results.metadata(task) for task in traces}
-    if score.metric in _WEIGHTED_BY_CONFIDENCE:
-        models = {task: one.get("confidence_model") or "none" for task, one in traces.items()}
+    metric = metric_info(score.metric)
+    if metric is not None and "confidences" in metric.needs:
+        models = {task: origin.get("confidence_model") or "none" for task, origin in traces.items()}
         settings["confidence model"] = _of_tasks(models)
         weights = {task: given.get("rbridge_weights", "confidence") for task, given in options.items()}
         settings["weights"] = _of_tasks(weights)
-    if score.metric in PROXIES and "counts" in PROXIES[score.metric].needs:
+    if metric is not None and "counts" in metric.needs:
         settings[TOKEN_COUNTS] = _of_tasks({task: given.get("rbridge_token_counts") for task, given in options.items()})
-    if score.metric in _PER_TOKEN:
+    if metric is not None and metric.per_token:
         special = [results.data.get(f"tokenizer_{kind}_token") for kind in ("bos", "eos", "pad")]
         settings[TOKENIZER] = None if None in special else " ".join(map(str, special))
     return settings
@@ -88,7 +86,7 @@ def _versions(task: str, members: Iterable[str], results: ResultsFile) -> str | 
 
 
 def _shots(task: str, results: ResultsFile) -> object:
-    """Worked examples in the prompt, from the place where each version of lm-eval notes them."""
+    """Number of worked examples in the prompt; each version of lm-eval writes it to another place."""
     places = (
         results.section("n-shot").get(task),
         results.section("configs", task).get("num_fewshot"),
@@ -98,13 +96,13 @@ def _shots(task: str, results: ResultsFile) -> object:
 
 
 def _checksum(task: str, results: ResultsFile) -> str | None:
-    """lm-eval's hash over items, prompts and targets, which it takes with --log_samples."""
+    """lm-eval's hash over items, prompts and targets, written with --log_samples."""
     checksum = results.section("task_hashes").get(task)
     return None if checksum is None else str(checksum)[:12]
 
 
 def _generation(task: str, results: ResultsFile) -> str | None:
-    """How a task that generates does so: temperature, stop strings, ..."""
+    """Generation options of a task that generates: temperature, stop strings, ..."""
     if results.section("configs", task).get("output_type") != "generate_until":
         return None
     options = results.section("configs", task).get("generation_kwargs")

@@ -1,4 +1,4 @@
-"""PARAMS:TOKENS as people write it on a command line, ``16M:1.6B`` or ``16e6:1.6e9``, and counts as we print them."""
+"""Read PARAMS:TOKENS, ``16M:1.6B`` or ``16e6:1.6e9``, and print counts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def parse_count(text: str) -> float:
 
 
 def count_text(number: float) -> str:
-    """A count of parameters or tokens as people write it; ``?`` where it is NaN.
+    """A count of parameters or tokens with a unit; ``?`` for NaN.
 
     >>> count_text(97_912_345), count_text(4e12), count_text(512), count_text(float("nan"))
     ('97.9M', '4T', '512', '?')

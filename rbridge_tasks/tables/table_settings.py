@@ -1,6 +1,6 @@
-"""Settings of scores in a score table: a column of JSON objects, and the check of rows that a command compares.
+"""The column ``settings`` of a score table, JSON objects, and the check of rows that a command compares.
 
-``rbridge collect`` writes the column. A table made by hand has none, and nothing in it is refused.
+``rbridge collect`` writes the column. Without it, nothing in a table is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SETTINGS = "settings"
 
 
 def settings_text(settings: Mapping[str, str]) -> str:
-    """A cell of the column; empty where nothing but defaults is known. The number of items stands in the column ``n``.
+    """A cell of the column; empty where only defaults are known. The number of items is in the column ``n``.
 
     >>> settings_text({"n-shot": "5", "number of items": "100"})
     '{"n-shot": "5"}'
@@ -39,13 +39,13 @@ def measured_rows(table: pd.DataFrame) -> list[Measured]:
         return []
     columns = ["benchmark", "metric", SETTINGS, "n", "model", "run"]
     rows = table[columns].drop_duplicates(columns[:4])
-    found = []
+    measured = []
     for benchmark, metric, cell, n, model, run in rows.itertuples(index=False):
         settings = _settings(cell if isinstance(cell, str) else "")
         if settings and not math.isnan(n):
             settings = {**settings, ITEMS: f"{n:g}"}
-        found.append(Measured(benchmark, metric, model or run, settings))
-    return found
+        measured.append(Measured(benchmark, metric, model or run, settings))
+    return measured
 
 
 def shared_settings(table: pd.DataFrame) -> dict[str, dict[str, str]]:
@@ -60,7 +60,7 @@ def shared_settings(table: pd.DataFrame) -> dict[str, dict[str, str]]:
         for name, value in row.settings.items():
             of_benchmark.setdefault(name, set()).add(value)
     return {
-        benchmark: {name: next(iter(found)) for name, found in settings.items() if len(found) == 1}
+        benchmark: {name: next(iter(texts)) for name, texts in settings.items() if len(texts) == 1}
         for benchmark, settings in values.items()
     }
 
@@ -77,10 +77,10 @@ def check_rows(
 
     Args:
         table: a checked score table, reduced to the rows that are compared.
-        allow: the user insists; see ``check_comparable``.
+        allow: see ``check_comparable``.
         within: columns; rows that differ in one of them are not compared with each other.
         but: settings that may differ.
-        beside: what the rows are compared with beside each other, such as the scores that a curve was fitted to.
+        beside: further scores that the rows are compared with, such as those that a curve was fitted to.
 
     Returns:
         A line for each difference that is reported and not refused.
@@ -107,12 +107,12 @@ def _settings(cell: str) -> dict[str, str]:
     if not cell.strip():
         return {}
     try:
-        found = json.loads(cell)
+        settings = json.loads(cell)
     except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        settings = None
+    if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
         raise ScoreTableError(
             f"the column {SETTINGS} holds {cell[:60]!r}; rbridge collect writes a JSON object of texts there: rename a "
             "column of your own"
         )
-    return found
+    return settings

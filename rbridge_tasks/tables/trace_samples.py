@@ -1,4 +1,4 @@
-"""Samples files of our tasks: which evaluation each belongs to, and the token scores of its traces."""
+"""Samples files of our tasks: the evaluation of each, and the token scores of its traces."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ScoredTrace:
     doc: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def spelled(self) -> Iterator[tuple[int, str]]:
-        """Each token id with the letters of the trace that it covers, but for the first, which may begin before it."""
+        """Each token id with its characters of the trace, except the first token, which may begin before the trace."""
         tokens = zip(self.scores.token_id, self.scores.token_start, self.scores.token_end, strict=True)
         for token, start, end in list(tokens)[1:]:
             yield int(token), self.text[start:end]
@@ -49,9 +49,9 @@ class Evaluation:
     """The samples of one benchmark from one run of lm-eval.
 
     Attributes:
-        results: what lm-eval reported, with the model that it evaluated.
+        results: the results file, with the model.
         benchmark: one of ``BENCHMARKS``.
-        files: by the task that each is of; their traces are most often the same.
+        files: samples files by task; their traces are usually the same.
     """
 
     results: ResultsFile
@@ -95,19 +95,19 @@ def evaluations(sources: Sequence[str | Path]) -> list[Evaluation]:
             results file lies beside it.
         ResultsError: the results file cannot be read.
     """
-    found: dict[tuple[Path, str], Evaluation] = {}
+    by_key: dict[tuple[Path, str], Evaluation] = {}
     results: dict[Path, ResultsFile] = {}
     for path, task in _files(sources):
         beside = _results_beside(path)
         if beside not in results:
             results[beside] = ResultsFile(beside)
         key = beside, benchmark_of(task)
-        found.setdefault(key, Evaluation(results[beside], key[1])).files[task] = path
-    return [*found.values()]
+        by_key.setdefault(key, Evaluation(results[beside], key[1])).files[task] = path
+    return [*by_key.values()]
 
 
 def _files(sources: Sequence[str | Path]) -> Iterator[tuple[Path, str]]:
-    """Samples files of ours, each once, with the task of each."""
+    """Samples files of our tasks, each once, with its task."""
     files: dict[Path, tuple[Path, str]] = {}
     for source in map(Path, sources):
         if source.is_dir():

@@ -7,33 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rbridge_tasks.cli import main
 from rbridge_tasks.tables.score_table import read_scores
 
 from ..harness.lm_eval_files import modern, rbridge, write_json
-
-Rbridge = Callable[..., tuple[int, str, str]]
+from .conftest import Run
 
 DATED = "results_2024-05-01T10-00-00.000000.json"
-
-
-@pytest.fixture
-def rbridge_collect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Rbridge:
-    """Run ``rbridge collect ARGUMENTS``; gives exit code, output and errors."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rbridge", "collect", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
@@ -47,10 +30,10 @@ def out(tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_writes_a_table_and_says_what_is_in_it(rbridge_collect: Rbridge, out: Path, tmp_path: Path) -> None:
+def test_it_writes_a_table_and_says_what_is_in_it(run: Run, out: Path, tmp_path: Path) -> None:
     """A line for each run and size on standard output, what was left out and is unknown on standard error."""
     for name in ("scores.csv", "scores.parquet"):
-        code, output, errors = rbridge_collect(out, "-o", tmp_path / name)
+        code, output, errors = run("collect", out, "-o", tmp_path / name)
         assert code == 0
         assert "97.9M" in output
         assert "1B to 2B" in output
@@ -64,9 +47,9 @@ def test_it_writes_a_table_and_says_what_is_in_it(rbridge_collect: Rbridge, out:
         assert [*table[table["metric"] == "rbridge_nll"]["value"]] == [0.9, 0.8]
 
 
-def test_json_for_machines(rbridge_collect: Rbridge, out: Path, tmp_path: Path) -> None:
+def test_json_for_machines(run: Run, out: Path, tmp_path: Path) -> None:
     """The summary and every note, with null for what is unknown, and nothing else on standard output."""
-    code, output, errors = rbridge_collect(out, "-o", tmp_path / "s.csv", "--json", "--metric", "exact_match")
+    code, output, errors = run("collect", out, "-o", tmp_path / "s.csv", "--json", "--metric", "exact_match")
     assert (code, errors) == (0, "")
     summary = json.loads(output)
     assert summary["scores"] == 1
@@ -75,11 +58,11 @@ def test_json_for_machines(rbridge_collect: Rbridge, out: Path, tmp_path: Path) 
     assert {one["kind"]: one["count"] for one in summary["notes"]} == {"sample": 2, "tokens unknown": 1}
 
 
-def test_runs_rename_and_sample_are_options(rbridge_collect: Rbridge, out: Path, tmp_path: Path) -> None:
-    """What the library can do, the command can."""
+def test_runs_rename_and_sample_are_options(run: Run, out: Path, tmp_path: Path) -> None:
+    """Each option reaches the function."""
     (tmp_path / "runs.csv").write_text("model,tokens\norg/dclm-13b,5T\nother-1b,1B\n")
     options = ["--runs", tmp_path / "runs.csv", "--rename", "gsm8k=maths", "--include-sample"]
-    code, _, errors = rbridge_collect(out, "-o", tmp_path / "s.csv", *options)
+    code, _, errors = run("collect", out, "-o", tmp_path / "s.csv", *options)
     assert (code, errors) == (0, "")
     table = read_scores(tmp_path / "s.csv")
     assert {*table["benchmark"]} == {"gsm8k", "maths"}
@@ -102,13 +85,13 @@ def test_runs_rename_and_sample_are_options(rbridge_collect: Rbridge, out: Path,
     ],
 )
 def test_what_is_wrong_is_one_line(
-    rbridge_collect: Rbridge, out: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], named: str
+    run: Run, out: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], named: str
 ) -> None:
     """Exit code 2, one line on standard error, and no file."""
     monkeypatch.chdir(out.parent)
     (out / "cut.json").write_text('{"results": {')
     Path("file").write_text("")
-    code, output, errors = rbridge_collect(*arguments)
+    code, output, errors = run("collect", *arguments)
     assert (code, output) == (2, "")
     assert errors.count("\n") == 1
     assert errors.startswith("rbridge: error: ")
@@ -152,7 +135,7 @@ metadata: {version: 1}
 
 
 @pytest.mark.slow
-def test_results_of_the_stock_command(checkpoint: Path, tmp_path: Path, rbridge_collect: Rbridge) -> None:
+def test_results_of_the_stock_command(checkpoint: Path, tmp_path: Path, run: Run) -> None:
     """Tasks of ours and of others, a group, filters, --limit: the table holds lm-eval's numbers, and all of them."""
     model = shutil.copytree(checkpoint, tmp_path / "tiny" / "step250-tokens512K")
     data = write_json(tmp_path / "sums.json", [{"q": f"{i} + {i} =", "c": [f" {2 * i}", " 1"]} for i in range(5)])
@@ -172,7 +155,7 @@ def test_results_of_the_stock_command(checkpoint: Path, tmp_path: Path, rbridge_
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "out").rglob("results_*.json")
     written = json.loads(file.read_text())
-    code, _, errors = rbridge_collect(tmp_path / "out", "-o", tmp_path / "s.parquet")
+    code, _, errors = run("collect", tmp_path / "out", "-o", tmp_path / "s.parquet")
     assert code == 0, errors
     ours = [key for key in written["results"]["rbridge_gsm8k"] if key.endswith(",none") and "_stderr" not in key]
     assert errors.startswith(f"{len(ours)} scores on sample traces left out")
@@ -190,7 +173,7 @@ def test_results_of_the_stock_command(checkpoint: Path, tmp_path: Path, rbridge_
     assert {*table["run"]} == {"tiny"}
     assert {*table["params"]} == {written["config"]["model_num_parameters"]} == {63392}
     assert {*table["tokens"]} == {512_000}
-    rbridge_collect(tmp_path / "out", "-o", tmp_path / "s.parquet", "--include-sample")  # over the old table
+    run("collect", tmp_path / "out", "-o", tmp_path / "s.parquet", "--include-sample")  # over the old table
     sample = read_scores(tmp_path / "s.parquet").set_index(["benchmark", "metric"])
     nll = written["results"]["rbridge_gsm8k"]["trace_nll,none"]
     assert sample.loc[("gsm8k", "trace_nll"), ["value", "n"]].to_list() == [nll, 3]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rbridge_tasks.cli import main
 from rbridge_tasks.frequencies import corpus as corpus_module
 from rbridge_tasks.frequencies import counting
 from rbridge_tasks.frequencies.corpus import corpus_texts
@@ -23,25 +20,7 @@ from rbridge_tasks.frequencies.frequency_file import FrequencyFileError, Tokeniz
 
 from ..support import corpus
 from ..tables.made_scores import as_json
-
-Refused = Callable[..., str]
-
-
-@pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Run ``rbridge ARGUMENTS``, which has to fail; gives the one line of error."""
-
-    def run(*arguments: str | Path) -> str:
-        monkeypatch.setattr(sys, "argv", ["rbridge", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert end.value.code == 2
-        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("rbridge: error: ")]
-        (line,) = errors
-        assert len(line) < 700
-        return line
-
-    return run
+from .conftest import Refused
 
 
 def by_hand(tokenizer: Any, texts: list[str]) -> Counter[int]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,33 +13,14 @@ import pandas as pd
 import pytest
 
 from rbridge_metrics import PROXIES, ProxyParameters, TokenScores, proxy_scores_of_traces
-from rbridge_tasks.cli import main
+from rbridge_tasks.frequencies import proxies as module
 from rbridge_tasks.frequencies.frequency_file import TokenFrequencies, TokenizerIdentity, write_frequencies
-from rbridge_tasks.tables import proxy_scores as module
 from rbridge_tasks.tables.directions import metric_called
 from rbridge_tasks.tables.score_table import read_scores
 
 from ..harness.made_traces import DATE, VOCABULARY, evaluation, made_scores
 from ..tables.made_scores import as_json
-
-Refused = Callable[..., str]
-
-
-@pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Run ``rbridge proxies ARGUMENTS``, which has to fail; gives the one line of error."""
-
-    def run(*arguments: str | Path) -> str:
-        monkeypatch.setattr(sys, "argv", ["rbridge", "proxies", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert end.value.code == 2
-        errors = capsys.readouterr().err.strip()
-        assert errors.startswith("rbridge: error: ")
-        assert "\n" not in errors
-        return errors
-
-    return run
+from .conftest import Refused
 
 
 def values(table: pd.DataFrame, column: str = "value") -> dict[str, float]:
@@ -133,8 +112,8 @@ def test_frequencies_of_another_tokenizer_are_refused(tmp_path: Path, refused: R
     write_frequencies(letter_frequencies(np.ones(VOCABULARY, np.int64), shifted), tmp_path / "shifted.parquet")
     write_frequencies(letter_frequencies(np.ones(5, np.int64)), tmp_path / "small.parquet")
     arguments = (tmp_path / "out", "-o", tmp_path / "p.csv", "--frequencies")
-    assert "scored with another tokenizer than letters" in refused(*arguments, tmp_path / "shifted.parquet")
-    assert "beyond the 5 tokens of letters" in refused(*arguments, tmp_path / "small.parquet")
+    assert "scored with another tokenizer than letters" in refused("proxies", *arguments, tmp_path / "shifted.parquet")
+    assert "beyond the 5 tokens of letters" in refused("proxies", *arguments, tmp_path / "small.parquet")
     assert not (tmp_path / "p.csv").exists()
 
 
@@ -152,7 +131,7 @@ def test_what_a_back_end_does_not_give_is_left_out_and_said(tmp_path: Path) -> N
 def test_sample_traces_are_left_out_unless_asked_for(tmp_path: Path, refused: Refused) -> None:
     """As in ``rbridge collect``."""
     evaluation(tmp_path / "out", [made_scores(1), made_scores(2)], sample=True)
-    assert "--include-sample" in refused(tmp_path / "out", "-o", tmp_path / "p.csv")
+    assert "--include-sample" in refused("proxies", tmp_path / "out", "-o", tmp_path / "p.csv")
     found = as_json("proxies", tmp_path / "out", "-o", tmp_path / "p.csv", "--include-sample")
     assert found["scores"] == 80
 
@@ -178,12 +157,12 @@ def test_files_of_others_are_one_line(tmp_path: Path, refused: Refused) -> None:
     out = tmp_path / "p.csv"
     other = tmp_path / "samples_gsm8k_cot_2026-01-01T00-00-00.jsonl"
     other.write_text("{}\n")
-    assert "is not named as samples of our tasks are" in refused(other, "-o", out)
-    assert "no samples in" in refused(tmp_path, "-o", out)
-    assert "there is no file or folder" in refused(tmp_path / "nowhere", "-o", out)
+    assert "is not named as samples of our tasks are" in refused("proxies", other, "-o", out)
+    assert "no samples in" in refused("proxies", tmp_path, "-o", out)
+    assert "there is no file or folder" in refused("proxies", tmp_path / "nowhere", "-o", out)
     evaluation(tmp_path / "lone", [made_scores(1)])
     (tmp_path / "lone" / f"results_{DATE}.json").unlink()
-    assert f"no results_{DATE}.json lies beside" in refused(tmp_path / "lone", "-o", out)
+    assert f"no results_{DATE}.json lies beside" in refused("proxies", tmp_path / "lone", "-o", out)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +186,7 @@ def test_damaged_samples_are_one_line(
     """Responses of another kind, items twice, numbers that are none: the item and the file are named."""
     folder = evaluation(tmp_path / "out", [made_scores(1), made_scores(2)])
     broken_line(folder / f"samples_rbridge_gsm8k_{DATE}.jsonl", **changes)
-    line = refused(folder, "-o", tmp_path / "p.csv")
+    line = refused("proxies", folder, "-o", tmp_path / "p.csv")
     assert re.search(message, line), line
 
 
@@ -217,6 +196,6 @@ def test_two_files_with_different_traces_of_an_item_are_refused(tmp_path: Path, 
     other = folder / f"samples_rbridge_proxies_gsm8k_{DATE}.jsonl"
     row = json.loads(other.read_text()) | {"target_hash": "another"}
     other.write_text(json.dumps(row))
-    assert "item 0 of gsm8k has different traces or prompts" in refused(folder, "-o", tmp_path / "p.csv")
+    assert "item 0 of gsm8k has different traces or prompts" in refused("proxies", folder, "-o", tmp_path / "p.csv")
     found = as_json("proxies", other, "-o", tmp_path / "p.csv")
     assert found["traces"] == 1

@@ -25,7 +25,7 @@ from rbridge_tasks.harness.proxy_metrics import BY_TRACE_TOKENS, TokenRanks
 from rbridge_tasks.harness.requests import token_scores
 from rbridge_tasks.harness.task_folder import TASKS_PATH
 from rbridge_tasks.harness.trace_docs import TaskOptionError
-from rbridge_tasks.scoring.item_metrics import REPORTED_PROXIES
+from rbridge_tasks.tables.catalogue import REPORTED_PROXIES
 from rbridge_tasks.tables.score_table import read_scores
 from rbridge_traces import BENCHMARKS
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_tasks.harness.task_options import OPTIONS, WEIGHTINGS, TaskOptionError, task_options
-from rbridge_tasks.sweeping.settings import Settings
+from rbridge_tasks.sweeping.settings import EvaluationSettings
 
 NAMES = [option.name for option in OPTIONS]
 DEFAULTS = {option.name: option.default for option in OPTIONS}
@@ -76,7 +76,7 @@ def test_absent_and_null_are_the_default(metadata: Any) -> None:
 )
 def test_a_wrong_key_or_value_is_one_line(key: str, value: object, message: str) -> None:
     """What was found, what is expected, and for a key or a choice the nearest; in a sweep before it starts."""
-    for check in (task_options, lambda metadata: Settings(metadata=metadata)):
+    for check in (task_options, lambda metadata: EvaluationSettings(metadata=metadata)):
         with pytest.raises(TaskOptionError, match=message) as error:
             check({key: value})
         assert "\n" not in str(error.value)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbridge_tasks.sweeping.checkpoints import Checkpoint, SweepError, find, folders_of, in_order, natural
+from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError, in_order, natural
+from rbridge_tasks.sweeping.checkpoints import find, folders_of
 
 
 def checkpoint(*parts: str | Path) -> Path:

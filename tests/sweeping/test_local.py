@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from rbridge_tasks.sweeping.checkpoints import Checkpoint
-from rbridge_tasks.sweeping.local import LocalExecutor, Outcome, _reason
-from rbridge_tasks.sweeping.settings import Settings
+from rbridge_tasks.sweeping.checkpoint import Checkpoint
+from rbridge_tasks.sweeping.executor import Outcome
+from rbridge_tasks.sweeping.local import LocalExecutor, _reason
+from rbridge_tasks.sweeping.scoring_loop import Tally
+from rbridge_tasks.sweeping.settings import EvaluationSettings
 from rbridge_tasks.sweeping.shards import OutputFolder, Shard
-from rbridge_tasks.sweeping.sweep import Finished
 
-SHARD = Shard(Checkpoint("/run/step10"), Settings())
+SHARD = Shard(Checkpoint("/run/step10"), EvaluationSettings())
 
 TRACEBACK = """Loading weights: 100%
 Traceback (most recent call last):
@@ -65,7 +66,7 @@ def test_equal_failures_end_a_sweep_sooner_than_different_ones(folder: OutputFol
     """Two with the same words, or three with any; never after a success, and lost jobs do not count."""
 
     def hopeless(*failures: str | None, lost: bool = False) -> bool:
-        finished = Finished()
+        finished = Tally()
         for failure in failures:
             finished.add(Outcome(SHARD, None if failure else 1.0, failure, lost=lost), folder)
         return finished.hopeless
@@ -90,11 +91,11 @@ def test_a_worker_ends_with_its_sweep_and_is_replaced_after_a_failure(
         assert time.monotonic() < deadline
         outcomes = executor.wait(1.0)
     assert "run/step10 is no longer there" in str(outcomes[0].failure)
-    assert executor.left == 0
+    assert not executor.shards_left
     assert folder.failure(SHARD.name) == outcomes[0].failure
     executor.submit([SHARD])
     (worker,) = executor._workers.values()
     assert executor.at_work == [SHARD]
     executor.end()
     assert worker.process.returncode is not None
-    assert executor.left == 0
+    assert not executor.shards_left

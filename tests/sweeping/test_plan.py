@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from rbridge_tasks.sweeping.checkpoints import Checkpoint, SweepError, local_checkpoint
+from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError
+from rbridge_tasks.sweeping.checkpoints import local_checkpoint
 from rbridge_tasks.sweeping.identity import contents, files_of
 from rbridge_tasks.sweeping.plan import plan
-from rbridge_tasks.sweeping.settings import Settings
-from rbridge_tasks.sweeping.shards import OutputFolder, Shard, decisive, shard_of
+from rbridge_tasks.sweeping.settings import EvaluationSettings
+from rbridge_tasks.sweeping.shards import OutputFolder, Reference, Shard, ShardRecord
 
-TASKS = Settings(tasks=("rbridge_gsm8k",), num_fewshot=1)
+TASKS = EvaluationSettings(tasks=("rbridge_gsm8k",), num_fewshot=1)
 
 
 @pytest.fixture
@@ -33,26 +35,26 @@ def one(checkpoint: Path, tmp_path: Path) -> Checkpoint:
     return local_checkpoint(shutil.copytree(checkpoint, tmp_path / "run" / "step10"), {})
 
 
-def put(folder: OutputFolder, shard: Shard, traces: dict[str, object] | None = None) -> None:
+def put(folder: OutputFolder, shard: Shard, traces: dict[str, dict[str, object]] | None = None) -> None:
     """A finished shard, as a worker leaves it."""
     written = Path(tempfile.mkdtemp(dir=folder.work))
     one = shard.checkpoint
     folder.finish(
         shard,
         written,
-        {
-            "checkpoint": {"pretrained": one.pretrained, "revision": one.revision, "commit": one.commit},
-            "tasks": [*shard.settings.tasks],
-            "settings": decisive(one, shard.settings),
-            "files": contents(files_of(one, shard.settings)),
-            "traces": traces or {},
-            "seconds": 1.0,
-            "with_start": False,
-        },
+        ShardRecord(
+            checkpoint=Reference(pretrained=one.pretrained, revision=one.revision, commit=one.commit),
+            tasks=shard.settings.tasks,
+            settings=shard.settings.decisive(one),
+            files=contents(files_of(one, shard.settings)),
+            traces=traces or {},
+            seconds=1.0,
+            with_start=False,
+        ),
     )
 
 
-def states(checkpoint: Checkpoint, settings: Settings, folder: OutputFolder) -> list[tuple[str, str]]:
+def states(checkpoint: Checkpoint, settings: EvaluationSettings, folder: OutputFolder) -> list[tuple[str, str]]:
     return [(planned.state, planned.why) for planned in plan([checkpoint], settings, folder).checkpoints]
 
 
@@ -109,10 +111,10 @@ def test_files_that_settings_name_count_too(one: Checkpoint, folder: OutputFolde
 def test_more_tasks_are_scored_in_a_shard_of_their_own(one: Checkpoint, folder: OutputFolder) -> None:
     """What is there is not scored again; in any order of the tasks, a shard has one name."""
     put(folder, Shard(one, TASKS))
-    (planned,) = plan([one], TASKS.for_tasks(["rbridge_csqa", "rbridge_gsm8k"]), folder).checkpoints
+    (planned,) = plan([one], replace(TASKS, tasks=("rbridge_csqa", "rbridge_gsm8k")), folder).checkpoints
     assert planned.shard is not None
     assert planned.shard.settings.tasks == ("rbridge_csqa",)
-    both = [Shard(one, TASKS.for_tasks(tasks)).name for tasks in (["a", "b"], ["b", "a"])]
+    both = [Shard(one, replace(TASKS, tasks=tasks)).name for tasks in (("a", "b"), ("b", "a"))]
     assert both[0] == both[1] != planned.shard.name
 
 
@@ -134,7 +136,7 @@ def test_other_settings_on_the_same_task_are_refused(
     other = replace(TASKS, **change)  # type: ignore[arg-type]
     with pytest.raises(SweepError, match=f"{said}.*give another --output"):
         plan([one], other, folder)
-    assert states(one, other.for_tasks(["rbridge_csqa"]), folder) == [("to score", "")]
+    assert states(one, replace(other, tasks=("rbridge_csqa",)), folder) == [("to score", "")]
 
 
 def test_batch_size_and_device_make_no_other_shard(one: Checkpoint) -> None:
@@ -142,7 +144,7 @@ def test_batch_size_and_device_make_no_other_shard(one: Checkpoint) -> None:
     name = Shard(one, TASKS).name
     assert Shard(one, replace(TASKS, batch_size="4", device="cpu")).name == name
     assert Shard(replace(one, model_args={"dtype": "float16"}), TASKS).name != name
-    assert shard_of(Shard(one, TASKS).as_json()) == Shard(one, TASKS)
+    assert Shard.from_dict(json.loads(json.dumps(Shard(one, TASKS).to_dict()))) == Shard(one, TASKS)
 
 
 def test_other_traces_make_a_shard_outdated(
@@ -158,7 +160,7 @@ def test_other_traces_make_a_shard_outdated(
     folder.put_aside(Shard(one, TASKS).name)
     changed = dict.fromkeys(files, "0" * 64)
     put(folder, Shard(one, TASKS), {"rbridge_gsm8k": {"source": "sample", "sample": True, "files": changed}})
-    assert states(one, TASKS, folder) == [("outdated", "the traces of rbridge_gsm8k are others now")]
+    assert states(one, TASKS, folder) == [("outdated", "the traces of rbridge_gsm8k have changed")]
 
 
 def test_a_revision_that_moved_is_scored_afresh(folder: OutputFolder) -> None:

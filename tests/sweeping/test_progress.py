@@ -8,16 +8,16 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbridge_tasks.sweeping.checkpoints import Checkpoint
-from rbridge_tasks.sweeping.local import Outcome
+from rbridge_tasks.sweeping.checkpoint import Checkpoint
+from rbridge_tasks.sweeping.executor import Outcome
 from rbridge_tasks.sweeping.progress import Progress, Timing
-from rbridge_tasks.sweeping.settings import Settings
+from rbridge_tasks.sweeping.settings import EvaluationSettings
 from rbridge_tasks.sweeping.shards import Shard
 
 
 def shard(size: int, number: int = 0) -> Shard:
     """A checkpoint with so many bytes of weights."""
-    return Shard(Checkpoint(f"/run-{size}/step{number}", weight_bytes=size), Settings())
+    return Shard(Checkpoint(f"/run-{size}/step{number}", weight_bytes=size), EvaluationSettings())
 
 
 def test_nothing_is_said_before_anything_was_measured() -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.cli import app
 from rbridge_tasks.cli.sweep import seconds_of
-from rbridge_tasks.sweeping.checkpoints import SweepError
+from rbridge_tasks.sweeping.checkpoint import SweepError
 from rbridge_tasks.sweeping.local import _environments
 from rbridge_tasks.sweeping.settings import arguments_of_text
 from rbridge_tasks.sweeping.sweep_file import Entry, read_sweep_file
@@ -52,8 +52,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     (tmp_path / "ckpts" / "web-1B").mkdir(parents=True)
     found = read_sweep_file(path)
     assert found.checkpoints == (
-        Entry(str(tmp_path / "ckpts/web-1B")),
-        Entry("EleutherAI/pythia-160m", ("step*000",), {"dtype": "float32"}),
+        Entry(name=str(tmp_path / "ckpts/web-1B")),
+        Entry(name="EleutherAI/pythia-160m", revisions=("step*000",), model_args={"dtype": "float32"}),
     )
     assert (found.output, found.runs) == (str(tmp_path / "out"), str(tmp_path / "runs.csv"))
     assert (found.tasks, found.model, found.num_fewshot, found.batch_size) == (("rbridge", "gsm8k"), "vllm", 3, "8")
@@ -65,10 +65,10 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("- a", r"holds a list; expected keys: checkpoints"),
-        ("checkpoints: []", r"lists no checkpoints; write checkpoints: \[FOLDER"),
+        ("checkpoints: []", r"checkpoints: .*; write \[FOLDER"),
         ("checkpoint: [a]", r"has the key 'checkpoint'; known are checkpoints, output"),
-        ("checkpoints: [{revision: x}]", r"a checkpoint in .* has the key 'revision'; known are name, revisions"),
-        ("checkpoints: [{revisions: x}]", r"has no name"),
+        ("checkpoints: [{revision: x}]", r"has the key 'checkpoints.0.revision'; known are name, revisions"),
+        ("checkpoints: [{revisions: x}]", r"has no checkpoints.0.name; write name: FOLDER"),
         ("checkpoints: [a]\nmodel_args: dtype", r"model_args: 'dtype'; write key: value"),
         ("checkpoints: [a]\nnum_fewshot: true", r"num_fewshot: True; write a whole number"),
         ("checkpoints: [a]\nlimit: -1", r"limit: -1; write a number of items"),
@@ -108,7 +108,7 @@ def test_what_is_typed_wins_over_the_file(checkpoint: Path, tmp_path: Path) -> N
         (["RUN", "--poll", "often"], "'often' is no duration"),
         (["RUN", "--slurm", "=x"], "is not KEY=VALUE"),
         (["RUN", "--model-args", "dtype"], "neither key=value,key=value nor a JSON object"),
-        (["RUN", "--model-args", "pretrained=x"], "pretrained in --model-args is what a sweep goes through"),
+        (["RUN", "--model-args", "pretrained=x"], "pretrained in --model-args"),
         (["RUN", "--metadata", "{"], "neither key=value"),
         (["RUN", "--tasks", ","], "no task to score"),
         (["RUN", "--", "--use_cache", "x"], "--use_cache after -- is set by the sweep itself"),
@@ -141,7 +141,7 @@ def test_each_of_several_workers_sees_a_gpu_of_its_own(monkeypatch: pytest.Monke
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
     assert _environments(1) == [{}]
     assert [one["CUDA_VISIBLE_DEVICES"] for one in _environments(2)] == ["4", "5"]
-    with pytest.raises(SweepError, match="--jobs 4, and 3 GPUs"):
+    with pytest.raises(SweepError, match="--jobs 4, and 3 visible GPUs"):
         _environments(4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
