@@ -1,16 +1,16 @@
-"""The main job on what ships, offline: from three candidate corpora to a page that says which of them to train on.
+"""The whole workflow, offline: from three candidate corpora to a report on which of them to train on.
 
     python examples/demo.py --out demo_out
 
-Three corpora are made from text that every Python installation carries. On each, a small proxy and a larger target are
-trained; ``rbridge sweep`` scores every checkpoint with lm-eval, ``rbridge fit`` predicts the target from the proxy,
-``rbridge rank`` orders the corpora by the proxy alone and looks whether the target agrees, and ``rbridge report`` puts
-all of it on one page.
+The corpora are made from text that ships with Python. A small proxy and a larger target are trained on each of them.
+``rbridge sweep`` scores every checkpoint with lm-eval, ``rbridge fit`` predicts the target from the proxy,
+``rbridge rank`` orders the corpora by the proxy alone and compares the order with the target's, and ``rbridge report``
+writes the results on one page.
 
-This is a demonstration. The models have less than a million parameters and see a minute of training; one of them stands
-in for the frontier model; the traces are the samples that ship with the package; and since such models answer no
-question, what is predicted of the target is how many tokens of a trace are among the five it finds most probable. What
-it shows is that everything works, and how it looks.
+This demonstration shows that the workflow runs and what its output looks like. The models have less than a million
+parameters and train for a minute. One of them stands in for the frontier model, and the traces are the sample that
+ships with the package. Such models cannot answer questions, so the predicted quantity is not the target's accuracy but
+how often the next token of a trace is among the target's five most probable tokens.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tiny_llama import CANDIDATES
 from train_tiny import BATCH, WINDOW, checkpoints, folder_name, train_runs
 
-FEWSHOT = 1  # so that a prompt fits into the window that the tiny models are trained on
+FEWSHOT = 1  # more would not fit into the context window of the tiny models
 KEPT = 5  # checkpoints of each run
 TARGET_METRIC = "top5_accuracy_by_frequency"
 
@@ -49,12 +49,12 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """All of it, in one folder.
+    """The workflow in one folder.
 
     Attributes:
-        out: folder for checkpoints, scores and the page.
+        out: folder for checkpoints, scores and the report.
         steps: training steps of each model.
-        console: where to say what happens.
+        console: console for progress messages.
     """
 
     out: Path
@@ -62,7 +62,7 @@ class Demonstration:
     console: Console
 
     def run(self) -> None:
-        """Train, score, fit, rank, and write the page."""
+        """Train, score, fit, rank, and write the report."""
         began = time.monotonic()
         self.console.rule("rBridge demonstration")
         self.console.print(
@@ -78,15 +78,15 @@ class Demonstration:
         fit = str(self.out / "fit.json")
         self.rbridge(
             "fit", scores, "--proxy-metric", "rbridge_nll", "--target-metric", TARGET_METRIC, "--proxy", proxy,
-            "--target", target, "-o", fit, says="Predicting the targets from the proxies", show=True,
+            "--target", target, "-o", fit, message="Predicting the targets from the proxies", show=True,
         )  # fmt: skip
         self.rbridge(
             "rank", scores, "-b", "gsm8k", "--at", f"{proxy}:{tokens}", *targets,
-            says="Ranking the corpora by the proxies, on one benchmark", show=True,
+            message="Ranking the corpora by the proxies, on one benchmark", show=True,
         )  # fmt: skip
         samples = [word for shard in self.two_shards(params[0]) for word in ("--samples", str(shard))]
         title = ["--title", "rBridge demonstration"]
-        self.rbridge("report", scores, fit, "-o", page, *targets, *title, *samples, says="Writing the page")
+        self.rbridge("report", scores, fit, "-o", page, *targets, *title, *samples, message="Writing the page")
         self.console.print(
             f"\nDemonstration only: sample traces, {FEWSHOT}-shot, a stand-in for the frontier model, the target's\n"
             f"share of right tokens in place of its accuracy. Took {time.monotonic() - began:.0f} s.\n"
@@ -94,7 +94,7 @@ class Demonstration:
         )
 
     def train_models(self) -> list[int]:
-        """Train a proxy and a target on each corpus, whose sizes it gives, and a stand-in for the frontier model."""
+        """Train a proxy and a target on each corpus, and a stand-in for the frontier model; return both sizes."""
         loss = TextColumn("loss {task.fields[loss]:.2f}")
         columns = TextColumn("{task.description}"), BarColumn(), loss, TimeRemainingColumn()
         with Progress(*columns, console=self.console) as bars:
@@ -106,31 +106,31 @@ class Demonstration:
             return train_runs(self.out / "runs", CANDIDATES, steps=self.steps, keep=KEPT, begin=begin)
 
     def score(self, scores: str) -> None:
-        """Give the sample the confidences of the stand-in, and score all checkpoints on it."""
+        """Add the stand-in's confidences to the sample, and score all checkpoints on it."""
         (frontier,) = (self.out / "runs" / "frontier").glob("step*")
         cache = str(self.out / "cache")
         self.rbridge(
             "traces", "score", "--benchmark", "all", "--from", "sample", "--model", str(frontier), "--num-fewshot",
-            str(FEWSHOT), "--cache", cache, "--replace", says="Confidences of the stand-in for the frontier model",
+            str(FEWSHOT), "--cache", cache, "--replace", message="Confidences of the stand-in for the frontier model",
         )  # fmt: skip
         self.rbridge(
             "sweep", *map(str, sorted((self.out / "runs").glob("*-*"))), "-o", str(Path(scores).parent), "--tasks",
             "rbridge,rbridge_proxies", "--num-fewshot", str(FEWSHOT), "--include-sample", "--jobs", "2",
             "--metadata", json.dumps({"rbridge_cache": cache}),
-            says="Scoring all checkpoints with lm-eval, each loaded once",
+            message="Scoring all checkpoints with lm-eval, each loaded once",
         )  # fmt: skip
 
     def two_shards(self, params: int) -> list[Path]:
-        """Folders with the samples of the first and of the last checkpoint of a proxy."""
+        """Folders with the samples of the first and the last checkpoint of one proxy."""
         ends = (
             f"*{folder_name(CANDIDATES[0], params)}__step{step}-*"
             for step in checkpoints(self.steps, KEPT)[:: KEPT - 1]
         )
         return [shard for end in ends for shard in (self.out / "sweep" / "shards").glob(end)]
 
-    def rbridge(self, *arguments: str, says: str, show: bool = False) -> None:
-        """Run ``rbridge``, its output in a log file; show that on request, and its end if the command fails."""
-        self.console.print(f"{says}: [bold]rbridge {arguments[0]}[/bold] ...")
+    def rbridge(self, *arguments: str, message: str, show: bool = False) -> None:
+        """Run ``rbridge`` with its output in a log file; print the log if ``show``, or its end if the command fails."""
+        self.console.print(f"{message}: [bold]rbridge {arguments[0]}[/bold] ...")
         log = self.out / f"{arguments[0]}.log"
         environment = os.environ | {"COLUMNS": str(min(self.console.width, 140))}
         with log.open("w", encoding="utf-8") as output:

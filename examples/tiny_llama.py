@@ -1,8 +1,7 @@
-"""Train tiny Llama checkpoints from text that every Python installation carries, for the demonstration and tests.
+"""Train tiny Llama checkpoints from text that ships with Python, for the demonstration and for tests.
 
-They read prose from ``pydoc_data`` and code from the standard library, and learn enough in a minute on two CPU cores
-for the probability of ordinary English to rise. They can do nothing else, and stand in for real checkpoints only where
-no real one can be had.
+The text is prose from ``pydoc_data`` and code from the standard library. A minute of training on two CPU cores makes
+ordinary English more probable. The models stand in for real checkpoints where none are available.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ CANDIDATES = ("prose", "code", "shuffled")
 
 
 def candidate_corpora(megabytes: float) -> dict[str, list[str]]:
-    """Three corpora to choose between, documents by name: prose; code; and the prose with its words in any order."""
+    """Documents of the three corpora by name: prose, code, and the prose with the words of each document shuffled."""
     prose, order = _prose(), random.Random(0)
     shuffled = [" ".join(order.sample(words, len(words))) for words in map(str.split, prose)]
     return dict(zip(CANDIDATES, (prose, _code(megabytes), shuffled), strict=True))
 
 
 def corpus(megabytes: float) -> list[str]:
-    """Documents: the language reference as prose, then library source, shuffled, up to a size."""
+    """Documents in random order, up to a total size: the language reference and source of the standard library."""
     texts = _prose()
     texts += _code(megabytes - sum(map(len, texts)) / 1e6)
     random.Random(0).shuffle(texts)
@@ -60,7 +59,7 @@ def _code(megabytes: float) -> list[str]:
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer: any text can be written in it."""
+    """Train a byte-level BPE tokenizer, which can encode any text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -96,7 +95,7 @@ def random_llama(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A saved model and the number of tokens it has seen."""
+    """A saved model and the number of tokens it was trained on."""
 
     path: Path
     tokens: int

@@ -1,9 +1,10 @@
-"""Train tiny checkpoints from text that Python ships, for the tutorial: two data sets, a small and a larger model each.
+"""Train tiny checkpoints for the tutorial from text that ships with Python: a small and a larger model per data set.
 
     python examples/train_tiny.py ckpts
 
-writes ``ckpts/prose-0.2M/step12-tokens24K`` and so on: a run and size for each folder, checkpoints along its training
-below it. And ``ckpts/frontier``, trained on both data sets, which stands in for a frontier model.
+writes folders such as ``ckpts/prose-0.2M/step12-tokens24K``: one folder per data set and size, with one checkpoint
+folder per saved step. It also writes ``ckpts/frontier``, a model trained on both data sets that stands in for a
+frontier model.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ def train_runs(
     """Train a small and a larger model on each data set, and the stand-in for a frontier model on all of them.
 
     Args:
-        folder: where runs go.
-        data_sets: of ``candidate_corpora``.
-        steps: of each run.
-        keep: checkpoints of each run but the stand-in, of which the last is kept.
-        begin: told the name of each run; what it returns is told the loss of each step.
+        folder: folder for the runs.
+        data_sets: names of corpora, see ``candidate_corpora``.
+        steps: training steps of each run.
+        keep: number of checkpoints to keep of each run; of the stand-in only the last is kept.
+        begin: called with the name of each run; returns a function that is called with the loss of each step.
 
     Returns:
-        Parameters of the small and of the larger model.
+        Numbers of parameters of the small and the larger model.
     """
-    torch.set_num_threads(1)  # models as small as these are slower with more, and very much so on a busy machine
+    torch.set_num_threads(1)  # more threads slow down such small models, above all on a busy machine
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     corpora = {name: texts for name, texts in candidate_corpora(megabytes=2).items() if name in data_sets}
@@ -75,12 +76,12 @@ def train_runs(
 
 
 def folder_name(data_set: str, params: int) -> str:
-    """Of a run: its data set and size, as ``rbridge collect`` reads them."""
+    """Name of a run's folder: data set and size, in the form that ``rbridge collect`` parses."""
     return f"{data_set}-{params / 1e6:.1f}M"
 
 
 def checkpoints(steps: int, keep: int) -> list[int]:
-    """Steps at which a checkpoint is kept."""
+    """Steps whose checkpoints are kept."""
     return [steps * part // keep for part in range(1, keep + 1)]
 
 

@@ -1,4 +1,4 @@
-"""A hook of mkdocs: the page on the ``rbridge`` command, written from the command itself."""
+"""A mkdocs hook that generates the reference page of the ``rbridge`` command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = "reference/commands.md"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the page to those of the site."""
+    """Add the generated page to the site."""
     from mkdocs.structure.files import File
 
     files.append(File.generated(config, PAGE, content=command_line_page()))
@@ -21,7 +21,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def command_line_page() -> str:
-    """Every command with its arguments and options, in Markdown, as typer's own documentation generator writes it."""
+    """Every command with its arguments and options, as Markdown from typer's documentation generator."""
     import typer
     from typer.cli import get_docs_for_click
 

@@ -1,4 +1,4 @@
-"""An extension of griffe: our docstrings as the reference wants them."""
+"""A griffe extension that prepares our docstrings for the reference pages."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from griffe import Object
 
 _EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\s*$).*)*", re.M)
-_TOGETHER = re.compile(r"^( +)(\w+(?:, \w+)+): (.*(?:\n\1 +.*)*)", re.M)
+_SHARED_ENTRY = re.compile(r"^( +)(\w+(?:, \w+)+): (.*(?:\n\1 +.*)*)", re.M)
 
 
 class DocstringStyle(Extension):
-    """Give every run of ``>>>`` lines a block of its own, and arguments that are described together an entry each."""
+    """Put every run of ``>>>`` lines into a code block, and split entries that describe several arguments."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Rewrite the docstring of each object as it is loaded."""
+        """Rewrite the docstring of each loaded object."""
         if obj.docstring:
-            text = _TOGETHER.sub(_apart, obj.docstring.value)
+            text = _SHARED_ENTRY.sub(_split, obj.docstring.value)
             obj.docstring.value = _EXAMPLE.sub(r"```python\n\g<0>\n```", text)
 
 
-def _apart(entry: re.Match[str]) -> str:
+def _split(entry: re.Match[str]) -> str:
     indent, names, text = entry.groups()
-    first, *others = names.split(", ")
-    return f"{indent}{first}: {text}" + "".join(f"\n{indent}{name}: see ``{first}``." for name in others)
+    first, *rest = names.split(", ")
+    return f"{indent}{first}: {text}" + "".join(f"\n{indent}{name}: see ``{first}``." for name in rest)

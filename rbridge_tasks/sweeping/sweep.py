@@ -12,12 +12,12 @@ from rbridge_tasks.sweeping.local import LocalExecutor
 from rbridge_tasks.sweeping.plan import SweepPlan, plan
 from rbridge_tasks.sweeping.progress import Progress
 from rbridge_tasks.sweeping.request import SweepRequest, SweepResult, Watch
-from rbridge_tasks.sweeping.scoring_loop import Tally, watch
+from rbridge_tasks.sweeping.scoring_loop import Tally, score_all, watch
 from rbridge_tasks.sweeping.shards import OutputFolder, Shard
 from rbridge_tasks.sweeping.slurm import SlurmExecutor
 from rbridge_tasks.sweeping.watching import Watcher, reached
 from rbridge_tasks.tables.collect import Collected, collect
-from rbridge_tasks.tables.rows import Note
+from rbridge_tasks.tables.rows import Note, counted
 from rbridge_tasks.tables.score_table import write_scores
 from rbridge_traces.files import LockedError, locked
 
