@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from rbridge_tasks.scoring.threads import in_threads, take
 from torch.nn import functional
 
 from rbridge_tasks.scoring import matrix_products
 from rbridge_tasks.scoring.prefix_tree import shared_tokens
-from rbridge_tasks.scoring.threads import in_threads, take
 from rbridge_tasks.scoring.tokenization import TokenizedPair
 
 
