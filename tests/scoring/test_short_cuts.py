@@ -253,6 +253,71 @@ def test_positions_that_a_model_counts_along_the_input_keep_short_lines() -> Non
     assert difference <= bound(torch.float32, np.concatenate([alone(model, pair) for pair in pairs]))
 
 
+# ---------------------------------------------------------------- logits that are more than a projection
+
+
+class Transformed(transformers.LlamaForCausalLM):
+    """A Llama that changes its logits after the projection in a way that no setting names."""
+
+    change: Callable[[torch.Tensor], torch.Tensor]
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        result = super().forward(*args, **options)
+        result.logits = type(self).change(result.logits)
+        return result
+
+
+def one_token(logits: torch.Tensor) -> torch.Tensor:
+    """A little more for one token."""
+    return logits + 1e-3 * (torch.arange(logits.shape[-1]) == 17)
+
+
+def by_position(logits: torch.Tensor) -> torch.Tensor:
+    """A little more of everything at later positions, which no log-probability shows."""
+    return logits + 1e-3 * torch.arange(logits.shape[1])[:, None]
+
+
+def without_a_token(logits: torch.Tensor) -> torch.Tensor:
+    """One token ruled out."""
+    return logits.masked_fill(torch.arange(logits.shape[-1]) == 3, -torch.inf)
+
+
+@pytest.mark.parametrize("change", [one_token, by_position, without_a_token, lambda logits: logits * 1.001])
+def test_an_unknown_step_after_the_projection_is_noticed(
+    change: Callable[[torch.Tensor], torch.Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    """However small, it keeps the projection from being taken apart, and the log says so."""
+    model = type("Model", (Transformed,), {"change": staticmethod(change)})(model_of("LlamaConfig").config).eval()
+    model.load_state_dict(model_of("LlamaConfig").state_dict())
+    scorer, difference = scored(model, pairs_of())
+    assert scorer.way_of_reading.startswith("model's own logits")
+    assert "changes its logits after the output projection" in caplog.text
+    assert difference <= bound(torch.float32, np.array([10.0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("config_class", "settings"),
+    [
+        ("LlamaConfig", {}),
+        ("GraniteConfig", {"logits_scaling": 4.0}),
+        ("CohereConfig", {"logit_scale": 0.25}),
+        ("Gemma2Config", {"head_dim": 8, "final_logit_softcapping": 3.0}),
+        ("PhiConfig", {}),
+        ("MambaConfig", {"state_size": 4}),
+    ],
+)
+def test_known_steps_after_the_projection_are_no_obstacle(
+    config_class: str, settings: dict[str, Any], dtype: torch.dtype, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A divisor, a factor, a cap, a bias: rounding is not mistaken for a difference, in wide vocabularies either."""
+    require_attention_in(dtype)
+    model = model_of(config_class, vocab_size=4_000, hidden_size=128, **settings).to(dtype)
+    scorer, _ = scored(model, pairs_of(lengths=(9,)))
+    assert "own logits" not in scorer.way_of_reading
+    assert "output projection" not in caplog.text
+
+
 # ---------------------------------------------------------------- unusual ways of being called
 
 
