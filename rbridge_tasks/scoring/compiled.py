@@ -50,6 +50,6 @@ class CompiledLayers:
             with torch._dynamo.config.patch(recompile_limit=_MOST_GRAPHS):
                 yield
         finally:
-            for (layer, _), own in zip(self.forwards, before, strict=True):
+            for (layer, _), attributes in zip(self.forwards, before, strict=True):
                 del vars(layer)["forward"]
-                vars(layer).update({"forward": own["forward"]} if "forward" in own else {})
+                vars(layer).update({"forward": attributes["forward"]} if "forward" in attributes else {})
