@@ -91,7 +91,7 @@ def pack(texts: Sequence[Text], skip: int) -> Pack:
 
 
 def _rows(places: Sequence[Ids]) -> tuple[tuple[Ids, ...], list[int]]:
-    """``Pack.rows`` of texts whose tokens are at ``places`` in the line, and the start of each text in the flat rows."""
+    """``Pack.rows`` of texts whose tokens are at ``places``, and the start of each text in the flattened rows."""
     groups: list[list[int]] = []
     for i in sorted(range(len(places)), key=lambda i: -places[i].size):
         longest = places[groups[-1][0]].size if groups else 0
