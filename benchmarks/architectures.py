@@ -149,21 +149,13 @@ def examine(name: str, dtype: torch.dtype, gain: float, batch_size: int) -> Row:
         shown,
         gain,
         type(model).__name__,
-        describe(scorer),
+        scorer.way_of_reading,
         worst,
         mean,
         moved,
         worst > max(NOISES * moved, ROUNDING_NATS[dtype]) or mean > max(moved, ROUNDING_NATS[dtype]),
         tuple(log.lines),
     )
-
-
-def describe(scorer: CausalScorer) -> str:
-    """How texts were read."""
-    how = {"PackedReader": "one line", "PaddedReader": "padded", "PlainReader": "model's own logits"}
-    if scorer.reads_alone:
-        return "alone"
-    return how[type(scorer.reader).__name__] + ("" if scorer.reader.shares else ", prompt read again")
 
 
 def _not_built(name: str, dtype: str, gain: float, error: Exception) -> Row:

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from rbridge_tasks.scoring import matrix_products
+from rbridge_tasks.scoring import cpu
+from rbridge_tasks.scoring.cpu.threads import in_threads, take
 from rbridge_tasks.scoring.prefix_tree import shared_tokens
-from rbridge_tasks.scoring.threads import in_threads, take
 from rbridge_tasks.scoring.tokenization import TokenizedPair
 
 
@@ -106,7 +106,7 @@ def measured_floor(work: Work, clock: Callable[[], float], *, dtype: torch.dtype
     cuts = [(64, work.vocabulary), (512, work.vocabulary), (512, 1024), (512, 8192), (2048, 256)]
     attention = _time(work.attention, _attention(work, dtype), clock)
     seconds_of: dict[str, dict[str, float]] = {}
-    for maker, linear in (("torch", functional.linear), ("oneDNN", matrix_products.linear)):
+    for maker, linear in (("torch", functional.linear), ("oneDNN", cpu.linear)):
         seconds_of[maker] = {"attention": attention}
         for (inputs, outputs), operations in work.linear.items():
             ways = [_linear(linear, rows, inputs, outputs, outputs, dtype) for rows in (512, 2048)]
@@ -145,7 +145,7 @@ def _linear(
 
 def _dealt(rows: int, inputs: int, outputs: int, dtype: torch.dtype) -> _Way:
     """Parts of the vocabulary dealt to threads, as ours does."""
-    factor = matrix_products.Factor(torch.randn(rows, inputs).to(dtype))
+    factor = cpu.Factor(torch.randn(rows, inputs).to(dtype))
     parts, offset = torch.randn(outputs, inputs).to(dtype).split(256), torch.zeros(rows, dtype=dtype)
 
     def product() -> None:

@@ -15,7 +15,7 @@ import argparse
 import json
 from typing import Any
 
-from scoring import add_arguments, measure, settings_from
+from scoring import add_arguments, heading, measure, settings_from
 
 
 def main() -> None:
@@ -32,11 +32,7 @@ def report(found: dict[str, Any], repeats: int) -> None:
     """Print the table."""
     settings, stock, ours, floor = (found[name] for name in ("settings", "stock", "ours", "floor"))
     unit = "processor seconds" if settings["processor_time"] else "seconds"
-    print(f"{settings['benchmark']}, {settings['items']} requests, {settings['num_fewshot']}-shot, "
-          f"{ours['trace_tokens'] / settings['items']:.0f} trace tokens each, "
-          f"d={settings['hidden_size']} x {settings['layers']} layers, batch {settings['batch_size']}, "
-          f"{settings['threads'] or found['machine']['cores']} threads, load {found['machine']['load']:.1f}, "
-          f"median of {repeats}")  # fmt: skip
+    print(heading(found, repeats))
     print(f"{'':30}{'stock':>12}{'ours':>12}{'ratio':>10}")
     above = [side["peak_mib"] - side["loaded_mib"] for side in (stock, ours)]
     rows = [

@@ -6,18 +6,14 @@ Beside each, what it is compared with: SHA-256 of a plain buffer on one thread, 
     python benchmarks/resume.py [--layers 4] [--device cuda] [--traces 10162] [--json FILE]
 """
 
-import argparse
 import hashlib
-import json
 import os
-import platform
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from figures import parser_of, report, timed
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from rbridge_metrics import TokenScores
@@ -25,13 +21,6 @@ from rbridge_tasks.resume.store import ScoreStore, key_of
 from rbridge_tasks.resume.weights import weights_sha256
 
 TOKENS, BATCH = 228, 32
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def model_of(layers: int, device: str) -> torch.nn.Module:
@@ -58,18 +47,17 @@ def made_scores(rng: np.random.Generator) -> TokenScores:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--traces", type=int, default=10_162)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
 
     model = model_of(arguments.layers, arguments.device)
     gigabytes = sum(parameter.nbytes for parameter in model.parameters()) / 1e9
-    identified = min(seconds(lambda: weights_sha256(model)) for _ in range(3))
+    identified = min(timed(lambda: weights_sha256(model)) for _ in range(3))
     buffer = os.urandom(1 << 28)
-    one_thread = min(seconds(lambda: hashlib.sha256(buffer).digest()) for _ in range(3))
+    one_thread = min(timed(lambda: hashlib.sha256(buffer).digest()) for _ in range(3))
 
     rng = np.random.default_rng(0)
     different = [made_scores(rng) for _ in range(1000)]
@@ -77,23 +65,25 @@ def main() -> None:
     batches = [dict(list(scores.items())[i : i + BATCH]) for i in range(0, len(scores), BATCH)]
     with tempfile.TemporaryDirectory() as folder:
         store = ScoreStore(Path(folder))
-        kept = seconds(lambda: [store.append(batch) for batch in batches])
+        kept = timed(lambda: [store.append(batch) for batch in batches])
         store.close()
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
-        read = seconds(lambda: ScoreStore(Path(folder)).read(scores))
-        copied = seconds(lambda: (Path(folder) / "copy").write_bytes(bytes(size)))
-    result = {
-        "machine": platform.machine(), "cores": os.cpu_count(), "device": arguments.device,
-        "model_gigabytes": gigabytes, "identify_seconds": identified,
+        read = timed(lambda: ScoreStore(Path(folder)).read(scores))
+        copied = timed(lambda: (Path(folder) / "copy").write_bytes(bytes(size)))
+    figures = {
+        "device": arguments.device,
+        "model_gigabytes": gigabytes,
+        "identify_seconds": identified,
         "identify_gigabytes_per_second": gigabytes / identified,
         "sha256_one_thread_gigabytes_per_second": len(buffer) / 1e9 / one_thread,
-        "traces": arguments.traces, "keep_seconds": kept, "keep_milliseconds_per_batch": 1e3 * kept / len(batches),
-        "read_seconds": read, "write_file_seconds": copied, "bytes_per_token": size / (TOKENS * arguments.traces),
-    }  # fmt: skip
-    for name, value in result.items():
-        print(f"{name:42} {value:.4g}" if isinstance(value, float) else f"{name:42} {value}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+        "traces": arguments.traces,
+        "keep_seconds": kept,
+        "keep_milliseconds_per_batch": 1e3 * kept / len(batches),
+        "read_seconds": read,
+        "write_file_seconds": copied,
+        "bytes_per_token": size / (TOKENS * arguments.traces),
+    }
+    report(figures, arguments.json)
 
 
 if __name__ == "__main__":

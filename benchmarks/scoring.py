@@ -91,12 +91,15 @@ def settings_from(args: argparse.Namespace) -> Settings:
     return Settings(mapping=tuple(args.map), **{name: getattr(args, name) for name in names})
 
 
-def measure(settings: Settings, *, repeats: int = 1, sides: tuple[str, ...] = SIDES) -> dict[str, Any]:
+def measure(
+    settings: Settings, *, repeats: int = 1, sides: tuple[str, ...] = SIDES, vllm_python: str = sys.executable
+) -> dict[str, Any]:
     """Run each side ``repeats`` times, in turn.
 
     Returns:
         By side: medians of ``seconds``, ``peak_mib`` and the like, and what else the side itself reports;
-        ``difference``: largest relative difference of a summed log-likelihood; ``settings`` and ``machine``.
+        ``difference``: largest relative difference of a summed log-likelihood between the first side and ours;
+        ``settings`` and ``machine``.
     """
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory() as folder:
@@ -106,17 +109,28 @@ def measure(settings: Settings, *, repeats: int = 1, sides: tuple[str, ...] = SI
         for _ in range(repeats):
             for side, results in runs.items():
                 environment = os.environ | ({"OMP_NUM_THREADS": str(settings.threads)} if settings.threads else {})
-                subprocess.run([sys.executable, __file__, side, folder], check=True, env=environment)
+                python = vllm_python if side == "vllm" else sys.executable
+                subprocess.run([python, __file__, side, folder], check=True, env=environment)
                 results.append(json.loads((work / f"{side}.json").read_text()))
     found: dict[str, Any] = {"settings": asdict(settings), "machine": machine()}
     for side, results in runs.items():
         keys = [key for key, value in results[0].items() if isinstance(value, float)]
         found[side] = results[-1] | {key: statistics.median(result[key] for result in results) for key in keys}
         found[side]["runs"] = [result["seconds"] for result in results]
-    if "stock" in runs and "ours" in runs:
-        sums = zip(found["stock"].pop("sums"), found["ours"].pop("sums"), strict=True)
-        found["difference"] = max(abs(theirs - mine) / abs(theirs) for theirs, mine in sums)
+    theirs, ours = (found[side].pop("sums") for side in (sides[0], "ours"))
+    found["difference"] = max(abs(one - other) / abs(one) for one, other in zip(theirs, ours, strict=True))
     return found
+
+
+def heading(found: dict[str, Any], repeats: int) -> str:
+    """One line: what was scored, and where."""
+    settings, machine_ = found["settings"], found["machine"]
+    tokens = found["ours"]["trace_tokens"] / settings["items"]
+    return (
+        f"{settings['benchmark']}, {settings['items']} requests, {settings['num_fewshot']}-shot, {tokens:.0f} trace "
+        f"tokens each, d={settings['hidden_size']} x {settings['layers']} layers, batch {settings['batch_size']}, "
+        f"{settings['threads'] or machine_['cores']} threads, load {machine_['load']:.1f}, median of {repeats}"
+    )
 
 
 def machine() -> dict[str, Any]:
@@ -239,7 +253,11 @@ def run_side(side: str, work: Path) -> None:
     pairs = [tuple(pair) for pair in json.loads((work / "pairs.json").read_text())]
     size = settings["batch_size"]
     batch_size = size if not size.isdecimal() and side == "ours" else int(size) if size.isdecimal() else 8
-    lm = HFLM(pretrained=str(work / "checkpoint"), device="cpu", batch_size=batch_size, max_length=4096)
+    if side == "vllm":
+        lm, score = vllm_model(work / "checkpoint")
+    else:
+        lm = HFLM(pretrained=str(work / "checkpoint"), device="cpu", batch_size=batch_size, max_length=4096)
+        score = hf.score
     if side == "floor":
         from floor import count_work, measured_floor
 
@@ -254,12 +272,22 @@ def run_side(side: str, work: Path) -> None:
         requests = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
         figures["sums"] = [total for total, _ in lm.loglikelihood(requests, disable_tqdm=True)]
     else:
-        scores = hf.score(lm, pairs, [str(i) for i in range(len(pairs))])
+        scores = score(lm, pairs, [str(i) for i in range(len(pairs))])
         figures["sums"] = [float(score.logprob.astype(float).sum()) for score in scores]
         figures["trace_tokens"] = sum(score.logprob.size for score in scores)
     figures["seconds"] = clock() - began
     figures["peak_mib"] = peak_mib()
     (work / f"{side}.json").write_text(json.dumps(figures))
+
+
+def vllm_model(checkpoint: Path) -> tuple[Any, Any]:
+    """The checkpoint as lm-eval's ``vllm`` holds it, and the back end that scores it."""
+    from lm_eval.models.vllm_causallms import VLLM
+
+    from rbridge_tasks.backends import vllm
+
+    engine = {"dtype": "float32", "enforce_eager": True, "gpu_memory_utilization": 0.4}
+    return VLLM(str(checkpoint), batch_size=1, max_model_len=4096, **engine), vllm.score
 
 
 def peak_mib() -> float:

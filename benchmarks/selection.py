@@ -7,10 +7,7 @@ number matters.
     python benchmarks/selection.py [--models 30] [--benchmarks 6] [--json FILE]
 """
 
-import argparse
 import itertools
-import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from figures import parser_of, report, timed
 from sklearn.svm import LinearSVC
 
 from rbridge_metrics.proxy_names import PROXIES
@@ -33,13 +31,6 @@ from rbridge_metrics.selection.select import select
 from rbridge_tasks.tables.score_table import write_scores
 
 PERMUTATIONS, TARGET_SECONDS, NAIVE_TRIPLES, COST = 199, 30.0, 2000, 0.01
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Seconds of one run."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def cpu_timed(work: Callable[[], object]) -> float:
@@ -84,10 +75,9 @@ def command_seconds(values: npt.NDArray[np.float64], accuracies: npt.NDArray[np.
 
 def main() -> None:
     """Time, print; write the figures where ``--json`` says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--models", type=int, default=30)
     parser.add_argument("--benchmarks", type=int, default=6)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     options = parser.parse_args()
 
     rng = np.random.default_rng(0)
@@ -131,14 +121,8 @@ def main() -> None:
         "cpu_seconds_select": round(cpu_timed(lambda: select(population)), 2),
         "seconds_rbridge_select": round(command_seconds(values, accuracies), 2),
         "target_seconds": TARGET_SECONDS,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
     }
-    for name, value in figures.items():
-        print(f"{name:50} {value}")
-    if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    report(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Right answers and given ones: as text that a model reads, and out of text that it wrote."""
+"""Correct answers as text that a model reads, and a model's answers from the text that it wrote."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AnswerError(RBridgeError):
 
 
 def require_gold(traces: Sequence[Trace], where: str) -> None:
-    """Refuse traces of which one has no gold answer, or one that is no label of its choices.
+    """Refuse traces if any has no gold answer, or a gold answer that is not the label of a choice.
 
     Raises:
         AnswerError: counts them and names the first.
@@ -33,7 +33,7 @@ def require_gold(traces: Sequence[Trace], where: str) -> None:
 
 
 def require_final_answers(traces: Sequence[Trace], where: str) -> None:
-    """Refuse traces of which one has no final answer of the frontier model.
+    """Refuse traces if any has no final answer of the frontier model.
 
     Raises:
         AnswerError: counts them and names the first.
@@ -42,7 +42,7 @@ def require_final_answers(traces: Sequence[Trace], where: str) -> None:
 
 
 def require_choices(traces: Sequence[Trace], where: str) -> None:
-    """Refuse traces of which one has no gold answer among its choices, fewer than two choices, or one without text.
+    """Refuse traces if any has no gold answer among its choices, fewer than two choices, or a choice without text.
 
     Raises:
         AnswerError: counts them and names the first.
@@ -62,10 +62,10 @@ def _refuse(traces: Sequence[Trace], where: str, lacks: Callable[[Trace], bool],
     if lacking:
         first = lacking[0]
         labels = ", ".join(choice.label for choice in first.choices or ())
-        found = f" (gold {first.gold!r}{f', choices {labels}' if labels else ''})"
+        example = f" (gold {first.gold!r}{f', choices {labels}' if labels else ''})"
         raise AnswerError(
-            f"{len(lacking)} of {len(traces)} traces in {where} have {what}, such as {first.name}{found}; import them "
-            "again with it, choose another source with rbridge_source, or leave out this task"
+            f"{len(lacking)} of {len(traces)} traces in {where} have {what}, such as {first.name}{example}; import "
+            "them again with it, choose another source with rbridge_source, or leave out this task"
         )
 
 
@@ -73,7 +73,7 @@ def _refuse(traces: Sequence[Trace], where: str, lacks: Callable[[Trace], bool],
 
 
 def gold_text(doc: Mapping[str, Any]) -> str:
-    """The data set's own answer: the label of the right choice, the final answer of a problem, the code of a function.
+    """The data set's answer: the label of the right choice, the final answer of a problem, the code of a function.
 
     >>> gold_text({"gold": "    return a + b\\n"})
     '    return a + b'
@@ -98,7 +98,7 @@ def choice_texts(doc: Mapping[str, Any]) -> list[str]:
 
 
 def gold_choice(doc: Mapping[str, Any]) -> int:
-    """Position of the right choice, from 0. Labels may be letters or numbers; they are compared as text.
+    """Index of the correct choice, from 0. Labels may be letters or numbers; they are compared as text.
 
     >>> gold_choice({"gold": "3", "choices": [{"label": label, "text": "x"} for label in ("1", "2", "3", "4")]})
     2
@@ -110,17 +110,17 @@ def gold_choice(doc: Mapping[str, Any]) -> int:
 
 
 def reasoning_and_answer(generation: str) -> tuple[str, str | None]:
-    """Split what a model wrote as it was shown: the reasoning, and what follows the first ``Final answer:``.
+    """Split a generation into the reasoning and the text after the first ``Final answer:``.
 
     >>> reasoning_and_answer(" 3 + 4 = 7.\\nFinal answer: 7\\n\\nNext, ...")
     ('3 + 4 = 7.', ' 7\\n\\nNext, ...')
     >>> reasoning_and_answer("3 + 4 = 7.")
     ('3 + 4 = 7.', None)
     """
-    found = _FINAL_ANSWER.search(generation)
-    if found is None:
+    mark = _FINAL_ANSWER.search(generation)
+    if mark is None:
         return generation.strip(), None
-    return generation[: found.start()].strip(), generation[found.end() :]
+    return generation[: mark.start()].strip(), generation[mark.end() :]
 
 
 def answer_line(stated: str) -> str:
@@ -148,7 +148,7 @@ def answer_code(stated: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words, numbers and punctuation marks of a text: tokens that are the same for every model.
+    """The words, numbers and punctuation marks of a text: tokens that do not depend on a model.
 
     >>> words("48/2 = 24 clips.")
     ['48', '/', '2', '=', '24', 'clips', '.']

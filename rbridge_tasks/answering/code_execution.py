@@ -1,6 +1,6 @@
-"""Running code that a model wrote: in an interpreter of its own, for a few seconds, with little to break.
+"""Run code that a model wrote: in a new interpreter, for a few seconds, in an empty folder, with limits.
 
-This keeps accidents small. It is no sandbox: the code can do whatever the user who runs it can do.
+This limits accidents. It is not a sandbox: the code has all permissions of the user who runs it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 
 from rbridge_metrics import RBridgeError
 
-#: The environment variable with which Hugging Face's ``code_eval`` is allowed to run code, too.
+#: The environment variable that also allows Hugging Face's ``code_eval`` to run code.
 ALLOW = "HF_ALLOW_CODE_EVAL"
 
 _MEMORY_BYTES = 4 << 30
 _FILE_BYTES = 1 << 24
 
-# Ends with an exit status that the program does not choose, so that leaving early is not passing.
+# Ends with an exit status that the program does not know, so that an early exit does not pass.
 _RUNNER = f"""
 import os, sys
 path, status, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -41,7 +41,7 @@ os._exit(status)
 
 
 class CodeExecutionError(RBridgeError):
-    """Code would have to be run, and nobody allowed it."""
+    """Code would have to be run, and the user has not allowed it."""
 
 
 def check_allowed(task: str) -> None:
@@ -95,7 +95,7 @@ def passes(program: str, *, seconds: int = 3) -> bool:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the program and whatever it started."""
     if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing of it is left
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended already
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()

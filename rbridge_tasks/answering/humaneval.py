@@ -15,7 +15,7 @@ OPTION = "rbridge_humaneval_tests"
 
 
 def checks_of(traces: Sequence[Trace], *, path: str | None = None, sample: bool = False) -> dict[str, str]:
-    """The code that tests each function, to be put after its definition.
+    """The code that tests each function, to be appended to its definition.
 
     Args:
         traces: of HumanEval. An item is found in the data set by its id (``HumanEval/0``), else by its question.
@@ -27,7 +27,7 @@ def checks_of(traces: Sequence[Trace], *, path: str | None = None, sample: bool 
         By ``item_id``, for every trace.
 
     Raises:
-        TraceError: the data set cannot be had, has other fields, or lacks one of the items.
+        TraceError: the data set cannot be loaded, has other fields, or lacks an item.
     """
     if sample:
         return {trace.item_id: docstring_checks(trace.question) for trace in traces}
@@ -42,20 +42,20 @@ def checks_of(traces: Sequence[Trace], *, path: str | None = None, sample: bool 
                 f"no field {error} in {path or 'the data set'} (it has {', '.join(row)}); give HumanEval as "
                 "its authors publish it: task_id, prompt, entry_point, canonical_solution, test"
             ) from None
-    found = {
+    checks = {
         trace.item_id: by_id.get(trace.item_id) or by_question.get(_plain(trace.question)) or "" for trace in traces
     }
-    missing = [item for item, test in found.items() if not test]
+    missing = [item for item, test in checks.items() if not test]
     if missing:
         raise TraceError(
             f"{len(missing)} of {len(traces)} items have no tests in {path or 'the data set'}, such as {missing[0]}: "
-            "neither their id nor their question is there; give the HumanEval that the traces are of"
+            "neither their id nor their question is in it; give the HumanEval that the traces are of"
         )
-    return found
+    return checks
 
 
 def docstring_checks(question: str) -> str:
-    """Assertions that say what the examples in the docstring of a function say.
+    """Assertions equivalent to the examples in the docstring of a function.
 
     >>> docstring_checks("def double(n):\\n    '''Twice n.\\n    >>> double(2)\\n    4\\n    '''\\n")
     "assert repr(double(2)) == '4'\\n"

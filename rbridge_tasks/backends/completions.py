@@ -1,9 +1,9 @@
 """Back end for lm-eval's ``local-completions`` and ``openai-completions``: echoed log-probabilities of prompts.
 
-Token ids are sent, never text, unless lm-eval is told ``tokenized_requests=False`` for a server that takes only text;
-then every answer has to have as many tokens as the traces are cut into here.
+Token ids are sent, not text. With lm-eval's ``tokenized_requests=False``, for a server that takes only text, every
+answer must have as many tokens as the tokenizer here makes of the prompt.
 
-Before the first batch the server proves itself on a fixed text (``identities``).
+Before the first batch the server is checked on a fixed text (``prompts.probes``).
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any
 from tqdm import tqdm
 
 from rbridge_metrics import TokenScores
-from rbridge_tasks.backends.completions_client import Ask, CompletionsClient
-from rbridge_tasks.backends.echoed import EchoReader
-from rbridge_tasks.backends.hf import BackendError
-from rbridge_tasks.backends.identities import RefusedSourceError, make_probes
-from rbridge_tasks.backends.prompt_scores import Done, PromptScores, TraceCollector
-from rbridge_tasks.backends.tokenizers import readable_tokenizer
+from rbridge_tasks.backends.base import Backend, BackendError
+from rbridge_tasks.backends.prompts.client import Ask, CompletionsClient
+from rbridge_tasks.backends.prompts.echo import EchoReader
+from rbridge_tasks.backends.prompts.probes import RefusedSourceError, make_probes
+from rbridge_tasks.backends.prompts.tokenizers import readable_tokenizer
+from rbridge_tasks.resume.weights import UnidentifiedModelError
+from rbridge_tasks.scoring.collector import Done, LogProbabilities, TraceCollector, ignore_finished
 from rbridge_tasks.scoring.tokenization import PairEncoder
 from rbridge_tasks.scoring.windows import Window
 
@@ -33,15 +34,13 @@ def score(
     pairs: Sequence[tuple[str, str]],
     labels: Sequence[str],
     *,
-    done: Done = lambda _pairs, _scores: None,
+    done: Done = ignore_finished,
 ) -> list[TokenScores]:
     """Score (context, trace) pairs under an ``lm_eval.models.openai_completions.LocalCompletionsAPI``.
 
     Args:
         lm: the model as lm-eval holds it: address, headers, tokenizer, concurrency, retries, timeout.
-        pairs: (context, trace) texts.
-        labels: what to call each pair in an error.
-        done: called after each answer with the indices of the pairs that it completed and their scores.
+        pairs, labels, done: as of ``Backend``.
 
     Returns:
         One ``TokenScores`` per pair, in the order given, without entropy; with rank where the server gives it, as
@@ -49,9 +48,9 @@ def score(
 
     Raises:
         BackendError: a chat model, which cannot echo.
-        RefusedSourceError: the server breaks an identity, or answers with another number of tokens.
+        RefusedSourceError: the server violates an identity, or answers with another number of tokens.
         CompletionsServerError: it cannot be reached, or refuses.
-        PromptScoresError, TokenizationError: see ``TraceCollector``, ``PairEncoder``.
+        ScoringError, TokenizationError: see ``TraceCollector``, ``PairEncoder``.
     """
     from lm_eval.models.openai_completions import LocalChatCompletion
 
@@ -64,14 +63,14 @@ def score(
         return []
     server = _Server(lm)
     encoded = server.encoder.encode(pairs, labels)
-    server.prove_itself()
+    server.check()
     collector = TraceCollector(
-        encoded, labels, max_prompt=lm.max_length, vocab_size=len(server.encoder.tokenizer), done=done
+        encoded, labels, max_length=lm.max_length - 1, vocab_size=len(server.encoder.tokenizer), done=done
     )
-    logger.info("completions servers give no distributions: no entropy, and no score that needs one")
+    logger.info("completions servers return no distributions: no entropy, and no score that needs one")
 
     def prompt(window: Window) -> _Prompt:
-        ids = collector.prompt(window)
+        ids = collector.ids(window).tolist()
         whole = window.start == 0 and window.stop == encoded[window.pair].ids.size
         return _Prompt(ids, f"the prompt of trace {collector.label(window)}", pairs[window.pair] if whole else None)
 
@@ -79,16 +78,28 @@ def score(
 
         async def work(ask: Ask, batch: list[Window]) -> None:
             answers = await server.ask(ask, [prompt(window) for window in batch])
-            collector.add(zip(batch, answers, strict=True))
+            collector.add_prompts(zip(batch, answers, strict=True))
             bar.update(len(batch))
 
         server.client.run(_batches(collector.windows, server.batch_size), work)
     return collector.scores()
 
 
+def identity(lm: Any) -> dict[str, Any]:
+    """None.
+
+    Raises:
+        UnidentifiedModelError: always; a server may serve other weights under the same name tomorrow.
+    """
+    raise UnidentifiedModelError(f"{type(lm).__name__} does not say which weights it scores with")
+
+
+BACKEND = Backend(__name__, score, identity)
+
+
 @dataclass(frozen=True)
 class _Prompt:
-    """A prompt: its token ids, its name in errors, and the (context, trace) that it is the whole of, if it is."""
+    """A prompt: its token ids, its name in errors, and the (context, trace) if the prompt is the whole pair."""
 
     ids: list[int]
     label: str
@@ -96,7 +107,7 @@ class _Prompt:
 
 
 class _Server:
-    """A completions server as lm-eval was told to reach it, and the tokenizer of its model."""
+    """A completions server, reached as lm-eval is configured, and the tokenizer of its model."""
 
     def __init__(self, lm: Any) -> None:
         self.lm = lm
@@ -122,16 +133,16 @@ class _Server:
         self.reader = EchoReader(self.client.name, text=self.text_only)
         self._check_first_token()
 
-    def prove_itself(self) -> None:
+    def check(self) -> None:
         """Check identities on a fixed text.
 
         Raises:
             RefusedSourceError: one does not hold.
         """
-        # As text, the server's own first token is its own business: it is not sent, and not looked at.
+        # As text, a first token that the server adds is not sent, and not checked.
         encoder = PairEncoder(self.encoder.tokenizer, False) if self.text_only else self.encoder
         probes = make_probes(encoder, text_only=self.text_only, longest=self.lm.max_length)
-        answers: dict[int, PromptScores] = {}
+        answers: dict[int, LogProbabilities] = {}
 
         async def work(ask: Ask, job: tuple[int, tuple[int, ...]]) -> None:
             number, ids = job
@@ -139,10 +150,10 @@ class _Server:
 
         self.client.run(enumerate(probes.prompts), work)
         probes.check([answers[number] for number in range(len(probes.prompts))], self.client.name)
-        logger.info("%s gives log-probabilities that hold what must hold, on %d fixed prompts",
+        logger.info("%s gives log-probabilities that satisfy all identities, on %d fixed prompts",
                     self.client.name, len(answers))  # fmt: skip
 
-    async def ask(self, ask: Ask, prompts: list[_Prompt]) -> list[PromptScores]:
+    async def ask(self, ask: Ask, prompts: list[_Prompt]) -> list[LogProbabilities]:
         """Scores of every token of some prompts, in one request."""
         texts = [self._text(prompt) for prompt in prompts] if self.text_only else []
         sent: Any = texts[0][0] if texts else [prompt.ids for prompt in prompts]
@@ -160,7 +171,7 @@ class _Server:
         ]
 
     def _text(self, prompt: _Prompt) -> tuple[str, int]:
-        """A prompt as text, and how many of its first tokens are not in it but left to the server."""
+        """A prompt as text, and how many of its first tokens the server has to add."""
         tokenizer, first = self.encoder.tokenizer, self.lm.prefix_token_id
         text = "".join(prompt.pair) if prompt.pair else None
         unsent = int(prompt.ids[0] == first and not (text and text.startswith(tokenizer.decode([first]))))
@@ -169,7 +180,7 @@ class _Server:
         return text, unsent
 
     def _check_first_token(self) -> None:
-        """Say where --model hf would put a token before every text that is not put there here."""
+        """Warn where --model hf would put a token before every text and this back end does not."""
         tokenizer = self.encoder.tokenizer
         if self.text_only or self.encoder.add_special_tokens or not hasattr(tokenizer, "bos_token"):
             return

@@ -1,16 +1,16 @@
-"""Back end for lm-eval's ``hf`` models: whatever ``--model hf`` has loaded, read through ``CausalScorer``."""
+"""Back end for lm-eval's ``hf`` models: any model that ``--model hf`` loads, scored by ``CausalScorer``."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from rbridge_metrics import RBridgeError, TokenScores
+from rbridge_metrics import TokenScores
+from rbridge_tasks.backends.base import Backend, BackendError
 
-
-class BackendError(RBridgeError):
-    """This model class cannot give the scores of single tokens."""
+if TYPE_CHECKING:
+    from rbridge_tasks.scoring.collector import Done
 
 
 def score(
@@ -18,22 +18,14 @@ def score(
     pairs: Sequence[tuple[str, str]],
     labels: Sequence[str],
     *,
-    done: Callable[[Sequence[int], Sequence[TokenScores]], None] = lambda _pairs, _scores: None,
+    done: Done = lambda _pairs, _scores: None,
     known: Mapping[int, TokenScores] | None = None,
     compiled: bool = False,
 ) -> list[TokenScores]:
-    """Score (context, trace) pairs under an ``lm_eval.models.huggingface.HFLM``.
-
-    Args:
-        lm: the loaded model.
-        pairs: (context, trace) texts.
-        labels: what to call each pair in an error.
-        done: called after each batch with the indices of the pairs that it completed and their scores.
-        known: scores of pairs from an earlier run, by index; batches are those that they are without.
-        compiled: whether to compile the model's layers.
+    """Score (context, trace) pairs under an ``lm_eval.models.huggingface.HFLM``; arguments as of ``Backend``.
 
     Raises:
-        BackendError: an encoder-decoder model, or a subclass with a forward pass of its own.
+        BackendError: an encoder-decoder model, or a subclass that overrides the forward pass.
         TokenizationError, ScoringError: see ``PairEncoder`` and ``CausalScorer``.
     """
     from lm_eval.models.huggingface import HFLM
@@ -47,8 +39,7 @@ def score(
             f"{type(lm.model).__name__} is an encoder-decoder model; rBridge scores need a causal (decoder-only) one"
         )
     if type(lm)._model_call is not HFLM._model_call:
-        raise BackendError(f"{type(lm).__name__} runs its model in a way of its own; use --model hf")
-    quiet = lm.rank != 0
+        raise BackendError(f"{type(lm).__name__} overrides the forward pass (_model_call); use --model hf")
     encoder = PairEncoder(lm.tokenizer, lm.add_bos_token, lm.prefix_token_id)
     scorer = CausalScorer(
         model=lm.model,
@@ -58,13 +49,23 @@ def score(
         max_batch_size=_most_texts(lm),
         autocast_dtype=lm.mixed_precision_dtype,
         compiled=compiled,
-        show_progress=not quiet,
+        show_progress=lm.rank == 0,
     )
     return score_pairs(scorer, encoder, pairs, labels, done=done, known=known)
 
 
+def identity(lm: Any) -> dict[str, Any]:
+    """Weights, settings and code of the model in memory."""
+    from rbridge_tasks.resume.weights import loaded_model
+
+    return loaded_model(lm.model)
+
+
+BACKEND = Backend(__name__, score, identity, resumes=True, compiles=True)
+
+
 def _most_texts(lm: Any) -> int | None:
-    """lm-eval's ``--max_batch_size`` where the user gave one: its default, 64, would starve a GPU of short texts."""
+    """lm-eval's ``--max_batch_size`` where the user set one: its default, 64, would leave a GPU idle on short texts."""
     default = inspect.signature(type(lm).__init__).parameters.get("max_batch_size")
     given = lm.max_batch_size
     return None if not given or (default is not None and given == default.default) else int(given)

@@ -1,11 +1,11 @@
-"""Any model that lm-eval knows, through its own ``loglikelihood``, one token at a time: exact and very slow.
+"""Back end for any model that lm-eval supports, through its own ``loglikelihood``: exact, one token at a time, slow.
 
-Where the model class takes token ids (lm-eval's ``TemplateLM``), each token of a trace is asked for by itself after
-all tokens before it. Where it takes only text, the log-likelihood of ever longer beginnings of the trace is asked for,
-and a token's log-probability is the difference between two of them; that needs a trace whose beginnings are tokenised
-as they are within the whole.
+Where the model class takes token ids (lm-eval's ``TemplateLM``), each token of a trace is one request, after all tokens
+before it. Where it takes only text, each prefix of the trace that ends with a token is one request, and a token's
+log-probability is the difference between two of them; that needs a trace whose prefixes are tokenised as they are
+within the whole.
 
-``loglikelihood`` says of a token only whether it is the most probable one: no rank, no maximum, no entropy.
+``loglikelihood`` says only whether a token is the most probable one: no rank, no maximum, no entropy.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import numpy as np
 from tqdm import tqdm
 
 from rbridge_metrics import TokenScores
-from rbridge_tasks.backends.hf import BackendError
-from rbridge_tasks.backends.prompt_scores import Done, PromptScores, PromptScoresError, TraceCollector
-from rbridge_tasks.backends.tokenizers import readable_tokenizer
+from rbridge_tasks.backends.base import Backend, BackendError
+from rbridge_tasks.backends.prompts.tokenizers import readable_tokenizer
+from rbridge_tasks.scoring.collector import Done, LogProbabilities, ScoringError, TraceCollector, ignore_finished
 from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizationError, TokenizedPair
 from rbridge_tasks.scoring.windows import Window
 
 logger = logging.getLogger(__name__)
 
-#: Traces whose tokens are asked for in one call.
+#: Traces whose tokens are requested in one call.
 _TRACES_AT_ONCE = 8
-#: How far rounding may raise the log-likelihood of a longer text above that of a shorter one, in nats.
+#: By how much rounding may raise the log-likelihood of a longer text above that of a shorter one, in nats.
 _ROUNDING = 1e-2
 
 
@@ -37,23 +37,20 @@ def score(
     pairs: Sequence[tuple[str, str]],
     labels: Sequence[str],
     *,
-    done: Done = lambda _pairs, _scores: None,
+    done: Done = ignore_finished,
 ) -> list[TokenScores]:
     """Score (context, trace) pairs under any ``lm_eval.api.model.LM`` that has a tokenizer of transformers or tiktoken.
 
     Args:
-        lm: the model as lm-eval holds it.
-        pairs: (context, trace) texts.
-        labels: what to call each pair in an error.
-        done: called after each call of the model with the indices of the pairs that it completed and their scores.
+        lm, pairs, labels, done: as of ``Backend``.
 
     Returns:
         One ``TokenScores`` per pair, in the order given, with log-probabilities only.
 
     Raises:
         BackendError: the model gives no log-likelihoods, or is an encoder-decoder model.
-        TokenizationError: the model has no tokenizer, or cuts a text into other tokens than its tokenizer does.
-        PromptScoresError: what it gives cannot be log-likelihoods.
+        TokenizationError: the model has no tokenizer, or tokenises a text in another way than its tokenizer does.
+        ScoringError: what it gives cannot be log-likelihoods.
     """
     if getattr(lm, "backend", "causal") != "causal":
         raise BackendError(f"{type(lm).__name__} holds an encoder-decoder model; rBridge scores need a causal one")
@@ -64,7 +61,7 @@ def score(
     encoded = encoder.encode(pairs, labels)
     longest = getattr(lm, "max_length", None)
     longest = longest if isinstance(longest, int) else max((pair.ids.size for pair in encoded), default=2)
-    collector = TraceCollector(encoded, labels, max_prompt=longest + 1, vocab_size=len(tokenizer), done=done)
+    collector = TraceCollector(encoded, labels, max_length=longest, vocab_size=len(tokenizer), done=done)
     by_ids = _takes_ids(lm)
     logger.warning(
         "the slow path: %d requests to %s, one for each token; no rank, no entropy, and no score that needs them",
@@ -77,9 +74,29 @@ def score(
                 answers = _ask_ids(lm, chunk, [pairs[window.pair] for window in chunk], encoded)
             else:
                 answers = _ask_text(lm, encoder, chunk, pairs, encoded, collector)
-            collector.add(zip(chunk, answers, strict=True))
+            collector.add_prompts(zip(chunk, answers, strict=True))
             bar.update(len(chunk))
     return collector.scores()
+
+
+def identity(lm: Any) -> dict[str, Any]:
+    """The identity of the model inside, of lm-eval's own classes; a class of unknown code has none.
+
+    Raises:
+        UnidentifiedModelError: the class is not lm-eval's.
+    """
+    from rbridge_tasks.backends import hf, vllm
+    from rbridge_tasks.resume.weights import UnidentifiedModelError
+
+    name = f"{type(lm).__module__}.{type(lm).__qualname__}"
+    if name == "lm_eval.models.huggingface.HFLM":
+        return hf.identity(lm)
+    if name == "lm_eval.models.vllm_causallms.VLLM":
+        return vllm.identity(lm)
+    raise UnidentifiedModelError(f"{type(lm).__name__} does not say which weights it scores with")
+
+
+BACKEND = Backend(__name__, score, identity)
 
 
 def _takes_ids(lm: Any) -> bool:
@@ -90,23 +107,23 @@ def _takes_ids(lm: Any) -> bool:
 
 def _ask_ids(
     lm: Any, chunk: Sequence[Window], pairs: Sequence[tuple[str, str]], encoded: Sequence[TokenizedPair]
-) -> Iterator[PromptScores]:
-    """One request for each token, the tokens before it as its context."""
+) -> Iterator[LogProbabilities]:
+    """One request for each token, with the tokens before it as context."""
     requests: list[tuple[None, list[int], list[int]]] = []
     for window, (context, trace) in zip(chunk, pairs, strict=True):
         ids = encoded[window.pair].ids.tolist()
         if context and list(lm.tok_encode(context + trace)) != ids:
             raise TokenizationError(
-                f"{type(lm).__name__} cuts {trace[:30]!r}... into other tokens than its tokenizer does; traces cannot "
-                "be aligned with its scores"
+                f"{type(lm).__name__} splits {trace[:30]!r}... into other tokens than its tokenizer does; its "
+                "scores cannot be aligned with traces"
             )
         requests += [(None, ids[window.start : at], [ids[at]]) for at in range(window.first, window.stop)]
-    found = iter(_log_likelihoods(lm, "_loglikelihood_tokens", requests))
+    totals = iter(_log_likelihoods(lm, "_loglikelihood_tokens", requests))
     for window in chunk:
         logprob = np.full(window.stop - window.start, np.nan)
         for at in range(window.first, window.stop):
-            logprob[at - window.start] = next(found)
-        yield PromptScores(logprob, None, None)
+            logprob[at - window.start] = next(totals)
+        yield LogProbabilities(logprob)
 
 
 def _ask_text(
@@ -116,9 +133,9 @@ def _ask_text(
     pairs: Sequence[tuple[str, str]],
     encoded: Sequence[TokenizedPair],
     collector: TraceCollector,
-) -> Iterator[PromptScores]:
-    """One request for each beginning of a trace that ends with a token."""
-    from rbridge_tasks.harness.lm_eval_versions import new_request
+) -> Iterator[LogProbabilities]:
+    """One request for each prefix of a trace that ends with a token."""
+    from lm_eval.api.instance import Instance
 
     requests = []
     for window in chunk:
@@ -129,32 +146,34 @@ def _ask_text(
                 f"the prompt of trace {collector.label(window)} has {whole.ids.size} tokens, and {type(lm).__name__}, "
                 f"which takes only text, {window.inputs}; use fewer shots (--num_fewshot) or a larger max_length"
             )
-        before = context.rstrip() or context  # lm-eval too has the space before a trace scored with it
-        beginnings = [(before, context[len(before) :] + trace[:end]) for end in whole.token_end.tolist()]
-        for number, part in enumerate(encoder.encode(beginnings)):
+        before = context.rstrip() or context  # lm-eval, too, scores the space before a trace with the trace
+        prefixes = [(before, context[len(before) :] + trace[:end]) for end in whole.token_end.tolist()]
+        for number, part in enumerate(encoder.encode(prefixes)):
             if not np.array_equal(part.ids, whole.ids[: whole.first + number + 1]):
                 raise TokenizationError(
-                    f"trace {collector.label(window)} is cut into other tokens up to {beginnings[number][1][-20:]!r} "
+                    f"trace {collector.label(window)} is split into other tokens up to {prefixes[number][1][-20:]!r} "
                     f"than as a whole, and {type(lm).__name__} takes only text; use a model class that takes token ids"
                 )
-        requests += [new_request("loglikelihood", {}, beginning) for beginning in beginnings]
-    found = iter(_log_likelihoods(lm, "loglikelihood", requests))
+        requests += [
+            Instance("loglikelihood", {}, prefix, 0, ("", 0, 1), task_name="", doc_id=0) for prefix in prefixes
+        ]
+    totals = iter(_log_likelihoods(lm, "loglikelihood", requests))
     for window in chunk:
-        steps = np.diff([0.0, *(next(found) for _ in range(window.stop - window.first))])
+        steps = np.diff([0.0, *(next(totals) for _ in range(window.stop - window.first))])
         if (steps > _ROUNDING).any():
-            raise PromptScoresError(
-                f"{type(lm).__name__} gives a longer beginning of trace {collector.label(window)} a higher "
+            raise ScoringError(
+                f"{type(lm).__name__} gives a longer prefix of trace {collector.label(window)} a higher "
                 "log-likelihood than a shorter one: these are no log-likelihoods of a language model"
             )
-        yield PromptScores(np.concatenate((np.full(window.first, np.nan), np.minimum(steps, 0.0))), None, None)
+        yield LogProbabilities(np.concatenate((np.full(window.first, np.nan), np.minimum(steps, 0.0))))
 
 
 def _log_likelihoods(lm: Any, method: str, requests: Sequence[Any]) -> list[float]:
     try:
         answers = getattr(lm, method)(requests, disable_tqdm=True)
     except NotImplementedError as error:
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise BackendError(
-            f"{type(lm).__name__} gives no log-likelihoods ({said[:160] or 'not implemented'}); use another model class"
+            f"{type(lm).__name__} gives no log-likelihoods ({message[:160] or 'not implemented'}); use another class"
         ) from error
     return [float(total) for total, _ in answers]

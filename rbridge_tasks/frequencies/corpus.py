@@ -18,7 +18,7 @@ _ROWS = (".jsonl", ".ndjson", ".json")
 _LONGEST_ERROR = 400
 _TEXT = (".txt", ".md", ".text")
 _PARQUET = ".parquet"
-_PIECE = 1 << 18  # letters of a text file that are handed out at a time
+_PIECE = 1 << 18  # characters of a text file in one piece
 _ROWS_AT_ONCE = 256
 
 
@@ -33,21 +33,21 @@ def corpus_files(sources: Sequence[str]) -> list[str]:
     """The files of a corpus: those named, and those in the folders named and below, by their suffix, sorted.
 
     Raises:
-        CorpusError: there is no such place, or a folder holds nothing that can be read.
+        CorpusError: a path does not exist, or a folder contains no readable file.
     """
-    found: dict[str, None] = {}
+    paths: dict[str, None] = {}
     for source in sources:
         place = Path(source)
         if place.is_dir():
             inside = sorted(str(path) for path in place.rglob("*") if path.is_file() and _plain(str(path)) in _KNOWN)
             if not inside:
                 raise CorpusError(f"no corpus in {source}: no file in it ends in {', '.join(_KNOWN)} (or .gz, .zst)")
-            found |= dict.fromkeys(inside)
+            paths |= dict.fromkeys(inside)
         elif "://" in source or place.exists():
-            found[source] = None
+            paths[source] = None
         else:
             raise CorpusError(f"there is no file or folder {source!r}; give text, JSON Lines or Parquet files")
-    return [*found]
+    return [*paths]
 
 
 def corpus_texts(path: str, field: str) -> Iterator[str]:
@@ -55,7 +55,7 @@ def corpus_texts(path: str, field: str) -> Iterator[str]:
 
     Its suffix says what it is: ``.jsonl`` and ``.ndjson`` hold objects, as does ``.json``, which is read as a whole;
     ``.parquet`` holds columns, and anything else is text in UTF-8. All but Parquet may be packed (``.gz``, ``.zst``). A
-    text file comes in pieces of about 260,000 letters, cut at the end of a line.
+    text file comes in pieces of about 260,000 characters, cut at the end of a line.
 
     Args:
         path: local path, or any URL fsspec knows.
@@ -84,7 +84,7 @@ _KNOWN = (*_TEXT, *_ROWS[:2], _PARQUET)  # a JSON document would be read as a wh
 
 
 def _plain(path: str) -> str:
-    """The suffix under that of its packing."""
+    """The suffix, without that of a compression."""
     return Path(path.lower().removesuffix(".gz").removesuffix(".zst")).suffix
 
 
@@ -93,8 +93,8 @@ def _text(row: dict[str, Any], field: str, where: str) -> str:
     if text is None:
         return ""
     if not isinstance(text, str):
-        found = f"no {field!r} (it has {', '.join(row) or 'nothing'})" if text is ... else f"{field} {text!r:.40}"
-        raise CorpusError(f"{where} has {found}; name the field that holds the text with --field")
+        content = f"no {field!r} (it has {', '.join(row) or 'nothing'})" if text is ... else f"{field} {text!r:.40}"
+        raise CorpusError(f"{where} has {content}; name the field that holds the text with --field")
     return text
 
 

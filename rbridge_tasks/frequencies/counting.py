@@ -19,8 +19,8 @@ from rbridge_tasks.frequencies.corpus import CorpusError, corpus_files, corpus_t
 from rbridge_tasks.frequencies.frequency_file import TokenFrequencies, TokenizerIdentity
 from rbridge_tasks.scoring.tokenization import load_tokenizer
 
-_LETTERS_AT_ONCE = 1 << 18
-_WAITING = 3  # batches for each process that are read ahead
+_CHARACTERS_AT_ONCE = 1 << 18
+_WAITING = 3  # batches per process that are read ahead
 
 Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 Encode = Callable[[list[str]], list[list[int]]]
@@ -37,13 +37,13 @@ def count_tokens(
     """Count how often each token occurs in a corpus.
 
     The result does not depend on the number of processes: counts are whole numbers, and are added up. Memory does not
-    grow with the corpus: a few batches of about 260,000 letters are under way at a time.
+    grow with the corpus: a few batches of about 260,000 characters are processed at a time.
 
     Args:
         sources: files and folders, see ``corpus_files``.
         tokenizer: folder, or name on the Hub. Special tokens are not added to the texts.
         field: of objects and columns that hold the text.
-        processes: that tokenise; None for one a core. 1 tokenises in this process.
+        processes: number of processes that tokenise; None for one per core. 1 tokenises in this process.
         on_progress: called with the number of texts done since the last call.
 
     Raises:
@@ -72,15 +72,15 @@ def count_tokens(
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
     batch: list[str] = []
-    letters = 0
+    characters = 0
     for text in texts:
         if not text:
             continue
         batch.append(text)
-        letters += len(text)
-        if letters >= _LETTERS_AT_ONCE:
+        characters += len(text)
+        if characters >= _CHARACTERS_AT_ONCE:
             yield batch
-            batch, letters = [], 0
+            batch, characters = [], 0
     if batch:
         yield batch
 
@@ -95,7 +95,7 @@ def _counted(batches: Iterator[list[str]], tokenizer: Any, name: str, processes:
         yield from ((len(batch), _count(encode, batch)) for batch in batches)
         return
     waiting: deque[tuple[int, Future[Counts]]] = deque()
-    # Fork would copy the threads of the tokenizer that is loaded here; a process of its own loads it afresh.
+    # Fork would copy the threads of the tokenizer that is loaded here; a spawned process loads it again.
     pool = ProcessPoolExecutor(
         processes, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(fast, name)
     )
@@ -117,7 +117,7 @@ def _counted(batches: Iterator[list[str]], tokenizer: Any, name: str, processes:
 
 
 def _encoder(fast: str | None, name: str) -> Encode:
-    """What tokenises texts: a fast tokenizer from its JSON, without transformers, which takes seconds to import."""
+    """A function that tokenises texts; a fast tokenizer is made from its JSON, without importing transformers."""
     if fast is None:
         slow = load_tokenizer(name)
         return lambda texts: [slow.encode(text, add_special_tokens=False, verbose=False) for text in texts]
@@ -134,7 +134,7 @@ _encode: Encode | None = None
 
 def _start(fast: str | None, name: str) -> None:
     """Load the tokenizer in a process of the pool. Its own threads would only compete with the other processes."""
-    global _encode  # what a process of a pool keeps between its tasks
+    global _encode  # state of a pool process between its tasks
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _encode = _encoder(fast, name)
 
@@ -145,7 +145,7 @@ def _count_here(texts: list[str]) -> Counts:
 
 
 def _count(encode: Encode, texts: list[str]) -> Counts:
-    """Ids that occur in texts, and how often."""
-    ids = np.concatenate([np.asarray(one, dtype=np.int64) for one in encode(texts)])
-    found, occurrences = np.unique(ids, return_counts=True)
-    return found, occurrences.astype(np.int64)
+    """The ids that occur in texts, and their counts."""
+    ids = np.concatenate([np.asarray(encoded, dtype=np.int64) for encoded in encode(texts)])
+    unique, occurrences = np.unique(ids, return_counts=True)
+    return unique, occurrences.astype(np.int64)

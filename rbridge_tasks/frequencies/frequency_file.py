@@ -32,7 +32,7 @@ class FrequencyFileError(RBridgeError, ValueError):
 
 @dataclass(frozen=True)
 class TokenizerIdentity:
-    """Which tokenizer token ids are of.
+    """The tokenizer of token ids.
 
     Attributes:
         name: as the user gave it.
@@ -57,7 +57,7 @@ class TokenizerIdentity:
         """Refuse a tokenizer with another vocabulary.
 
         Raises:
-            FrequencyFileError: it has one.
+            FrequencyFileError: its vocabulary differs.
         """
         other = TokenizerIdentity.of(tokenizer, name)
         if other.vocab_sha256 != self.vocab_sha256:
@@ -88,27 +88,27 @@ class TokenFrequencies:
 
     @property
     def sha256(self) -> str:
-        """Of the counts and the vocabulary; tells two tables apart."""
+        """SHA-256 of the counts and the vocabulary; distinguishes tables."""
         return hashlib.sha256(self.tokenizer.vocab_sha256.encode() + self.counts.tobytes()).hexdigest()
 
     def check_texts(self, spelled: Iterable[tuple[int, str]], where: str) -> None:
-        """Refuse token ids of another tokenizer, told by the text that each stands for.
+        """Refuse token ids of another tokenizer, recognised by the text of each id.
 
         Args:
-            spelled: (token id, letters that it covers in a trace). Parts of letters and white space tell nothing.
+            spelled: (token id, characters that it covers in a trace). Parts of characters and white space are ignored.
             where: what to call them in an error.
 
         Raises:
             FrequencyFileError: more than a tenth of them stand for another text here, or an id is none of these.
         """
         same, wrong = 0, []
-        for token_id, letters in spelled:
+        for token_id, characters in spelled:
             if not 0 <= token_id < len(self.tokens):
                 raise FrequencyFileError(
                     f"{where} has the token id {token_id}, beyond the {len(self.tokens)} tokens of "
                     f"{self.tokenizer.name}, whose frequencies these are; count them with the tokenizer of that model"
                 )
-            ours, theirs = self.tokens[token_id].strip().casefold(), letters.strip().casefold()
+            ours, theirs = self.tokens[token_id].strip().casefold(), characters.strip().casefold()
             if theirs and ours and "\ufffd" not in ours:
                 same += ours == theirs
                 wrong += [(token_id, ours, theirs)] if ours != theirs else []
@@ -172,20 +172,22 @@ def read_frequencies(path: str | Path) -> TokenFrequencies:
         about = json.loads(raw)
         if about["version"] != _VERSION:
             raise ValueError(f"version {about['version']!r}")  # noqa: TRY301  # as any malformed file
-        found = TokenFrequencies(
+        frequencies = TokenFrequencies(
             TokenizerIdentity(**about["tokenizer"]),
             table["count"].to_numpy().astype(np.int64, casting="safe"),
             table["token"].to_pylist(),
             int(about["texts"]),
             tuple(about["sources"]),
         )
-        in_order = np.array_equal(table["token_id"].to_numpy(), np.arange(found.counts.size))
-        if not (in_order and found.counts.size == found.tokenizer.vocab_size and found.counts.min() >= 0):
+        in_order = np.array_equal(table["token_id"].to_numpy(), np.arange(frequencies.counts.size))
+        if not (
+            in_order and frequencies.counts.size == frequencies.tokenizer.vocab_size and frequencies.counts.min() >= 0
+        ):
             raise ValueError("rows that are not one count a token id")  # noqa: TRY301
     except (ValueError, KeyError, TypeError) as error:
         raise FrequencyFileError(
             f"{path} holds token frequencies that cannot be read ({type(error).__name__}: {error}); {_EXPECTED}"
         ) from error
-    if not found.counts.any():
+    if not frequencies.counts.any():
         raise FrequencyFileError(f"{path} has counted no token; {_EXPECTED}")
-    return found
+    return frequencies

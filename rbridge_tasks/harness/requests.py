@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 
 from rbridge_metrics import RBridgeError, TokenScores
+from rbridge_tasks.backends.base import Backend
 from rbridge_tasks.frequencies.frequency_file import TokenizerIdentity
 from rbridge_tasks.harness.use_cache import score_folder
 
@@ -81,10 +81,10 @@ def answering_token_scores(_original: None) -> Any:
     return token_scores
 
 
-def _backend(lm: Any, *, slow: bool) -> str:
-    """Module of the back end that serves a model."""
+def _backend(lm: Any, *, slow: bool) -> Backend:
+    """The back end that serves a model."""
     if slow:
-        return SLOW_BACKEND
+        return _load(SLOW_BACKEND)
     classes = [f"{cls.__module__}.{cls.__qualname__}" for cls in type(lm).__mro__]
     backend = next((BACKENDS[name] for name in classes if name in BACKENDS), None)
     if backend is None:
@@ -93,24 +93,27 @@ def _backend(lm: Any, *, slow: bool) -> str:
             "or openai-completions, or score it one token at a time, which is exact and very slow, with --metadata "
             """'{"rbridge_slow": true}'"""
         )
+    return _load(backend)
+
+
+def _load(name: str) -> Backend:
+    backend: Backend = importlib.import_module(name).BACKEND
     return backend
 
 
 def _score(
-    lm: Any, backend: str, pairs: Sequence[tuple[str, str]], labels: Sequence[str], **settings: Any
+    lm: Any, backend: Backend, pairs: Sequence[tuple[str, str]], labels: Sequence[str], **settings: Any
 ) -> list[TokenScores]:
     """Scores by a back end; with ``--use_cache`` those of an earlier run that was killed are taken over."""
-    score = importlib.import_module(backend).score
-    if unknown := settings.keys() - inspect.signature(score).parameters.keys():
+    if settings.get("compiled") and not backend.compiles:
         raise UnservedModelError(
-            f"{type(lm).__name__} cannot be scored {', '.join(unknown)}; leave rbridge_compile out, or use --model hf"
+            f"{type(lm).__name__} cannot be scored compiled; leave rbridge_compile out, or use --model hf"
         )
     if (folder := score_folder(lm)) is not None:
         from rbridge_tasks.resume.scoring import score_resumably
 
-        return score_resumably(lm, backend, pairs, labels, folder, **settings)
-    scores: list[TokenScores] = score(lm, pairs, labels, **settings)
-    return scores
+        return score_resumably(lm, backend, pairs, labels, folder, settings)
+    return backend.score(lm, pairs, labels, **settings)
 
 
 def _lacking(lm: Any, pairs: int) -> int:

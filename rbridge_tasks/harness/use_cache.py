@@ -59,11 +59,14 @@ _NOTE = "rbridge: answers are of this model"
 
 
 def _note_or_refuse(cached: Any) -> None:
+    from rbridge_tasks.backends import hf, stock
     from rbridge_tasks.resume.identity import digest_of, model_scope
     from rbridge_tasks.resume.weights import UnidentifiedModelError
 
+    classes = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(cached.lm).__mro__}
+    backend = hf.BACKEND if "lm_eval.models.huggingface.HFLM" in classes else stock.BACKEND
     try:
-        model = digest_of(model_scope(cached.lm))
+        model = digest_of(model_scope(cached.lm, backend))
     except UnidentifiedModelError as error:
         logger.warning(
             "--use_cache keys answers by their texts alone, and which model this is cannot be told (%s): use another "

@@ -1,4 +1,4 @@
-"""Which model an engine of its own has loaded: told by the files, because its weights are in other processes."""
+"""Identify the model of an engine by its files, because its weights are in other processes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rbridge_tasks.resume.weights import UnidentifiedModelError
 _READ_BYTES = 8 << 20
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".tensors")
 _OTHERS = (".json", ".py", ".txt", ".model", ".jinja", ".tiktoken")
-#: What a trainer leaves beside a checkpoint; no engine loads it.
+#: Beginnings of the names of files that a trainer saves for itself; no engine loads them.
 _OF_TRAINERS = ("optimizer", "scheduler", "rng_state", "training_args", "trainer_state", "scaler")
 
 
 def served_by_vllm(lm: Any) -> dict[str, Any]:
-    """What tells an ``lm_eval.models.vllm_causallms.VLLM`` from every other.
+    """What distinguishes an ``lm_eval.models.vllm_causallms.VLLM`` from others.
 
     Raises:
-        UnidentifiedModelError: its files changed while it was loaded, or it is no folder and no model of the Hub.
+        UnidentifiedModelError: its files changed while it was loaded, or it is neither a folder nor a model of the Hub.
     """
     arguments = {name: str(value) for name, value in sorted(lm.model_args.items()) if name != "model"}
     adapter = getattr(getattr(lm, "lora_request", None), "lora_path", None)
@@ -38,7 +38,7 @@ def served_by_vllm(lm: Any) -> dict[str, Any]:
 def files_of(name: str, revision: str | None) -> dict[str, str]:
     """The commit of a model on the Hub, or SHA-256 of each file of a local one.
 
-    All bytes are read, because size and time of a file do not tell what is in it: about 1 GB/s and core.
+    All bytes are read (about 1 GB/s per core), because size and time of a file do not determine its content.
 
     Args:
         name: a folder, a single file, or the name of a model on the Hub.
@@ -56,7 +56,7 @@ def files_of(name: str, revision: str | None) -> dict[str, str]:
         status = file.stat()
         if max(status.st_mtime, status.st_ctime) > started:
             raise UnidentifiedModelError(
-                f"{file} changed after this process began, so which of its contents was loaded cannot be told"
+                f"{file} changed after this process began, so it is unknown which content was loaded"
             )
     return sha256_of_files(files)
 
@@ -68,12 +68,12 @@ def sha256_of_files(files: Sequence[Path]) -> dict[str, str]:
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files of a checkpoint that an engine may read, sorted: all but what a trainer leaves for itself."""
+    """The files of a checkpoint that an engine may read, sorted: without those that a trainer saves for itself."""
     return sorted(file for file in folder.iterdir() if _is_read(file))
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Those of them that hold weights."""
+    """The files of a checkpoint that hold weights, sorted."""
     return [file for file in model_files(folder) if file.suffix in _WEIGHTS]
 
 
@@ -90,17 +90,17 @@ def _sha256(file: Path) -> str:
 
 
 def _commit_of(name: str, revision: str) -> str:
-    """The commit whose files were downloaded: the name of the folder that the Hub's own cache keeps them in."""
+    """The commit whose files were downloaded: the name of their folder in the Hub's cache."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(name, "config.json", revision=revision)
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
     except HFValidationError:
-        found = None
-    if not isinstance(found, str):
+        config = None
+    if not isinstance(config, str):
         raise UnidentifiedModelError(f"{name!r} is no folder, and the cache of the Hub has no config.json of it")
-    return Path(found).parent.name
+    return Path(config).parent.name
 
 
 def _process_start() -> float:

@@ -1,8 +1,8 @@
-"""Per-token scores on disk: a folder of files to which one process each appends its finished batches.
+"""Per-token scores on disk: a folder in which every process appends its finished batches to its own file.
 
-Nobody locks, and nobody writes to a file that another process began, so any number of processes on any number of
-machines may use a folder at once, on a network file system too. A batch is on disk whole or not at all: each is framed
-by a mark, its length and a checksum, and what ends before its length or has another checksum is passed over.
+There are no locks, and no process writes to the file of another, so any number of processes on any number of machines
+may use a folder at once, also on a network file system. A batch is framed by a mark, its length and a checksum;
+incomplete and damaged batches are skipped.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ SUFFIX = ".scores"
 _MARK = b"\nrbridge token scores 1\n"
 _FRAME = struct.Struct("<Q16s")  # length and BLAKE2b-128 of what follows
 _KEY_BYTES = 16
-_SYNC_SECONDS = 10.0  # what the failure of a whole machine, not of a process, may cost
+_SYNC_SECONDS = 10.0  # work that the failure of the machine, not of the process, may cost
 _SET_BY_TASKS = "confidence"
 
 
 def key_of(context: str, trace: str) -> bytes:
-    """What a pair's scores are kept under, within the scores of one model.
+    """The key of a pair's scores among those of one model.
 
     >>> key_of("Question:", " 42") == key_of("Question: ", "42")
     False
@@ -46,7 +46,7 @@ def key_of(context: str, trace: str) -> bytes:
 
 
 class ScoreStore:
-    """The scores in one folder. Neither reading nor writing raises: what goes wrong is one warning, once."""
+    """The scores in one folder. Neither reading nor writing raises: an error is logged as one warning, once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,8 +55,8 @@ class ScoreStore:
         self._synced = time.monotonic()
 
     def read(self, keys: Collection[bytes]) -> dict[bytes, TokenScores]:
-        """Scores of those keys that are there."""
-        wanted, found = frozenset(keys), dict[bytes, TokenScores]()
+        """The stored scores of the given keys."""
+        wanted, stored = frozenset(keys), dict[bytes, TokenScores]()
         try:
             files = sorted(self.folder.glob(f"*{SUFFIX}"))
         except OSError as error:
@@ -68,12 +68,12 @@ class ScoreStore:
             except OSError as error:
                 logger.warning("cannot read %s (%s); its traces are scored afresh", file, error.strerror or error)
                 continue
-            for key, scores in _entries(data, wanted - found.keys(), file):
-                found.setdefault(key, scores)
-        return found
+            for key, scores in _entries(data, wanted - stored.keys(), file):
+                stored.setdefault(key, scores)
+        return stored
 
     def append(self, entries: Mapping[bytes, TokenScores]) -> None:
-        """Keep the scores of one finished batch. From the first failure on, nothing more is kept."""
+        """Store the scores of one finished batch; after a failure nothing more is stored."""
         if not entries or not self._writes:
             return
         payload = _packed(entries)
@@ -90,7 +90,7 @@ class ScoreStore:
             )  # fmt: skip
 
     def close(self) -> None:
-        """Hand all that was kept to the disk."""
+        """Flush the file to disk and close it."""
         if self._file is not None:
             try:
                 os.fsync(self._file.fileno())
@@ -110,7 +110,7 @@ class ScoreStore:
             while left:
                 left = left[file.write(left) :]
         except OSError:
-            file.truncate(start)  # a disk that is full has room for part of it
+            file.truncate(start)  # a full disk has room for part of it
             raise
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             os.fsync(file.fileno())
@@ -118,7 +118,7 @@ class ScoreStore:
 
 
 def _entries(data: bytes, wanted: Collection[bytes], file: Path) -> Iterator[tuple[bytes, TokenScores]]:
-    """The wanted entries of a file; damage is reported where whole batches follow it, else it is a killed write."""
+    """The wanted entries of a file. Damage is reported, except at the end, where it is an interrupted write."""
     at, intact_up_to, damaged = data.find(_MARK), 0, 0
     while at >= 0:
         start = at + len(_MARK) + _FRAME.size
@@ -134,7 +134,7 @@ def _entries(data: bytes, wanted: Collection[bytes], file: Path) -> Iterator[tup
     if intact_up_to == 0 and data and not _MARK.startswith(data[: len(_MARK)]):
         damaged = len(data)
     if damaged:
-        logger.warning("%d bytes of %s are damaged and were passed over; their traces are scored afresh", damaged, file)
+        logger.warning("%d bytes of %s are damaged and were skipped; their traces are scored afresh", damaged, file)
 
 
 def _digest(payload: bytes) -> bytes:
@@ -142,7 +142,7 @@ def _digest(payload: bytes) -> bytes:
 
 
 def _packed(entries: Mapping[bytes, TokenScores]) -> bytes:
-    """Scores of a batch, compressed: a line of JSON that says what follows, then the arrays bit by bit."""
+    """Scores of a batch, compressed: a line of JSON that describes the arrays, then their bytes."""
     described, parts = [], []
     for key, scores in entries.items():
         values = {field.name: getattr(scores, field.name) for field in fields(scores) if field.name != _SET_BY_TASKS}

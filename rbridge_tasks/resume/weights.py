@@ -1,7 +1,7 @@
-"""Which model a transformers model in memory is: its weights, its settings and the code that runs it.
+"""Identify a transformers model in memory by its weights, its settings and the code that runs it.
 
-Hashing what was loaded, rather than the files that it came from, leaves nothing to be told from names, dates or sizes:
-a checkpoint that was replaced, an adapter, a delta, quantised weights and a model built in Python all show.
+The weights are hashed as they were loaded, not the files that they came from: a replaced checkpoint, an adapter, a
+delta, quantised weights and a model built in Python all have identities of their content.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 _CHUNK_BYTES = 32 << 20
-#: Packages whose code their version tells; that of others is hashed.
+#: Packages whose version identifies their code; the code of others is hashed.
 _RELEASED = frozenset(
     (
         "accelerate", "auto_gptq", "bitsandbytes", "gptqmodel", "hqq", "peft", "tokenizers", "torch", "torchao",
@@ -32,14 +32,14 @@ _RELEASED = frozenset(
 
 
 class UnidentifiedModelError(RBridgeError):
-    """Nothing tells this model from others, so its scores must not be kept."""
+    """Nothing distinguishes this model from others, so its scores must not be kept."""
 
 
 def loaded_model(model: torch.nn.Module) -> dict[str, Any]:
-    """What tells a model in memory from every other whose scores differ, for JSON.
+    """What distinguishes a model in memory from all models whose scores differ, for JSON.
 
     Raises:
-        UnidentifiedModelError: something beside weights, settings and code may change its scores.
+        UnidentifiedModelError: something other than weights, settings and code may change its scores.
     """
     config: Any = model.config
     adapters = {name: _settings(adapter) for name, adapter in getattr(model, "peft_config", {}).items()}
@@ -55,7 +55,7 @@ def loaded_model(model: torch.nn.Module) -> dict[str, Any]:
 
 
 def weights_sha256(model: torch.nn.Module) -> str:
-    """SHA-256 of all parameters and buffers by name: their types, shapes and bytes, wherever they lie.
+    """SHA-256 of all parameters and buffers by name: their types, shapes and bytes, on any device.
 
     Reads memory at about 1 GB/s and core. Tensors that several names share are read once.
 
@@ -74,7 +74,7 @@ def weights_sha256(model: torch.nn.Module) -> str:
                 if chunks is None:
                     chunks = [pool.submit(_chunk_sha256, chunk) for chunk in _chunks(tensor)]
                     if offloaded:
-                        wait(chunks)  # one at a time: together they may not fit, and their memory is used again
+                        wait(chunks)  # one by one: together they may not fit, and their memory is reused
                     else:
                         by_memory[what] = chunks
                 hashed.append((f"{path}\t{what[0]}\t{what[1]}\n", chunks))
@@ -99,7 +99,7 @@ def _chunk_sha256(chunk: torch.Tensor) -> bytes:
 
 
 def _plain_tensors(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """A tensor, or those that a packed one is made of."""
+    """A tensor, or the parts of a packed tensor."""
     import torch
 
     if not isinstance(value, torch.Tensor) or value.is_quantized or value.is_sparse:
@@ -117,7 +117,7 @@ def _plain_tensors(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _in_memory(model: torch.nn.Module, name: str, value: Any) -> tuple[Any, bool]:
-    """The tensor, read from where accelerate keeps it if it was offloaded, and whether it was."""
+    """The tensor, from accelerate's storage if it was offloaded, and whether it was."""
     if not getattr(value, "is_meta", False):
         return value, False
     owner, _, leaf = name.rpartition(".")
@@ -130,7 +130,7 @@ def _in_memory(model: torch.nn.Module, name: str, value: Any) -> tuple[Any, bool
 
 
 def _settings(config: Any) -> dict[str, Any]:
-    """A transformers or peft configuration but for where it was loaded from and who saved it."""
+    """A transformers or peft configuration without its origin."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
@@ -153,14 +153,14 @@ def _code(model: torch.nn.Module) -> dict[str, str]:
     """Version of each released package that runs the model; SHA-256 of the source of any other code.
 
     Raises:
-        UnidentifiedModelError: code that was put on the model by hand, or that is in no file.
+        UnidentifiedModelError: code was attached to the model by hand, or is in no file.
     """
     modules = {type(module).__module__ for module in model.modules()}
     for name, module in model.named_modules():
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
         if foreign := [hook for hook in hooks if _package(getattr(hook, "__module__", None)) not in _RELEASED]:
-            found = getattr(foreign[0], "__qualname__", type(foreign[0]).__name__)
-            raise UnidentifiedModelError(f"the hook {found} on {name or 'the model'} may change its scores")
+            hook = getattr(foreign[0], "__qualname__", type(foreign[0]).__name__)
+            raise UnidentifiedModelError(f"the hook {hook} on {name or 'the model'} may change its scores")
         if "forward" in vars(module) and not hasattr(module, "_hf_hook"):
             raise UnidentifiedModelError(f"the forward method of {name or 'the model'} was replaced")
     code = {package: metadata.version(package) for package in ("tokenizers", "torch", "transformers")}
@@ -182,7 +182,7 @@ def _version(package: str) -> str:
 
 
 def _sources(module: str) -> dict[str, str]:
-    """SHA-256 of the source of a module and of what is loaded from the same package."""
+    """SHA-256 of the source of a module and of the loaded modules of its package."""
     package = module.rpartition(".")[0]
     names = [name for name in sorted(sys.modules) if package and name.startswith(f"{package}.")]
     sources = {}

@@ -1,9 +1,9 @@
-"""Which characters of a text the characters of its Unicode normal form come from.
+"""Map the characters of a text's Unicode normal form back to the characters of the text.
 
 Tokenizers with a normaliser (NFC in GPT-NeoX, OLMo 1 and Qwen) cut the normalised text into tokens. Where the
 normaliser composes characters ("e" and a combining accent to "é"), the offsets that the ``tokenizers`` library reports
-leave the second character out of every token. The normal form is cut into the same tokens, with exact offsets; this
-module carries those back to the text.
+leave the second character out of every token. The normal form gives the same tokens with exact offsets; this module
+maps these back to the text.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Spans = list[tuple[int, int]]
 
 
 def source_spans(text: str, form: Form) -> npt.NDArray[np.int64] | None:
-    """Give the characters of a text that each character of its normal form is made of.
+    """The characters of a text that each character of its normal form is made of.
 
     Args:
         text: any text.
         form: of the normal form.
 
     Returns:
-        ``[start, end)`` for each character of ``normalize(form, text)``, shape (characters, 2); both columns never fall
-        and the spans cover the text. Characters that the normal form puts in another order share one span. None where
-        the normal form of the whole is not that of its parts.
+        ``[start, end)`` for each character of ``normalize(form, text)``, shape (characters, 2); both columns are
+        non-decreasing and the spans cover the text. Characters that the normal form reorders share one span. None if
+        the normal form of the whole differs from that of its parts.
 
     >>> source_spans("cafe\\u0301", "NFC").tolist()
     [[0, 1], [1, 2], [2, 3], [3, 5]]
@@ -87,16 +87,16 @@ def _within(segment: str, shaped: str, form: Form) -> Spans:
     for character in shaped:
         sources = []
         for point in normalize(decomposed, character):
-            found = next((place for place, (candidate, _) in enumerate(pool) if candidate == point), None)
-            if found is None:
+            place = next((place for place, (candidate, _) in enumerate(pool) if candidate == point), None)
+            if place is None:
                 return [(0, len(segment))] * len(shaped)
-            sources.append(pool.pop(found)[1])
+            sources.append(pool.pop(place)[1])
         spans.append((min(sources), max(sources) + 1))
     return _without_crossings(spans)
 
 
 def _without_crossings(spans: Spans) -> Spans:
-    """The spans, with those that cross (characters in another order than in the text) widened to what they share."""
+    """The spans; those that cross, because the normal form reorders characters, become their union."""
     blocks: list[tuple[int, int, int]] = []  # start, end, how many characters share it
     for start, end in spans:
         block = (start, end, 1)

@@ -22,12 +22,12 @@ from rbridge_tasks.scoring.canonical_text import Form, extends_character, source
 
 Offsets = npt.NDArray[np.int64]
 
-#: Texts by which a normaliser shows that it composes characters: it makes the same of each and of its normal form.
+#: Texts that show whether a normaliser composes characters: then it maps each text and its normal form to the same.
 _COMPOSES: dict[Form, str] = {"NFC": "e\u0301", "NFKC": "\uff76\uff9e"}
 
 
 class TokenizationError(RBridgeError):
-    """The tokenizer cannot say which characters its tokens stand for, or there is nothing to score."""
+    """The tokenizer gives no characters for its tokens, or there is nothing to score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,12 @@ def encode_texts(
         encoded = (
             _encode_by_decoding(tokenizer, text, name, options, mark) for text, name in zip(texts, names, strict=True)
         )
-    for text, one in zip(texts, encoded, strict=True):
-        yield _tile(text, one)
+    for text, encoding in zip(texts, encoded, strict=True):
+        yield _tile(text, encoding)
 
 
 def _tile(text: str, encoded: EncodedText) -> EncodedText:
-    """Give the characters that are in no token to a token."""
+    """Assign the characters that are in no token to a token."""
     lead, ends = encoded.lead, encoded.ends.copy()
     if lead == len(ends):
         return encoded
@@ -113,7 +113,7 @@ def _encode_fast(tokenizer: Any, texts: Sequence[str], options: dict[str, bool])
     for ids, offsets, special in zip(
         batch["input_ids"], batch["offset_mapping"], batch["special_tokens_mask"], strict=True
     ):
-        # A tokenizer that appends an end token would have it scored as text; lm-eval's split is off by one there.
+        # An end token that the tokenizer appends must not be scored; lm-eval's split is off by one in this case.
         of_text = np.flatnonzero(np.asarray(special) == 0)
         lead, keep = (int(of_text[0]), int(of_text[-1]) + 1) if of_text.size else (len(ids), len(ids))
         spans = np.asarray(offsets[:keep], dtype=np.int64).reshape(-1, 2)
@@ -121,7 +121,7 @@ def _encode_fast(tokenizer: Any, texts: Sequence[str], options: dict[str, bool])
 
 
 def _forms(normaliser: Any) -> list[Form]:
-    """The normal forms that a tokenizer's normaliser may bring a text into, as far as they compose characters."""
+    """The composing normal forms that a tokenizer's normaliser may produce."""
     if normaliser is None:
         return []
     shape = normaliser.normalize_str
@@ -152,9 +152,9 @@ def _in_text(of_shaped: EncodedText, spans: npt.NDArray[np.int64], characters: i
 
 @contextlib.contextmanager
 def _untrimmed_offsets(backend: Any) -> Iterator[None]:
-    """Have a ``tokenizers.Tokenizer`` count the spaces around a word among the characters of its token.
+    """Have a ``tokenizers.Tokenizer`` include the spaces around a word in the characters of its token.
 
-    GPT-2's family leaves them out by default, and which of two tokens a space was cut from is then lost.
+    GPT-2's family excludes them by default, which hides to which of two tokens a space belongs.
     """
     processor = backend.post_processor
     state = b"" if processor is None else processor.__getstate__()
@@ -175,14 +175,14 @@ def _untrimmed_offsets(backend: Any) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """A token and the text that it decodes to, put around others so that the decoder cannot strip their white space."""
+    """A token and its text. Put around other tokens, it keeps the decoder from stripping their white space."""
 
     token: int
     text: str
 
 
 def _find_mark(tokenizer: Any) -> _Mark | None:
-    """A token that decodes to the same characters wherever it stands; None if the tokenizer has none."""
+    """A token that decodes to the same characters everywhere; None if the tokenizer has none."""
     for character in "xq0|":
         token = tokenizer.encode(f";{character}", add_special_tokens=False)[-1]
         text = _decode(tokenizer, [token])
@@ -197,7 +197,7 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
 
 
 def _decode_between(tokenizer: Any, ids: list[int], mark: _Mark | None) -> str:
-    """The text of some tokens, with the white space at its ends."""
+    """The text of some tokens, including white space at both ends."""
     if mark is None:
         return _decode(tokenizer, ids)
     text = _decode(tokenizer, [mark.token, *ids, mark.token])
@@ -207,7 +207,7 @@ def _decode_between(tokenizer: Any, ids: list[int], mark: _Mark | None) -> str:
 def _encode_by_decoding(
     tokenizer: Any, text: str, name: str, options: dict[str, bool], mark: _Mark | None
 ) -> EncodedText:
-    """Offsets from decoding ever longer prefixes: slow, but right wherever decoding gives the text back."""
+    """Offsets from decoding longer and longer prefixes: slow, and right wherever decoding returns the text."""
     plain = tokenizer.encode(text, add_special_tokens=False)
     ids = tokenizer.encode(text, **options)
     lead = next((i for i in range(len(ids) - len(plain) + 1) if ids[i : i + len(plain)] == plain), 0)
@@ -215,11 +215,11 @@ def _encode_by_decoding(
     shaped, form = _decoded_form(text, whole)
     if shaped is None:
         raise _decoding_error(tokenizer, name, text, whole)
-    put_before = len(whole) - len(shaped)  # a space that the tokenizer puts before the text
+    added = len(whole) - len(shaped)  # a space that the tokenizer adds before the text
     starts, ends = np.zeros((2, lead + len(plain)), dtype=np.int64)
     complete = 0
     for i in range(len(plain)):
-        decoded = _decode_between(tokenizer, plain[: i + 1], mark)[put_before:]
+        decoded = _decode_between(tokenizer, plain[: i + 1], mark)[added:]
         # A replacement character that is not in the text stands for bytes of a character that later tokens complete.
         prefix = decoded if shaped.startswith(decoded) else decoded.rstrip("\ufffd")
         if not shaped.startswith(prefix):
@@ -233,7 +233,7 @@ def _encode_by_decoding(
 
 
 def _decoded_form(text: str, decoded: str) -> tuple[str, Form | None] | tuple[None, None]:
-    """The text, or the normal form of it, that a tokenizer decodes to, perhaps behind a space."""
+    """The form of the text that a tokenizer decodes to, perhaps after a space, and the name of a normal form."""
     forms: tuple[Form | None, ...] = (None, "NFC", "NFKC")
     for form in forms:
         shaped = text if form is None else normalize(form, text)
@@ -243,11 +243,11 @@ def _decoded_form(text: str, decoded: str) -> tuple[str, Form | None] | tuple[No
 
 
 def _decoding_error(tokenizer: Any, name: str, text: str, decoded: str) -> TokenizationError:
-    """The error for a text that comes back from the decoder changed; it shows where."""
+    """The error for a text that decoding changes; it shows the first change."""
     if decoded.startswith(" ") and not text.startswith(" "):
         decoded = decoded[1:]
     pairs = enumerate(zip(text, decoded, strict=False))
-    at = next((place for place, (one, other) in pairs if one != other), min(len(text), len(decoded)))
+    at = next((place for place, (before, after) in pairs if before != after), min(len(text), len(decoded)))
     around = slice(max(0, at - 15), at + 15)
     return TokenizationError(
         f"{name}: {type(tokenizer).__name__} gives no offsets, and its decoding parts from the text at character {at}: "

@@ -1,24 +1,20 @@
-"""A model's layers, and the reduction of its logits, compiled by ``torch.compile``; attention stays as it is."""
+"""A model's layers compiled by ``torch.compile``."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AttentionInterface
 
-from rbridge_tasks.scoring.packed_attention import NAME
-
-#: Of one piece of code, which in transformers is that of the layers of all models: a sweep reads many in one process.
+#: Compiled graphs of one function: all models of a family share the function of a layer, and a sweep reads many.
 _MOST_GRAPHS = 64
 
 
 class NoLayersError(NotImplementedError):
-    """The model does not say which of its modules are layers."""
+    """The model does not name its layers."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +22,14 @@ class CompiledLayers:
     """The compiled forward pass of each layer of a model.
 
     Attributes:
-        forwards: pairs of a layer and its compiled forward pass. It is compiled on its first use, for any length.
+        forwards: pairs of a layer and its forward pass, which is compiled on its first use, for any length.
     """
 
     forwards: tuple[tuple[torch.nn.Module, Callable[..., Any]], ...]
 
     @classmethod
     def of(cls, model: Any) -> CompiledLayers:
-        """Those modules that transformers keeps whole when it spreads a model over devices.
+        """Compile the modules that transformers keeps whole when it spreads a model over devices.
 
         Raises:
             NoLayersError: the model has none.
@@ -42,12 +38,11 @@ class CompiledLayers:
         layers = [module for module in model.modules() if type(module).__name__ in kinds]
         if not layers:
             raise NoLayersError("it does not name its layers")
-        _leave_attention_out()
         return cls(tuple((layer, torch.compile(layer.forward, dynamic=True)) for layer in layers))
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Have the model use them; it is as before when this ends."""
+        """Have the model use them until the block ends."""
         before = [dict(vars(layer)) for layer, _ in self.forwards]
         try:
             for layer, forward in self.forwards:
@@ -55,13 +50,6 @@ class CompiledLayers:
             with torch._dynamo.config.patch(recompile_limit=_MOST_GRAPHS):
                 yield
         finally:
-            for (layer, _), own in zip(self.forwards, before, strict=True):
+            for (layer, _), attributes in zip(self.forwards, before, strict=True):
                 del vars(layer)["forward"]
-                vars(layer).update({"forward": own["forward"]} if "forward" in own else {})
-
-
-@functools.cache
-def _leave_attention_out() -> None:
-    """Have the compiler stop before our attention and go on behind it: what it reads is not an argument of a layer."""
-    left_out = torch.compiler.disable(AttentionInterface()[NAME])  # type: ignore[no-untyped-call]
-    AttentionInterface.register(NAME, left_out)
+                vars(layer).update({"forward": attributes["forward"]} if "forward" in attributes else {})

@@ -1,11 +1,11 @@
-"""A transformers causal LM taken apart into its body and its output projection."""
+"""A transformers causal LM divided into its body and its output projection."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,12 @@ import numpy.typing as npt
 import torch
 
 from rbridge_tasks.scoring.compiled import CompiledLayers
-from rbridge_tasks.scoring.matrix_products import LinearByOneDNN
+from rbridge_tasks.scoring.cpu import LinearByOneDNN
 from rbridge_tasks.scoring.stretching_positions import forget_lengths, stretching_rotations
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.token_statistics import Head, LinearHead, token_statistics
 
-#: Errors of models that cannot be called in some way. Running out of memory is a RuntimeError, too: see ``causal_lm``.
+#: Errors of models that cannot be called in some way. Running out of memory is a RuntimeError, too: see ``engine``.
 UNSUPPORTED = (
     AssertionError,
     AttributeError,
@@ -40,8 +40,7 @@ class Forward:
         device: where inputs go.
         autocast_dtype: as lm-eval's ``mixed_precision_dtype``.
         compiled: whether layers, and on a GPU the reduction of logits, are compiled.
-        bare: whether the model is given token ids and nothing else, one text at a time: the way of being called that
-            every model has.
+        bare: whether the model is given nothing but token ids, one text at a time, which every model accepts.
     """
 
     model: Any
@@ -56,13 +55,13 @@ class Forward:
         return inspect.signature(self.model.forward).parameters
 
     def call(self, inputs: torch.Tensor, **options: Any) -> Any:
-        """The model's forward pass, with those options that it knows."""
-        known = self.takes
+        """The model's forward pass, with those options that it accepts."""
+        parameters = self.takes
         if self.bare:
             options = {}
-        elif not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-            options = {name: value for name, value in options.items() if name in known}
-        elif "logits_to_keep" not in known:  # a wrapper passes it on to a model that may not know it
+        elif not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            options = {name: value for name, value in options.items() if name in parameters}
+        elif "logits_to_keep" not in parameters:  # a wrapper passes it on to a model that may not accept it
             options.pop("logits_to_keep", None)
         forget_lengths(self._rotations)
         with self._autocast(), self._layers.in_place() if self.compiled else contextlib.nullcontext():
@@ -77,26 +76,50 @@ class Forward:
         return CompiledLayers.of(self.model)
 
     def hidden(self, inputs: torch.Tensor, **options: Any) -> torch.Tensor:
-        """Hidden states (batch, tokens, width) that enter the output projection, which is applied to the last alone."""
+        """Hidden states (batch, tokens, width) that enter the output projection; the model projects the last only."""
+        with self._caught_hidden(last=True) as caught, contextlib.nullcontext() if self.compiled else LinearByOneDNN():
+            self.call(inputs, **options)
+        return caught[0]
+
+    def projection_difference(self, text: Text) -> float:
+        """How far our output projection is from the model's logits for the same hidden states, in roundings.
+
+        Both sides apply the same matrix to the same numbers in one forward pass, so rounding gives values below 1.
+        A sum of ``width`` rounded products is off by about the square root of ``width`` roundings in float32, and the
+        result is rounded once to its dtype.
+        """
+        with self._caught_hidden(last=False) as caught:
+            logits = self.call(self.upload(text.ids[None]), use_cache=False).logits.double()
+        hidden = caught[0]
+        with self._autocast():
+            projected = self._head(hidden)(hidden)
+        sums = _SAFETY * torch.finfo(torch.float32).eps * hidden.shape[-1] ** 0.5
+        last = _SAFETY * torch.finfo(projected.dtype).eps
+        size = logits.abs().nan_to_num(nan=0.0, posinf=0.0)  # a bias may rule tokens out
+        bound = sums * size.amax(-1, keepdim=True) + last * size
+        difference = (projected.to(logits.device).double() - logits).abs().where(projected != logits, 0.0)
+        return float((difference / bound.clamp(min=torch.finfo(torch.float32).tiny)).nan_to_num(nan=0.0).max())
+
+    @contextlib.contextmanager
+    def _caught_hidden(self, *, last: bool) -> Iterator[list[torch.Tensor]]:
+        """Fill a list with what enters the output projection, which with ``last`` sees the last position only."""
         caught: list[torch.Tensor] = []
 
         def catch(_module: Any, entering: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             caught.append(entering[0])
-            return (entering[0][:, -1:], *entering[1:])
+            return (entering[0][:, -1:], *entering[1:]) if last else entering
 
         handle = self.model.get_output_embeddings().register_forward_pre_hook(catch)
         try:
-            with contextlib.nullcontext() if self.compiled else LinearByOneDNN():
-                self.call(inputs, **options)
+            yield caught
         finally:
             handle.remove()
-        return caught[0]
 
     def statistics(self, hidden: torch.Tensor, targets: npt.NDArray[np.int64]) -> torch.Tensor:
         """``token_statistics`` of hidden states (scored, width) under the model's output projection."""
         with self._autocast():
-            targets_there = self.upload(targets, hidden.device)
-            return token_statistics(hidden, targets_there, self._head(hidden), compiled=self.compiled)
+            uploaded = self.upload(targets, hidden.device)
+            return token_statistics(hidden, uploaded, self._head(hidden), compiled=self.compiled)
 
     def logits(self, texts: Sequence[Text], **options: Any) -> list[torch.Tensor]:
         """Logits (scored, vocabulary) of each text, from the model's own forward pass over all of them, padded."""
@@ -109,13 +132,13 @@ class Forward:
         return [logits[i, text.lead - first_kept : text.ids.size - first_kept] for i, text in enumerate(texts)]
 
     def upload(self, array: npt.NDArray[np.int64], device: torch.device | None = None) -> torch.Tensor:
-        """The array on a device, without waiting until it is there."""
+        """Copy an array to a device, without waiting for the copy."""
         place = self.device if device is None else device
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         return tensor.pin_memory().to(place, non_blocking=True) if place.type == "cuda" else tensor.to(place)
 
     def _head(self, hidden: torch.Tensor) -> Head | LinearHead:
-        """The output projection, in a form that can be applied in parts where it is nothing but a matrix."""
+        """The output projection; a ``LinearHead`` where it is a plain matrix."""
         head, after = self.model.get_output_embeddings(), self._after_head
         weight = getattr(head, "weight", None)
         hooked = "forward" in vars(head) or head._forward_hooks or head._forward_pre_hooks
@@ -131,7 +154,7 @@ class Forward:
 
     @functools.cached_property
     def _after_head(self) -> Head | None:
-        """What some models do to logits behind the projection: Granite divides, Cohere multiplies, Gemma 2 caps."""
+        """What some models do to logits after the projection: Granite divides, Cohere multiplies, Gemma 2 caps."""
         config = self.model.config.get_text_config()
         divisor, factor = (getattr(config, name, None) for name in ("logits_scaling", "logit_scale"))
         caps = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
@@ -152,8 +175,12 @@ class Forward:
         return torch.autocast(device_type=self.device.type, dtype=self.autocast_dtype)
 
 
+#: Roundings of one product that are allowed.
+_SAFETY = 4
+
+
 def padded(texts: Sequence[Text], skip: int) -> npt.NDArray[np.int64]:
-    """Ids (texts, longest) behind the first ``skip``, padded on the right: causal attention never sees padding."""
+    """Ids (texts, longest) after the first ``skip``, padded on the right: causal attention never sees padding."""
     inputs = np.zeros((len(texts), max(text.ids.size for text in texts) - skip), dtype=np.int64)
     for i, text in enumerate(texts):
         inputs[i, : text.ids.size - skip] = text.ids[skip:]

@@ -28,7 +28,7 @@ class MissingWeightsError(RBridgeError):
 
 
 def needs_of(weighting: str) -> Literal["confidence", "spans"] | None:
-    """What a source of traces has to have for a weighting, a key of ``task_options.WEIGHTINGS``."""
+    """What traces need for a weighting, a key of ``task_options.WEIGHTINGS``."""
     return "confidence" if weighting.startswith("confidence") else "spans" if weighting == "spans" else None
 
 
@@ -63,13 +63,13 @@ def require_weights(traces: list[Trace], weighting: str, where: str) -> None:
 def item_metrics(scores: TokenScores, trace: Trace, weighting: str, *, spans: bool) -> dict[str, Any]:
     """Metrics of one trace; lower is better in all.
 
-    Sets ``scores.confidence``, so that a samples file holds all that any weighting needs.
+    Sets ``scores.confidence``, so that a samples file contains what every weighting needs.
 
     Args:
         scores: per-token arrays of the trace under the proxy model.
         trace: the trace, with what the weighting needs (see ``require_weights``).
         weighting: a key of ``task_options.WEIGHTINGS``.
-        spans: every trace of the task has marked spans. Decided over all of them, so that no mean is over a part.
+        spans: whether every trace of the task has marked spans, so that no mean covers a part of them.
 
     Returns:
         ``rbridge_nll`` and ``trace_nll`` in nats per token, ``rbridge_bits_per_byte`` and ``trace_bits_per_byte`` as
@@ -81,8 +81,8 @@ def item_metrics(scores: TokenScores, trace: Trace, weighting: str, *, spans: bo
     n_bytes = len(trace.trace.encode())
     plain = {"trace_nll": trace_nll(nll), "trace_bits_per_byte": (float(nll.sum()), n_bytes)}
     if trace.has_confidence:  # NaN, an unknown log-probability, is interpolated by character_confidence
-        letters = character_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
-        confidence = token_confidence(letters, scores.token_start, scores.token_end)
+        characters = character_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # neither is None
+        confidence = token_confidence(characters, scores.token_start, scores.token_end)
         scores.confidence = confidence.astype(np.float32)
     if spans:
         marked = span_weights(scores.token_start, scores.token_end, trace.spans or ())

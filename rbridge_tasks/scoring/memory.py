@@ -1,7 +1,7 @@
-"""What a model remembers of the tokens before: keys and values of attention alone, or something else as well.
+"""A model's state after some tokens: its cache, and sharing the cache of a prompt that many texts begin with.
 
-A model's own cache tells. Every layer that lets a token depend on tokens before it needs a place in the cache, or the
-model could not generate text token by token.
+Every layer that lets a token depend on earlier tokens needs a place in the cache, or the model could not generate text
+token by token. So the cache shows whether attention is the only such layer.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from transformers import cache_utils
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward
 
-#: Layers of a cache that hold keys and values of tokens, all of them or those inside a sliding window.
+#: Cache layers that hold keys and values, of all tokens or of those inside a sliding window.
 _KEYS_AND_VALUES = {"DynamicLayer", "DynamicSlidingWindowLayer"}
-#: Layers that also, or only, hold the state of a convolution or recurrence, which runs from left to right.
+#: Cache layers that hold, also or only, the state of a convolution or recurrence.
 _STATES = {
     "LinearAttentionLayer",
     "LinearAttentionAndFullAttentionLayer",
     "LinearAttentionAndSlidingWindowAttentionLayer",
 }
-#: Tokens that are read to see a cache.
+#: Tokens read to obtain a cache.
 _TOKENS = 8
 
 
@@ -35,8 +36,8 @@ class Memory:
         kinds: class name of the cache for each layer, by the layer's index; empty if the model returns no cache of
             transformers' ``DynamicCache``.
         cache: class name of the cache as a whole.
-        window: length of the shortest sliding window or chunk, in tokens; None if every layer keeps all tokens. Not
-            every model names it where it attends.
+        window: length of the shortest sliding window or chunk, in tokens; None if every layer keeps all tokens. Some
+            models do not pass it to their attention function.
     """
 
     kinds: dict[int, str]
@@ -50,9 +51,9 @@ class Memory:
 
     @property
     def may_be_padded(self) -> bool:
-        """Whether nothing in the cache says that tokens behind a text can change the text's numbers.
+        """Whether nothing in the cache suggests that tokens after a text can change the text's numbers.
 
-        Indexers that select a number of keys and layers that compress keys give other numbers as the input grows.
+        Indexers that select a number of keys, and layers that compress keys, give other numbers as the input grows.
         """
         return set(self.kinds.values()) <= _KEYS_AND_VALUES | _STATES
 
@@ -62,15 +63,46 @@ class Memory:
 
 
 def memory_of(forward: Forward, ids: npt.NDArray[np.int64]) -> Memory:
-    """Read a few tokens and look at the cache that the model returns."""
+    """Read a few tokens and inspect the cache that the model returns."""
     try:
         inputs = forward.upload(ids[None, :_TOKENS])
         state: Any = getattr(forward.call(inputs, use_cache=True, logits_to_keep=1), "past_key_values", None)
     except UNSUPPORTED as error:
         return Memory({}, f"no cache ({type(error).__name__})")
-    state = getattr(state, "self_attention_cache", state)  # of a decoder that may also have an encoder
-    if type(state) is not cache_utils.DynamicCache:
+    state = getattr(state, "self_attention_cache", state)  # a decoder that may also have an encoder
+    if type(state) is not DynamicCache:
         return Memory({}, "no cache" if state is None else type(state).__name__)
     kinds = {i: type(layer).__name__ for i, layer in enumerate(state.layers)}
     windows = [layer.sliding_window for layer in state.layers if getattr(layer, "is_sliding", False)]
     return Memory(kinds, type(state).__name__, min(windows, default=None))
+
+
+class _ReadOnlyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
+    """Serves one sequence's keys and values to a batch of any size, and drops what the batch adds."""
+
+    def __init__(self, layer: DynamicLayer) -> None:
+        super().__init__()
+        self.dtype, self.device = layer.keys.dtype, layer.keys.device
+        self.keys, self.values = layer.keys, layer.values
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        batch = key_states.shape[0]
+        return (
+            torch.cat([self.keys.expand(batch, -1, -1, -1), key_states], dim=-2),
+            torch.cat([self.values.expand(batch, -1, -1, -1), value_states], dim=-2),
+        )
+
+
+def share(state: Any) -> Any | None:
+    """Make the cache of one text reusable by batches of any size that begin with it.
+
+    None if the cache holds anything but keys and values of every token: a recurrent state, a sliding window.
+    """
+    layers = getattr(state, "layers", [])
+    if type(state) is not DynamicCache or {type(layer) for layer in layers} != {DynamicLayer}:
+        return None
+    state.layers = [_ReadOnlyLayer(layer) for layer in layers]
+    return state

@@ -1,15 +1,16 @@
-"""Attention of texts that stand in one line, over keys of a prefix that all of them share and over their own.
+"""Attention of texts that stand in one line: over the keys of a shared prefix, and over each text's own keys.
 
-It is registered with transformers under a name of its own and takes the place of a model's attention for one forward
-pass. The prefix is read as it lies, once for all texts and without a copy for each; what a text adds is read as a row
-of its own. The two parts are put together by the sums of their exponentials, which gives what one softmax over both
-would.
+For one forward pass it is registered with transformers and replaces the model's attention function. The prefix's keys
+are read where they are, once for all texts and without copies; what a text adds is read as a row. The two results are
+combined by their sums of exponentials, which gives the softmax over both parts.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,16 +18,17 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
+#: Under which the attention function is registered while it is used.
 NAME = "rbridge_packed"
 
-#: Where a transformers configuration keeps the name of its model's attention, without telling the models inside it.
+#: Attribute of a transformers configuration that names the attention function; setting it changes no nested model.
 _CHOICE = "_attn_implementation_internal"
 #: Keys and values of a prefix by layer, each (1, heads, tokens, width).
 KeysValues = dict[int, tuple[torch.Tensor, torch.Tensor]]
-#: Options of attention that change nothing here: positions are in the states already, the rest concerns other layers.
+#: Options of attention without effect here: the states contain positions already, the rest concerns other layers.
 _WITHOUT_EFFECT = {"cache_position", "dropout", "position_ids"}
 
-#: Keys that torch's kernel for CPUs reads at a time, and queries to bring at a time where no more keys are there.
+#: Keys that torch's CPU kernel reads at a time, and queries to pass at a time where there are no more keys than that.
 _KERNEL_BLOCK, _PART = 512, 128
 
 
@@ -36,14 +38,14 @@ class UnsupportedAttentionError(NotImplementedError):
 
 @dataclass
 class Reading:
-    """What attention has to know of the forward pass under way.
+    """What the attention function needs to know about the current forward pass.
 
     Attributes:
         rows, home: as in ``Pack``; no rows for one text, which is its own row.
         reach: tokens of the longest text, the prefix included.
         prefix: keys and values of the prefix, by layer; empty without one.
-        kept: filled with the keys and values of prefix and line where they are asked for.
-        layers: indices of the layers that have attended here.
+        kept: a dictionary to fill with the keys and values of prefix and line; None if they are not needed.
+        layers: indices of the layers that have called the attention function.
     """
 
     rows: Sequence[torch.Tensor]
@@ -58,23 +60,57 @@ _reading: ContextVar[Reading] = ContextVar("reading")
 
 
 @contextlib.contextmanager
-def packed_attention(model: Any, reading: Reading) -> Iterator[None]:
-    """Have the model's layers attend as ``reading`` says."""
-    found = (getattr(module, "config", None) for module in model.modules())
-    configs = {id(config): config for config in found if hasattr(config, _CHOICE)}.values()
+def packed_attention(model: Any, reading: Reading, *, compiled: bool = False) -> Iterator[None]:
+    """Have the model's layers attend as ``reading`` says.
+
+    Args:
+        model: any model that attends through transformers' attention interface.
+        reading: the forward pass.
+        compiled: whether the layers are compiled: the compiler then stops at this function, whose ``reading`` is no
+            argument of a layer.
+    """
+    candidates = (getattr(module, "config", None) for module in model.modules())
+    configs = {id(config): config for config in candidates if hasattr(config, _CHOICE)}.values()
     before = [getattr(config, _CHOICE) for config in configs]
     token = _reading.set(reading)
     try:
-        for config in configs:
-            setattr(config, _CHOICE, NAME)
-        yield
+        with _registered(_attend_uncompiled() if compiled else attend_packed):
+            for config in configs:
+                setattr(config, _CHOICE, NAME)
+            yield
     finally:
         for config, choice in zip(configs, before, strict=True):
             setattr(config, _CHOICE, choice)
         _reading.reset(token)
 
 
-def _attend_packed(
+_registering = threading.Lock()
+_users = 0
+
+
+@contextlib.contextmanager
+def _registered(function: Callable[..., Any]) -> Iterator[None]:
+    """Register an attention function with transformers until the last thread that uses it is done."""
+    global _users  # transformers' table is global, too
+    with _registering:
+        _users += 1
+        AttentionInterface.register(NAME, function)
+    try:
+        yield
+    finally:
+        with _registering:
+            _users -= 1
+            if not _users:
+                del AttentionInterface._global_mapping[NAME]  # there is no method for this
+
+
+@functools.cache
+def _attend_uncompiled() -> Callable[..., Any]:
+    function: Callable[..., Any] = torch.compiler.disable(attend_packed)  # type: ignore[no-untyped-call]
+    return function
+
+
+def attend_packed(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -89,12 +125,12 @@ def _attend_packed(
     """Attention as transformers calls it: states (1, heads, tokens, width) to (1, tokens, heads, width).
 
     Raises:
-        UnsupportedAttentionError: the layer asks for anything but causal attention: a mask of its own, a window shorter
-            than the longest text, a bias, a cap, a sink, or an option that is not known.
+        UnsupportedAttentionError: the layer needs more than causal attention: a mask, a window shorter than the longest
+            text, a bias, a cap, a sink, or an unknown option.
     """
     reading = _reading.get()
-    asked = [name for name, value in options.items() if value is not None and value is not False]
-    unknown = sorted(set(asked) - _WITHOUT_EFFECT)
+    given = [name for name, value in options.items() if value is not None and value is not False]
+    unknown = sorted(set(given) - _WITHOUT_EFFECT)
     if attention_mask is not None:
         unknown.append("attention_mask")
     if sliding_window is not None and reading.reach > sliding_window:
@@ -111,12 +147,12 @@ def _attend_packed(
             reading.kept[module.layer_idx] = (key.contiguous(), value.contiguous())
         else:
             reading.kept[module.layer_idx] = (torch.cat([prefix[0], key], 2), torch.cat([prefix[1], value], 2))
-    own, own_sum = _attend_rows(query, key, value, reading, scale)
+    within, within_sum = _attend_rows(query, key, value, reading, scale)
     if prefix is not None:
         above, above_sum = _attend_prefix(query, *prefix, scale)
-        share = torch.sigmoid(above_sum - own_sum).unsqueeze(-1).to(own.dtype)
-        own = torch.lerp(own, above, share)
-    return own.transpose(1, 2).contiguous(), None
+        share = torch.sigmoid(above_sum - within_sum).unsqueeze(-1).to(within.dtype)
+        within = torch.lerp(within, above, share)
+    return within.transpose(1, 2).contiguous(), None
 
 
 def _attend_rows(
@@ -182,9 +218,9 @@ def attend(
 def _attend_on_cpu(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """``attend`` by torch's kernel, which reads keys a block at a time: of the block it is in, later ones too.
+    """``attend`` by torch's kernel, which reads keys a block at a time, later keys of the block included.
 
-    Up to the length of one block, queries are therefore brought a part at a time, with the keys up to their own.
+    Up to the length of one block, queries are therefore passed in parts, each with the keys up to its last query.
     """
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     tokens = query.shape[2]
@@ -205,13 +241,10 @@ def _attend_on_cpu(
 def attend_plainly(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float, causal: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """``attend`` by definition, for devices and widths without a kernel of their own."""
+    """``attend`` by definition, for devices and widths without a kernel."""
     products = (query @ key.transpose(-1, -2)).float() * scale
     if causal:
         later = torch.ones(products.shape[-2:], dtype=torch.bool, device=query.device).triu(1)
         products = products.masked_fill(later, -torch.inf)
     log_sum = products.logsumexp(-1)
     return (products - log_sum.unsqueeze(-1)).exp().to(value.dtype) @ value, log_sum
-
-
-AttentionInterface.register(NAME, _attend_packed)

@@ -1,4 +1,4 @@
-"""Which texts begin with the same tokens: a tree of prefixes to read once, and the order to read the texts in."""
+"""A tree of the prefixes that texts share, to read each once, and the order in which to read the texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 Ids = npt.NDArray[np.int64]
 
-#: A prefix that adds fewer tokens than this to what is shared already is read again with each text.
+#: A prefix that adds fewer tokens than this to its parent is not kept but read again with each text.
 MIN_SHARED_TOKENS = 32
 
 
@@ -21,8 +21,8 @@ class PrefixNode:
 
     Attributes:
         length: tokens of the prefix; 0 at the root.
-        texts: indices of the texts that are read behind this prefix, those that share more beside each other,
-            otherwise the longest first.
+        texts: indices of the texts that are read after this prefix: texts that share more are neighbours, otherwise the
+            longest comes first.
         children: prefixes that many texts share.
     """
 
@@ -44,12 +44,12 @@ def prefix_tree(
 
     Args:
         texts: token ids of each text.
-        limits: how long a prefix each text can do without having read, at most; the tokens behind it are scored.
-        fits: whether texts can be read at once, in which case what they share needs no keeping: called with their
-            number, the tokens that are different, and the tokens of all if padded to the longest.
+        limits: longest prefix of each text that may be kept; the tokens after it are scored.
+        fits: whether texts can be read at once, so that no prefix of theirs is kept: called with their number, the
+            number of different tokens, and the number of tokens if all are padded to the longest.
 
     Returns:
-        The root. Every text is in exactly one node, whose prefix it begins with and is allowed to do without.
+        The root. Every text is in exactly one node, whose prefix it begins with and whose length is within its limit.
 
     >>> tree = prefix_tree([np.arange(50), np.arange(60), np.arange(5)], [49, 49, 4])
     >>> tree.texts, [(child.length, child.texts) for child in tree.children]
@@ -61,7 +61,7 @@ def prefix_tree(
     return _grow(list(zip(order, shared, strict=True)), 0, sizes, limits, fits)
 
 
-#: A text and the number of tokens that it shares with the one before it in a list.
+#: A text and the number of tokens that it shares with the text before it in a list.
 _Entry = tuple[int, int]
 
 
@@ -85,9 +85,9 @@ def _grow(
 
 
 def _runs(entries: Sequence[_Entry], length: int, limits: Sequence[int]) -> Iterator[list[_Entry]]:
-    """Neighbours that share at least ``length`` tokens; texts that cannot do without so many stand alone."""
+    """Neighbours that share at least ``length`` tokens; texts with a smaller limit are single."""
     run: list[_Entry] = []
-    least: int | None = None  # tokens shared with the last of the run, over those left out since
+    least: int | None = None  # tokens shared with the last text of the run
     for text, shared in entries:
         least = shared if least is None else min(least, shared)
         if limits[text] < length:
@@ -103,7 +103,7 @@ def _runs(entries: Sequence[_Entry], length: int, limits: Sequence[int]) -> Iter
 
 
 def shared_tokens(first: Ids, second: Ids) -> int:
-    """Number of tokens that two texts both begin with."""
+    """Length of the longest common prefix."""
     length = min(first.size, second.size)
     different = np.flatnonzero(first[:length] != second[:length])
     return int(different[0]) if different.size else length

@@ -35,7 +35,7 @@ def question_text(doc: Mapping[str, Any]) -> str:
 
 
 def separator(answer: str) -> str:
-    """What stands between a colon and an answer: code begins on a line of its own."""
+    """The characters between a colon and an answer: a line break before code, otherwise a space."""
     return "\n" if "\n" in answer else DELIMITER
 
 
@@ -50,7 +50,7 @@ def worked_example(doc: Mapping[str, Any]) -> str:
 
 
 def document(trace: Trace) -> dict[str, Any]:
-    """A trace as the plain dictionary that lm-eval calls a document: all but its confidences."""
+    """A trace as an lm-eval document: a plain dictionary of everything but its confidences."""
     return {
         "benchmark": trace.benchmark,
         "item_id": trace.item_id,
@@ -65,9 +65,9 @@ def document(trace: Trace) -> dict[str, Any]:
 
 
 def context_of(trace: Trace, examples: Sequence[Trace]) -> str:
-    """Everything that is read before a trace: worked examples, the question, and the delimiter.
+    """The context of a trace: worked examples, the question, and the delimiter.
 
-    The same text that lm-eval builds for our tasks where no chat template is applied.
+    Equals the text that lm-eval builds for our tasks without a chat template.
     """
     shots = [question_text(d) + DELIMITER + worked_example(d) for d in map(document, examples)]
     return "\n\n".join([*shots, question_text(document(trace))]) + DELIMITER

@@ -1,7 +1,7 @@
 """Ways to read a batch of texts, from the fastest to the one that works with every model.
 
-A reader has two methods. ``keep`` reads a prefix and returns what a model remembers of it; ``read`` reads texts that
-begin with a prefix kept before, or whole, and returns the four columns of their scored tokens.
+A reader has two methods. ``keep`` reads a prefix and returns the model's state after it; ``read`` reads texts, whole or
+behind a kept prefix, and returns the four columns of their scored tokens.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy.typing as npt
 import torch
 
 from rbridge_tasks.scoring.forward import Forward, padded
+from rbridge_tasks.scoring.memory import share
 from rbridge_tasks.scoring.packed_attention import KeysValues, Reading, UnsupportedAttentionError, packed_attention
-from rbridge_tasks.scoring.shared_prefix import share
 from rbridge_tasks.scoring.texts import Text, pack
 from rbridge_tasks.scoring.token_statistics import token_statistics
 
@@ -30,7 +30,7 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Prefix:
-    """What a model remembers of the first ``length`` tokens of many texts, in the form its reader understands."""
+    """A model's state after the first ``length`` tokens of many texts, in the form that its reader uses."""
 
     state: Any
     length: int
@@ -41,8 +41,7 @@ class Reader(Protocol):
 
     Attributes:
         what: the short cut that it takes, in words.
-        forward: the model.
-        shares: whether it may be given a prefix.
+        shares: whether it can be given a prefix.
         repeats: whether it reads what texts of one batch share once for each of them.
     """
 
@@ -50,15 +49,35 @@ class Reader(Protocol):
     repeats: ClassVar[bool]
 
     @property
-    def forward(self) -> Forward: ...
-    @property
     def shares(self) -> bool: ...
 
     def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:
-        """Read a prefix that begins with ``parent``; None if the model remembers anything but keys and values."""
+        """Read a prefix that begins with ``parent``; None if the model's state cannot be shared."""
 
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
         """Columns (scored tokens of all texts, 4) as of ``token_statistics``."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How to read a model's texts.
+
+    Attributes:
+        reader: the fastest way to read that gives the numbers of the model's own forward pass.
+        vocab_size: number of logits.
+        alone: whether texts are read one at a time, because a text beside another changes its numbers.
+    """
+
+    reader: Reader
+    vocab_size: int
+    alone: bool
+
+    def __str__(self) -> str:
+        """The way in words, without the name of a class."""
+        if self.alone:
+            return "alone"
+        ways: dict[type, str] = {PackedReader: "one line", PaddedReader: "padded", PlainReader: "model's own logits"}
+        return ways.get(type(self.reader), self.reader.what) + ("" if self.reader.shares else ", prompt read again")
 
 
 @dataclass(frozen=True)
@@ -67,10 +86,10 @@ class PackedReader:
 
     Attributes:
         forward: the model.
-        layers: indices of the layers in which tokens depend on each other. All of them have to attend through
-            ``packed_attention``; any other way of mixing tokens would mix those of different texts.
+        layers: indices of the layers in which tokens depend on each other. All of them must attend through
+            ``packed_attention``: any other layer would mix tokens of different texts.
         window: length of the shortest sliding window, which no text may exceed; None without one.
-        shares: whether it may be given a prefix.
+        shares: whether it can be given a prefix.
     """
 
     forward: Forward
@@ -115,25 +134,25 @@ class PackedReader:
         if reading.reach >= self._longest_line:
             raise UnsupportedAttentionError(f"attention is scaled by place in texts of {reading.reach} tokens")
         inputs, places = self.forward.upload(ids[None]), self.forward.upload(positions[None])
-        with packed_attention(self.forward.model, reading):
+        with packed_attention(self.forward.model, reading, compiled=self.forward.compiled):
             hidden = self.forward.hidden(inputs, position_ids=places, use_cache=False)
         if not reading.layers:
-            raise UnsupportedAttentionError("the model has an attention of its own")
-        if own := sorted(self.layers - reading.layers):
-            raise UnsupportedAttentionError(f"layers {own} mix tokens in a way of their own")
+            raise UnsupportedAttentionError("the model does not attend through transformers' attention interface")
+        if others := sorted(self.layers - reading.layers):
+            raise UnsupportedAttentionError(f"layers {others} do not attend through transformers' attention interface")
         return hidden
 
 
 @dataclass(frozen=True)
 class PaddedReader:
-    """Texts padded to the longest, behind a copy of the prefix each; the projection where a token is scored."""
+    """Texts padded to the longest, each behind a copy of the prefix; the projection where a token is scored."""
 
     forward: Forward
     shares: bool
     what: ClassVar[str] = "projecting only trace tokens"
     repeats: ClassVar[bool] = True
 
-    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:  # noqa: ARG002 - it is read again, whole
+    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:  # noqa: ARG002  # the whole prefix is read again
         """The model's own cache of the prefix."""
         inputs = self.forward.upload(ids[None])
         state = getattr(self.forward.call(inputs, use_cache=True, logits_to_keep=1), "past_key_values", None)
@@ -164,11 +183,11 @@ class PlainReader:
     what: ClassVar[str] = "the model's own forward pass"
     repeats: ClassVar[bool] = True
 
-    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:  # noqa: ARG002 - it keeps nothing
-        """Nothing."""
+    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:  # noqa: ARG002  # nothing is kept
+        """None."""
         return None
 
-    def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:  # noqa: ARG002 - never given one
+    def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:  # noqa: ARG002  # never given one
         """Columns of the scored tokens."""
         tables = []
         for text, logits in zip(texts, self.forward.logits(texts), strict=True):

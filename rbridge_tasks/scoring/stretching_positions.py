@@ -1,7 +1,7 @@
-"""Rotary positions that stretch with the input ("dynamic" NTK), made to depend on the input at hand alone.
+"""Rotary positions that stretch with the input ("dynamic" NTK), reset so that they depend on the current input alone.
 
-transformers keeps the frequencies of the longest input so far for all later ones that are longer than the original
-window: a model's numbers for a text then depend on what it read before.
+transformers keeps the frequencies of the longest input so far for later inputs that are longer than the original
+window: a model's numbers for a text then depend on the texts before it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _ORIGINAL = "original_inv_freq"
 
 
 def stretching_rotations(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Modules whose rotary frequencies grow with the input."""
+    """Modules whose rotary frequencies change with the length of the input."""
     return [module for module in model.modules() if _is_dynamic(getattr(module, "rope_type", None))]
 
 
 def forget_lengths(rotations: Sequence[Any]) -> None:
-    """Restore the frequencies that the modules had before any input."""
+    """Reset the frequencies to those of a model without earlier inputs."""
     for module in rotations:
         names = {**vars(module), **dict(module.named_buffers(recurse=False))}
         for name in [name for name in names if name.endswith(_ORIGINAL)]:
@@ -31,6 +31,6 @@ def forget_lengths(rotations: Sequence[Any]) -> None:
 
 
 def _is_dynamic(rope_type: Any) -> bool:
-    """Whether a kind of rotary positions is, or by layer type holds, a dynamic one."""
+    """Whether a rotary type is dynamic; it is a name, or a name for each layer type."""
     kinds = rope_type.values() if isinstance(rope_type, dict) else [rope_type]
     return any("dynamic" in kind for kind in kinds if isinstance(kind, str))

@@ -1,4 +1,4 @@
-"""Give traces the confidences of a local causal LM: the probability it gives each of its own tokens of the trace."""
+"""Use a local causal LM's probabilities of its tokens of a trace as the trace's confidences."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_scorer(
 
 
 def add_confidence(traces: Sequence[Trace], loaded: LoadedScorer, *, num_fewshot: int) -> list[Trace]:
-    """Score every trace after its question, as the tasks ask it, and keep the probabilities as confidences.
+    """Score every trace after its question, in the prompt of the tasks, and store the probabilities as confidences.
 
     Args:
         traces: of one benchmark.
@@ -62,14 +62,14 @@ def add_confidence(traces: Sequence[Trace], loaded: LoadedScorer, *, num_fewshot
         num_fewshot: worked examples before each question.
 
     Raises:
-        ModelLoadError: more examples asked for than there are.
+        ModelLoadError: fewer worked examples exist than were asked for.
         TokenizationError, ScoringError: see ``PairEncoder`` and ``CausalScorer``.
     """
     from rbridge_tasks.scoring.tokenization import PairEncoder, token_byte_ends
 
     examples = few_shot_examples(traces[0].benchmark)
     if num_fewshot > len(examples):
-        raise ModelLoadError(f"--num-fewshot {num_fewshot}: only {len(examples)} worked examples are there")
+        raise ModelLoadError(f"--num-fewshot {num_fewshot}: only {len(examples)} worked examples exist")
     tokenizer = loaded.tokenizer
     pairs = [(context_of(trace, examples[:num_fewshot]), trace.trace) for trace in traces]
     names = [trace.name for trace in traces]

@@ -1,4 +1,4 @@
-"""Texts to read and the tokens to score in them, and a batch of them laid out as one line without repetition."""
+"""Texts to read, tokens to score, and batches of texts as one line of tokens without repetition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rbridge_tasks.scoring.prefix_tree import shared_tokens
 
 Ids = npt.NDArray[np.int64]
 
-#: A text is padded to a longer one if it has this share of its tokens, or if that has no more than so many.
+#: A text is padded to a longer one if it has at least this share of its tokens, or if the longer has at most so many.
 _LIKE_LENGTH, _SHORT = 0.75, 128
 
 
@@ -30,21 +30,21 @@ class Text:
 
     @property
     def lead(self) -> int:
-        """Number of tokens before the one that predicts the first target."""
+        """Number of tokens before the token that predicts the first target."""
         return self.ids.size - self.targets.size
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Texts as one line of tokens in which what they share, behind a prefix read before, stands once.
+    """Texts as one line of tokens after a prefix; tokens that neighbours share stand once.
 
     Attributes:
         ids: shape (tokens,).
-        positions: place of each token in its text, shape (tokens,).
-        rows: where the tokens of each text stand in the line, the longest text first; texts of like length together,
-            each group of shape (texts, longest), padded with 0.
-        home: where each token of the line stands in ``rows``, flattened one behind the other, shape (tokens,).
-        predicting: where the tokens stand that predict the targets, text by text, shape (scored,).
+        positions: position of each token in its text, shape (tokens,).
+        rows: indices in the line of the tokens of each text, the longest text first; a matrix (texts, longest), padded
+            with 0, for each group of texts of similar length.
+        home: index of each token of the line in the flattened, concatenated ``rows``, shape (tokens,).
+        predicting: indices in the line of the tokens that predict the targets, text by text, shape (scored,).
         targets: shape (scored,).
         reach: tokens of the longest text, the prefix included.
     """
@@ -71,13 +71,13 @@ def pack(texts: Sequence[Text], skip: int) -> Pack:
     before, place = np.zeros((2, 0), dtype=np.int64)
     count = 0
     for text in texts:
-        own = text.ids[skip:]
-        known = shared_tokens(before, own)
-        ids.append(own[known:])
-        positions.append(np.arange(skip + known, skip + own.size))
-        place = np.concatenate([place[:known], count + np.arange(own.size - known)])
+        tokens = text.ids[skip:]
+        shared = shared_tokens(before, tokens)
+        ids.append(tokens[shared:])
+        positions.append(np.arange(skip + shared, skip + tokens.size))
+        place = np.concatenate([place[:shared], count + np.arange(tokens.size - shared)])
         places.append(place)
-        before, count = own, count + own.size - known
+        before, count = tokens, count + tokens.size - shared
     rows, starts = _rows(places)
     return Pack(
         ids=np.concatenate(ids),
@@ -91,7 +91,7 @@ def pack(texts: Sequence[Text], skip: int) -> Pack:
 
 
 def _rows(places: Sequence[Ids]) -> tuple[tuple[Ids, ...], list[int]]:
-    """``Pack.rows`` of texts whose tokens stand at ``places``, and where each text begins in them, flattened."""
+    """``Pack.rows`` of texts whose tokens are at ``places``, and the start of each text in the flattened rows."""
     groups: list[list[int]] = []
     for i in sorted(range(len(places)), key=lambda i: -places[i].size):
         longest = places[groups[-1][0]].size if groups else 0
@@ -110,24 +110,24 @@ def _rows(places: Sequence[Ids]) -> tuple[tuple[Ids, ...], list[int]]:
 
 @dataclass(frozen=True)
 class BatchSize:
-    """How much to read at once: a number of texts, or of tokens, whichever is given.
+    """How much to read at once: a number of texts, of tokens, or both.
 
     Attributes:
-        texts: at most so many.
-        tokens: at most so many that are different, and twice as many padded; a longer text is read alone.
+        texts: largest number of texts.
+        tokens: largest number of different tokens; twice as many after padding. A longer text is read alone.
     """
 
     texts: int | None = None
     tokens: int | None = None
 
     def fits(self, texts: int, different: int, padded: int) -> bool:
-        """Whether so many texts, different tokens, and tokens if padded to the longest, can be read at once."""
+        """Whether this number of texts, of different tokens and of tokens after padding can be read at once."""
         if self.texts is not None and texts > self.texts:
             return False
         return self.tokens is None or (different <= self.tokens and padded <= 2 * self.tokens)
 
     def take(self, texts: Iterable[Text], skip: int) -> int:
-        """How many texts from the front can be read at once behind ``skip`` tokens, at least one."""
+        """Number of texts from the front that can be read at once after ``skip`` tokens, at least 1."""
         count = different = longest = 0
         before: Text | None = None
         for text in texts:
@@ -140,7 +140,7 @@ class BatchSize:
         return count
 
     def halved(self, texts: int, tokens: int) -> BatchSize:
-        """Half of what did not fit into memory: a batch of so many texts, of so many tokens together."""
+        """The size after a batch of this many texts and tokens did not fit into memory."""
         if self.tokens is None:
             return BatchSize(texts=texts // 2)
         return BatchSize(self.texts, tokens // 2)

@@ -1,4 +1,4 @@
-"""Tokenise (context, trace) pairs once, and say which characters of the trace each scored token covers.
+"""Tokenise (context, trace) pairs once, with the characters of the trace that each scored token covers.
 
 The scored tokens are those that lm-eval's own ``loglikelihood`` scores for the same pair: white space at the end of the
 context is tokenised with the trace, so the first token may straddle the start of the trace or lie just before it.
@@ -48,7 +48,7 @@ class PairEncoder:
     Attributes:
         tokenizer: a transformers tokenizer. One without offsets is read through its decoder, which is slower.
         add_special_tokens: None leaves it to the tokenizer.
-        prefix_token_id: put before the trace where the context is empty.
+        prefix_token_id: added before the trace where the context is empty.
     """
 
     tokenizer: Any
@@ -122,7 +122,7 @@ def load_tokenizer(name: str) -> Any:
     """The transformers tokenizer of a local folder or of a model on the Hub.
 
     Raises:
-        TokenizationError: there is none.
+        TokenizationError: it cannot be loaded.
     """
     from transformers import AutoTokenizer
 
@@ -139,7 +139,7 @@ def load_tokenizer(name: str) -> Any:
 def token_byte_ends(tokenizer: Any, text: str, pair: TokenizedPair) -> npt.NDArray[np.int64]:
     """End of each scored token in UTF-8 bytes of the trace, shape (scored tokens,), non-decreasing, tiling the trace.
 
-    Where two tokens share a character, the second one's spelling says how many of its bytes it holds: a byte-level
+    Where two tokens share a character, the spelling of the second one gives the number of its bytes: a byte-level
     tokenizer spells its tokens with one character per byte, byte fallback spells a byte ``<0xE2>``.
 
     Args:

@@ -1,12 +1,11 @@
-"""A trial of a way of reading: its numbers beside those of the model's own forward pass over one text.
+"""A trial of a way of reading: its numbers against those of the model's own forward pass over one text.
 
-Two texts are read. The longest shows what sets in with length only: sliding windows, positions that stretch. A short
-one has every token scored, from the first behind the shared prompt on, and stands between other texts: what leaks over
-a seam between texts shows in the tokens behind the seam, and fades. Replacing the other texts must not change its
-numbers.
+Two texts are read. The longest shows effects of length: sliding windows, positions that stretch. In a short text every
+token after the shared prompt is scored, and it is read between other texts: a leak across the boundary between texts
+shows in the tokens after the boundary, and fades. Replacing the other texts must not change its numbers.
 
-How far numbers may lie apart follows from the model's own noise: its numbers for the same text in another batch, with
-embeddings moved by the rounding errors of all layers.
+The tolerance follows from the model's own noise: its numbers for the same text in another batch, with embeddings
+shifted by the rounding errors of all layers.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ from rbridge_tasks.scoring.token_statistics import LOGPROB, token_statistics
 
 Ids = npt.NDArray[np.int64]
 
-#: Tokens of the short text behind the prefix, and of the text that stands between parts of it.
+#: Tokens of the short text after the prefix, and of the texts between which it stands.
 _SHORT_TOKENS, _BETWEEN_TOKENS = 32, 16
-#: Differences up to so many times the noise are rounding: both sides have it, and it is measured once.
+#: Differences up to this multiple of the noise count as rounding: both sides have it, and it is measured once.
 _NOISES = 4
-#: Share of the longest text that the text padded to its length has.
+#: Length of the text that is padded to the longest, as a share of it.
 _SHORTER = 7 / 8
 
 
 class UnsupportedPositionsError(NotImplementedError):
-    """The model does not take a token's position as it is given."""
+    """The model does not use a token's position as it is given."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How far a model's log-probabilities move by rounding, in nats: largest and mean over the tokens of a text."""
+    """By how much rounding moves a model's log-probabilities, in nats: largest and mean over the tokens of a text."""
 
     largest: float
     mean: float
@@ -49,10 +48,10 @@ class Noise:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A way of reading gives other numbers.
+    """A difference between a way of reading and the model's own forward pass.
 
     Attributes:
-        largest_nats: largest difference of a token's log-probability; NaN if one side has none.
+        largest_nats: largest difference of a token's log-probability; NaN if one side is missing.
         noise_nats: largest difference by the model's own noise.
         where: what was compared.
     """
@@ -78,7 +77,7 @@ class Trial:
         forward: the model.
         longest: the longest text.
         longest_logprob: shape (scored tokens of the longest text,), nats.
-        short: the beginning of the longest text; every token behind ``split`` is scored.
+        short: the beginning of the longest text; every token after ``split`` is scored.
         short_logprob: shape (scored tokens of the short text,), nats.
         split: length of the prefix.
         noise: of the short text.
@@ -96,11 +95,11 @@ class Trial:
 
     @classmethod
     def of(cls, forward: Forward, longest: Text) -> Trial:
-        """Read the texts as the model itself does."""
+        """Read the texts by the model's own forward pass."""
         logits = forward.logits([longest])[0]
         split = min(longest.lead, MIN_SHARED_TOKENS)
         short = _beginning(longest, split + _SHORT_TOKENS, split)
-        short_logprob = _own(forward, short)
+        short_logprob = _plain_logprob(forward, short)
         return cls(
             forward,
             longest,
@@ -113,7 +112,7 @@ class Trial:
         )
 
     def disagreement(self, reader: Reader, *, alone: bool = False) -> Disagreement | None:
-        """How a reader's numbers differ from the model's own by more than noise; None if they agree.
+        """By how much a reader's numbers differ from the model's own; None if by no more than noise.
 
         Args:
             reader: the way of reading.
@@ -127,11 +126,11 @@ class Trial:
         return self._in_line(reader) if isinstance(reader, PackedReader) else self._padded(reader)
 
     def _in_line(self, reader: PackedReader) -> Disagreement | None:
-        """The longest text behind a prefix, then the short one between others."""
+        """Compare the longest text after a prefix, then the short one between others."""
         self._require_given_positions()
         prefix = reader.keep(self.longest.ids[: self.split], None) if self.split else None
-        found = reader.read([self.longest], prefix)
-        if apart := self._apart(found, self.longest_logprob, "the longest text"):
+        columns = reader.read([self.longest], prefix)
+        if apart := self._apart(columns, self.longest_logprob, "the longest text"):
             return apart
         of_short = len(self.short_logprob)
         lines = [reader.read([*others, self.short], prefix)[-of_short:] for others in self._others()]
@@ -142,11 +141,11 @@ class Trial:
         return self._changed(first, second, "a text's numbers change with the text before it")
 
     def _require_given_positions(self) -> None:
-        """In one line, a token's place in its text is known to the model only by the positions that it is given."""
+        """Check that the model uses given positions: in one line nothing else says where a token is in its text."""
         count = self.short.ids.size
         places = torch.arange(count, device=self.forward.device).unsqueeze(0)
         given, reversed_ = (
-            _own(self.forward, self.short, position_ids=positions) for positions in (places, places.flip(1))
+            _plain_logprob(self.forward, self.short, position_ids=positions) for positions in (places, places.flip(1))
         )
         if self._changed(self.short_logprob, given, "") is not None:
             raise UnsupportedPositionsError("its positions do not count from 0")
@@ -154,9 +153,9 @@ class Trial:
             raise UnsupportedPositionsError("it does not use the positions that it is given")
 
     def _changed(self, first: torch.Tensor, second: torch.Tensor, where: str) -> Disagreement | None:
-        """Whether log-probabilities differ at all, where both were computed in the same shapes.
+        """Whether log-probabilities computed in the same shapes differ in any bit.
 
-        Tokens that share an expert are multiplied together, so that what else is routed there changes their rounding.
+        With experts, beyond noise: tokens of one expert are multiplied together, so other tokens change their rounding.
         """
         if torch.equal(first, second):
             return None
@@ -165,41 +164,42 @@ class Trial:
         return Disagreement(float((first - second).abs().max()), 0.0, where)
 
     def _others(self) -> list[list[Text]]:
-        """Texts to read before the short one, twice, of equal lengths and with other tokens.
+        """Two sets of texts to read before the short one, of equal lengths and with different tokens.
 
-        The first shares the prefix with it, the second half of its own tokens too. None of their tokens is scored.
+        Of each set, the first text shares the prefix with the short one, the second also half of its other tokens. None
+        of their tokens is scored.
         """
         half = (self.split + self.short.ids.size) // 2
         distinct = np.unique(self.longest.ids)
-        made = []
+        sets = []
         for turn in range(2):
             texts = []
             for shared in (self.split, half):
                 fillers = np.roll(distinct[distinct != self.short.ids[shared]], turn)
                 between = np.resize(fillers, _BETWEEN_TOKENS if fillers.size else 0)
                 texts.append(Text(np.concatenate([self.short.ids[:shared], between]), np.zeros(0, dtype=np.int64)))
-            made.append(texts)
-        return made
+            sets.append(texts)
+        return sets
 
     def _padded(self, reader: Reader) -> Disagreement | None:
-        """The longest text beside a shorter one that is padded to its length, every token of it compared."""
+        """Compare the longest text and, at every token, a shorter one that is padded to its length."""
         split = self.split if reader.shares else 0
         prefix = reader.keep(self.longest.ids[:split], None) if split else None
         if split and prefix is None:
             return Disagreement(math.nan, 0.0, "no prefix is kept")
         shorter = _beginning(self.longest, max(split + 1, int(_SHORTER * self.longest.ids.size)), split)
-        found = reader.read([shorter, self.longest], prefix)
+        columns = reader.read([shorter, self.longest], prefix)
         count = len(self.longest_logprob)
-        return self._apart(found[-count:], self.longest_logprob, "the longest text") or self._apart(
-            found[:-count], _own(self.forward, shorter), "a text beside a longer one"
+        return self._apart(columns[-count:], self.longest_logprob, "the longest text") or self._apart(
+            columns[:-count], _plain_logprob(self.forward, shorter), "a text beside a longer one"
         )
 
-    def _apart(self, found: torch.Tensor, expected: torch.Tensor, where: str) -> Disagreement | None:
-        """Columns as of ``token_statistics`` beside log-probabilities."""
-        return self._compared(found[:, LOGPROB], expected.to(found.device), where)
+    def _apart(self, columns: torch.Tensor, expected: torch.Tensor, where: str) -> Disagreement | None:
+        """Compare columns as of ``token_statistics`` with log-probabilities."""
+        return self._compared(columns[:, LOGPROB], expected.to(columns.device), where)
 
     def _compared(self, logprob: torch.Tensor, expected: torch.Tensor, where: str) -> Disagreement | None:
-        """How log-probabilities differ by more than noise."""
+        """Compare log-probabilities; None if they differ by no more than noise."""
         difference = (logprob - expected).abs().where(logprob != expected, 0.0)  # two infinities are equal
         largest, mean = float(difference.max()), float(difference.mean())
         if largest <= _NOISES * self.noise.largest and mean <= _NOISES * self.noise.mean:
@@ -208,13 +208,13 @@ class Trial:
 
 
 def _beginning(text: Text, tokens: int, scored_from: int) -> Text:
-    """The first tokens of a text, of which those behind ``scored_from`` and the one after the last are scored."""
+    """The first tokens of a text; those after ``scored_from`` and the one that follows are scored."""
     ids = np.concatenate([text.ids, text.targets[-1:]])
     stop = min(tokens, text.ids.size)
     return Text(ids[:stop], ids[scored_from + 1 : stop + 1])
 
 
-def _own(forward: Forward, text: Text, **options: torch.Tensor) -> torch.Tensor:
+def _plain_logprob(forward: Forward, text: Text, **options: torch.Tensor) -> torch.Tensor:
     return _logprob(forward, text, forward.logits([text], **options)[0])
 
 
@@ -224,22 +224,22 @@ def _logprob(forward: Forward, text: Text, logits: torch.Tensor) -> torch.Tensor
 
 
 def _noise(forward: Forward, text: Text, expected: torch.Tensor) -> Noise:
-    """How far the numbers of a text move when it is read in another batch, its embeddings moved by rounding errors.
+    """By how much a text's numbers move in another batch, with embeddings shifted by rounding errors.
 
-    Each layer rounds its result once; in float32 each of its products also adds up as many rounded terms as the model
-    is wide. Independent errors add up as the square root of their number.
+    Each layer rounds its result once; in float32 each of its products also sums as many rounded terms as the model is
+    wide. Independent errors add up as the square root of their number.
     """
     config = forward.model.config.get_text_config()
     layers, width = (getattr(config, name, None) or 1 for name in ("num_hidden_layers", "hidden_size"))
     generator = torch.Generator().manual_seed(0)
 
-    def move(_module: object, _args: object, embeddings: torch.Tensor) -> torch.Tensor:
+    def shift(_module: object, _args: object, embeddings: torch.Tensor) -> torch.Tensor:
         dtype = forward.autocast_dtype or embeddings.dtype
         roundings = layers * (width if dtype == torch.float32 else 1)
-        shift = torch.empty(embeddings.shape).uniform_(-1, 1, generator=generator).mul_(math.sqrt(roundings))
-        return embeddings * (1 + shift.mul_(torch.finfo(dtype).eps)).to(embeddings)
+        errors = torch.empty(embeddings.shape).uniform_(-1, 1, generator=generator).mul_(math.sqrt(roundings))
+        return embeddings * (1 + errors.mul_(torch.finfo(dtype).eps)).to(embeddings)
 
-    handle = forward.model.get_input_embeddings().register_forward_hook(move)
+    handle = forward.model.get_input_embeddings().register_forward_hook(shift)
     try:
         half = _beginning(text, max(text.lead + 1, text.ids.size // 2), text.lead)
         logits = forward.logits([text, half])[0]
@@ -253,5 +253,5 @@ def _noise(forward: Forward, text: Text, expected: torch.Tensor) -> Noise:
 
 
 def _has_experts(model: torch.nn.Module) -> bool:
-    """Whether layers send tokens to experts."""
+    """Whether the model is a mixture of experts."""
     return any(name.rpartition(".")[2] == "experts" for name, _ in model.named_modules())

@@ -33,15 +33,15 @@ class Window:
 def plan_windows(pair: int, tokens: int, first: int, max_length: int) -> list[Window]:
     """Windows of at most ``max_length`` input tokens that score tokens ``first`` to ``tokens`` of a pair once each.
 
-    A pair that fits is one window. A context that is too long is cut from the left, as lm-eval does. A trace that is
-    itself longer than the window is spread over windows that overlap by half, so that every token but the first few
-    of the trace still has at least half a window of text before it.
+    A pair that fits is one window. A context that is too long is cut from the left, as lm-eval does. A trace longer
+    than the window is spread over windows that overlap by half: every token but the first few of the trace has at least
+    half a window of text before it.
 
     Args:
         pair: index of the pair, kept in the windows.
         tokens: number of tokens of the pair.
         first: index of the first scored token, at least 1.
-        max_length: longest input that the model takes, at least 1.
+        max_length: longest input of the model, at least 1.
 
     >>> plan_windows(0, tokens=10, first=4, max_length=20)
     [Window(pair=0, start=0, first=4, stop=10)]
@@ -61,7 +61,7 @@ def plan_windows(pair: int, tokens: int, first: int, max_length: int) -> list[Wi
 
 
 def report_cuts(plans: Sequence[Sequence[Window]], max_length: int) -> None:
-    """Say in the log how many contexts were cut and how many traces are spread over several windows."""
+    """Log how many contexts were cut and how many traces are spread over several windows."""
     cut = sum(plan[0].start > 0 for plan in plans)
     spread = sum(len(plan) > 1 for plan in plans)
     if cut:

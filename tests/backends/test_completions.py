@@ -14,9 +14,9 @@ from lm_eval.models.openai_completions import LocalChatCompletion, LocalCompleti
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.backends import completions, hf
-from rbridge_tasks.backends.completions_client import CompletionsServerError
-from rbridge_tasks.backends.hf import BackendError
-from rbridge_tasks.backends.identities import RefusedSourceError
+from rbridge_tasks.backends.base import BackendError
+from rbridge_tasks.backends.prompts.client import CompletionsServerError
+from rbridge_tasks.backends.prompts.probes import RefusedSourceError
 from rbridge_tasks.scoring.tokenization import TokenizationError
 
 from ..error_bounds import assert_within, model_bound

@@ -16,12 +16,12 @@ from lm_eval.tasks import TaskManager
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.backends import hf, stock
-from rbridge_tasks.backends.hf import BackendError
-from rbridge_tasks.backends.prompt_scores import PromptScoresError
+from rbridge_tasks.backends.base import BackendError
 from rbridge_tasks.harness import requests
 from rbridge_tasks.harness.requests import TraceRequest, UnservedModelError
 from rbridge_tasks.harness.task_folder import TASKS_PATH
 from rbridge_tasks.harness.trace_docs import TaskOptionError
+from rbridge_tasks.scoring.collector import ScoringError
 from rbridge_tasks.scoring.tokenization import TokenizationError
 
 from ..error_bounds import assert_within, model_bound, model_sum_bound, telescoped_bounds
@@ -120,7 +120,7 @@ def test_text_alone_is_enough_where_beginnings_keep_their_tokens(inner: HFLM, ex
 
 def test_text_is_refused_where_a_letter_is_several_tokens(inner: HFLM) -> None:
     """Half a letter cannot be asked for."""
-    with pytest.raises(TokenizationError, match=r"gsm8k/4 is cut into other tokens.*takes only text"):
+    with pytest.raises(TokenizationError, match=r"gsm8k/4 is split into other tokens.*takes only text"):
         stock.score(OfText(inner), [PAIRS[4]], [LABELS[4]])
 
 
@@ -143,7 +143,7 @@ def test_what_is_no_language_model_is_refused(inner: HFLM) -> None:
             raise NotImplementedError("Loglikelihood is not supported\nfor chat")
 
     pairs, labels = [PAIRS[3]], [LABELS[3]]
-    with pytest.raises(PromptScoresError, match="no log-likelihoods of a language model"):
+    with pytest.raises(ScoringError, match="no log-likelihoods of a language model"):
         stock.score(Random(inner), pairs, labels)
     with pytest.raises(BackendError, match=r"Chat gives no log-likelihoods .*supported for chat"):
         stock.score(Chat(inner), pairs, labels)

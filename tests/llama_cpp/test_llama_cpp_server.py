@@ -23,8 +23,8 @@ import pytest
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 
 from rbridge_tasks.backends import completions, hf
-from rbridge_tasks.backends.completions_client import CompletionsServerError
-from rbridge_tasks.backends.identities import RefusedSourceError
+from rbridge_tasks.backends.prompts.client import CompletionsServerError
+from rbridge_tasks.backends.prompts.probes import RefusedSourceError
 
 from ..error_bounds import UNIT_ROUNDOFF, assert_within, model_bound
 from ..support import harness_model, mixed_pairs, tiny_model

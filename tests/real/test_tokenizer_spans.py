@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rbridge_metrics import character_confidence, frontier_tokens, token_confidence
-from rbridge_tasks.backends.tokenizers import readable_tokenizer
+from rbridge_tasks.backends.prompts.tokenizers import readable_tokenizer
 from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizedPair, token_byte_ends
 
 from ..metrics.strategies import cases

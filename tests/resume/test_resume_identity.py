@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import shutil
 import time
@@ -17,13 +18,14 @@ from lm_eval.models.huggingface import HFLM
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from rbridge_tasks.backends import hf, stock
 from rbridge_tasks.resume.identity import digest_of, scope_of, tokenizer_sha256
 from rbridge_tasks.resume.model_files import files_of
 from rbridge_tasks.resume.weights import UnidentifiedModelError, loaded_model, weights_sha256
 
 from ..support import FAMILIES, TOKENIZERS, PythonTwin, harness_model, tiny_model
 
-HF, STOCK = "rbridge_tasks.backends.hf", "rbridge_tasks.backends.stock"
+HF, STOCK = hf.BACKEND, stock.BACKEND
 
 
 def flip_one_bit(model: torch.nn.Module, name: str = "model.layers.1.mlp.down_proj.weight") -> None:
@@ -161,7 +163,7 @@ def test_settings_of_the_run_count_but_batches_do_not(tokenizers: dict[str, Any]
     assert len({same, *different}) == 6
 
 
-def test_only_models_whose_weights_are_known_are_identified(tokenizers: dict[str, Any], monkeypatch: Any) -> None:
+def test_only_models_whose_weights_are_known_are_identified(tokenizers: dict[str, Any]) -> None:
     """Through the slow back end too; a class of its own may do anything, unless its back end says what it is."""
     model, tokenizer = tiny_model("llama", 700), tokenizers["bos"]
     lm = harness_model(model, tokenizer)
@@ -170,8 +172,8 @@ def test_only_models_whose_weights_are_known_are_identified(tokenizers: dict[str
     own = type("Steered", (HFLM,), {})(pretrained=model, tokenizer=tokenizer)
     with pytest.raises(UnidentifiedModelError, match="Steered does not say which weights it scores with"):
         scope_of(own, STOCK)
-    monkeypatch.setattr(STOCK + ".identity", lambda _lm: {"probe": [-1.5, -2.0]}, raising=False)
-    assert scope_of(own, STOCK)["model"] == {"probe": [-1.5, -2.0]}
+    probing = dataclasses.replace(STOCK, identity=lambda _lm: {"probe": [-1.5, -2.0]})
+    assert scope_of(own, probing)["model"] == {"probe": [-1.5, -2.0]}
 
 
 def test_files_are_told_by_their_bytes(checkpoint: Path, tmp_path: Path, monkeypatch: Any) -> None:

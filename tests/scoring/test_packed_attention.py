@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from rbridge_tasks.scoring import texts
 from rbridge_tasks.scoring.packed_attention import (
@@ -12,6 +13,7 @@ from rbridge_tasks.scoring.packed_attention import (
     Reading,
     UnsupportedAttentionError,
     attend,
+    attend_packed,
     attend_plainly,
     packed_attention,
 )
@@ -26,13 +28,6 @@ class Layer(torch.nn.Module):
     """What attention asks of a model's layer."""
 
     layer_idx = 0
-
-
-def attention() -> object:
-    """The function that transformers calls."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    return ALL_ATTENTION_FUNCTIONS[NAME]
 
 
 def states(heads: int, tokens: int, width: int) -> torch.Tensor:
@@ -71,7 +66,7 @@ def test_each_text_attends_to_the_prefix_and_to_itself(
     if prefix:
         reading.prefix = {0: (kept[0].unsqueeze(0), kept[1].unsqueeze(0))}
     with packed_attention(tiny_model("llama", 10), reading):
-        found, _ = attention()(Layer(), query[None], key[None], value[None], None, scaling=0.3)
+        found, _ = attend_packed(Layer(), query[None], key[None], value[None], None, scaling=0.3)
     in_rows = [row for rows in reading.rows for row in rows]
     for row, size in zip(in_rows, sorted(sizes, reverse=True), strict=True):
         own = row[:size]
@@ -127,7 +122,7 @@ def test_other_attention_is_refused(option: dict[str, object]) -> None:
         packed_attention(tiny_model("llama", 10), Reading((), None, reach=5)),
         pytest.raises(UnsupportedAttentionError),
     ):
-        attention()(Layer(), query, query, query, None, **option)
+        attend_packed(Layer(), query, query, query, None, **option)
 
 
 def test_model_has_its_own_attention_back() -> None:
@@ -138,8 +133,10 @@ def test_model_has_its_own_attention_back() -> None:
     def failing_pass() -> None:
         with packed_attention(model, Reading((), None, reach=1)):
             assert model.config._attn_implementation == NAME
+            assert NAME in ALL_ATTENTION_FUNCTIONS
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         failing_pass()
     assert model.config._attn_implementation == before
+    assert NAME not in ALL_ATTENTION_FUNCTIONS

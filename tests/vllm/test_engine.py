@@ -25,8 +25,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.backends import hf, vllm
-from rbridge_tasks.backends.hf import BackendError
-from rbridge_tasks.backends.identities import RefusedSourceError
+from rbridge_tasks.backends.base import BackendError
+from rbridge_tasks.backends.prompts.probes import RefusedSourceError
 from rbridge_tasks.scoring.tokenization import PairEncoder
 
 from ..error_bounds import assert_within, model_bound

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; make test-vllm runs this file where it is")
 
+from rbridge_tasks.backends import vllm
 from rbridge_tasks.resume.identity import digest_of, scope_of
 from rbridge_tasks.resume.weights import UnidentifiedModelError
 
@@ -25,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.torch.distributed.reduce_op. is deprecated:FutureWarning"),  # vLLM asks for it
 ]
 
-BACKEND = "rbridge_tasks.backends.vllm"
+BACKEND = vllm.BACKEND
 
 
 def test_an_engine_is_asked_for_what_is_missing(

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rbridge_tasks.scoring import matrix_products
-from rbridge_tasks.scoring.matrix_products import Factor, LinearByOneDNN, has_onednn, linear
+from rbridge_tasks.scoring.cpu import Factor, LinearByOneDNN, has_onednn, linear
+from rbridge_tasks.scoring.cpu import products as products_module
 
 from ..error_bounds import assert_within, model_bound
 from ..support import tiny_model
@@ -32,7 +32,7 @@ def products(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return lambda *args: (made.append(name), function(*args))[1]
 
     own = SimpleNamespace(linear=noted("torch", by_torch))  # of this module: layers of models call torch's
-    monkeypatch.setattr(matrix_products, "functional", own)
+    monkeypatch.setattr(products_module, "functional", own)
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", noted("oneDNN", by_onednn))
     return made
 
@@ -115,16 +115,18 @@ def test_gradients_and_autocast_are_left_to_torch(products: list[str]) -> None:
 def test_shapes_that_come_once_do_not_pile_up() -> None:
     """Products of a thousand shapes: memory stays within 50 MiB, where oneDNN by itself would add 500."""
     code = """if True:
+        import os
         import torch
-        from rbridge_tasks.scoring.matrix_products import linear
+        from rbridge_tasks.scoring.cpu import LinearByOneDNN
         def resident():
             return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
         weight = torch.ones(96, 64)
-        with torch.inference_mode():
+        with torch.inference_mode(), LinearByOneDNN():
             for rows in range(1, 1000):
                 if rows == 100:
                     before = resident()
-                linear(torch.ones(rows, 64), weight)
+                torch.nn.functional.linear(torch.ones(rows, 64), weight)
+        assert not [name for name in os.environ if name.endswith("CACHE_CAPACITY")]
         print(resident() - before)
     """
     environment = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}

@@ -1,4 +1,4 @@
-"""The tokenizers that lm-eval's models hold, as ``PairEncoder`` reads them."""
+"""The tokenizers of lm-eval's models, adapted to ``PairEncoder``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class TiktokenTokenizer:
     def __len__(self) -> int:
         return int(self.encoding.n_vocab)
 
-    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:  # noqa: ARG002  # it has none to add
-        """Token ids; what looks like a special token is text."""
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:  # noqa: ARG002  # there are none
+        """Token ids; special tokens in the text are encoded as text."""
         ids: list[int] = self.encoding.encode(text, disallowed_special=())
         return ids
 
     def decode(self, ids: list[int], **_options: Any) -> str:
-        """The text; bytes that are no whole letter become replacement characters."""
+        """The text; bytes of incomplete characters become replacement characters."""
         text: str = self.encoding.decode(ids)
         return text
 
@@ -36,7 +36,7 @@ def readable_tokenizer(tokenizer: Any, remedy: str) -> Any:
         remedy: how to give the model a tokenizer, for the error.
 
     Raises:
-        TokenizationError: none of these.
+        TokenizationError: it is another kind of tokenizer, or None.
     """
     from transformers import PreTrainedTokenizerBase
 
@@ -45,4 +45,4 @@ def readable_tokenizer(tokenizer: Any, remedy: str) -> Any:
     if hasattr(tokenizer, "encode_ordinary"):
         return TiktokenTokenizer(tokenizer)
     what = "no tokenizer" if tokenizer is None else f"a tokenizer of type {type(tokenizer).__name__}"
-    raise TokenizationError(f"the model has {what}; traces are cut into tokens by one of transformers: {remedy}")
+    raise TokenizationError(f"the model has {what}; traces need a tokenizer of transformers: {remedy}")

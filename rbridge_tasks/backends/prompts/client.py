@@ -1,10 +1,9 @@
-"""Prompts to an OpenAI-compatible completions server: a bounded number at a time, and again where that may help."""
+"""Requests to an OpenAI-compatible completions server: a bounded number at a time, repeated after passing failures."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
+import tenacity
 
 from rbridge_metrics import RBridgeError
 from rbridge_traces.generation.client import Connection
@@ -21,19 +21,21 @@ _Job = TypeVar("_Job")
 #: Sends a request and returns the server's answer.
 Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
-_AGAIN = frozenset({408, 409, 425, 429})
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0  # seconds between attempts, doubled from one to the next
+#: HTTP status codes of passing failures, beside those of the server (500 and above).
+_PASSING = frozenset({408, 409, 425, 429})
+#: Seconds between attempts: the first wait, doubled each time, and the longest.
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 
 
 class CompletionsServerError(RBridgeError):
-    """The server cannot be reached, refuses the request, or answers with what is no completion."""
+    """The server cannot be reached, refuses the request, or its answer is not a completion."""
 
 
-class _TryAgainError(Exception):
-    """A request that may succeed later; ``wait`` seconds are what the server asks for."""
+class _PassingError(Exception):
+    """A request that may succeed later; the server asks to wait ``wait`` seconds."""
 
-    def __init__(self, what: str, wait: float = 0.0) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        super().__init__(message)
         self.wait = wait
 
 
@@ -42,13 +44,13 @@ class CompletionsClient:
     """How the server is reached.
 
     Attributes:
-        address: the whole address, most often ending in ``/v1/completions``.
+        address: the complete address, usually ending in ``/v1/completions``.
         headers: sent with each request.
         concurrency: requests at a time, at least 1.
-        attempts: how often a request is sent before the run stops, at least 1.
+        attempts: how often a request is sent before the run fails, at least 1.
         timeout: seconds to wait for an answer.
         verify: whether to check the server's certificate.
-        certificates: file of certificate authorities to trust beside the usual ones.
+        certificates: file of additional certificate authorities to trust.
     """
 
     address: str
@@ -61,18 +63,18 @@ class CompletionsClient:
 
     @property
     def name(self) -> str:
-        """The address without a name and password in it, for messages."""
+        """The address without user name and password, for messages."""
         return Connection(model="", base_url=self.address).url
 
     def run(self, jobs: Iterable[_Job], work: Callable[[Ask, _Job], Awaitable[None]]) -> None:
-        """Do all jobs, ``concurrency`` at a time, in their order. The first that fails stops all.
+        """Do all jobs in their order, ``concurrency`` at a time. The first failure stops all.
 
         Args:
-            jobs: taken one by one.
-            work: does one, with a function that sends a request and returns the server's answer.
+            jobs: consumed one by one.
+            work: does one job; it gets a function that sends a request and returns the server's answer.
 
         Raises:
-            CompletionsServerError: see there. What ``work`` raises is passed on.
+            CompletionsServerError: see there. Exceptions of ``work`` are passed on.
         """
         try:
             asyncio.get_running_loop()
@@ -105,25 +107,27 @@ class CompletionsClient:
             try:
                 await asyncio.gather(*workers)
             finally:
-                for one in workers:
-                    one.cancel()
+                for task in workers:
+                    task.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
 
     async def _ask(self, session: aiohttp.ClientSession, payload: dict[str, Any]) -> dict[str, Any]:
         attempts = max(1, self.attempts)
-        for attempt in range(1, attempts + 1):
-            try:
-                return await self._post(session, payload)
-            except _TryAgainError as error:
-                if attempt == attempts:
-                    times = "" if attempts == 1 else f", {attempts} times"
-                    raise CompletionsServerError(
-                        f"{self.name} {error}{times}; see that the server runs, or give more max_retries or a longer "
-                        "timeout in --model_args"
-                    ) from error
-                backoff = min(_FIRST_WAIT * 2 ** (attempt - 1), _LONGEST_WAIT) * random.uniform(1, 1.5)  # noqa: S311
-                await asyncio.sleep(min(max(backoff, error.wait), _LONGEST_WAIT))
-        raise AssertionError
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(attempts),
+            wait=_wait,
+            retry=tenacity.retry_if_exception_type(_PassingError),
+            reraise=True,
+        )
+        try:
+            answer: dict[str, Any] = await retrying(self._post, session, payload)
+        except _PassingError as error:
+            times = "" if attempts == 1 else f", {attempts} times"
+            raise CompletionsServerError(
+                f"{self.name} {error}{times}; check that the server runs, or give more max_retries or a longer timeout "
+                "in --model_args"
+            ) from error
+        return answer
 
     async def _post(self, session: aiohttp.ClientSession, payload: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -131,19 +135,19 @@ class CompletionsClient:
                 content = await response.read()
                 status, headers = response.status, response.headers
         except asyncio.TimeoutError:
-            raise _TryAgainError(f"does not answer within {self.timeout:g} seconds") from None
+            raise _PassingError(f"does not answer within {self.timeout:g} seconds") from None
         except aiohttp.InvalidURL:
             raise CompletionsServerError(
                 f"{self.name!r} is no address; write base_url=http://HOST:PORT/v1/completions in --model_args"
             ) from None
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise _TryAgainError(
+            raise _PassingError(
                 f"cannot be reached ({' '.join(str(error).split()) or type(error).__name__})"
             ) from error
         text = " ".join(content[:4000].decode("utf-8", errors="replace").split())
         hint = "; give tokenized_requests=False where a server takes only text" if "valid string" in text else ""
-        if (status in _AGAIN or status >= 500) and not quota_exhausted(text.lower()):
-            raise _TryAgainError(f"answers {status} ({text[:160]}){hint}", _seconds(headers.get("Retry-After")))
+        if (status in _PASSING or status >= 500) and not quota_exhausted(text.lower()):
+            raise _PassingError(f"answers {status} ({text[:160]}){hint}", _seconds(headers.get("Retry-After")))
         if status >= 400:
             if status in (404, 405):
                 hint = "; base_url has to be the whole address, ending in /v1/completions"
@@ -162,6 +166,16 @@ class CompletionsClient:
                 "completions server, ending in /v1/completions"
             )
         return answer
+
+
+_back_off = tenacity.wait_exponential(multiplier=_FIRST_WAIT) + tenacity.wait_random(0, _FIRST_WAIT)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """Seconds until the next attempt: an exponential back-off, or longer if the server asks for it."""
+    error = state.outcome.exception() if state.outcome else None
+    wait = error.wait if isinstance(error, _PassingError) else 0.0
+    return float(min(max(_back_off(state), wait), _LONGEST_WAIT))
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -1,15 +1,15 @@
-"""What must hold of the log-probabilities of prompts whoever computes them, asked of a source before it is believed.
+"""Identities that log-probabilities of prompts must satisfy, checked before a source is used.
 
-A token's log-probability depends on that token and on the text before it, on nothing else. So, for a fixed text:
+A token's log-probability depends on that token and on the text before it, and on nothing else. So, for a fixed text:
 
-- the same prompt twice gives the same numbers;
-- text added at the end changes nothing before it: the sum over a split equals the whole;
-- another token at one place changes its own log-probability, and that of no token before it;
-- it does not change the *distribution* at its place: the most probable token there is as probable as before.
+- the same prompt gives the same numbers twice;
+- text added at the end changes nothing before it;
+- replacing a token changes its log-probability, and that of no token before it;
+- replacing a token does not change the *distribution* at its place: the most probable token stays as probable.
 
-A source whose list lacks its first entry breaks the third, one that pairs each token with the prediction made after it
-only the fourth. Numbers are compared against how much they vary along the text, so that the rounding of a bfloat16
-model passes and a shift does not.
+A source whose list lacks the first entry violates the third identity; one that pairs each token with the prediction
+made after it violates only the fourth. Differences are compared with how much the numbers vary along the text: the
+rounding of a bfloat16 model passes, a shift does not.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics import RBridgeError
-from rbridge_tasks.backends.prompt_scores import PromptScores
+from rbridge_tasks.scoring.collector import LogProbabilities
 from rbridge_tasks.scoring.tokenization import PairEncoder
 
 Ids = tuple[int, ...]
 
-#: At each digit another may stand without the rest being tokenised otherwise.
+#: Replacing any digit leaves the other tokens unchanged.
 _TEXT = "We count 3 apples, 5 pears, 2 plums, 7 figs and 4 nuts in 6 bags; then we stop."
-#: What is added to a digit to have others in its place.
+#: Added to a digit, modulo 10, to replace it.
 _STEPS = (1, 4, 6)
 _LONGEST = 48
 _FEWEST_SWAPS = 6
 
-#: How large a mean of differences may be, against the mean difference between two places of the text. A shift gives 1,
-#: from so few places never less than 0.4; see tests/backends/test_identities.py.
+#: Largest mean difference that passes, as a share of the mean difference between two places of the text. A shift gives
+#: about 1, and at least 0.4 with this few places; see tests/backends/test_probes.py.
 _TOLERANCE = 0.35
-#: What float32 arithmetic may add, in nats.
+#: Difference that float32 arithmetic may add, in nats.
 _FLOAT32 = 1e-4
-#: Differences below this are none: log-probabilities that do not vary at all cannot be told apart by it.
+#: Smaller differences count as zero.
 _UNIFORM = 1e-5
 
 
 class RefusedSourceError(RBridgeError):
-    """What gives the log-probabilities gives wrong ones, or none."""
+    """A source gives wrong log-probabilities, or none."""
 
 
 @dataclass(frozen=True)
 class Probes:
-    """Prompts whose log-probabilities have to satisfy identities.
+    """Prompts whose log-probabilities must satisfy the identities.
 
     Attributes:
         whole: a fixed text.
         half: its first half.
-        swapped: the whole with another token at one place, each with that place.
-        split: words in other tokens than the tokenizer's own choice, empty where it knows no others.
+        swapped: places, and the whole text with another token at that place.
+        split: words in tokens that the tokenizer would not choose; empty if there are none.
     """
 
     whole: Ids
@@ -65,16 +65,16 @@ class Probes:
 
     @property
     def prompts(self) -> list[Ids]:
-        """All that has to be asked, the whole twice."""
+        """All prompts to ask for; the whole text comes twice."""
         swapped = [ids for _, ids in self.swapped]
         return [self.whole, self.half, *swapped, *([self.split] if self.split else []), self.whole]
 
-    def check(self, answers: Sequence[PromptScores], source: str) -> None:
-        """Compare what came back.
+    def check(self, answers: Sequence[LogProbabilities], source: str) -> None:
+        """Check the answers of a source.
 
         Args:
-            answers: of ``prompts``, in their order, one number for each token.
-            source: what gave them, for the error.
+            answers: for ``prompts``, in their order.
+            source: its name, for the error.
 
         Raises:
             RefusedSourceError: an identity does not hold.
@@ -85,7 +85,7 @@ class Probes:
             _check_numbers(answer, source)
         if float(np.ptp(whole.logprob[1:])) < _UNIFORM:
             if whole.logprob[1] < -1:
-                return  # a model that knows nothing yet gives every token the same, and so would any shift of it
+                return  # an untrained model gives every token the same log-probability, shifted or not
             raise _refused(source, f"gives every token the log-probability {whole.logprob[1]:.4g}")
         usual = _usual_difference(whole.logprob[1:])
         if _mean_difference(whole.logprob[1:], again.logprob[1:]) > usual:
@@ -98,14 +98,14 @@ class Probes:
             _mean_difference(answer.logprob[1:place], whole.logprob[1:place]) > usual for place, answer in swapped
         ):
             raise _refused(source, "changes a token's log-probability with the token after it: its list is shifted")
-        own = np.array([answer.logprob[place] for place, answer in swapped])
-        if np.abs(own - whole.logprob[places]).max() < _UNIFORM:
+        at_places = np.array([answer.logprob[place] for place, answer in swapped])
+        if np.abs(at_places - whole.logprob[places]).max() < _UNIFORM:
             raise _refused(source, "gives a token the same log-probability as any other in its place")
         _check_distribution(whole, swapped, source)
 
 
-def _check_distribution(whole: PromptScores, swapped: Sequence[tuple[int, PromptScores]], source: str) -> None:
-    """Refuse predictions for a place that change with the token in it: they were made after it."""
+def _check_distribution(whole: LogProbabilities, swapped: Sequence[tuple[int, LogProbabilities]], source: str) -> None:
+    """Refuse predictions for a place that change with the token there: they were made after it."""
     highest = whole.max_logprob
     most = [answer.max_logprob[place] for place, answer in swapped if answer.max_logprob is not None]
     if highest is None or len(most) < len(swapped):
@@ -120,35 +120,35 @@ def _check_distribution(whole: PromptScores, swapped: Sequence[tuple[int, Prompt
         )
 
 
-def _mean_difference(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
-    return float(np.abs(one - other).mean()) if one.size else 0.0
+def _mean_difference(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
+    return float(np.abs(first - second).mean()) if first.size else 0.0
 
 
 def _usual_difference(values: npt.NDArray[np.float64]) -> float:
-    """What a mean difference may be: a part of that between any two places of the text."""
+    """Largest mean difference that passes: a share of that between any two places of the text."""
     pairs = np.abs(values[:, None] - values[None, :]).sum() / (values.size * (values.size - 1))
     return _FLOAT32 + _TOLERANCE * float(pairs)
 
 
 def make_probes(encoder: PairEncoder, *, text_only: bool, longest: int) -> Probes:
-    """Probes in the tokens of a model.
+    """Make probes with a model's tokenizer.
 
     Args:
-        encoder: tokenises as it does for traces.
-        text_only: prompts will be sent as text, so that only such tokens can be asked for as the text comes to.
-        longest: prompt that the model takes, in tokens.
+        encoder: the encoder that is used for traces.
+        text_only: prompts will be sent as text, so only the tokenizer's own tokens can be asked for.
+        longest: longest prompt of the model, in tokens.
 
     Raises:
-        RefusedSourceError: the tokenizer makes too few probes of the text.
+        RefusedSourceError: the tokenizer gives too few probes.
     """
-    digits = [at for at, letter in enumerate(_TEXT) if letter.isdigit()]
+    digits = [at for at, character in enumerate(_TEXT) if character.isdigit()]
     texts = [f"{_TEXT[:at]}{(int(_TEXT[at]) + step) % 10}{_TEXT[at + 1 :]}" for at in digits for step in _STEPS]
     pairs = encoder.encode([(text[:2], text[2:]) for text in [_TEXT, *texts]])
     whole, *variants = [tuple(pair.ids.tolist())[: min(_LONGEST, longest)] for pair in pairs]
     swapped: list[tuple[int, Ids]] = []
     for ids in variants:
         if len(ids) == len(whole):
-            places = [at for at, (one, other) in enumerate(zip(ids, whole, strict=True)) if one != other]
+            places = [at for at, (new, old) in enumerate(zip(ids, whole, strict=True)) if new != old]
             if len(places) == 1 and places[0] > 0:
                 swapped.append((places[0], ids))
     if len(swapped) < _FEWEST_SWAPS and not text_only:
@@ -164,7 +164,7 @@ def make_probes(encoder: PairEncoder, *, text_only: bool, longest: int) -> Probe
 
 
 def _swaps(whole: Ids) -> list[tuple[int, Ids]]:
-    """The text with tokens from elsewhere in it at some places."""
+    """The text with tokens from elsewhere in the text at some places."""
     swapped = []
     for place in range(2, len(whole), max(1, len(whole) // 6)):
         others = {whole[(place + len(whole) * part // 4) % len(whole)] for part in (1, 2, 3)} - {whole[place]}
@@ -173,13 +173,13 @@ def _swaps(whole: Ids) -> list[tuple[int, Ids]]:
 
 
 def _split(tokenizer: Any) -> Ids:
-    """Words spelled letter by letter, in tokens that the tokenizer itself would not choose for the text."""
-    ids = [tokenizer.encode(f";{letter}", add_special_tokens=False)[-1] for letter in "applesandpearsandfigs"]
+    """Words spelled character by character, in tokens that the tokenizer itself would not choose."""
+    ids = [tokenizer.encode(f";{character}", add_special_tokens=False)[-1] for character in "applesandpearsandfigs"]
     again = tokenizer.encode(tokenizer.decode(ids), add_special_tokens=False)
     return tuple(ids) if len(again) != len(ids) else ()
 
 
-def _check_numbers(answer: PromptScores, source: str) -> None:
+def _check_numbers(answer: LogProbabilities, source: str) -> None:
     values = answer.logprob[1:]
     if not np.isfinite(values).all():
         missing = int((~np.isfinite(values)).sum())

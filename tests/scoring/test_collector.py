@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbridge_metrics import TokenScores
-from rbridge_tasks.backends.prompt_scores import PromptScores, PromptScoresError, TraceCollector
+from rbridge_tasks.scoring.collector import LogProbabilities, ScoringError, TraceCollector
 from rbridge_tasks.scoring.tokenization import TokenizedPair
 from rbridge_tasks.scoring.windows import Window
 
@@ -21,12 +21,12 @@ def pair_of(tokens: int, first: int) -> TokenizedPair:
     return TokenizedPair(np.arange(100, 100 + tokens), first, letters, letters + 1)
 
 
-def answer(collector: TraceCollector, window: Window) -> PromptScores:
+def answer(collector: TraceCollector, window: Window) -> LogProbabilities:
     """A source that says of each token what its id says: -id / 1000, at rank id."""
-    ids = np.array(collector.prompt(window))
+    ids = np.array(collector.ids(window))
     logprob = -ids / 1000
     logprob[0] = np.nan
-    return PromptScores(logprob, logprob / 2, ids)
+    return LogProbabilities(logprob, logprob / 2, ids)
 
 
 @settings(max_examples=200, deadline=None)
@@ -48,13 +48,13 @@ def test_every_token_gets_its_own_number_once(
         handed.update(new)
 
     labels = [str(number) for number in range(len(pairs))]
-    collector = TraceCollector(pairs, labels, max_prompt=max_prompt, vocab_size=7, done=done)
+    collector = TraceCollector(pairs, labels, max_length=max_prompt - 1, vocab_size=7, done=done)
     windows = list(collector.windows)
-    assert all(len(collector.prompt(window)) <= max_prompt for window in windows)
+    assert all(len(collector.ids(window)) <= max_prompt for window in windows)
     order.shuffle(windows)
     while windows:
         batch = [windows.pop() for _ in range(min(len(windows), order.randint(1, 3)))]
-        collector.add([(window, answer(collector, window)) for window in batch])
+        collector.add_prompts([(window, answer(collector, window)) for window in batch])
     for number, (pair, scores) in enumerate(zip(pairs, collector.scores(), strict=True)):
         assert handed[number] is scores
         np.testing.assert_array_equal(scores.token_id, pair.ids[pair.first :])
@@ -64,24 +64,25 @@ def test_every_token_gets_its_own_number_once(
         assert scores.entropy is None
 
 
-@pytest.mark.parametrize(
-    ("value", "told"), [(np.nan, "not a number"), (-np.inf, "probability zero"), (-9999.0, "zero")]
-)
+@pytest.mark.parametrize(("value", "told"), [(np.nan, "are NaN"), (-np.inf, "probability zero"), (-9999.0, "zero")])
 def test_a_number_that_is_none_names_the_trace(value: float, told: str) -> None:
     """The API's way to write minus infinity included."""
-    collector = TraceCollector([pair_of(6, 2)], ["gsm8k/7"], max_prompt=20, vocab_size=7, done=lambda *_: None)
+    collector = TraceCollector([pair_of(6, 2)], ["gsm8k/7"], max_length=19, vocab_size=7, done=lambda *_: None)
     (window,) = collector.windows
     scores = answer(collector, window)
     scores.logprob[4] = value
-    with pytest.raises(PromptScoresError, match=rf"token 2 of trace gsm8k/7.*{told}|{told}.*token 2 of trace gsm8k/7"):
-        collector.add([(window, scores)])
+    with pytest.raises(ScoringError, match=told) as caught:
+        collector.add_prompts([(window, scores)])
+    assert "gsm8k/7" in str(caught.value)
+    assert "token 2" in str(caught.value)
 
 
 def test_a_rank_that_a_window_lacks_is_absent() -> None:
     """Half a trace's ranks are none."""
-    collector = TraceCollector([pair_of(30, 2)], ["gsm8k/7"], max_prompt=9, vocab_size=7, done=lambda *_: None)
+    collector = TraceCollector([pair_of(30, 2)], ["gsm8k/7"], max_length=8, vocab_size=7, done=lambda *_: None)
     assert len(collector.windows) > 1
     for number, window in enumerate(collector.windows):
         scores = answer(collector, window)
-        collector.add([(window, PromptScores(scores.logprob, scores.max_logprob, scores.rank if number else None))])
+        rank = scores.rank if number else None
+        collector.add_prompts([(window, LogProbabilities(scores.logprob, scores.max_logprob, rank))])
     assert collector.scores()[0].rank is None

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rbridge_tasks.backends.identities import Probes, RefusedSourceError, make_probes
-from rbridge_tasks.backends.prompt_scores import PromptScores
+from rbridge_tasks.backends.prompts.probes import Probes, RefusedSourceError, make_probes
+from rbridge_tasks.scoring.collector import LogProbabilities
 from rbridge_tasks.scoring.tokenization import PairEncoder
 
 from ..support import TOKENIZERS
@@ -27,24 +27,24 @@ def log_probabilities(ids: tuple[int, ...], seed: int, sharpness: float) -> np.n
     return np.array(rows)
 
 
-def right(ids: tuple[int, ...], seed: int, sharpness: float) -> PromptScores:
+def right(ids: tuple[int, ...], seed: int, sharpness: float) -> LogProbabilities:
     """Each token with the prediction made before it."""
     after = log_probabilities(ids, seed, sharpness)
     before = np.concatenate((np.full((1, VOCABULARY), np.nan), after[:-1]))
-    return PromptScores(before[np.arange(len(ids)), ids], before.max(-1), None)
+    return LogProbabilities(before[np.arange(len(ids)), ids], before.max(-1), None)
 
 
-def too_late(ids: tuple[int, ...], seed: int, sharpness: float) -> PromptScores:
+def too_late(ids: tuple[int, ...], seed: int, sharpness: float) -> LogProbabilities:
     """Each token with the prediction made after it."""
     after = log_probabilities(ids, seed, sharpness)
-    return PromptScores(after[np.arange(len(ids)), ids], after.max(-1), None)
+    return LogProbabilities(after[np.arange(len(ids)), ids], after.max(-1), None)
 
 
-def too_early(ids: tuple[int, ...], seed: int, sharpness: float) -> PromptScores:
+def too_early(ids: tuple[int, ...], seed: int, sharpness: float) -> LogProbabilities:
     """Each token with the log-probability of the next one."""
     after = log_probabilities(ids, seed, sharpness)
     following = np.append(after[np.arange(len(ids) - 1), ids[1:]], after[-1].max())
-    return PromptScores(following, after.max(-1), None)
+    return LogProbabilities(following, after.max(-1), None)
 
 
 def probes(seed: int) -> Probes:
@@ -59,7 +59,7 @@ def probes(seed: int) -> Probes:
     return Probes(whole, whole[: LENGTH // 2], swapped, ())
 
 
-def ask(found: Probes, give: Callable[..., PromptScores], seed: int, sharpness: float, noise: float) -> None:
+def ask(found: Probes, give: Callable[..., LogProbabilities], seed: int, sharpness: float, noise: float) -> None:
     """Check what a source gives, with some noise on it."""
     dice = np.random.default_rng(seed)
 
@@ -68,7 +68,8 @@ def ask(found: Probes, give: Callable[..., PromptScores], seed: int, sharpness: 
 
     answers = [give(ids, seed, sharpness) for ids in found.prompts]
     found.check(
-        [PromptScores(noisy(one.logprob), noisy(np.asarray(one.max_logprob)), None) for one in answers], "The server"
+        [LogProbabilities(noisy(one.logprob), noisy(np.asarray(one.max_logprob)), None) for one in answers],
+        "The server",
     )
 
 
@@ -82,7 +83,7 @@ def test_a_language_model_is_accepted(sharpness: float, noise: float) -> None:
 
 @pytest.mark.parametrize("sharpness", [0.05, 0.5, 3.0])
 @pytest.mark.parametrize("give", [too_late, too_early])
-def test_a_shifted_list_is_refused(give: Callable[..., PromptScores], sharpness: float) -> None:
+def test_a_shifted_list_is_refused(give: Callable[..., LogProbabilities], sharpness: float) -> None:
     """In either direction, of any model that is not uniform."""
     for seed in range(60):
         with pytest.raises(RefusedSourceError, match=r"shifted|more text follows"):

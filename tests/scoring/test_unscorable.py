@@ -1,0 +1,89 @@
+"""What cannot be scored ends in one line that names the trace or the model, and the remedy."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from lm_eval.models.huggingface import HFLM
+
+from rbridge_tasks.backends import hf
+from rbridge_tasks.scoring.collector import ScoringError
+
+from ..support import (
+    harness_model,
+    mixed_pairs,
+    stock_loglikelihoods,
+    tiny_model,
+)
+from .reading import (
+    Tokenizers,
+    agree,
+    refused,
+    scores,
+)
+
+
+def token_id(tokenizer: Any, text: str) -> int:
+    """The one token of a text."""
+    (token,) = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return int(token)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_nan_names_its_trace(tokenizers: Tokenizers, batch_size: int) -> None:
+    """A checkpoint with NaN in the embedding of one token: the error says which trace, and what to look at."""
+    model, tokenizer = tiny_model("llama", 700), tokenizers["bos"]
+    with torch.no_grad():
+        model.get_input_embeddings().weight[token_id(tokenizer, "~")] = torch.nan
+    lm, pairs = harness_model(model, tokenizer, batch_size=batch_size), mixed_pairs()
+    assert all(np.isfinite(score.logprob).all() for score in scores(lm, pairs))
+    pairs[5] = (pairs[5][0], "It is ~3.")
+    message = refused(lm, pairs, ScoringError)
+    assert "logits are NaN for trace gsm8k/5, token" in message
+    assert "check the checkpoint" in message
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_probability_zero_names_its_trace(tokenizers: Tokenizers, batch_size: int) -> None:
+    """A logit of -inf is of no consequence, unless the trace has that token: then no NLL exists."""
+    model, tokenizer = tiny_model("phi", 700), tokenizers["bos"]
+    with torch.no_grad():
+        model.get_output_embeddings().bias[token_id(tokenizer, "~")] = -torch.inf
+    lm, pairs = harness_model(model, tokenizer, batch_size=batch_size), mixed_pairs()
+    agree(scores(lm, pairs), stock_loglikelihoods(lm, pairs))
+    pairs[5] = (pairs[5][0], "~3~")
+    message = refused(lm, pairs, ScoringError)
+    assert "of trace gsm8k/5 probability zero" in message
+
+
+def test_encoder_decoder_is_refused(tokenizers: Tokenizers) -> None:
+    """T5 has no text before the trace to condition on in the way that a causal model does."""
+    config = transformers.T5Config(vocab_size=700, d_model=32, d_ff=64, num_layers=1, num_heads=2, d_kv=16)
+    model = transformers.T5ForConditionalGeneration(config).eval()
+    lm = harness_model(model, tokenizers["bos"], backend="seq2seq")
+    message = refused(lm, mixed_pairs(), hf.BackendError)
+    assert "T5ForConditionalGeneration is an encoder-decoder model" in message
+
+
+def test_model_run_in_a_way_of_its_own_is_refused(tokenizers: Tokenizers) -> None:
+    """A subclass of lm-eval's model with another forward pass would be scored wrongly without a word."""
+
+    class Steered(HFLM):
+        def _model_call(self, *args: Any, **named: Any) -> torch.Tensor:
+            return super()._model_call(*args, **named) * 2
+
+    lm = Steered(pretrained=tiny_model("llama", 700), tokenizer=tokenizers["bos"])
+    assert "Steered overrides the forward pass" in refused(lm, mixed_pairs(), hf.BackendError)
+
+
+def test_scoring_is_quiet_where_all_is_well(tokenizers: Tokenizers, caplog: pytest.LogCaptureFixture) -> None:
+    """No warning without a reason."""
+    lm = harness_model(tiny_model("llama", 700), tokenizers["bos"])
+    caplog.clear()
+    scores(lm, mixed_pairs())
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
