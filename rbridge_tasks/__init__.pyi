@@ -1,6 +1,44 @@
+from .decisions.compare import Comparison, compare
+from .decisions.fit import fit
+from .decisions.fit_file import Fit, load_fit, predict
+from .decisions.forecast import Forecasts, forecast
+from .decisions.gate import gate
+from .decisions.gate_result import GateResult
+from .decisions.plan import SearchPlan, plan
+from .decisions.prediction import Predictions
+from .decisions.rank import Ranking, rank
+from .decisions.select import Selection, select
+from .report.page import Report, make_report
 from .scoring.score import score
 from .scoring.scores import Scores, reweight
+from .tables.collect import Collected, collect
 
-__all__ = ["Scores", "__version__", "reweight", "score"]
+__all__ = [
+    "Collected",
+    "Comparison",
+    "Fit",
+    "Forecasts",
+    "GateResult",
+    "Predictions",
+    "Ranking",
+    "Report",
+    "Scores",
+    "SearchPlan",
+    "Selection",
+    "__version__",
+    "collect",
+    "compare",
+    "fit",
+    "forecast",
+    "gate",
+    "load_fit",
+    "make_report",
+    "plan",
+    "predict",
+    "rank",
+    "reweight",
+    "score",
+    "select",
+]
 
 __version__: str
