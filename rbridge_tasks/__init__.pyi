@@ -8,9 +8,12 @@ from .decisions.plan import SearchPlan, plan
 from .decisions.prediction import Predictions
 from .decisions.rank import Ranking, rank
 from .decisions.select import Selection, select
+from .frequencies.proxies import ProxyTable, proxies
 from .report.page import Report, make_report
 from .scoring.score import score
 from .scoring.scores import Scores, reweight
+from .sweeping.request import SweepRequest, SweepResult
+from .sweeping.sweep import sweep
 from .tables.collect import Collected, collect
 
 __all__ = [
@@ -20,11 +23,14 @@ __all__ = [
     "Forecasts",
     "GateResult",
     "Predictions",
+    "ProxyTable",
     "Ranking",
     "Report",
     "Scores",
     "SearchPlan",
     "Selection",
+    "SweepRequest",
+    "SweepResult",
     "__version__",
     "collect",
     "compare",
@@ -35,10 +41,12 @@ __all__ = [
     "make_report",
     "plan",
     "predict",
+    "proxies",
     "rank",
     "reweight",
     "score",
     "select",
+    "sweep",
 ]
 
 __version__: str

@@ -17,6 +17,7 @@ from rbridge_metrics.errors import FitError
 from rbridge_metrics.functions import DEFAULT, Floats, functions_for
 from rbridge_metrics.intervals import jackknife_plus
 from rbridge_metrics.paper_recipe import ConvergenceError, fit_paper, least_squares
+from rbridge_metrics.saved_fit import restore, to_dict
 
 RECIPES = ("robust", "paper")
 SWITCH_AT_STANDARD_ERRORS = 2.0
@@ -203,8 +204,6 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that prediction needs, as plain JSON types; ``from_dict`` gives the same predictions back."""
-        from rbridge_metrics.saved_fit import to_dict
-
         check_is_fitted(self)
         return to_dict(self)
 
@@ -215,9 +214,9 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         Raises:
             FitError: not what ``to_dict`` gives, or of a later version.
         """
-        from rbridge_metrics.saved_fit import from_dict
-
-        return from_dict(saved)
+        fit = cls()
+        restore(saved, fit, RECIPES)
+        return fit
 
 
 def _ends_without_each(u: Floats) -> tuple[Floats, Floats]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,9 @@ from rbridge_metrics.curves import Curve, PaperCurve, RobustCurve
 from rbridge_metrics.errors import FitError
 from rbridge_metrics.functions import Floats, functions_for
 from rbridge_metrics.paper_recipe import NAMES
-from rbridge_metrics.regression import RECIPES, ProxyRegressor
+
+if TYPE_CHECKING:
+    from rbridge_metrics.regression import ProxyRegressor
 
 VERSION = 1
 
@@ -41,8 +43,13 @@ def to_dict(fit: ProxyRegressor) -> dict[str, Any]:
     }
 
 
-def from_dict(saved: Mapping[str, Any]) -> ProxyRegressor:
-    """The regressor that was saved.
+def restore(saved: Mapping[str, Any], fit: ProxyRegressor, recipes: Sequence[str]) -> None:
+    """Make a new regressor the one that was saved.
+
+    Args:
+        saved: what ``to_dict`` returned.
+        fit: gets its parameters and fitted attributes.
+        recipes: the known recipes.
 
     Raises:
         FitError: a later version, another format, a field that is missing or not what it should be.
@@ -53,9 +60,9 @@ def from_dict(saved: Mapping[str, Any]) -> ProxyRegressor:
             f"version {VERSION}, as ProxyRegressor.to_dict gives it"
         )
     try:
-        fit = ProxyRegressor(recipe=saved["recipe"], lowest_x=saved["lowest_x"])
-        if fit.recipe not in RECIPES:
-            raise FitError(f"recipe is {fit.recipe!r}; expected one of {', '.join(RECIPES)}")
+        fit.recipe, fit.lowest_x = saved["recipe"], saved["lowest_x"]
+        if fit.recipe not in recipes:
+            raise FitError(f"recipe is {fit.recipe!r}; expected one of {', '.join(recipes)}")
         fit.n_features_in_ = 1
         fit.curve_ = _read(saved, saved)
         fit.range_ = fit.curve_.range
@@ -72,7 +79,6 @@ def from_dict(saved: Mapping[str, Any]) -> ProxyRegressor:
         if isinstance(error, FitError):
             raise
         raise FitError(f"a saved fit is damaged: {error}; expected what ProxyRegressor.to_dict gives") from error
-    return fit
 
 
 def _saved(curve: Curve) -> dict[str, Any]:

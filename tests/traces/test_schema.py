@@ -86,7 +86,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"token_end": [9.0], "token_logprob": [-1.0]}, "its token_end is not a list of whole numbers"),
     ({"token_end": [4, 4, 9], "token_logprob": [-1.0] * 3}, "token 1 ends at character 4; token_end must increase"),
     ({"token_end": [0, 9], "token_logprob": [-1.0] * 2}, "token 0 ends at character 0; token_end must increase"),
-    ({"token_end": [8], "token_logprob": [-1.0]}, "token_end reaches character 8 of a trace of 9 characters"),
+    ({"token_end": [8], "token_logprob": [-1.0]}, "token_end reaches character 8 of a trace of 9"),
     ({"token_end": [2**40], "token_logprob": [-1.0]}, "token_end reaches character 1099511627776 of a trace of 9"),
     ({"token_end": [9], "token_logprob": ["-1"]}, "its token_logprob is not a list of numbers"),
     ({"token_end": [4, 6, 9], "token_logprob": [0.9, -1.0, 0.1]}, "the log-probability is 0.9 at token 0, and most"),
