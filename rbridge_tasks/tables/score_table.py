@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,16 +45,20 @@ class ScoreTableError(RBridgeError, ValueError):
         super().__init__(" ".join(message.split()))
 
 
-def as_scores(table: pd.DataFrame | str | Path) -> pd.DataFrame:
+def as_scores(table: pd.DataFrame | str | os.PathLike[str]) -> pd.DataFrame:
     """A checked score table from a DataFrame or from the path of a file.
 
     Raises:
         ScoreTableError: see :func:`read_scores`.
     """
-    return checked_scores(table) if isinstance(table, pd.DataFrame) else read_scores(table)
+    if isinstance(table, pd.DataFrame):
+        return checked_scores(table)
+    if isinstance(table, (str, os.PathLike)):
+        return read_scores(table)
+    raise ScoreTableError(f"a {type(table).__name__} is not a score table; give a DataFrame or the path of a file")
 
 
-def read_scores(path: str | Path) -> pd.DataFrame:
+def read_scores(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read and check a score table; see this module for its columns.
 
     ``model``, ``params``, ``tokens``, ``stderr`` and ``n`` may be missing: they are then unknown. Other columns stay.
@@ -112,7 +117,7 @@ def numbers(column: pd.Series, *, name: str) -> pd.Series:
     return result
 
 
-def read_table(path: str | Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
+def read_table(path: str | os.PathLike[str], *, text: Sequence[str] = ()) -> pd.DataFrame:
     """Read any table from a ``.csv``, ``.tsv`` or ``.parquet`` file.
 
     Args:
