@@ -19,7 +19,7 @@ from rbridge_tasks.frequencies.corpus import CorpusError, corpus_files, corpus_t
 from rbridge_tasks.frequencies.frequency_file import TokenFrequencies, TokenizerIdentity
 from rbridge_tasks.scoring.tokenization import load_tokenizer
 
-_CHARACTERS_AT_ONCE = 1 << 18
+CHARACTERS_AT_ONCE = 1 << 18
 _WAITING = 3  # batches per process that are read ahead
 
 Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -78,7 +78,7 @@ def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
             continue
         batch.append(text)
         characters += len(text)
-        if characters >= _CHARACTERS_AT_ONCE:
+        if characters >= CHARACTERS_AT_ONCE:
             yield batch
             batch, characters = [], 0
     if batch:

@@ -10,7 +10,7 @@ from rbridge_metrics import TokenScores
 from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizedPair
 
 #: Pairs tokenised, then scored, together: enough to find shared prefixes and to fill batches of similar length.
-_PAIRS_AT_ONCE = 4096
+PAIRS_AT_ONCE = 4096
 
 
 class Scorer(Protocol):
@@ -68,9 +68,9 @@ def _encoded_ahead(
     encoder: PairEncoder, pairs: Sequence[tuple[str, str]], labels: Sequence[str]
 ) -> Iterator[tuple[int, list[TokenizedPair]]]:
     """Tokenised pairs in parts, each with the index of its first pair; the next part is tokenised meanwhile."""
-    starts = range(0, len(pairs), _PAIRS_AT_ONCE)
+    starts = range(0, len(pairs), PAIRS_AT_ONCE)
     with ThreadPoolExecutor(max_workers=1) as worker:
-        parts = (slice(start, start + _PAIRS_AT_ONCE) for start in starts)
+        parts = (slice(start, start + PAIRS_AT_ONCE) for start in starts)
         waiting = (worker.submit(encoder.encode, pairs[part], labels[part]) for part in parts)
         following = next(waiting, None)
         for start in starts:

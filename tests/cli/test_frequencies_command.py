@@ -75,9 +75,9 @@ def test_the_file_does_not_depend_on_the_number_of_processes(
     """One process or two, small batches or large: the same bytes."""
     folder = as_files(tmp_path / "corpus", documents())
     written = []
-    for processes, letters in ((1, 1 << 20), (2, 20_000), (1, 500)):
-        monkeypatch.setattr(counting, "_LETTERS_AT_ONCE", letters)
-        output = tmp_path / f"{processes}_{letters}.parquet"
+    for processes, characters in ((1, 1 << 20), (2, 20_000), (1, 500)):
+        monkeypatch.setattr(counting, "CHARACTERS_AT_ONCE", characters)
+        output = tmp_path / f"{processes}_{characters}.parquet"
         as_json("frequencies", folder, "--tokenizer", checkpoint, "-o", output, "--processes", processes)
         written.append(output.read_bytes())
     assert written[0] == written[1] == written[2]

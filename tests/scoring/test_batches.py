@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rbridge_tasks.backends import hf
+from rbridge_tasks.scoring import score_pairs
 from rbridge_tasks.scoring.collector import ScoringError
 
 from ..support import (
@@ -56,7 +57,7 @@ def test_pairs_tokenised_later_are_scored_alike(tokenizers: Tokenizers, monkeypa
     """Pairs come in parts, the next tokenised while one is scored; indices are those of all pairs."""
     lm, pairs = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=2), mixed_pairs()
     expected = stock_loglikelihoods(lm, pairs)
-    monkeypatch.setattr(hf, "_TOKENISE_AT_ONCE", 3)
+    monkeypatch.setattr(score_pairs, "PAIRS_AT_ONCE", 3)
     finished = Finished()
     found = hf.score(lm, pairs, [""] * len(pairs), done=finished, known=None)
     agree(found, expected)
