@@ -33,6 +33,8 @@ def evaluate(checkpoint: Path, cache: Path, output: Path, task_manager: Any, ran
     import torch
     from lm_eval import evaluator
     from lm_eval.models.huggingface import HFLM
+
+    sys.path.insert(0, str(Path(__file__).parents[1] / "harness"))
     from one_rank import GlooAccelerator
     from transformers import LlamaForCausalLM
 
