@@ -6,6 +6,7 @@ asks of an accelerator are set on the model here.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -43,13 +44,12 @@ def main(checkpoint: str, rank: int, world_size: int, limit: int, meeting_point:
     from rbridge_tasks.harness.task_folder import TASKS_PATH
 
     requests: list[str] = []
-    score = hf.score
 
     def counted(lm: Any, pairs: Any, labels: Any) -> Any:
         requests.extend(labels)
-        return score(lm, pairs, labels)
+        return hf.score(lm, pairs, labels)
 
-    hf.score = counted
+    hf.BACKEND = dataclasses.replace(hf.BACKEND, score=counted)
 
     lm = HFLM(pretrained=checkpoint, device="cpu", batch_size=2)
     if world_size > 1:
