@@ -55,7 +55,7 @@ def test_a_dashboard_holds_the_table_and_follows_it(dashboard: Dashboard, tmp_pa
         holds(dashboard, scored_again)
         assert "0 new values, 50 there already" in log(dashboard, scored_again, tmp_path)
     else:
-        with pytest.raises(DashboardError, match="takes no values back"):
+        with pytest.raises(DashboardError, match="--project"):
             log(dashboard, scored_again, tmp_path, "--replace")
         holds(dashboard, rows)
 

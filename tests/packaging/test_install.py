@@ -172,4 +172,4 @@ def test_the_wheel_holds_the_sample_and_no_top_level_name_but_ours(wheel_python:
     assert names == {"borrowed.pth", "rbridge_tasks", "rbridge_metrics", "rbridge_traces", "rbridge_tasks_autoload.pth"}
     assert (site / "rbridge_traces" / "sample" / "gsm8k.jsonl").exists()
     assert (site / "rbridge_tasks" / "tasks" / "rbridge.yaml").exists()
-    assert (site / "rbridge_tasks" / "reporting" / "templates" / "page.css").exists()
+    assert (site / "rbridge_tasks" / "report" / "templates" / "page.css").exists()
