@@ -17,7 +17,7 @@ from rbridge_tasks.harness.task_folder import TASKS_PATH
 PACKAGES = ("rbridge_tasks", "rbridge_traces", "rbridge_metrics")
 
 _STATE = """
-import logging, os, sys, warnings
+import logging, os, sys
 def state():
     import lm_eval.api.metrics, lm_eval.api.model, lm_eval.evaluator, lm_eval.evaluator_utils, lm_eval.tasks
     import torch.utils.collect_env
@@ -29,7 +29,6 @@ def state():
                     for owner in owners],
         "excepthook": id(sys.excepthook),
         "environment": dict(os.environ),
-        "warnings": list(warnings.filters),
         "logging": [(name, id(log.parent), log.level, log.propagate, [*map(id, log.handlers)])
                     for name in ("", "lm_eval", "rbridge_tasks") for log in [logging.getLogger(name)]],
     }
