@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rbridge_tasks.decisions.candidates import Candidates, is_of_size, listed
+from rbridge_tasks.decisions.candidates import Candidates, is_of_size
 from rbridge_tasks.tables.joined_items import JoinedItems, join_items
+from rbridge_tasks.tables.names import listed
 from rbridge_tasks.tables.sample_settings import SamplesFile, check_samples
 from rbridge_tasks.tables.samples import ItemScores, SamplesError, check_against_table, find_samples, read_items
 from rbridge_tasks.tables.sizes import parse_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from rbridge_metrics import RBridgeError, training_flops
 from rbridge_tasks.tables.directions import Metric, check_one_unit
+from rbridge_tasks.tables.names import check_benchmarks, check_metrics, listed
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import Size, count_text, parse_size
 from rbridge_tasks.tables.table_settings import check_rows
@@ -76,6 +77,7 @@ def candidates_by_size(
         The groups, and notes on rows left out.
 
     Raises:
+        UnknownNameError: no such metric, or a benchmark without it.
         CandidatesError: no row is left, or a run occurs twice in a group.
     """
     notes = []
@@ -104,14 +106,11 @@ def rows_of(scores: pd.DataFrame, metric: Metric, benchmarks: Sequence[str]) -> 
     """The rows of a metric and of benchmarks.
 
     Raises:
-        CandidatesError: no such metric, or a benchmark without it; names those in the table.
+        UnknownNameError: no such metric, or a benchmark without it.
     """
     rows = scores[scores["metric"] == metric.name]
-    if rows.empty:
-        raise CandidatesError(f"no scores of the metric {metric.name}; there are {listed(set(scores['metric']))}")
-    for benchmark in benchmarks:
-        if benchmark not in set(rows["benchmark"]):
-            raise CandidatesError(f"no {metric.name} of {benchmark}; it is there for {listed(set(rows['benchmark']))}")
+    check_metrics(scores, [metric.name])
+    check_benchmarks(rows, benchmarks, where=f"{metric.name} in the score table")
     return rows[rows["benchmark"].isin(benchmarks)] if benchmarks else rows
 
 
@@ -141,12 +140,13 @@ def target_values(
         at: the target's size, if the table holds several.
 
     Raises:
-        CandidatesError: no such metric or size, none of the benchmarks, or several scores of one run.
+        UnknownNameError: none of the metrics.
+        CandidatesError: no such size, none of the benchmarks, or several scores of one run.
     """
     names = " or ".join(metric.name for metric in metrics)
     rows = targets[targets["metric"].isin([metric.name for metric in metrics])]
     if rows.empty:
-        raise CandidatesError(f"no target scores of {names}; there are {listed(set(targets['metric']))}")
+        check_metrics(targets, [metric.name for metric in metrics], where="the target table", option="--target-metric")
     if at is not None:
         sizes, rows = _sizes(rows), rows[_of_size(rows, at)]
         if rows.empty:
@@ -204,16 +204,6 @@ def as_names(names: str | Sequence[str]) -> list[str]:
 def size_text(size: Size) -> str:
     """``PARAMS:TOKENS``, rounded."""
     return f"{count_text(size.params)}:{count_text(size.tokens)}"
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first 8 names, and how many more there are. A set is sorted.
-
-    >>> listed({"b", "a"})
-    'a, b'
-    """
-    texts = sorted(names) if isinstance(names, (set, frozenset)) else list(dict.fromkeys(names))
-    return ", ".join(texts[:8]) + (f" and {len(texts) - 8} more" if len(texts) > 8 else "")
 
 
 def _group(part: pd.DataFrame, benchmark: str, metric: Metric, params: float, tokens: float) -> Candidates:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rbridge_metrics.folds import SCHEMES
-from rbridge_tasks.decisions.candidates import as_names, as_size, listed
+from rbridge_tasks.decisions.candidates import as_names, as_size
 from rbridge_tasks.decisions.comparison_points import CompareError, candidate_points, checkpoint_points
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.decisions.metric_comparison import (
@@ -24,7 +24,7 @@ from rbridge_tasks.decisions.metric_comparison import (
 )
 from rbridge_tasks.decisions.pairing import UNITS
 from rbridge_tasks.tables.directions import DirectionError, Metric, metric_called
-from rbridge_tasks.tables.names import split_names
+from rbridge_tasks.tables.names import check_benchmarks, check_metrics, split_names
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import COLUMNS, KEY, as_scores, checked_scores
 from rbridge_tasks.tables.table_settings import SETTINGS
@@ -207,8 +207,7 @@ def _metrics(table: pd.DataFrame, named: Sequence[str]) -> tuple[list[Metric], l
     if named:
         chosen = [metric_called(name) for name in split_names(named, set(in_table))]
         names = [metric.name for metric in chosen]
-        if lacking := [name for name in names if name not in in_table]:
-            raise CompareError(f"the table has no metric {', '.join(lacking)}; it has {listed(set(in_table))}")
+        check_metrics(table, names, option="--metrics")
         if len(set(names)) < len(names):
             raise CompareError(f"--metrics names one metric twice: {', '.join(names)}; name each once")
         return chosen, []
@@ -232,9 +231,7 @@ def _metrics(table: pd.DataFrame, named: Sequence[str]) -> tuple[list[Metric], l
 
 
 def _of_benchmarks(table: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
-    in_table = set(table["benchmark"])
-    if lacking := [name for name in benchmarks if name not in in_table]:
-        raise CompareError(f"no scores of {', '.join(lacking)}; benchmarks in the table: {listed(in_table)}")
+    check_benchmarks(table, benchmarks)
     return table[table["benchmark"].isin(benchmarks)]
 
 

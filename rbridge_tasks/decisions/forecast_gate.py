@@ -16,6 +16,7 @@ from rbridge_tasks.decisions.training_runs import TrainingRun, as_count, trainin
 from rbridge_tasks.tables.collect import collect
 from rbridge_tasks.tables.comparable import OPTION
 from rbridge_tasks.tables.directions import Metric
+from rbridge_tasks.tables.names import check_metrics
 from rbridge_tasks.tables.score_table import READ, as_scores
 from rbridge_tasks.tables.sizes import count_text
 from rbridge_tasks.tables.table_settings import check_rows
@@ -119,9 +120,7 @@ def _checkpoint(
 ) -> _Checkpoint:
     """The checkpoint of this run, size and tokens; by default the last of the only run."""
     path, rows = scores.name, scores.table[scores.table["metric"] == metric.name]
-    if rows.empty:
-        metrics = ", ".join(sorted({*scores.table["metric"]}))
-        raise GateError(f"{path} holds no scores of {metric.name}; there are {metrics}")
+    check_metrics(scores.table, [metric.name], where=path)
     if run in set(rows["run"]):
         rows = rows[rows["run"] == run]
     if params is not None and rows["params"].notna().any():

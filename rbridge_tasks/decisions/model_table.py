@@ -13,8 +13,9 @@ import pandas as pd
 from rbridge_metrics.errors import RBridgeError
 from rbridge_metrics.proxy_names import PROXIES
 from rbridge_metrics.selection.population import LeftOut
-from rbridge_tasks.decisions.candidates import first_metric, listed
+from rbridge_tasks.decisions.candidates import first_metric
 from rbridge_tasks.tables.directions import Metric, check_one_unit
+from rbridge_tasks.tables.names import check_benchmarks, check_metrics, listed
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.settings import TOKENIZER
 from rbridge_tasks.tables.sizes import count_text
@@ -50,18 +51,13 @@ def model_table(scores: pd.DataFrame, metrics: Sequence[str], *, benchmarks: Seq
     A model is a checkpoint: a run at a size and a number of tokens; if one of these is unknown, also its name.
 
     Raises:
-        ModelTableError: a metric or benchmark is missing, or a model has two scores of one metric and benchmark.
+        UnknownNameError: a metric or benchmark is missing.
+        ModelTableError: a model has two scores of one metric and benchmark.
     """
-    in_table = set(scores["metric"])
-    if lacking := [name for name in metrics if name not in in_table]:
-        raise ModelTableError(
-            f"the score table has no metric {listed(lacking)}; it has {listed(in_table)}. Write proxies with rbridge "
-            "proxies, or name metrics with --metrics"
-        )
+    check_metrics(scores, metrics, option="--metrics, or write proxies with rbridge proxies")
     rows = scores[scores["metric"].isin(metrics)]
     names = sorted(set(rows["benchmark"]))
-    if lacking := [name for name in benchmarks if name not in names]:
-        raise ModelTableError(f"no score of {listed(lacking)} in the table; benchmarks there: {listed(names)}")
+    check_benchmarks(rows, benchmarks)
     names = [name for name in names if not benchmarks or name in benchmarks]
     rows = rows[rows["benchmark"].isin(names)]
     models = _models(rows)
@@ -110,16 +106,14 @@ def accuracies_of(table: ModelTable, targets: pd.DataFrame, metrics: Sequence[Me
         metrics: in order of preference: the first that a benchmark has is taken.
 
     Raises:
-        ModelTableError: no such metric, no shared benchmark or model, or several accuracies of a model.
+        UnknownNameError: none of the metrics.
+        ModelTableError: no shared benchmark or model, or several accuracies of a model.
         DirectionError: fractions and per cent are mixed in a benchmark.
     """
     names = [metric.name for metric in metrics]
     rows = targets[targets["metric"].isin(names)]
     if rows.empty:
-        raise ModelTableError(
-            f"no accuracies {' or '.join(names)} in the targets; they have {listed(set(targets['metric']))}: name one "
-            "with --target-metric"
-        )
+        check_metrics(targets, names, where="the target table", option="--target-metric")
     of_targets = set(rows["benchmark"])
     shared = [name for name in table.benchmarks if name in of_targets]
     if not shared:

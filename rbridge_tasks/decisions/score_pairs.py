@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rbridge_tasks.decisions.pairing import Group, PairError, Pairs, ScoresSource, Values, in_percent
+from rbridge_tasks.tables.names import check_metrics, listed
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.run_names import count
 from rbridge_tasks.tables.table_settings import check_rows, shared_settings
@@ -112,10 +113,8 @@ def rows_of_model(table: pd.DataFrame, text: str, what: str) -> pd.DataFrame:
     if named.any():
         return table[named]
     known_sizes = ", ".join(f"{size:g}" for size in sizes) or "none known"
-    models = ", ".join(name for name in dict.fromkeys(table["model"]) if name) or "none named"
-    raise PairError(
-        f"no model {text!r} {what} in the score table; parameters there: {known_sizes}; models: {_shortened(models)}"
-    )
+    models = listed(filter(None, table["model"])) or "none named"
+    raise PairError(f"no model {text!r} {what} in the score table; parameters there: {known_sizes}; models: {models}")
 
 
 def interpolated(tokens: Values, at: Values, values: Values) -> tuple[Values, npt.NDArray[np.bool_]]:
@@ -193,21 +192,16 @@ def _run_pairs(small: pd.DataFrame, large: pd.DataFrame, benchmark: str, lost: C
 
 
 def _check_metrics(table: pd.DataFrame, proxy_metric: str, target_metrics: Sequence[str]) -> None:
-    known = [*dict.fromkeys(table["metric"])]
     if not target_metrics:
         raise PairError("no metric of the target is given; name one with --target-metric")
-    if proxy_metric not in known or not set(target_metrics) & set(known):
-        lacking = proxy_metric if proxy_metric not in known else " or ".join(target_metrics)
-        raise PairError(f"the score table has no metric {lacking}; it has {_shortened(', '.join(known))}")
+    check_metrics(table, [proxy_metric], option="--proxy-metric")
+    if not set(target_metrics) & set(table["metric"]):
+        check_metrics(table, target_metrics, option="--target-metric")
 
 
 def _note_benchmarks(small: pd.DataFrame, large: pd.DataFrame, joined: Sequence[str], notes: list[str]) -> None:
     for rows, side, opposite in ((small, "proxy", "target"), (large, "target", "proxy")):
         alone = [name for name in dict.fromkeys(rows["benchmark"]) if name not in joined]
         if alone:
-            names = _shortened(", ".join(alone))
+            names = listed(alone)
             notes.append(f"{counted(len(alone), 'benchmark')} of the {side} skipped, the {opposite} has none: {names}")
-
-
-def _shortened(names: str, most: int = 300) -> str:
-    return names if len(names) <= most else names[:most].rpartition(",")[0] + ", ..."

@@ -13,8 +13,9 @@ from rbridge_metrics import compute_savings, pareto_frontier
 from rbridge_metrics.bootstrap import percentile_interval
 from rbridge_metrics.compute import Savings
 from rbridge_metrics.ranking import Agreement, PairCounts, agreement, pair_counts
-from rbridge_tasks.decisions.candidates import CandidatesError, Targets, listed
+from rbridge_tasks.decisions.candidates import CandidatesError, Targets
 from rbridge_tasks.decisions.size_ranking import SizeRanking
+from rbridge_tasks.tables.names import listed
 from rbridge_tasks.tables.rows import counted
 
 #: Name under which agreement is averaged over benchmarks.

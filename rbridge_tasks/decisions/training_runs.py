@@ -14,6 +14,7 @@ import pandas as pd
 from rbridge_metrics import ForecastError
 from rbridge_tasks.decisions.candidates import CandidatesError
 from rbridge_tasks.tables.directions import bounds_of, check_one_unit
+from rbridge_tasks.tables.names import check_metrics, listed
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text, parse_count
 
@@ -91,16 +92,16 @@ def training_runs(
         start: leave out checkpoints before these tokens.
 
     Raises:
+        UnknownNameError: no such metric.
         CandidatesError: nothing is left; lists what the table has.
         DirectionError: fractions and percentages in one run.
     """
     rows = scores[scores["metric"] == metric]
-    if rows.empty:
-        raise CandidatesError(f"no scores of the metric {metric}; there are {_list(scores['metric'])}")
+    check_metrics(scores, [metric])
     for column, names in (("run", runs), ("benchmark", benchmarks)):
         for name in names:
             if name not in set(rows[column]):
-                raise CandidatesError(f"no {metric} of the {column} {name!r}; there are {_list(rows[column])}")
+                raise CandidatesError(f"no {metric} of the {column} {name!r}; there are {listed(set(rows[column]))}")
         rows = rows[rows[column].isin(names)] if names else rows
     if params is not None:
         sizes = ", ".join(count_text(size) for size in sorted(set(rows["params"].dropna())))
@@ -138,8 +139,3 @@ def rows_of_runs(scores: pd.DataFrame, runs: Sequence[TrainingRun]) -> pd.DataFr
         same &= (scores["run"] == run.run) & (scores["benchmark"] == run.benchmark)
         used |= same & (scores["metric"] == run.metric) & scores["tokens"].isin(run.tokens)
     return scores[used]
-
-
-def _list(column: pd.Series) -> str:
-    names = sorted(set(column))
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

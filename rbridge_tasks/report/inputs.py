@@ -14,6 +14,7 @@ from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.tables.comparable import Measured, check_comparable
 from rbridge_tasks.tables.directions import DirectionError, Metric, metric_called
 from rbridge_tasks.tables.lm_eval_results import Score
+from rbridge_tasks.tables.names import check_metrics, listed
 from rbridge_tasks.tables.score_table import as_scores
 from rbridge_tasks.tables.settings import settings_of
 from rbridge_tasks.tables.sizes import Size, parse_size
@@ -183,19 +184,16 @@ def _doubts(
 
 
 def _headline(table: pd.DataFrame, wanted: str | None, name: str) -> Metric:
-    names = [*dict.fromkeys(table["metric"])]
     if wanted is not None:
         metric = metric_called(wanted)
-        if metric.name not in names:
-            raise ReportError(
-                f"{name} has no metric {metric.name}; it has {', '.join(names[:12])}: choose with --metric"
-            )
+        check_metrics(table, [metric.name], where=name)
         return metric
+    names = [*dict.fromkeys(table["metric"])]
     for choice in (*HEADLINES, *names):
         if choice in names and (known := known_metric(choice)) is not None:
             return known
     raise ReportError(
-        f"nothing is known of the metrics of {name}, {', '.join(names[:8])}: is lower or higher better? Write "
+        f"nothing is known of the metrics of {name}, {listed(names)}: is lower or higher better? Write "
         f"--metric {names[0]}:lower or --metric {names[0]}:higher"
     )
 

@@ -45,13 +45,13 @@ def _check(column: str, table: pd.DataFrame, names: Iterable[str], where: str, o
         )
 
 
-def listed(names: Iterable[str], most: int = 12) -> str:
-    """Names separated by commas, the first ``most`` of them.
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Names separated by commas, the first ``most`` of them, each once. A set is sorted.
 
-    >>> listed(["acc", "trace_nll", "acc"]), listed("abcde", 2)
-    ('acc, trace_nll', 'a, b and 3 more')
+    >>> listed(["acc", "trace_nll", "acc"]), listed("abcde", 2), listed({"b", "a"})
+    ('acc, trace_nll', 'a, b and 3 more', 'a, b')
     """
-    unique = [*dict.fromkeys(names)]
+    unique = sorted(names) if isinstance(names, (set, frozenset)) else [*dict.fromkeys(names)]
     return ", ".join(unique[:most]) + (f" and {len(unique) - most} more" if len(unique) > most else "")
 
 

@@ -168,7 +168,7 @@ def test_options_that_do_not_go_together(scores: Path, options: tuple[str, ...],
     ("options", "message"),
     [
         (("--run", "web"), "no rbridge_nll of the run 'web'; there are c4, dclm"),
-        (("--metric", "acc"), "no scores of the metric acc; there are rbridge_nll"),
+        (("--metric", "acc"), "metric acc"),
         (("--params", "7B"), "no rbridge_nll at 7B params; sizes are 1B"),
         (("--at", "soon"), "'soon' is no count"),
         (("--use-first", "50"), "--use-first 50; it is a fraction"),

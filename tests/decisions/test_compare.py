@@ -214,7 +214,7 @@ MIXED = TARGETS.assign(value=TARGETS["value"].where(TARGETS.index % 3 > 0, 100 *
         (SCORES, {"target": TARGETS, "by": "r2"}, "--by 'r2'"),
         (SCORES, {"target": TARGETS, "by": "mae", "fits": False}, "--no-fits"),
         (SCORES, {"target": TARGETS, "metrics": "nothing:lower"}, "no metric nothing"),
-        (SCORES, {"target": TARGETS, "benchmarks": ["drop"]}, "no scores of drop"),
+        (SCORES, {"target": TARGETS, "benchmarks": ["drop"]}, "benchmark drop"),
         (SCORES, {"target": TARGETS, "proxy": "1b"}, "--target-model"),
         (SCORES, {"target": TARGETS, "at": "1B:1T", **CHECKPOINTS}, "--at"),
         (SCORES, {}, "--target"),

@@ -10,6 +10,7 @@ import pytest
 
 from rbridge_tasks.decisions.pairing import PairError, pairs_from_table
 from rbridge_tasks.decisions.score_pairs import interpolated, pairs_from_scores, rows_of_model
+from rbridge_tasks.tables.names import UnknownNameError
 from rbridge_tasks.tables.score_table import checked_scores
 
 from .made_pairs import TOKENS, checkpoints, pairs, scores
@@ -223,9 +224,9 @@ def test_a_model_that_is_not_there_is_refused_with_what_is() -> None:
 
 def test_a_metric_that_is_not_there_is_refused_with_what_is() -> None:
     """For the proxy and for the target."""
-    with pytest.raises(PairError, match="no metric acc_norm; it has rbridge_nll, acc"):
+    with pytest.raises(UnknownNameError, match="acc_norm.*--target-metric"):
         pairs_from_scores(checked_scores(scores()), "rbridge_nll", ["acc_norm"], "1b", "13b")
-    with pytest.raises(PairError, match="no metric trace_nll"):
+    with pytest.raises(UnknownNameError, match="trace_nll.*--proxy-metric"):
         pairs_from_scores(checked_scores(scores()), "trace_nll", ["acc"], "1b", "13b")
 
 

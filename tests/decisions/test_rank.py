@@ -245,8 +245,8 @@ MIXED = pd.DataFrame([row("a", 0.61, metric="acc"), row("b", 58.0, metric="acc")
 @pytest.mark.parametrize(
     ("table", "arguments", "message"),
     [
-        (SCORES, {"metric": "trace_nll"}, "trace_nll; there are acc, rbridge_nll"),
-        (SCORES, {"benchmarks": ["csqa"]}, "csqa; it is there for gsm8k"),
+        (SCORES, {"metric": "trace_nll"}, "metric trace_nll"),
+        (SCORES, {"benchmarks": ["csqa"]}, "benchmark csqa"),
         (SCORES, {"at": "7B:1T"}, "7B:1T; the sizes are 16M:1.6B, 98M:9.8B"),
         (SCORES, {"at": "7B"}, "'7B' is no size"),
         (SCORES, {"against": "acc"}, "--target"),
