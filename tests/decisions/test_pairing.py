@@ -224,9 +224,9 @@ def test_a_model_that_is_not_there_is_refused_with_what_is() -> None:
 
 def test_a_metric_that_is_not_there_is_refused_with_what_is() -> None:
     """For the proxy and for the target."""
-    with pytest.raises(UnknownNameError, match="acc_norm.*--target-metric"):
+    with pytest.raises(UnknownNameError, match=r"acc_norm.*--target-metric"):
         pairs_from_scores(checked_scores(scores()), "rbridge_nll", ["acc_norm"], "1b", "13b")
-    with pytest.raises(UnknownNameError, match="trace_nll.*--proxy-metric"):
+    with pytest.raises(UnknownNameError, match=r"trace_nll.*--proxy-metric"):
         pairs_from_scores(checked_scores(scores()), "trace_nll", ["acc"], "1b", "13b")
 
 
