@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.backends.base import Backend, BackendError
-
-if TYPE_CHECKING:
-    from rbridge_tasks.scoring.collector import Done
+from rbridge_tasks.scoring.collector import Done, ignore_finished
 
 
 def score(
@@ -18,7 +16,7 @@ def score(
     pairs: Sequence[tuple[str, str]],
     labels: Sequence[str],
     *,
-    done: Done = lambda _pairs, _scores: None,
+    done: Done = ignore_finished,
     known: Mapping[int, TokenScores] | None = None,
     compiled: bool = False,
 ) -> list[TokenScores]:

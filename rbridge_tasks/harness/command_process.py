@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -23,15 +25,18 @@ def prepare_lm_eval_command() -> None:
 def prepare_command() -> None:
     """Print our errors as one line, and our log as lm-eval prints its own. RBRIDGE_TRACEBACK=1 shows tracebacks."""
     logging.getLogger("rbridge_tasks").parent = logging.getLogger("lm_eval")  # its level, format and handlers
-    previous = sys.excepthook
-    if getattr(previous, "of_rbridge", False):
-        return
+    if not isinstance(sys.excepthook, _OneLineErrors):
+        sys.excepthook = _OneLineErrors(sys.excepthook)
 
-    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+
+@dataclass(frozen=True)
+class _OneLineErrors:
+    """An exception hook that prints our errors as one line, and leaves others to the hook before it."""
+
+    previous: Callable[[type[BaseException], BaseException, TracebackType | None], object]
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, RBridgeError) and not os.environ.get("RBRIDGE_TRACEBACK"):
             print(f"rbridge: error: {error}", file=sys.stderr)
         else:
-            previous(kind, error, trace)
-
-    excepthook.of_rbridge = True  # type: ignore[attr-defined]
-    sys.excepthook = excepthook
+            self.previous(kind, error, trace)

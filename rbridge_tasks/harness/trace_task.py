@@ -12,15 +12,10 @@ from rbridge_tasks.harness.lm_eval_versions import filtered_response, predicts_o
 from rbridge_tasks.harness.requests import OUTPUT_TYPE, REQUEST_TYPE, TraceRequest
 from rbridge_tasks.harness.task_options import task_options
 from rbridge_tasks.harness.trace_docs import TraceDocsTask
+from rbridge_tasks.scoring.aggregation import AGGREGATION_OVER_TEST_SET
 from rbridge_tasks.scoring.item_metrics import item_metrics, needs_of, require_weights
 from rbridge_tasks.scoring.prompts import DELIMITER
 from rbridge_traces import Trace
-
-#: Aggregations of the metrics whose weights are normalised over the whole test set.
-_OVER_TEST_SET = {
-    "rbridge_nll": "test_set_rbridge_nll",
-    "rbridge_bits_per_byte": "test_set_rbridge_bits_per_byte",
-}
 
 
 class TokenScoresTask(TraceDocsTask, task_class(OUTPUT_TYPE)):  # type: ignore[misc]  # lm-eval is not typed
@@ -73,7 +68,7 @@ class TraceTask(TokenScoresTask):
     def __init__(self, config: dict[str, Any]) -> None:
         self.weighting: str = task_options(config.get("metadata"))["rbridge_weights"]
         if self.weighting == "confidence_test_set":
-            config = config | {"metric_list": aggregated_by(_OVER_TEST_SET, config["metric_list"])}
+            config = config | {"metric_list": aggregated_by(AGGREGATION_OVER_TEST_SET, config["metric_list"])}
         super().__init__(config)
         self.has_spans = all(trace.spans for trace in self.traces.values())
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbridge_metrics import TraceMoments, bits_per_byte, bits_per_byte_stderr, weighted_nats_over_test_set
+from rbridge_tasks.tables.catalogue import METRICS
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,6 @@ AGGREGATIONS = {
     ),
 }
 
-#: Aggregation of each metric of ``item_metrics``.
-AGGREGATION_OF = {
-    "rbridge_nll": "mean",
-    "rbridge_bits_per_byte": "corpus_bits_per_byte",
-    "trace_nll": "mean",
-    "trace_bits_per_byte": "corpus_bits_per_byte",
-    "rbridge_span_nll": "mean",
-}
 #: Where weights are normalised over the whole test set.
 AGGREGATION_OVER_TEST_SET = {
     "rbridge_nll": "test_set_rbridge_nll",
@@ -101,13 +94,12 @@ def aggregate(
         metrics: of each item by name, as ``item_metrics`` gives them; all with the same names.
         over_test_set: weights are normalised over the test set.
     """
-    names = AGGREGATION_OF | (AGGREGATION_OVER_TEST_SET if over_test_set else {})
+    special = AGGREGATION_OVER_TEST_SET if over_test_set else {}
     values, stderrs = {}, {}
-    for name, aggregation_name in names.items():
-        if name in metrics[0]:
-            items = [item[name] for item in metrics]
-            values[name] = AGGREGATIONS[aggregation_name].value(items)
-            stderrs[name] = AGGREGATIONS[aggregation_name].stderr(items)
+    for name in metrics[0]:
+        aggregation = AGGREGATIONS[special.get(name, METRICS[name].aggregation)]
+        items = [item[name] for item in metrics]
+        values[name], stderrs[name] = aggregation.value(items), aggregation.stderr(items)
     return values, stderrs
 
 

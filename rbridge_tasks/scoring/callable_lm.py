@@ -13,6 +13,7 @@ from rbridge_metrics import TokenScores
 from rbridge_tasks.scoring.collector import Done, ScoringError, ignore_finished
 from rbridge_tasks.scoring.engine import Engine
 from rbridge_tasks.scoring.forward import padded
+from rbridge_tasks.scoring.model_state import restored
 from rbridge_tasks.scoring.readers import Choice, Ids, Prefix
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.token_statistics import token_statistics
@@ -32,7 +33,8 @@ class CallableScorer:
     """Teacher forcing under a function from ids to logits.
 
     The function is called once a batch, without gradients, on texts padded on the right; it must be causal. Every
-    text's scores are then those of the text alone.
+    text's scores are then those of the text alone. A module is put into evaluation mode meanwhile; a function around a
+    module has to do that itself.
 
     Attributes:
         forward: the function.
@@ -69,7 +71,8 @@ class CallableScorer:
             ScoringError: the function is not causal or returns no logits, they are NaN or exclude a token, or one trace
                 does not fit into memory.
         """
-        return self._engine.score(pairs, labels, self._choose, done=done, known=known)
+        with restored(self.forward, self.device):
+            return self._engine.score(pairs, labels, self._choose, done=done, known=known)
 
     def _choose(self, texts: Sequence[Text]) -> Choice:
         if self._choice is None:

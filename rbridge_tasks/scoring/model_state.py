@@ -12,16 +12,19 @@ import torch
 
 
 @contextlib.contextmanager
-def restored(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+def restored(model: object, device: torch.device) -> Iterator[None]:
     """Put a model into evaluation mode, and torch's defaults to those that scoring expects, until the block ends.
+
+    Of a callable that is no module, only the process is restored: its modules are not known.
 
     Afterwards, also after an exception, the modules' public attributes (training mode, rotary positions, replaced
     methods), buffers and the states of all random number generators are as before. Parameters are never changed.
     """
-    modules = list(model.modules())
+    modules = list(model.modules()) if isinstance(model, torch.nn.Module) else []
     before = [(_public(module), dict(module._buffers)) for module in modules]
     states = random.getstate(), np.random.get_state()  # the state that a model may use
-    cuda = sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"})
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else ()
+    cuda = sorted({tensor.device.index for tensor in (*parameters, torch.empty(0, device=device)) if tensor.is_cuda})
     try:
         with torch.random.fork_rng(cuda), _defaults(device):
             for module in modules:

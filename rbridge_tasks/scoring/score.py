@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,7 +52,8 @@ def score(
     Args:
         model: a transformers causal LM; or the folder or Hub name of one; or a callable that takes token ids (a
             LongTensor of shape (texts, tokens)) and returns logits of shape (texts, tokens, vocabulary), causal: a
-            logit may depend only on the tokens up to its own.
+            logit may depend only on the tokens up to its own. A torch module is scored in evaluation mode; a function
+            around one has to see to that itself.
         tokenizer: a transformers tokenizer, or the name of one; may be left out where ``model`` is a name.
         benchmark: whose traces to score: ``math500``, ``mmlu_pro_stem``, ``gsm8k``, ``arc_challenge``, ``csqa`` or
             ``humaneval``.
@@ -92,12 +92,11 @@ def score(
     require_weights([*traces], weights, source_traces.location)
     pairs = _pairs(traces, num_fewshot)
     model, tokenizer, name = _model_and_tokenizer(model, tokenizer, device)
-    with _evaluating(model):
-        scorer = _scorer(
-            model, tokenizer, max_length=max_length, batch_size=batch_size, autocast_dtype=autocast_dtype,
-            device=device, progress=progress,
-        )  # fmt: skip
-        token_scores = _token_scores(scorer, tokenizer, add_bos_token, pairs, traces)
+    scorer = _scorer(
+        model, tokenizer, max_length=max_length, batch_size=batch_size, autocast_dtype=autocast_dtype, device=device,
+        progress=progress,
+    )  # fmt: skip
+    token_scores = _token_scores(scorer, tokenizer, add_bos_token, pairs, traces)
     return Scores.of(
         benchmark,
         {trace.item_id: trace for trace in traces},
@@ -219,24 +218,6 @@ def _token_scores(
     encoder = PairEncoder(tokenizer, add_bos_token, prefix_token_id(tokenizer))
     by_pair = dict(zip(labels, score_pairs(scorer, encoder, [*labels], [*labels.values()]), strict=True))
     return {trace.item_id: replace(by_pair[pair]) for pair, trace in zip(pairs, traces, strict=True)}
-
-
-@contextlib.contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """The model in evaluation mode and outside of any autocast; afterwards every module is in the mode it was in."""
-    import torch
-
-    modules = [*model.modules()] if isinstance(model, torch.nn.Module) else []
-    training = [module for module in modules if module.training]
-    for module in training:
-        module.training = False
-    device = next((parameter.device.type for parameter in model.parameters()), "cpu") if modules else "cpu"
-    try:
-        with torch.autocast(device, enabled=False):
-            yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _parameter_count(model: Any) -> int | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from rbridge_metrics import TokenScores
+from rbridge_tasks.scoring.collector import Done, ignore_finished
 from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizedPair
 
 #: Pairs tokenised, then scored, together: enough to find shared prefixes and to fill batches of similar length.
@@ -21,7 +22,7 @@ class Scorer(Protocol):
         pairs: Sequence[TokenizedPair],
         labels: Sequence[str],
         *,
-        done: Callable[[Sequence[int], Sequence[TokenScores]], None] = ...,
+        done: Done = ...,
         known: Mapping[int, TokenScores] | None = None,
     ) -> list[TokenScores]:
         """Score every pair; see ``CausalScorer.score``."""
@@ -33,7 +34,7 @@ def score_pairs(
     pairs: Sequence[tuple[str, str]],
     labels: Sequence[str],
     *,
-    done: Callable[[Sequence[int], Sequence[TokenScores]], None] = lambda _pairs, _scores: None,
+    done: Done = ignore_finished,
     known: Mapping[int, TokenScores] | None = None,
 ) -> list[TokenScores]:
     """Tokenise and score pairs of texts.

@@ -25,6 +25,9 @@ from rbridge_traces import SampleCache, TraceCache
 from ..error_bounds import model_bound
 from ..support import tiny_model
 
+#: What the settings of ``rb.score`` state; lm-eval reports the version of the YAML file.
+TASK_VERSION = "1.0"
+
 
 def by_lm_eval(model: HFLM, benchmark: str, **options: Any) -> dict[str, float]:
     """Metrics and standard errors of lm-eval, by its own names."""
@@ -34,12 +37,14 @@ def by_lm_eval(model: HFLM, benchmark: str, **options: Any) -> dict[str, float]:
         model, tasks=[f"rbridge_{benchmark}"], task_manager=manager, metadata=metadata, bootstrap_iters=1000,
         **options,
     )  # fmt: skip
+    assert str(results["versions"][f"rbridge_{benchmark}"]) == TASK_VERSION
     return dict(results["results"][f"rbridge_{benchmark}"])
 
 
 def equal(ours: rb.Scores, theirs: dict[str, float]) -> None:
     """Every metric and standard error, to the last bit."""
     assert ours.metrics
+    assert ours.settings["task version"] == TASK_VERSION
     for metric, value in ours.metrics.items():
         assert value == theirs[f"{metric},none"], metric
         assert ours.stderr[metric] == theirs[f"{metric}_stderr,none"], metric
@@ -119,6 +124,22 @@ def test_a_callable_gives_the_scores_of_its_model(checkpoint: Path) -> None:
     bound = model_bound(logprobs, positions=model.config.max_position_embeddings)
     for metric, value in expected.metrics.items():
         assert scores.metrics[metric] == pytest.approx(value, abs=bound)
+
+
+def test_a_module_that_is_no_transformers_model_is_left_in_training(tokenizers: dict[str, Any]) -> None:
+    """It is scored without dropout, twice alike; its mode and the random states are as before."""
+    vocabulary = len(tokenizers["bos"])
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Embedding(vocabulary, 16), torch.nn.Dropout(0.5), torch.nn.Linear(16, vocabulary)
+    ).train()
+    options: dict[str, Any] = {"num_fewshot": 0, "weights": "none", "cache": "sample", "limit": 2, "max_length": 4096}
+    before = torch.get_rng_state()
+    first, second = (rb.score(model, tokenizers["bos"], "gsm8k", **options) for _ in range(2))
+    assert first.metrics == second.metrics
+    assert all(module.training for module in model.modules())
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_table_of_the_scores_is_a_score_table(checkpoint: Path) -> None:
