@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rbridge_tasks.cli import main
 from rbridge_traces import SampleCache, TraceCache, few_shot_examples
 
 from ..error_bounds import assert_within, model_bound
@@ -24,18 +22,10 @@ Rbridge = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def rbridge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Rbridge:
+def rbridge(monkeypatch: pytest.MonkeyPatch, run: Rbridge, tmp_path: Path) -> Rbridge:
     """Run ``rbridge ARGUMENTS`` with a cache of the test's own; gives exit code, output and error output."""
     monkeypatch.setenv("RBRIDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rbridge", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
     return run
 
 

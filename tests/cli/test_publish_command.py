@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rbridge_tasks.cli import main
 from rbridge_traces import TraceCache
 
 from ..traces.published import assert_equal, make_cache
@@ -24,18 +23,10 @@ def cache(tmp_path: Path) -> TraceCache:
 
 
 @pytest.fixture
-def rbridge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: TraceCache) -> Rbridge:
+def rbridge(monkeypatch: pytest.MonkeyPatch, run: Rbridge, cache: TraceCache) -> Rbridge:
     """Run ``rbridge traces ARGUMENTS`` on that cache; gives exit code, output and error output."""
     monkeypatch.setenv("RBRIDGE_CACHE", cache.root)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rbridge", "traces", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
-    return run
+    return functools.partial(run, "traces")
 
 
 def test_export_copies_the_cache_and_says_how_to_use_it(rbridge: Rbridge, cache: TraceCache, tmp_path: Path) -> None:

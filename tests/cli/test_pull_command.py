@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -12,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rbridge_tasks.cli import main
 from rbridge_traces import Trace, TraceCache
 
 from ..traces.answers import assert_confidence, confidence_of
@@ -27,18 +27,10 @@ ITEMS = items()
 
 
 @pytest.fixture
-def rbridge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Rbridge:
+def rbridge(monkeypatch: pytest.MonkeyPatch, run: Rbridge, tmp_path: Path) -> Rbridge:
     """Run ``rbridge traces ARGUMENTS`` with a cache of the test's own; gives exit code, output and error output."""
     monkeypatch.setenv("RBRIDGE_CACHE", str(tmp_path / "cache"))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rbridge", "traces", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
-    return run
+    return functools.partial(run, "traces")
 
 
 @pytest.fixture

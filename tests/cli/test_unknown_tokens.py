@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from rbridge_metrics import TokenScores, character_confidence, minmax_weights, token_confidence
-from rbridge_tasks.cli import main
 from rbridge_tasks.scoring.item_metrics import MissingWeightsError, item_metrics, require_weights
 from rbridge_traces import Trace, TraceCache, to_table, unknown_tokens
 
@@ -31,17 +29,9 @@ PLACEHOLDERS = (-9999.0, -1e6, -1000.0, None, float("-inf"), 0.5)
 
 
 @pytest.fixture
-def rbridge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Rbridge:
+def rbridge(monkeypatch: pytest.MonkeyPatch, run: Rbridge, tmp_path: Path) -> Rbridge:
     """Run ``rbridge ARGUMENTS`` with a cache of the test's own; gives exit code, output and error output."""
     monkeypatch.setenv("RBRIDGE_CACHE", str(tmp_path / "cache"))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rbridge", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
     return run
 
 
