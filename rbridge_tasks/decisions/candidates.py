@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -100,6 +101,16 @@ def candidates_by_size(
             "compare at equal params and tokens, which rbridge collect --runs TABLE can give them"
         )
     return sorted(groups, key=_by_cost), notes
+
+
+def largest(groups: Iterable[Candidates]) -> list[Candidates]:
+    """Of each benchmark the group at the most training compute; one of unknown compute only where no other is."""
+    best: dict[str, Candidates] = {}
+    for group in groups:
+        held = best.get(group.benchmark)
+        if held is None or group.flops > held.flops or (math.isnan(held.flops) and not math.isnan(group.flops)):
+            best[group.benchmark] = group
+    return [*best.values()]
 
 
 def rows_of(scores: pd.DataFrame, metric: Metric, benchmarks: Sequence[str]) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from rbridge_tasks.decisions.candidates import (
     candidates_by_size,
     check_candidates,
     check_targets,
+    largest,
     target_values,
 )
 from rbridge_tasks.decisions.decision import Decision
@@ -30,7 +31,6 @@ from rbridge_tasks.decisions.size_ranking import (
     UNPAIRED,
     BootstrapSettings,
     SizeRanking,
-    largest,
     rank_candidates,
 )
 from rbridge_tasks.decisions.target_agreement import MEASURES, TargetAgreement, compare_with_target, savings
@@ -73,7 +73,8 @@ class Ranking(Decision):
     @property
     def largest(self) -> list[SizeRanking]:
         """The ranking of each benchmark at the most training compute."""
-        return largest(self.sizes)
+        chosen = {id(group) for group in largest(size.candidates for size in self.sizes)}
+        return [size for size in self.sizes if id(size.candidates) in chosen]
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each candidate of each benchmark and size, best first."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,13 +111,3 @@ def rank_candidates(candidates: Candidates, items: JoinedItems | None, settings:
         scores = Interval(unknown, unknown)
         summary = summary._replace(rank_interval=scores, ordered_right=unknown[1:])
     return SizeRanking(candidates, method, summary, scores, resampled)
-
-
-def largest(rankings: Iterable[SizeRanking]) -> list[SizeRanking]:
-    """For every benchmark the ranking at the most training compute; unknown compute is the last choice."""
-    best: dict[str, SizeRanking] = {}
-    for ranking in rankings:
-        held = best.get(ranking.candidates.benchmark)
-        if held is None or not ranking.candidates.flops <= held.candidates.flops:
-            best[ranking.candidates.benchmark] = ranking
-    return [*best.values()]

@@ -31,14 +31,15 @@ ALONE = (
 
 def ranking_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSection, list[SizeRanking]]:
     """Runs in order with the uncertainty of that order, a chart for each benchmark; and the rankings themselves."""
-    from rbridge_tasks.decisions.candidates import CandidatesError, candidates_by_size
+    from rbridge_tasks.decisions.candidates import CandidatesError, candidates_by_size, largest
     from rbridge_tasks.decisions.size_ranking import PAIRED, UNPAIRED, BootstrapSettings, rank_candidates
 
     try:
         groups, _ = candidates_by_size(inputs.scores, inputs.metric)
     except CandidatesError as error:
         return PageSection(KEY, TITLE, missing=f"No ranking: {error}."), []
-    chosen = sorted(_largest(groups), key=lambda group: inputs.benchmarks.index(group.benchmark))
+    chosen = largest(group for group in groups if len(group.runs) > 1)
+    chosen.sort(key=lambda group: inputs.benchmarks.index(group.benchmark))
     if not chosen:
         return PageSection(KEY, TITLE, missing=ALONE), []
     rankings, notes = [], []
@@ -69,15 +70,6 @@ def ranking_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSecti
         notes=notes,
     )
     return section, rankings
-
-
-def _largest(groups: Sequence[Candidates]) -> list[Candidates]:
-    """Of each benchmark the group of several runs at the most compute; unknown compute only where nothing else is."""
-    best: dict[str, Candidates] = {}
-    for group in groups:  # the cheapest first, unknown compute last
-        if len(group.runs) > 1 and (group.benchmark not in best or not math.isnan(group.flops)):
-            best[group.benchmark] = group
-    return [*best.values()]
 
 
 def _items(group: Candidates, inputs: Inputs) -> tuple[JoinedItems | None, str]:

@@ -57,6 +57,15 @@ def test_candidates_come_best_first() -> None:
     assert "independent" in ranking.sizes[0].method
 
 
+def test_the_largest_size_is_one_of_known_compute() -> None:
+    """Candidates of unknown size are shown where a benchmark has no others, and never in the place of the largest."""
+    unknown = rows(NLL).assign(params=math.nan)
+    (largest,) = rank(pd.concat([SCORES, unknown])).largest
+    assert largest.candidates.params == 98e6
+    (largest,) = rank(unknown).largest
+    assert math.isnan(largest.candidates.params)
+
+
 def test_a_ranking_shows_itself(tmp_path: Path) -> None:
     """As a table with a row for each candidate, as HTML, as JSON values, and as figures."""
     ranking = rank(SCORES, target=TARGETS)
