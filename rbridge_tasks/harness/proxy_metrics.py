@@ -1,7 +1,7 @@
 """The proxies that the tasks ``rbridge_proxies_*`` report, under names that lm-eval finds.
 
-Those weighted by token frequency are known when the tokens of all traces are counted: until then an item is its token
-ids and ranks.
+Proxies weighted by token frequency need the token counts of all traces, so their items are token ids and ranks until
+lm-eval aggregates them.
 """
 
 from __future__ import annotations

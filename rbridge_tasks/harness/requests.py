@@ -15,7 +15,7 @@ from rbridge_tasks.frequencies.frequency_file import TokenizerIdentity
 from rbridge_tasks.harness.use_cache import score_folder
 
 REQUEST_TYPE = "rbridge_token_scores"
-#: What the configuration of our tasks gives as their output type: one that lm-eval knows.
+#: The output type in the configuration of our tasks, which must be one that lm-eval knows.
 OUTPUT_TYPE = "loglikelihood"
 
 #: Back end module by the lm-eval model class it serves; subclasses are served too.
@@ -24,7 +24,7 @@ BACKENDS = {
     "lm_eval.models.vllm_causallms.VLLM": "rbridge_tasks.backends.vllm",
     "lm_eval.models.openai_completions.LocalCompletionsAPI": "rbridge_tasks.backends.completions",
 }
-#: Serves every other class, where it is asked to.
+#: Serves every other class, on request.
 SLOW_BACKEND = "rbridge_tasks.backends.stock"
 
 
@@ -34,12 +34,12 @@ class UnservedModelError(RBridgeError):
 
 @dataclass
 class TraceRequest(Instance):  # type: ignore[misc]  # lm-eval is not typed
-    """A request with conditions.
+    """A request, with what its answer must fulfil.
 
     Attributes:
-        tokenizer: whose token ids have to come back, if not the model's own, whichever it is.
-        slow: to be scored through lm-eval's own ``loglikelihood``.
-        compiled: to be scored with the model's layers compiled.
+        tokenizer: the answer must hold token ids of this tokenizer; None accepts any.
+        slow: score through lm-eval's own ``loglikelihood``.
+        compiled: compile the model's layers.
     """
 
     tokenizer: TokenizerIdentity | None = field(default=None, kw_only=True)
@@ -48,21 +48,21 @@ class TraceRequest(Instance):  # type: ignore[misc]  # lm-eval is not typed
 
 
 def token_scores(lm: Any, requests: Sequence[Instance]) -> list[TokenScores]:
-    """Answer our request type: per-token scores of each (context, trace), under whatever model lm-eval has loaded.
+    """Answer our request type: score the tokens of each (context, trace) under the model that lm-eval has loaded.
 
-    Tasks over the same traces ask for the same pairs: each is scored once, and each request gets an answer of its own.
+    Tasks over the same traces request the same pairs. Each pair is scored once; each request gets a copy.
 
     Raises:
-        UnservedModelError: no back end serves the model, or its tokens cannot be told to be those asked for.
-        FrequencyFileError: a request is for another tokenizer than the model's.
+        UnservedModelError: no back end serves the model, or it has no tokenizer to compare with the requested one.
+        FrequencyFileError: a request needs a tokenizer that is not the model's.
     """
     backend = _backend(lm, slow=any(getattr(request, "slow", False) for request in requests))
     asked = {request.tokenizer for request in requests if isinstance(request, TraceRequest)}
     for expected in filter(None, asked):
         if not hasattr(tokenizer := getattr(lm, "tokenizer", None), "get_vocab"):
             raise UnservedModelError(
-                f"{type(lm).__name__} has no transformers tokenizer here, so that the tokens of rbridge_frequencies "
-                "cannot be told to be its own; leave that option out"
+                f"{type(lm).__name__} has no transformers tokenizer to compare with the one of rbridge_frequencies; "
+                "leave that option out"
             )
         expected.check(tokenizer, str(getattr(tokenizer, "name_or_path", "") or "the model's tokenizer"))
     first: dict[tuple[str, str], Instance] = {}
@@ -104,7 +104,7 @@ def _load(name: str) -> Backend:
 def _score(
     lm: Any, backend: Backend, pairs: Sequence[tuple[str, str]], labels: Sequence[str], **settings: Any
 ) -> list[TokenScores]:
-    """Scores by a back end; with ``--use_cache`` those of an earlier run that was killed are taken over."""
+    """Scores from a back end; with ``--use_cache``, scores of an earlier, killed run are reused."""
     if settings.get("compiled") and not backend.compiles:
         raise UnservedModelError(
             f"{type(lm).__name__} cannot be scored compiled; leave rbridge_compile out, or use --model hf"
@@ -117,7 +117,7 @@ def _score(
 
 
 def _lacking(lm: Any, pairs: int) -> int:
-    """How many pairs a rank has fewer than the one with the most; lm-eval keeps ranks in step with copies."""
+    """By how many pairs this rank falls short of the rank with the most; copies keep the ranks in step."""
     if lm.world_size == 1 or not pairs:
         return 0
     import torch

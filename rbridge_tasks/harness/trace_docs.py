@@ -1,4 +1,4 @@
-"""What all our tasks share: the items of one benchmark's traces as documents, and the worked examples before them."""
+"""Base of all our tasks: the traces of one benchmark as lm-eval documents, with worked examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``lm_eval --use_cache``: scores of our request type beside lm-eval's own cache, and a guard on what that serves."""
+"""``lm_eval --use_cache``: scores of our request type are kept beside lm-eval's own cache, and that cache is guarded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 def score_folder(lm: Any) -> Path | None:
     """Folder for the scores of any model and rank, ``PATH_rbridge`` for ``--use_cache PATH``; None without the option.
 
-    lm-eval wraps the model in a ``CachingLM`` that passes our request type through. What it leaves on the model is a
-    hook with its open database, ``PATH_rank0.db`` on the first rank.
+    lm-eval wraps the model in a ``CachingLM``, which passes our request type through and leaves on the model a hook
+    with its open database: ``PATH_rank0.db`` on the first rank.
     """
     database = getattr(getattr(lm, "cache_hook", None), "dbdict", None)
     if database is None:

@@ -209,5 +209,5 @@ def in_context(trace: WeightedTrace, at: int) -> Mapping[str, str]:
 
 
 def _shown(text: str) -> str:
-    """Text as a page can hold it: controls and halves of letters are spelled out."""
+    """Text as a page can hold it: control characters and lone surrogates are spelled out."""
     return visible(encodable(text))

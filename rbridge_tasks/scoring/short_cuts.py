@@ -55,7 +55,7 @@ def choose_reader(forward: Forward, texts: Sequence[Text], *, compiled: bool = F
 
 
 def _trial(forward: Forward, longest: Text) -> Trial:
-    """The trial by the model's own forward pass, called with token ids alone where it accepts nothing else."""
+    """The trial on the model's own forward pass. A model that accepts only token ids is called with these alone."""
     try:
         return Trial.of(forward, longest)
     except UNSUPPORTED as error:

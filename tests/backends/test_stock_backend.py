@@ -118,7 +118,7 @@ def test_text_alone_is_enough_where_beginnings_keep_their_tokens(inner: HFLM, ex
     assert_same(found, [expected[i] for i in whole], telescoped_bounds)
 
 
-def test_text_is_refused_where_a_letter_is_several_tokens(inner: HFLM) -> None:
+def test_text_is_refused_where_a_character_is_several_tokens(inner: HFLM) -> None:
     """Half a letter cannot be asked for."""
     with pytest.raises(TokenizationError, match=r"gsm8k/4 is split into other tokens.*takes only text"):
         stock.score(OfText(inner), [PAIRS[4]], [LABELS[4]])

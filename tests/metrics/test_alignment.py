@@ -94,7 +94,7 @@ def test_equal_letters_give_exactly_equal_tokens() -> None:
     assert set(confidence.tolist()) == {0.1}
 
 
-def test_proxy_tokens_that_share_a_letter_both_count_it() -> None:
+def test_proxy_tokens_that_share_a_character_both_count_it() -> None:
     """Characters 0.2, 0.4, 1.0 where two tokens each hold part of the second: (0.2 + 0.4) / 2 and (0.4 + 1.0) / 2."""
     shared = token_confidence([0.2, 0.4, 1.0], [0, 1], [2, 3])
     np.testing.assert_allclose(shared, [0.3, 0.7], rtol=1e-15)

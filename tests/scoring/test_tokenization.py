@@ -215,7 +215,7 @@ def test_letters_are_those_whose_bytes_the_token_holds(tokenizers: Tokenizers, n
 
 
 @pytest.mark.parametrize(("trimmed", "untrimmed"), TRIMMED_AND_NOT)
-def test_trimmed_offsets_lose_no_letters(tokenizers: Tokenizers, trimmed: str, untrimmed: str) -> None:
+def test_trimmed_offsets_lose_no_characters(tokenizers: Tokenizers, trimmed: str, untrimmed: str) -> None:
     """A tokenizer that leaves spaces out of its offsets gives the letters of the same one that does not."""
 
     @cases(200)

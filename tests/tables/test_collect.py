@@ -388,7 +388,7 @@ class TestBadInput:
             collect([path])
         assert "\n" not in str(error.value)
 
-    def test_half_a_letter_does_not_stop_a_table(self, tmp_path: Path) -> None:
+    def test_a_lone_surrogate_does_not_stop_a_table(self, tmp_path: Path) -> None:
         """A lone surrogate, which JSON can hold and UTF-8 cannot, is spelled out and can be written."""
         data = modern("m\ud800-1b/step1-tokens2B", {"t": {"acc,none": 1}})
         found = collect([write_json(tmp_path / DATED, data)])

@@ -20,7 +20,7 @@ from .support import complaint, make_trace, same, write
 
 @cases(150)
 @given(st.data())
-def test_a_letter_has_the_mean_confidence_over_its_bytes(data: st.DataObject) -> None:
+def test_a_character_has_the_mean_confidence_over_its_bytes(data: st.DataObject) -> None:
     """However a tokenization cuts the bytes, even inside characters, and whatever it found impossible."""
     text = data.draw(texts().filter(str.strip))
     ends, drawn = data.draw(byte_tokens(text))

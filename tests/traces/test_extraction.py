@@ -61,7 +61,7 @@ def test_worked_example() -> None:
     assert_within(character_confidence(found.token_end, found.token_logprob), expected, stored_bound(expected))
 
 
-def test_surrogate_pair_is_one_letter_of_twelve_bytes() -> None:
+def test_surrogate_pair_is_one_character_of_twelve_bytes() -> None:
     """``\\uD83D\\ude00`` in two tokens of 3 and 9 bytes at 0.6 and 0.2: one (3 * 0.6 + 9 * 0.2) / 12 = 0.3."""
     pieces = [b'{"reasoning":"', b"\\uD", b"83D\\ude00", b'"}']
     found = extract_reasoning(completion_of_tokens(pieces, np.log([1.0, 0.6, 0.2, 1.0])))
@@ -77,7 +77,7 @@ def test_surrogate_pair_is_one_letter_of_twelve_bytes() -> None:
         *[("\\ud83d\\uDE00", "😀"), ("\\udbff\\udfff", "\U0010ffff"), ("é", "é"), ("😀", "😀"), ("\n", "\n")],
     ],
 )
-def test_every_escape_is_one_letter_with_the_mean_of_its_bytes(written: str, character: str) -> None:
+def test_every_escape_is_one_character_with_the_mean_of_its_bytes(written: str, character: str) -> None:
     """Each byte of the spelling a token of its own: the character gets their mean, its neighbours nothing of it."""
     size = len(written.encode())
     probability = list(np.linspace(0.1, 0.9, size))
@@ -307,7 +307,7 @@ def test_a_long_answer_of_one_byte_tokens_is_exact() -> None:
 
 
 def test_tokens_of_an_empty_stretch_are_refused() -> None:
-    """No characters, no tokens: one line, of the type that callers expect."""
+    """An empty completion raises the error that callers catch, with a message of one line."""
     assert "empty" in complaint(tokens_between, said("abc"), 1, 1)
 
 

@@ -80,7 +80,7 @@ def test_one_object_in_a_file_of_lines_is_a_row(tmp_path: Path, name: str) -> No
 
 @cases(50)
 @given(st.lists(st.dictionaries(texts(2), texts() | st.none() | st.integers()), min_size=1, max_size=4))
-def test_no_letter_of_a_row_is_lost(rows: list[dict[str, Any]]) -> None:
+def test_no_character_of_a_row_is_lost(rows: list[dict[str, Any]]) -> None:
     """Any Unicode comes through, escaped or not; line separators other than the line feed do not end a line."""
     place = f"memory://rows/{abs(hash(str(rows)))}.jsonl"
     for ensure_ascii in (False, True):

@@ -10,7 +10,7 @@ from rbridge_traces.questions import Question, load_questions
 
 
 class Asked(NamedTuple):
-    """What is known of the question of a trace: file and row, item id, and text."""
+    """The question of a trace as far as it is known: source file and row, item id, and text."""
 
     place: str
     item_id: str | None
