@@ -1,4 +1,4 @@
-"""``lm_eval --use_cache``: scores of our request type are kept beside lm-eval's own cache, and that cache is guarded."""
+"""``lm_eval --use_cache``: scores of our request type are kept in a folder, and lm-eval's own cache is guarded."""
 
 from __future__ import annotations
 
