@@ -89,6 +89,7 @@ class _CallableReader:
     device: torch.device
     shares: bool = False
     what: ClassVar[str] = "the callable's logits"
+    way: ClassVar[str] = what
     repeats: ClassVar[bool] = True
 
     def vocabulary(self, ids: Ids) -> int:

@@ -41,11 +41,13 @@ class Reader(Protocol):
 
     Attributes:
         what: the short cut that it takes, in words.
+        way: how texts are read, in words.
         shares: whether it can be given a prefix.
         repeats: whether it reads what texts of one batch share once for each of them.
     """
 
     what: ClassVar[str]
+    way: ClassVar[str]
     repeats: ClassVar[bool]
 
     @property
@@ -73,11 +75,8 @@ class Choice:
     alone: bool
 
     def __str__(self) -> str:
-        """The way in words, without the name of a class."""
-        if self.alone:
-            return "alone"
-        ways: dict[type, str] = {PackedReader: "one line", PaddedReader: "padded", PlainReader: "model's own logits"}
-        return ways.get(type(self.reader), self.reader.what) + ("" if self.reader.shares else ", prompt read again")
+        """The way in words."""
+        return "alone" if self.alone else self.reader.way + ("" if self.reader.shares else ", prompt read again")
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,7 @@ class PackedReader:
     window: int | None = None
     shares: bool = True
     what: ClassVar[str] = "reading texts in one line"
+    way: ClassVar[str] = "one line"
     repeats: ClassVar[bool] = False
 
     def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:
@@ -150,6 +150,7 @@ class PaddedReader:
     forward: Forward
     shares: bool
     what: ClassVar[str] = "projecting only trace tokens"
+    way: ClassVar[str] = "padded"
     repeats: ClassVar[bool] = True
 
     def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:  # noqa: ARG002  # the whole prefix is read again
@@ -181,6 +182,7 @@ class PlainReader:
     forward: Forward
     shares: bool = False
     what: ClassVar[str] = "the model's own forward pass"
+    way: ClassVar[str] = "model's own logits"
     repeats: ClassVar[bool] = True
 
     def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:  # noqa: ARG002  # nothing is kept
