@@ -9,19 +9,15 @@ from typing import Any, Literal
 from lm_eval.api.task import ConfigurableTask
 
 from rbridge_tasks.harness import patches
-from rbridge_tasks.harness.chat_template import AssistantHeader, assistant_header
 from rbridge_tasks.harness.command_process import prepare_lm_eval_command
 from rbridge_tasks.harness.lm_eval_versions import QUALIFIED_NAME
 from rbridge_tasks.harness.task_options import TaskOptionError, task_options
 from rbridge_tasks.scoring.benchmark_traces import benchmark_traces
+from rbridge_tasks.scoring.chat_template import VERSION_OF_HEADERS, AssistantHeader, assistant_header
 from rbridge_tasks.scoring.prompts import document
 from rbridge_traces import Trace
 
 logger = logging.getLogger(__name__)
-
-#: The task version in the results of a run whose texts begin after the header of an assistant message, and began with
-#: other white space in results of the version in the YAML file.
-_VERSION_OF_HEADERS = 1.1
 
 
 class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not typed
@@ -124,5 +120,5 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
         self._header = self._header or assistant_header(how["chat_template"])
         scored = self._header.before_answer(context)
         if scored != plain:
-            self.VERSION = _VERSION_OF_HEADERS
+            self.VERSION = VERSION_OF_HEADERS
         return scored

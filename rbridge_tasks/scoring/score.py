@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rbridge_metrics import RBridgeError, TokenScores
 from rbridge_tasks.scoring.benchmark_traces import BenchmarkTraces, benchmark_traces
+from rbridge_tasks.scoring.chat_template import ChatTemplate
+from rbridge_tasks.scoring.contexts import Contexts
 from rbridge_tasks.scoring.item_metrics import needs_of, require_weights
 from rbridge_tasks.scoring.load import context_length, load_model, prefix_token_id
-from rbridge_tasks.scoring.prompts import context_of
 from rbridge_tasks.scoring.scores import Scores
 from rbridge_tasks.scoring.weightings import WEIGHTINGS
 
@@ -32,6 +33,9 @@ def score(
     benchmark: str = "gsm8k",
     *,
     num_fewshot: int = 5,
+    apply_chat_template: bool = False,
+    fewshot_as_multiturn: bool = True,
+    system_instruction: str | None = None,
     weights: str = "confidence",
     cache: str | None = None,
     source: str | None = None,
@@ -58,6 +62,10 @@ def score(
         benchmark: whose traces to score: ``math500``, ``mmlu_pro_stem``, ``gsm8k``, ``arc_challenge``, ``csqa`` or
             ``humaneval``.
         num_fewshot: worked examples before each question.
+        apply_chat_template: write the context as messages, under the default chat template of the tokenizer.
+        fewshot_as_multiturn: under a chat template, write each worked example as a user and an assistant message; False
+            writes all of the context into one user message.
+        system_instruction: text before everything else; a system message under a chat template.
         weights: "confidence", "confidence_test_set", "spans" or "none"; see ``rbridge_weights`` in docs/tasks.md.
         cache: folder or URL of a trace cache, or "sample"; None for ``$RBRIDGE_CACHE``, else the user's cache.
         source: which source of traces, where the cache holds several.
@@ -77,6 +85,7 @@ def score(
 
     Raises:
         ScoreUsageError: an argument cannot be used.
+        ChatTemplateError: the tokenizer has no default chat template.
         TraceError, MissingWeightsError, ModelLoadError, TokenizationError, ScoringError: the cache, its traces, the
             model, its tokenizer or its numbers are not usable; the message says how to go on.
 
@@ -90,8 +99,12 @@ def score(
     )
     traces = source_traces.traces[:limit]
     require_weights([*traces], weights, source_traces.location)
-    pairs = _pairs(traces, num_fewshot)
+    examples = _worked_examples(traces[0].benchmark, num_fewshot)
     model, tokenizer, name = _model_and_tokenizer(model, tokenizer, device)
+    template = ChatTemplate(tokenizer) if apply_chat_template else None
+    contexts = Contexts(examples, template, fewshot_as_multiturn, system_instruction)
+    compared = contexts.settings | {"task version": contexts.task_version(traces[0])}
+    pairs = [(contexts.of(trace), trace.trace) for trace in traces]
     scorer = _scorer(
         model, tokenizer, max_length=max_length, batch_size=batch_size, autocast_dtype=autocast_dtype, device=device,
         progress=progress,
@@ -104,7 +117,7 @@ def score(
         weights,
         model=name,
         params=_parameter_count(model),
-        settings=_settings(source_traces, num_fewshot, weights, model),
+        settings=compared | _settings(source_traces, weights, model),
         has_spans=all(trace.spans for trace in source_traces.traces),
     )
 
@@ -120,17 +133,16 @@ def _check_arguments(num_fewshot: int, weights: str, limit: int | None, batch_si
         raise ScoreUsageError(f'batch_size is {batch_size!r}; give a whole number of at least 1, or "auto"')
 
 
-def _pairs(traces: Sequence[Trace], num_fewshot: int) -> list[tuple[str, str]]:
-    """The context and the text to score of each trace."""
+def _worked_examples(benchmark: str, num_fewshot: int) -> Sequence[Trace]:
     from rbridge_traces import few_shot_examples
 
-    examples = few_shot_examples(traces[0].benchmark)
+    examples = few_shot_examples(benchmark)
     if num_fewshot > len(examples):
         raise ScoreUsageError(
-            f"num_fewshot={num_fewshot} asks for more worked examples than {traces[0].benchmark} has "
-            f"({len(examples)}); give a number from 0 to {len(examples)}"
+            f"num_fewshot={num_fewshot} asks for more worked examples than {benchmark} has ({len(examples)}); give a "
+            f"number from 0 to {len(examples)}"
         )
-    return [(context_of(trace, examples[:num_fewshot]), trace.trace) for trace in traces]
+    return examples[:num_fewshot]
 
 
 def _model_and_tokenizer(model: Any, tokenizer: Any, device: str | None) -> tuple[Any, Any, str]:
@@ -228,16 +240,12 @@ def _parameter_count(model: Any) -> int | None:
     return sum(parameter.numel() for parameter in parameters()) if callable(parameters) else None
 
 
-def _settings(source: BenchmarkTraces, num_fewshot: int, weights: str, model: Any) -> dict[str, str]:
-    """Settings that decide whether the scores compare with others, as ``rbridge collect`` notes them."""
+def _settings(source: BenchmarkTraces, weights: str, model: Any) -> dict[str, str]:
+    """Settings of the model and the traces that other scores must share, as ``rbridge collect`` notes them."""
     dtype = getattr(model, "dtype", None)
     checksums = ", ".join(sorted(str(checksum)[:12] for checksum in source.manifest.files.values()))
     settings = {
-        "n-shot": str(num_fewshot),
-        "task version": "1.0",
         "dtype": str(dtype).removeprefix("torch.") if dtype is not None else "",
-        "chat template": "none",
-        "system instruction": "none",
         "traces": checksums,
         "only correct traces": str(source.only_correct),
         "confidence model": str(source.manifest.confidence_model or "none"),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rbridge_tasks.answering.answers import choice_texts, gold_choice
-from rbridge_tasks.harness.chat_template import AssistantHeader, assistant_header
 from rbridge_tasks.harness.task_options import TaskOptionError
+from rbridge_tasks.scoring.chat_template import AssistantHeader, assistant_header
 from rbridge_tasks.scoring.prompts import worked_example
 
 from ..support import byte_level

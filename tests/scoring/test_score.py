@@ -31,20 +31,21 @@ TASK_VERSION = "1.0"
 
 def by_lm_eval(model: HFLM, benchmark: str, **options: Any) -> dict[str, float]:
     """Metrics and standard errors of lm-eval, by its own names."""
+    version = options.pop("version", TASK_VERSION)
     metadata = {"rbridge_cache": options.pop("cache", "sample"), "rbridge_weights": options.pop("weights")}
     manager = TaskManager(include_path=str(TASKS_PATH), include_defaults=False, metadata=metadata)
     results = simple_evaluate(
         model, tasks=[f"rbridge_{benchmark}"], task_manager=manager, metadata=metadata, bootstrap_iters=1000,
         **options,
     )  # fmt: skip
-    assert str(results["versions"][f"rbridge_{benchmark}"]) == TASK_VERSION
+    assert str(results["versions"][f"rbridge_{benchmark}"]) == version
     return dict(results["results"][f"rbridge_{benchmark}"])
 
 
-def equal(ours: rb.Scores, theirs: dict[str, float]) -> None:
+def equal(ours: rb.Scores, theirs: dict[str, float], version: str = TASK_VERSION) -> None:
     """Every metric and standard error, to the last bit."""
     assert ours.metrics
-    assert ours.settings["task version"] == TASK_VERSION
+    assert ours.settings["task version"] == version
     for metric, value in ours.metrics.items():
         assert value == theirs[f"{metric},none"], metric
         assert ours.stderr[metric] == theirs[f"{metric}_stderr,none"], metric
@@ -61,6 +62,49 @@ def test_numbers_are_those_of_lm_eval(checkpoint: Path, benchmark: str, weights:
         str(checkpoint), None, benchmark, num_fewshot=shots, weights=weights, cache="sample", batch_size=batch
     )
     equal(ours, theirs)
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+#: No white space before an answer, and no system message.
+MISTRAL = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system message') }}"
+    "{% elif m.role == 'user' %}[INST] {{ m.content }}[/INST]{% else %}{{ m.content }}</s>{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "version", "options"),
+    [
+        (CHATML, "1.0", {"num_fewshot": 2, "system_instruction": "Answer in short."}),
+        (CHATML, "1.0", {"num_fewshot": 2, "fewshot_as_multiturn": False}),
+        (MISTRAL, "1.1", {"num_fewshot": 1, "system_instruction": "Answer in short."}),
+        (MISTRAL, "1.1", {"num_fewshot": 0}),
+        (None, "1.0", {"num_fewshot": 1, "system_instruction": "Answer in short."}),
+    ],
+    ids=["chatml system", "chatml one turn", "mistral system", "mistral 0-shot", "system alone"],
+)
+def test_chat_templates_are_applied_as_under_lm_eval(
+    checkpoint: Path, template: str | None, version: str, options: dict[str, Any]
+) -> None:
+    """Messages, header of the assistant, version and settings: numbers equal to the last bit."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tokenizer.chat_template = template
+    options |= {"apply_chat_template": template is not None, "limit": 3}
+    model = HFLM(AutoModelForCausalLM.from_pretrained(checkpoint), tokenizer=tokenizer, device="cpu", batch_size=1)
+    theirs = by_lm_eval(model, "gsm8k", weights="none", version=version, **options)
+    ours = rb.score(str(checkpoint), tokenizer, "gsm8k", weights="none", cache="sample", **options)
+    equal(ours, theirs, version)
+    assert (ours.settings["chat template"] == "none") == (template is None)
+    assert (ours.settings["system instruction"] == "none") == ("system_instruction" not in options)
+
+
+def test_a_tokenizer_without_a_chat_template_is_one_line(checkpoint: Path) -> None:
+    """Nothing is scored."""
+    with pytest.raises(RBridgeError, match="no default chat template"):
+        rb.score(str(checkpoint), None, "gsm8k", cache="sample", weights="none", apply_chat_template=True)
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,28 @@ the message does.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 
+from rbridge_metrics import RBridgeError
+
 logger = logging.getLogger(__name__)
 
+#: The task version in the results of a run whose texts begin after the header of an assistant message. In results of
+#: the version in the YAML file they began with other white space.
+VERSION_OF_HEADERS = 1.1
+
 _QUESTION, _ANSWER, _NEXT = "How many apples?", "There are seven apples.", "How many pears?"
+
+
+class ChatTemplateError(RBridgeError, ValueError):
+    """A tokenizer whose chat template is missing or cannot be applied."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +79,45 @@ def assistant_header(template: Callable[[list[dict[str, str]]], Any]) -> Assista
         return AssistantHeader("", "")
     before = conversation[: conversation.index(_ANSWER)]
     return AssistantHeader(prompt.rpartition(_QUESTION)[2], before.rpartition(_QUESTION)[2])
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """The chat template of a transformers tokenizer, applied as lm-eval's ``hf`` model applies it."""
+
+    tokenizer: Any
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the template's text, in hexadecimal.
+
+        Raises:
+            ChatTemplateError: the tokenizer has no template, or several and no default.
+        """
+        try:
+            text: str = self.tokenizer.get_chat_template()
+        except ValueError as error:
+            raise ChatTemplateError(
+                f"the tokenizer {self.tokenizer.name_or_path!r} has no default chat template; set "
+                "tokenizer.chat_template, or leave apply_chat_template out"
+            ) from error
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def render(self, messages: Sequence[dict[str, str]]) -> str:
+        """Messages and the generation prompt as text. A template that refuses a system message is given none."""
+        try:
+            text = self.tokenizer.apply_chat_template([*messages], tokenize=False, add_generation_prompt=True)
+        except TemplateError:
+            logger.warning("The chat template refuses these messages; they are rendered without the system message")
+            others = [message for message in messages if message["role"] != "system"]
+            text = self.tokenizer.apply_chat_template(others, tokenize=False, add_generation_prompt=True)
+        return str(text)
+
+    @cached_property
+    def header(self) -> AssistantHeader:
+        """The text between a question and its answer."""
+        return assistant_header(self.render)
+
+    def context(self, messages: Sequence[dict[str, str]]) -> str:
+        """The context of a text that is scored as the assistant's next message."""
+        return self.header.before_answer(self.render(messages))
