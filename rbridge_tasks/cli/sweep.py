@@ -45,6 +45,12 @@ def sweep(
     include_final: Annotated[
         bool, typer.Option("--include-final", help="Score the model in a run's own folder beside its checkpoints too.")
     ] = False,
+    keep_samples: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-samples", help="Keep samples files of traces, not only their token scores.", show_default=False
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Checkpoints at once on this machine, on a GPU each.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is there and what would be scored.")] = False,
     as_json: AsJson = False,
@@ -104,7 +110,7 @@ def sweep(
     file = _file(places, watch or [])
     settings = _settings(
         file, tasks=tasks, model=model, model_args=model_args, num_fewshot=num_fewshot, batch_size=batch_size,
-        limit=limit, metadata=metadata, device=device, extra=extra,
+        limit=limit, metadata=metadata, device=device, keep_samples=keep_samples, extra=extra,
     )  # fmt: skip
     _check_choices(executor=executor, on_interrupt=on_interrupt, watch=watch, until=until, idle_timeout=idle_timeout)
     jobs_of_slurm = SlurmOptions(
@@ -192,7 +198,17 @@ def _settings(file: SweepFile | None, **typed: Any) -> EvaluationSettings:
     from rbridge_tasks.sweeping.settings import EvaluationSettings, arguments_of_text, task_names
 
     chosen: dict[str, Any] = {}
-    for name in ("tasks", "model", "model_args", "num_fewshot", "batch_size", "limit", "metadata", "device"):
+    for name in (
+        "tasks",
+        "model",
+        "model_args",
+        "num_fewshot",
+        "batch_size",
+        "limit",
+        "metadata",
+        "device",
+        "keep_samples",
+    ):
         written = getattr(file, name) if file else None
         chosen[name] = written if typed[name] is None else typed[name]
     for name in ("model_args", "metadata"):

@@ -64,6 +64,10 @@ PATCHES = (
         "a wrong option in --metadata would be found only after the model is loaded",
     ),
     Patch(
+        "evaluator", "lm_eval.evaluator", "simple_evaluate", f"{_HARNESS}.token_scores_output:writing_token_scores",
+        "lm-eval writes token scores only into samples files, at 21 KB per trace",
+    ),
+    Patch(
         "task", "lm_eval.api.model", "LM.rbridge_token_scores", f"{_HARNESS}.requests:answering_token_scores",
         "lm-eval has no request for the scores of single tokens", adds=True,
     ),

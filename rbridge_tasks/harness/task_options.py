@@ -61,6 +61,7 @@ OPTIONS = (
     Option("rbridge_weights", "choice", "what weights a token", default="confidence", choices=tuple(WEIGHTINGS)),
     Option("rbridge_compile", "switch", "with layers compiled by torch.compile, under --model hf", default=False),
     Option("rbridge_slow", "switch", "through lm-eval's own loglikelihood, for any model class", default=False),
+    Option("rbridge_token_scores", "text", "folder for files of token scores", example="out"),
     Option(
         "rbridge_frequencies", "file", "file of rbridge frequencies, for the tasks rbridge_proxies_*",
         example="counts.parquet",

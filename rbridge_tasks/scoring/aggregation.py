@@ -6,7 +6,7 @@ Each aggregation has a standard error over the items in closed form.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,7 @@ AGGREGATION_OVER_TEST_SET = {
 
 
 def aggregate(
-    metrics: Sequence[dict[str, Any]], *, over_test_set: bool = False
+    metrics: Sequence[Mapping[str, Any]], *, over_test_set: bool = False
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Metrics of a benchmark and their standard errors, from those of its items.
 
@@ -101,6 +101,18 @@ def aggregate(
         items = [item[name] for item in metrics]
         values[name], stderrs[name] = aggregation.value(items), aggregation.stderr(items)
     return values, stderrs
+
+
+def item_values(name: str, items: Sequence[Any]) -> list[float]:
+    """One number for each item: its NLL per token, or the bits per byte of its trace alone.
+
+    Args:
+        name: of the metric.
+        items: its values as ``item_metrics`` gives them.
+    """
+    if isinstance(items[0], TraceMoments):
+        items = _nats_per_token(items) if name == "rbridge_nll" else _nats_and_bytes(items)
+    return [bits_per_byte(*([part] for part in item)) if isinstance(item, tuple) else float(item) for item in items]
 
 
 def _nats_per_token(items: Sequence[TraceMoments]) -> list[float]:

@@ -118,6 +118,7 @@ def score(
         model=name,
         params=_parameter_count(model),
         settings=compared | _settings(source_traces, weights, model),
+        provenance=source_traces.provenance,
         has_spans=all(trace.spans for trace in source_traces.traces),
     )
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rbridge_metrics import RBridgeError, TokenScores
-from rbridge_tasks.scoring.aggregation import aggregate
+from rbridge_tasks.scoring.aggregation import aggregate, item_values
 from rbridge_tasks.scoring.item_metrics import item_metrics, require_weights
 from rbridge_tasks.scoring.weightings import WEIGHTINGS
 from rbridge_traces import Trace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
     import pandas as pd
 
@@ -31,7 +33,9 @@ class Scores:
         metrics: by name: ``rbridge_nll``, ``trace_nll``, ``rbridge_span_nll`` in nats per token; ``..._bits_per_byte``.
         stderr: standard error of each metric over the traces; NaN for a single trace.
         token_scores: per-token arrays of each trace, by item id.
+        items: metrics of each trace by item id, as ``item_metrics`` gives them; ``item_frame`` shows them.
         traces: the scored traces, by item id.
+        provenance: where the traces come from.
         weights: what the tokens were weighted by.
         model: name of the model.
         params: number of its parameters; None where unknown.
@@ -42,7 +46,9 @@ class Scores:
     metrics: Mapping[str, float]
     stderr: Mapping[str, float]
     token_scores: Mapping[str, TokenScores] = field(repr=False)
+    items: Mapping[str, Mapping[str, Any]] = field(repr=False)
     traces: Mapping[str, Trace] = field(repr=False)
+    provenance: Mapping[str, Any] = field(repr=False)
     weights: str
     model: str
     params: int | None
@@ -59,6 +65,7 @@ class Scores:
         model: str,
         params: int | None,
         settings: Mapping[str, str],
+        provenance: Mapping[str, Any],
         has_spans: bool,
     ) -> Scores:
         """Compute the metrics of token scores; see the attributes.
@@ -66,9 +73,11 @@ class Scores:
         Args:
             has_spans: report the NLL of marked spans; every trace of the source has them.
         """
-        items = [item_metrics(token_scores[key], trace, weights, spans=has_spans) for key, trace in traces.items()]
-        metrics, stderr = aggregate(items, over_test_set=weights == "confidence_test_set")
-        return cls(benchmark, metrics, stderr, token_scores, traces, weights, model, params, settings)
+        items = {key: item_metrics(token_scores[key], trace, weights, spans=has_spans) for key, trace in traces.items()}
+        metrics, stderr = aggregate([*items.values()], over_test_set=weights == "confidence_test_set")
+        return cls(
+            benchmark, metrics, stderr, token_scores, items, traces, provenance, weights, model, params, settings
+        )  # fmt: skip
 
     def to_frame(self, *, run: str | None = None, tokens: float = math.nan) -> pd.DataFrame:
         """The metrics as rows of a score table, as ``rbridge collect`` writes them.
@@ -94,16 +103,30 @@ class Scores:
         return pd.DataFrame(rows)
 
     def item_frame(self) -> pd.DataFrame:
-        """The metrics of each trace: one row a trace, bits per byte of the trace alone."""
+        """The metrics of each trace, one row per trace; bits per byte are those of the trace alone."""
         import pandas as pd
 
-        rows = []
-        for item_id, trace in self.traces.items():
-            has_spans = "rbridge_span_nll" in self.metrics
-            values = item_metrics(self.token_scores[item_id], trace, self._item_weights, spans=has_spans)
-            pairs = {name: v[0] / v[1] / math.log(2) if isinstance(v, tuple) else v for name, v in values.items()}
-            rows.append({"item_id": item_id, **pairs, "tokens": self.token_scores[item_id].logprob.size})
-        return pd.DataFrame(rows)
+        rows = pd.DataFrame({"item_id": [*self.items]})
+        for name in self.metrics:
+            rows[name] = item_values(name, [item[name] for item in self.items.values()])
+        rows["tokens"] = [self.token_scores[key].logprob.size for key in self.items]
+        return rows
+
+    def save(self, folder: str | Path) -> str:
+        """Write the token scores into a Parquet file, which ``rbridge proxies | rank --samples | gate | report`` read.
+
+        Args:
+            folder: gets a file ``samples_rbridge_<benchmark>_<date>.parquet``; may be a URL that fsspec knows.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            TraceError: the file cannot be written.
+        """
+        from rbridge_tasks.scoring.saved_scores import save
+
+        return save(self, folder)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the token scores, as values that JSON can hold; NaN becomes None."""
@@ -121,11 +144,6 @@ class Scores:
 
     def _repr_html_(self) -> str:
         return str(self.to_frame().drop(columns="settings").to_html(index=False, notebook=True))
-
-    @property
-    def _item_weights(self) -> str:
-        """The weighting of a single trace: MinMax over the test set is not defined for one."""
-        return "confidence" if self.weights == "confidence_test_set" else self.weights
 
     def _settings_of(self, metric: str) -> str:
         weighted = metric in ("rbridge_nll", "rbridge_bits_per_byte")
@@ -158,6 +176,7 @@ def reweight(scores: Scores, weights: str | Weighting) -> Scores:
         model=scores.model,
         params=scores.params,
         settings=dict(scores.settings) | {"weights": weights},
+        provenance=scores.provenance,
         has_spans=all(trace.spans for trace in scores.traces.values()),
     )
 
@@ -165,21 +184,18 @@ def reweight(scores: Scores, weights: str | Weighting) -> Scores:
 def _weighted_by(scores: Scores, weighting: Weighting) -> Scores:
     from rbridge_metrics import rbridge_nll, weighted_nats
 
-    items = []
+    items = {}
     for item_id, trace in scores.traces.items():
         token_scores = scores.token_scores[item_id]
         weights = weighting(trace, token_scores)
         nll = token_scores.nll
-        n_bytes = len(trace.trace.encode())
         plain = item_metrics(replace(token_scores), trace, "none", spans=bool(trace.spans))
-        items.append(
-            {
-                "rbridge_nll": rbridge_nll(nll, weights),
-                "rbridge_bits_per_byte": (weighted_nats(nll, weights), n_bytes),
-                **plain,
-            }
-        )
-    metrics, stderr = aggregate(items)
+        items[item_id] = {
+            "rbridge_nll": rbridge_nll(nll, weights),
+            "rbridge_bits_per_byte": (weighted_nats(nll, weights), len(trace.trace.encode())),
+            **plain,
+        }
+    metrics, stderr = aggregate([*items.values()])
     name = getattr(weighting, "__name__", type(weighting).__name__)
     settings = dict(scores.settings) | {"weights": name}
-    return replace(scores, metrics=metrics, stderr=stderr, weights=name, settings=settings)
+    return replace(scores, metrics=metrics, stderr=stderr, items=items, weights=name, settings=settings)

@@ -38,6 +38,7 @@ class EvaluationSettings:
         model_args: without the checkpoint itself.
         limit: items a task, or below 1 a share of them; None for all.
         extra: any other options of ``lm_eval``, as they are typed.
+        keep_samples: keep the samples files of trace tasks in place of their token scores, which take a tenth.
     """
 
     model: str = "hf"
@@ -49,6 +50,7 @@ class EvaluationSettings:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
     extra: tuple[str, ...] = ()
+    keep_samples: bool = False
 
     def __post_init__(self) -> None:
         for word in self.extra:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 
 from rbridge_tasks.sweeping.checkpoint import SweepError
 from rbridge_tasks.sweeping.hub import is_hub_name
@@ -74,6 +74,7 @@ class SweepFile(BaseModel):
     limit: Annotated[float, Field(gt=0), BeforeValidator(_no_bool)] | None = None
     metadata: dict[str, Any] = {}
     device: StrictStr | None = None
+    keep_samples: StrictBool | None = None
     runs: StrictStr | None = None
     lm_eval_args: _Words = ()
 

@@ -39,6 +39,7 @@ def score(shard: Shard, folder: OutputFolder, *, first: bool) -> float:
         SweepError: lm-eval left no results, or the checkpoint was changed meanwhile, or is gone.
     """
     from rbridge_tasks.harness.lm_eval_command import run_lm_eval
+    from rbridge_tasks.tables.trace_samples import keep_token_scores_only
 
     started = time.monotonic()
     checkpoint, name = shard.checkpoint, shard.name
@@ -61,6 +62,8 @@ def score(shard: Shard, folder: OutputFolder, *, first: bool) -> float:
         raise SweepError(
             f"{checkpoint.label} was written to while it was scored; start the sweep again when it is finished"
         )
+    if not shard.settings.keep_samples:
+        keep_token_scores_only(written)
     seconds = time.monotonic() - started
     packages = ("rbridge-tasks", "lm_eval", "torch", "transformers")
     record = ShardRecord(

@@ -14,6 +14,7 @@ from typing import Any
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.tables.evaluated_model import model_of
 from rbridge_tasks.tables.json_numbers import is_missing, number_of
+from rbridge_tasks.tables.token_scores_file import SUFFIX, TokenScoresFileError, stored_results
 from rbridge_traces import BENCHMARKS
 
 _NOT_METRICS = frozenset(("alias", "name", "sample_len", "sample_count"))
@@ -48,7 +49,7 @@ class Score:
 
 
 class ResultsFile:
-    """A results file of lm-eval.
+    """A results file of lm-eval, or the results that a file of token scores keeps.
 
     Attributes:
         path: of the file.
@@ -171,9 +172,11 @@ def result_files(folder: Path) -> Iterator[Path]:
 def _load(path: Path) -> dict[str, Any]:
     expected = 'expected a results file of lm-eval, with "results" by task'
     try:
-        data = json.loads(path.read_bytes())
+        data = stored_results(path) if path.suffix == SUFFIX else json.loads(path.read_bytes())
     except OSError as error:
         raise ResultsError(f"cannot read {path}: {error.strerror or error}; check the file") from error
+    except TokenScoresFileError as error:
+        raise ResultsError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path} is not JSON, or was cut off ({error}); {expected}") from error
     if not isinstance(data, dict):

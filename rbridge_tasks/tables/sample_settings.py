@@ -12,6 +12,7 @@ from rbridge_tasks.tables.joined_items import Prompts
 from rbridge_tasks.tables.lm_eval_results import ResultsError, ResultsFile, Score, result_files
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.settings import ITEMS_AND_PROMPTS, settings_of
+from rbridge_tasks.tables.token_scores_file import SUFFIX
 
 
 class SamplesFile(NamedTuple):
@@ -58,7 +59,12 @@ def check_samples(files: Sequence[SamplesFile], metric: str, *, allow: bool) -> 
 
 
 def results_beside(samples: Path) -> Path | None:
-    """The results file of the evaluation that wrote a samples file: lm-eval writes the same time into both names."""
+    """The results file of the evaluation that wrote a samples file: lm-eval writes the same time into both names.
+
+    A file of token scores keeps its results itself.
+    """
+    if samples.suffix == SUFFIX:
+        return samples
     date = samples.stem.rpartition("_")[2]
     return next(iter(sorted(samples.parent.glob(f"*_{date}.json"))), None) if date else None
 

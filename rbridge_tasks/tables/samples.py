@@ -1,4 +1,4 @@
-"""Item scores from the files of ``lm_eval --log_samples``."""
+"""Item scores from the files of ``lm_eval --log_samples``, and from files of token scores."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from rbridge_metrics import RBridgeError, TraceMoments, weighted_nats_over_test_set
 from rbridge_tasks.tables.lm_eval_results import benchmark_of
+from rbridge_tasks.tables.token_scores_file import SUFFIX, token_score_rows
 
 #: Metrics that are bits per byte of a corpus, and the sign of the log-likelihood in their pairs.
 _RATIOS = {"rbridge_bits_per_byte": 1.0, "trace_bits_per_byte": 1.0, "bits_per_byte": -1.0}
@@ -57,7 +58,7 @@ def read_items(path: str | Path, metric: str) -> ItemScores:
     """Read the items of one metric from a samples file.
 
     Args:
-        path: ``samples_<task>_<date>.jsonl``.
+        path: ``samples_<task>_<date>.jsonl`` or ``.parquet``.
         metric: as in a score table: ``rbridge_nll``, or with lm-eval's filter ``exact_match,strict-match``.
 
     Raises:
@@ -65,7 +66,7 @@ def read_items(path: str | Path, metric: str) -> ItemScores:
     """
     name, _, filter_name = metric.partition(",")
     ids, hashes, prompts, values, others = [], [], [], [], set()
-    for number, row in sample_rows(Path(path)):
+    for number, row in sample_rows(Path(path), tokens=False):
         if row.get("filter", "none") != (filter_name or "none") or name not in row:
             others |= {_joined(present, row.get("filter", "none")) for present in row.get("metrics", ())}
             continue
@@ -120,7 +121,7 @@ def find_samples(path: str | Path, benchmark: str, metric: str | None = None) ->
     """
     place = Path(path)
     if place.is_dir():
-        files = [file for file in sorted(place.rglob("samples_*.jsonl")) if _benchmark(file) == benchmark]
+        files = [file for file in samples_files(place) if _benchmark(file) == benchmark]
         if metric is not None and len(files) > 1:
             files = [file for file in files if _has(file, metric)] or files
         if len(files) > 1:
@@ -144,13 +145,13 @@ def sampled_benchmarks(path: str | Path, metric: str) -> list[str]:
     place = Path(path)
     if not place.exists():
         raise SamplesError(f"there is no file or folder {str(place)!r}; give what lm_eval --log_samples wrote")
-    files = sorted(place.rglob("samples_*.jsonl")) if place.is_dir() else [place]
+    files = samples_files(place) if place.is_dir() else [place]
     return sorted({name for file in files if (name := _benchmark(file)) is not None and _has(file, metric)})
 
 
 def _has(file: Path, metric: str) -> bool:
     """Whether the first item of a samples file has a metric."""
-    _, first = next(sample_rows(file), (0, {}))
+    _, first = next(sample_rows(file, tokens=False), (0, {}))
     return metric.partition(",")[0] in first.get("metrics", ())
 
 
@@ -164,12 +165,27 @@ def _joined(metric: str, filter_name: object) -> str:
     return metric if filter_name == "none" else f"{metric},{filter_name}"
 
 
-def sample_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a samples file in turn, each with the number of its line, from 0.
+def samples_files(folder: Path) -> list[Path]:
+    """The samples files in a folder and below it, sorted. Where an evaluation wrote both kinds, its token scores."""
+    files = [*folder.rglob("samples_*.jsonl"), *folder.rglob(f"samples_*{SUFFIX}")]
+    return sorted({file.with_suffix(""): file for file in files}.values())
+
+
+def sample_rows(path: Path, *, tokens: bool = True) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The samples of a file in turn, each with the number of its line or row, from 0.
+
+    Args:
+        path: a samples file of lm-eval, or a file of token scores.
+        tokens: also the responses of a file of token scores; a samples file is always read whole.
 
     Raises:
         SamplesError: no such file, or a line is no JSON object.
+        TokenScoresFileError: a file of token scores is damaged or another one.
     """
+    yield from enumerate(token_score_rows(path, tokens=tokens)) if path.suffix == SUFFIX else _json_rows(path)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines):

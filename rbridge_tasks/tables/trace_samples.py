@@ -10,7 +10,8 @@ from typing import Any
 from rbridge_metrics import ScoreError, TokenScores
 from rbridge_tasks.tables.lm_eval_results import ResultsFile, benchmark_of
 from rbridge_tasks.tables.sample_settings import results_beside
-from rbridge_tasks.tables.samples import SamplesError, sample_rows
+from rbridge_tasks.tables.samples import SamplesError, sample_rows, samples_files
+from rbridge_tasks.tables.token_scores_file import SUFFIX, write_token_scores
 from rbridge_traces import BENCHMARKS
 
 _OURS = "a samples file of rbridge_<benchmark> or rbridge_proxies_<benchmark>, as lm_eval --log_samples names it"
@@ -92,7 +93,7 @@ def evaluations(sources: Sequence[str | Path]) -> list[Evaluation]:
 
     Raises:
         SamplesError: a source is not there, a folder holds no samples of ours, a file that was named is not ours, or no
-            results file lies beside it.
+            results file lies beside it. A file of token scores needs none.
         ResultsError: the results file cannot be read.
     """
     by_key: dict[tuple[Path, str], Evaluation] = {}
@@ -106,12 +107,25 @@ def evaluations(sources: Sequence[str | Path]) -> list[Evaluation]:
     return [*by_key.values()]
 
 
+def keep_token_scores_only(folder: Path) -> None:
+    """Replace the samples files of our trace tasks in a folder and below it by files of token scores.
+
+    Raises:
+        SamplesError, ResultsError: a samples file is damaged, or no results file lies beside it.
+    """
+    for path in sorted(folder.rglob("samples_*.jsonl")):
+        if task := _task(path):
+            results = ResultsFile(_results_beside(path)).data
+            write_token_scores(path.with_suffix(SUFFIX), task, (row for _, row in sample_rows(path)), results)
+            path.unlink()
+
+
 def _files(sources: Sequence[str | Path]) -> Iterator[tuple[Path, str]]:
     """Samples files of our tasks, each once, with its task."""
     files: dict[Path, tuple[Path, str]] = {}
     for source in map(Path, sources):
         if source.is_dir():
-            inside = [(path, task) for path in sorted(source.rglob("samples_*.jsonl")) if (task := _task(path))]
+            inside = [(path, task) for path in samples_files(source) if (task := _task(path))]
             if not inside:
                 raise SamplesError(
                     f"no samples in {source}: neither it nor a folder in it holds {_OURS}; run lm_eval with "
@@ -131,8 +145,12 @@ def _files(sources: Sequence[str | Path]) -> Iterator[tuple[Path, str]]:
 def _task(path: Path) -> str | None:
     """The task in the name of a samples file, if its responses are token scores of a benchmark's traces."""
     task, separator, _ = path.name.removeprefix("samples_").rpartition("_")
-    ours = separator and path.name.startswith("samples_") and task in _TASKS
-    return task if ours else None
+    return task if separator and path.name.startswith("samples_") and is_trace_task(task) else None
+
+
+def is_trace_task(task: str) -> bool:
+    """Whether the responses of an lm-eval task are token scores of a benchmark's traces."""
+    return task in _TASKS
 
 
 def _results_beside(path: Path) -> Path:
@@ -156,9 +174,10 @@ def _item(row: dict[str, Any], number: int, path: Path) -> tuple[str, str]:
 def _scored_trace(row: dict[str, Any], item: str, where: str) -> ScoredTrace:
     try:
         response = row["resps"][0][0]
-        if not isinstance(response, str):
+        if not isinstance(response, (str, TokenScores)):
             raise TypeError(f"{response!r:.60} is no text")  # noqa: TRY301  # as any malformed line
-        return ScoredTrace(item, row["doc"]["trace"], TokenScores.from_json(response), where, row["doc"])
+        scores = response if isinstance(response, TokenScores) else TokenScores.from_json(response)
+        return ScoredTrace(item, row["doc"]["trace"], scores, where, row["doc"])
     except (KeyError, IndexError, TypeError) as error:
         raise SamplesError(f"{where} has no token scores under resps ({error}); expected {_OURS}") from error
     except ScoreError as error:

@@ -19,7 +19,10 @@ import rbridge_tasks as rb
 from rbridge_metrics import RBridgeError, rbridge_nll
 from rbridge_tasks.harness.task_folder import TASKS_PATH
 from rbridge_tasks.scoring.teacher_forcing import add_confidence, load_scorer
+from rbridge_tasks.tables.sample_settings import settings_beside
+from rbridge_tasks.tables.samples import read_items
 from rbridge_tasks.tables.score_table import checked_scores
+from rbridge_tasks.tables.trace_samples import evaluations
 from rbridge_traces import SampleCache, TraceCache
 
 from ..error_bounds import model_bound
@@ -241,3 +244,45 @@ def test_bad_input_is_one_line(
         rb.score(call.pop("model"), call.pop("tokenizer", None), call.pop("benchmark", "gsm8k"), **call)
     assert offending in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_metrics_of_traces_follow_the_weights(checkpoint: Path, confident: str) -> None:
+    """``item_frame`` shows the weighting that was asked for: by a function, and over the whole test set."""
+    scores = rb.score(str(checkpoint), None, "gsm8k", num_fewshot=0, limit=3, cache=confident)
+
+    def first_token(_trace: Any, tokens: Any) -> Any:
+        return np.arange(len(tokens.logprob)) == 0
+
+    items = rb.reweight(scores, first_token).item_frame()
+    expected = [float(tokens.nll[0]) / len(tokens.nll) for tokens in scores.token_scores.values()]
+    assert items["rbridge_nll"].to_list() == pytest.approx(expected)
+    over_test_set = rb.reweight(scores, "confidence_test_set")
+    assert over_test_set.item_frame()["rbridge_nll"].mean() == pytest.approx(over_test_set.metrics["rbridge_nll"])
+
+
+def test_saved_scores_are_read_like_samples_of_lm_eval(checkpoint: Path, confident: str, tmp_path: Path) -> None:
+    """The file of ``save`` and the one that lm-eval writes: same items, metrics and token scores, to the last bit."""
+    ours = rb.score(str(checkpoint), None, "gsm8k", num_fewshot=1, limit=3, cache=confident)
+    (mine,) = sample_file(ours.save(tmp_path / "ours"))
+    model = HFLM(str(checkpoint), device="cpu", batch_size=1)
+    metadata = {"rbridge_cache": confident, "rbridge_token_scores": str(tmp_path / "theirs")}
+    manager = TaskManager(include_path=str(TASKS_PATH), include_defaults=False, metadata=metadata)
+    results = simple_evaluate(
+        model, tasks=["rbridge_gsm8k"], task_manager=manager, metadata=metadata, limit=3, num_fewshot=1,
+        log_samples=False,
+    )  # fmt: skip
+    assert "samples" not in results
+    (theirs,) = sample_file(tmp_path / "theirs")
+    for metric in ours.metrics:
+        a, b = read_items(mine, metric), read_items(theirs, metric)
+        assert (a.ids, a.hashes) == (b.ids, b.hashes)
+        assert a.numerator.tobytes() == b.numerator.tobytes()
+    (evaluation,), (other,) = evaluations([mine]), evaluations([theirs])
+    for first, second in zip(evaluation.traces(), other.traces(), strict=True):
+        assert str(first.scores) == str(second.scores)
+    assert settings_beside(mine, "rbridge_nll").items() >= {"n-shot": "1", "weights": "confidence"}.items()
+
+
+def sample_file(place: str | Path) -> list[Path]:
+    """The files of token scores at a place."""
+    return [Path(place)] if Path(place).is_file() else [*Path(place).glob("samples_rbridge_gsm8k_*.parquet")]
