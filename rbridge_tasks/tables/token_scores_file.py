@@ -86,7 +86,7 @@ def write_token_scores(
         **{name: [str(row.get(name, "")) for row in listed] for name in _HASHES},
     }
     try:
-        columns |= {name: pa.array([_numbers(row[name]) for row in listed]) for name in metrics}
+        columns |= {name: pa.array([_metric(row[name]) for row in listed]) for name in metrics}
     except (KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
         raise TokenScoresFileError(f"the samples of {task} do not have the same metrics ({error})") from error
     columns |= {name: pa.array([getattr(item, name) for item in scores], pa.int32()) for name in _COUNTS}
@@ -187,8 +187,11 @@ def _scores_of(row: Mapping[str, Any], task: str) -> TokenScores:
         raise TokenScoresFileError(f"a sample of {task} has no token scores under resps ({error})") from error
 
 
-def _numbers(value: Any) -> float | list[float]:
-    return [float(number) for number in value] if isinstance(value, (list, tuple)) else float(value)
+def _metric(value: Any) -> float | list[float] | str:
+    """A metric of an item as a column holds it. Proxy metrics are computed at the end, and an item only says so."""
+    if isinstance(value, (list, tuple)):
+        return [float(number) for number in value]
+    return float(value) if isinstance(value, (int, float)) else str(value)
 
 
 def _lists(arrays: list[Any], dtype: type) -> pa.Array:

@@ -100,6 +100,15 @@ def test_metrics_that_are_pairs_or_sums_stay_so(tmp_path: Path) -> None:
     assert read_items(path, "trace_bits_per_byte").score == pytest.approx(15.0 / math.log(2) / 18)
 
 
+def test_a_metric_that_is_a_text_stays_one(tmp_path: Path) -> None:
+    """Items of proxy tasks have no number of their own."""
+    path = tmp_path / "samples_rbridge_proxies_gsm8k_x.parquet"
+    text = "9 tokens, see resps"
+    write_token_scores(path, "rbridge_proxies_gsm8k", [row(1, token_scores("So.", 1), entropy=text)], {})
+    (sample,) = token_score_rows(path)
+    assert sample["entropy"] == text
+
+
 def test_a_folder_of_samples_reads_the_same_after_the_change(tmp_path: Path) -> None:
     """Items, traces, settings and results: what gate, rank, proxies and report read does not depend on the format."""
     texts = ["So it is. We add two and two.", "A second one, longer by far than the first one."]
