@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """``make test-fast`` draws fewer random cases for each property; ``tests.metrics.strategies.cases`` reads this."""
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("RBRIDGE_TEST_CASES", "40")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Running a notebook is slow."""
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name bytes by their number: content may carry a time of day, and all workers must collect the same names."""
     return f"{len(val)} bytes" if isinstance(val, bytes) else None

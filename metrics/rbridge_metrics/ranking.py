@@ -157,10 +157,16 @@ def ranks(scores: npt.ArrayLike, *, lower_is_better: bool) -> FloatArray:
     >>> ranks([2.0, 1.5, 2.0, 3.0], lower_is_better=True)
     array([2.5, 1. , 2.5, 4. ])
     """
-    from scipy.stats import rankdata
-
     values = _finite(scores, "score")
-    ranked: FloatArray = rankdata(values if lower_is_better else -values, axis=-1)
+    values = values if lower_is_better else -values
+    order = values.argsort(axis=-1)
+    ordered = np.take_along_axis(values, order, -1)
+    ranked = np.empty_like(values)
+    np.put_along_axis(ranked, order, np.arange(1.0, values.shape[-1] + 1.0), -1)
+    if (tied := (ordered[..., 1:] == ordered[..., :-1]).any(axis=-1)).any():
+        from scipy.stats import rankdata  # takes 5 times as long
+
+        ranked[tied] = rankdata(values[tied], axis=-1)
     return ranked
 
 

@@ -28,6 +28,7 @@ def test_false_alarms_are_as_rare_as_said() -> None:
     assert abs((np.array(p) <= ALPHA).mean() - ALPHA) <= 0.01 + 0.007
 
 
+@pytest.mark.slow
 def test_a_planted_regression_is_found_with_the_power_that_is_stated() -> None:
     """Made worse by the change that the gate calls detectable with 80 %, that many of 250 are printed, or nearly."""
     p = []

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 
 def cases(count: int) -> settings:
-    """Settings of a property test over ``count`` random cases; a slow machine is not a failure."""
-    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    """Settings of a property test over ``count`` random cases, fewer in ``make test-fast``.
+
+    A slow machine is not a failure.
+    """
+    most = int(os.environ.get("RBRIDGE_TEST_CASES", count))
+    return settings(max_examples=min(count, most), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 #: What tokenizers and offset maps get wrong: characters of 1 to 4 bytes, characters that only look like one, controls.

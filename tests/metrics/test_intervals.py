@@ -49,9 +49,9 @@ def measured_coverage(count: int, repeats: int) -> dict[float, dict[str, float]]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("count", [10, 15, 25, 50])
+@pytest.mark.parametrize("count", [10, 50])
 def test_coverage_is_within_five_points_of_what_is_said(count: int, level: float) -> None:
-    """On accuracies made from known curves with noise, for 10 to 50 checkpoints; the mean over truths within three."""
+    """On accuracies made from known curves with noise, for 10 and 50 checkpoints; the mean over truths within three."""
     shares = measured_coverage(count, repeats=60)[level]
     assert abs(np.mean([*shares.values()]) - level) < 0.03
     assert max(abs(share - level) for share in shares.values()) < 0.07  # 0.05 and twice its Monte Carlo error

@@ -112,6 +112,22 @@ def test_exhaustive_search_equals_least_squares_one_by_one() -> None:
         np.testing.assert_allclose(weights[draw], best[2], rtol=1e-9)
 
 
+@pytest.mark.parametrize("copies", [False, True])
+def test_ruling_out_first_proxies_changes_no_bit(copies: bool) -> None:
+    """Many draws, for which a bound rules most out, give the triples and weights of each draw by itself."""
+    rng = np.random.default_rng(3)
+    values = features(rng, models=12, tasks=3, proxies=14).transpose(1, 0, 2)
+    if copies:
+        values[..., 7:] = values[..., :7] + rng.choice([0, 1e-9, 1e-3], 7) * rng.normal(size=values[..., :7].shape)
+    gram, moment = normal_equations(values, labels_of(rng.normal(size=(3, 12))).permuted(60, 0))
+    gram, moment = gram.sum(axis=0), moment.sum(axis=1)
+    triples, weights = best_triples(gram, moment)
+    for draw, row in enumerate(moment):
+        triple, weight = best_triples(gram, row[None])
+        np.testing.assert_array_equal(triples[draw], triple[0])
+        np.testing.assert_array_equal(weights[draw], weight[0])
+
+
 def test_univariate_choice_equals_a_loop_over_splits() -> None:
     """The proxy with the largest mean rho on the training tasks, by scipy."""
     rng = np.random.default_rng(4)

@@ -10,6 +10,7 @@ from sklearn.svm import LinearSVC
 
 from rbridge_metrics.selection.labels import Labels, labels_of, splits
 from rbridge_metrics.selection.population import standardised
+from rbridge_metrics.selection.preferences import PairLoss, Preferences
 from rbridge_metrics.selection.rank_svm import (
     COSTS,
     chosen_costs,
@@ -31,6 +32,17 @@ def population(seed: int, models: int = 8, tasks: int = 3, proxies: int = 5) -> 
     values = standardised(features(rng, models=models, tasks=tasks, proxies=proxies).transpose(1, 0, 2))
     accuracies = np.round(values[..., 0] + rng.normal(size=(tasks, models)), 0)
     return values, labels_of(accuracies).permuted(2, seed)
+
+
+def prefer_of(labels: Labels) -> npt.NDArray[np.float32]:
+    """1 if the model of the third axis is better than that of the fourth and both are known, else 0."""
+    known = labels.known[:, :, None] * labels.known[:, None, :]
+    return ((labels.ranked[..., :, None] > labels.ranked[..., None, :]) * known[:, None]).astype(np.float32)
+
+
+def on_tasks(labels: Labels, tasks: list[int]) -> Labels:
+    """The labels of some tasks."""
+    return Labels(labels.ranked[:, tasks], labels.normal[:, tasks], labels.known)
 
 
 def reference(cells: Values, prefer: npt.NDArray[np.float32], cost: float) -> Values:
@@ -55,9 +67,9 @@ def test_linear_utilities_are_those_of_scikit_learn(cost: float) -> None:
     """For every draw, whatever the cost."""
     values, labels = population(0)
     cells = values.reshape(-1, values.shape[2])
-    prefer = labels.prefer(np.arange(3))
+    prefer = prefer_of(labels)
     kernel = linear_kernel(cells, cells)
-    found = fit_rank_svm(kernel, prefer, cost, tolerance=1e-6) @ kernel
+    found = fit_rank_svm(kernel, Preferences.of(labels), cost, tolerance=1e-6) @ kernel
     for draw in range(3):
         # The kernel is a mean over proxies, hence the root.
         scaled = cells / np.sqrt(cells.shape[1])
@@ -73,21 +85,48 @@ def test_rbf_utilities_are_those_of_the_pairwise_kernel() -> None:
     i, j, k, m = 0, 3, 9, 12
     pair = (factor[i] - factor[j]) @ (factor[k] - factor[m])
     assert pair == pytest.approx(kernel[i, k] - kernel[i, m] - kernel[j, k] + kernel[j, m], abs=1e-6)
-    prefer = labels.prefer(np.arange(3))
-    found = fit_rank_svm(kernel, prefer, 0.1, tolerance=1e-6) @ kernel
+    prefer = prefer_of(labels)
+    found = fit_rank_svm(kernel, Preferences.of(labels), 0.1, tolerance=1e-6) @ kernel
     for draw in range(3):
         np.testing.assert_allclose(found[draw], factor @ reference(factor, prefer[draw], 0.1), atol=2e-3)
 
 
 def test_ties_and_hidden_models_prefer_nothing() -> None:
-    """Equal accuracies make no pair; a model left out is in none."""
+    """Equal accuracies make no pair; a model left out is in none. At utility 0, each pair pulls by 1."""
     labels = labels_of(np.array([[1.0, 1.0, 2.0, 3.0]]))
-    prefer = labels.prefer(np.array([0]))[0, 0]
-    assert prefer[0, 1] == prefer[1, 0] == 0
-    assert prefer.sum() == 5
-    hidden = labels.without([np.array([3])]).prefer(np.array([0]))[0, 0]
-    assert hidden[3].sum() == hidden[:, 3].sum() == 0
-    assert hidden.sum() == 2
+    assert PairLoss(Preferences.of(labels)).pull_at_zero.tolist() == [[-2, -2, 1, 3]]
+    assert PairLoss(Preferences.of(labels.without([np.array([3])]))).pull_at_zero.tolist() == [[-1, -1, 2, 0]]
+
+
+@pytest.mark.parametrize("levels", [2, 5, 100])
+def test_violations_are_those_of_a_loop_over_all_pairs(levels: int) -> None:
+    """With many ties and none, all models known or some left out, and on some of the tasks."""
+    rng = np.random.default_rng(levels)
+    labels = labels_of(rng.integers(0, levels, (3, 9)).astype(float) + np.arange(9) / 1e3 * (levels == 100))
+    for case in (labels.permuted(3, 0), labels.without([np.array([0, 8]), np.array([4])])):
+        utility = rng.normal(size=(len(case.ranked), 2, 9)).astype(np.float32)
+        prefer = prefer_of(on_tasks(case, [0, 2]))
+        short = np.maximum(1 - (utility[..., :, None] - utility[..., None, :]), 0) * prefer
+        expected = (short.sum(axis=-1) - short.sum(axis=-2)).reshape(len(utility), -1)
+        loss = PairLoss(Preferences.of(case).of_tasks(np.array([0, 2])))
+        bound = 64 * np.finfo(np.float32).eps * np.abs(short).sum(axis=(-1, -2)).max()
+        np.testing.assert_allclose(loss.pull(utility.reshape(len(utility), -1)), expected, rtol=0, atol=bound)
+
+
+def test_training_on_some_tasks_equals_a_fit_of_these_alone() -> None:
+    """What fits have in common is computed from the kernel of all tasks: the same utilities as without."""
+    values, labels = population(4, tasks=4)
+    cells = values.reshape(-1, values.shape[2])
+    kernel = rbf_kernel(cells, cells, rbf_width(values))
+    scores = left_out_scores(kernel, labels)
+    cost = chosen_costs(kernel, labels)
+    trained, models = [2, 3], values.shape[1]
+    rows = np.concatenate([np.arange(task * models, (task + 1) * models) for task in trained])
+    for draw, choice in enumerate(cost[:, 0]):  # the first split leaves out tasks 0 and 1
+        own = Preferences.of(on_tasks(labels, trained).draws(np.flatnonzero(cost[:, 0] == choice)))
+        found = fit_rank_svm(kernel[np.ix_(rows, rows)], own, COSTS[choice] / models) @ kernel[rows][:, : 2 * models]
+        place = np.flatnonzero(np.flatnonzero(cost[:, 0] == choice) == draw)[0]
+        np.testing.assert_allclose(scores[draw, 0].ravel(), found[place], atol=1e-5)
 
 
 def test_the_cost_is_chosen_inside_the_training_tasks() -> None:
@@ -105,7 +144,7 @@ def test_the_cost_is_chosen_inside_the_training_tasks() -> None:
             rho = []
             for left in train:
                 fitted = [task for task in train if task != left]
-                prefer = observed.prefer(np.array(fitted))[0]
+                prefer = prefer_of(on_tasks(observed, fitted))[0]
                 weights = reference(scaled[fitted].reshape(-1, scaled.shape[2]), prefer, cost / 7)
                 rho.append(spearmanr(scaled[left] @ weights, observed.ranked[0, left])[0])
             means.append(np.mean(rho))

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rbridge_traces import Choice
 from rbridge_traces.generation.grading import grade, number_in
 from rbridge_traces.questions import load_questions
@@ -59,6 +61,7 @@ def test_mmlu_pro_answers_get_the_recorded_grade(data: Path) -> None:
     assert agreed / compared > 0.99, f"{agreed} of {compared}"
 
 
+@pytest.mark.slow
 def test_math500_gold_answers_are_right_and_those_of_other_items_wrong(data: Path) -> None:
     """Each gold answer is graded right in a sentence and in a box; that of the next item is not, but for equal ones."""
     questions = load_questions("math500", path=str(data / "benchmarks" / "math500" / "test.jsonl"))

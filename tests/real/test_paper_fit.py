@@ -66,6 +66,7 @@ def points_of_the_table(pairs: Path) -> dict[tuple[str, str], tuple[pd.DataFrame
     return points_by_entry
 
 
+@pytest.mark.slow
 def test_every_entry_of_the_table_that_a_figure_draws_comes_out_to_three_decimals(
     pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +145,7 @@ def test_the_parabolas_that_are_drawn_come_out_of_the_train_points(pairs: Path) 
         assert errors.mean() == pytest.approx(row["test_mae_pct"], abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cv", ["blocked", "forward"])
 def test_the_default_recipe_errs_at_least_15_per_cent_less(pairs: Path, cv: str) -> None:
     """Mean over the four benchmarks of the rBridge proxy's test error, on contiguous and on later checkpoints."""

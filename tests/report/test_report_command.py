@@ -81,6 +81,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     assert "s.parquet · 2026-01-02" in page
 
 
+@pytest.mark.slow
 def test_fifty_checkpoints_of_every_proxy_stay_under_3_mb(tmp_path: Path) -> None:
     """Two runs of 50 checkpoints on 6 benchmarks by 82 metrics, with a fit and traces."""
     benchmarks = ["gsm8k", "csqa", "math500", "humaneval", "arc_challenge", "mmlu_pro_stem"]

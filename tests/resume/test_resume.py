@@ -86,7 +86,7 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
     monkeypatch.setattr(ScoreStore, "append", counted)
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral_sliding", "mamba"])
+@pytest.mark.parametrize("family", ["llama", "mistral_sliding", pytest.param("mamba", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("batch_size", [3, "auto"])
 def test_a_resumed_run_ends_as_one_that_was_not_killed(
     tokenizers: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, batch_size: Any

@@ -204,7 +204,7 @@ def test_letters_are_those_whose_bytes_the_token_holds(tokenizers: Tokenizers, n
     """For any Unicode, by comparison with the tokens' bytes laid end to end."""
     tokenizer = tokenizers[name]
 
-    @cases(300)
+    @cases(120)
     @example("Answer: ", "\\frac{1}{2}\n    x  \n\n")
     @example("", "👩\u200d👩\u200d👧 \U0010ffff")
     @given(st.sampled_from(CONTEXTS), texts())

@@ -18,6 +18,7 @@ from rbridge_tasks.tables.rows import CollectError
 from rbridge_tasks.tables.score_table import ScoreTableError, read_scores, write_scores
 
 from ..harness.lm_eval_files import early, flat, modern, rbridge, write_json
+from ..metrics.strategies import cases
 
 DATED = "results_2024-05-01T10-00-00.000000.json"
 
@@ -429,7 +430,7 @@ def paths_of(tree: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [prefix, *(path for key, value in inside for path in paths_of(value, (*prefix, key)))]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(cases(100), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_to_a_file_is_more_than_one_line(tmp_path: Path, data: st.DataObject) -> None:
     """Whatever stands in any one place of a file, the answer is a table of finite numbers or a one-line error."""

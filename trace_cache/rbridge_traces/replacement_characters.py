@@ -18,7 +18,7 @@ from rbridge_traces.errors import TraceError
 PART = "\ufffd"
 _EMPTY = "\ud800"  # stands for a token shown as empty; occurs in no text
 _RUNS = re.compile(f"{_EMPTY}*{PART}+|{_EMPTY}+|[^{PART}{_EMPTY}]+")
-_MOST_LETTERS = 8  # in one token shown as empty
+MOST_CHARACTERS = 8  # in one token shown as empty
 
 
 class PartedError(TraceError):
@@ -97,14 +97,14 @@ def _run_ends(run: str, text: str, start: int) -> Iterator[int]:
         if text.startswith(run, start):
             yield start + len(run)
         return
-    yield from _split_letters(text, start, parts) if parts else (start,)
-    for end in range(start + 1, min(start + empty * _MOST_LETTERS, len(text)) + 1):
+    yield from _split_characters(text, start, parts) if parts else (start,)
+    for end in range(start + 1, min(start + empty * MOST_CHARACTERS, len(text)) + 1):
         # The last character of empty tokens shows its other bytes after them, or is a U+FFFD itself.
         if text[end - 1] == PART or len(text[end - 1].encode()) > parts > 0:
             yield end
 
 
-def _split_letters(text: str, start: int, parts: int) -> Iterator[int]:
+def _split_characters(text: str, start: int, parts: int) -> Iterator[int]:
     """Possible ends of a run of so many parts: at least two for each character, at most one for each byte."""
     fewest = most = 0
     for end in range(start, len(text)):

@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_traces.replacement_characters import PART, PartedError, parted, replaced_ends
+from rbridge_traces.replacement_characters import MOST_CHARACTERS, PART, PartedError, parted, replaced_ends
 
 _MARK = r"<[^<>\s][^<>]*>|\[/?[A-Z_]+\]|◁[^◁▷]+▷"  # <|im_end|>, </s>, [/INST], ◁/think▷
 _END = re.compile(rf"(?:\s|{_MARK})*")
@@ -129,10 +129,16 @@ def _replaced(tokens: Sequence[str], text: str, parting: PartedError) -> npt.NDA
     """``token_ends_in`` for tokens in which U+FFFD stands for parts of characters."""
     shown = "".join(tokens)
     starts = np.concatenate(([0], np.cumsum([len(token) for token in tokens])))
+    # Only tokens shown as nothing hide ASCII characters: beginnings with too few of them are no candidates.
+    ascii_before = np.concatenate(([0], np.cumsum([character.isascii() for character in shown])))
+    hidden_before = np.concatenate(([0], np.cumsum([not token for token in tokens]))) * MOST_CHARACTERS
+    needed = sum(map(str.isascii, text))
     error = parting
     for begin in _beginnings(shown, text):
         first = int(np.searchsorted(starts, begin))  # tokens shown as nothing at the seam may hold a part of the text
         first -= int(starts[first] > begin)
+        if begin and ascii_before[-1] - ascii_before[begin] + hidden_before[-1] - hidden_before[first] < needed:
+            continue
         rest = [shown[begin : starts[first + 1]], *tokens[first + 1 :]]
         leading, trailing = _around(rest, text)
         if begin and _INSIDE.search(trailing):

@@ -54,14 +54,6 @@ class Labels(NamedTuple):
         hidden = np.broadcast_to(self.ranked[0], shape) * known[:, None]
         return Labels(hidden, np.broadcast_to(self.normal[0], shape) * known[:, None], known)
 
-    def prefer(self, tasks: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-        """1 if the model of the third axis is better than that of the fourth: (draws, tasks, models, models)."""
-        ranked = self.ranked[:, tasks]
-        better = ranked[..., :, None] > ranked[..., None, :]
-        known = self.known > 0
-        better &= (known[:, :, None] & known[:, None, :])[:, None]
-        return better.astype(np.float32)
-
 
 def labels_of(accuracies: FloatArray) -> Labels:
     """Labels of one draw from accuracies of shape (tasks, models)."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.selection.labels import Labels, others, splits
@@ -12,7 +14,7 @@ from rbridge_metrics.selection.population import Indices, unit_ranks
 
 #: Added to the variance (1) of every proxy: near-copies would otherwise get huge weights of opposite signs.
 RIDGE = 1e-3
-_CHUNK = 64  # draws at a time: their data fits into the processor's cache
+_FEW_DRAWS = 8  # fewer are not worth a bound
 
 
 class Weights(NamedTuple):
@@ -98,7 +100,8 @@ def best_triples(gram: FloatArray, moment: FloatArray) -> tuple[Indices, FloatAr
     """The three proxies that explain most by least squares, of all triples.
 
     Three proxies explain ``c' G^-1 c``. For each first proxy, it is projected out of the others; the part that a pair
-    of them then adds has a closed form, evaluated for all pairs and draws at once.
+    of them then adds has a closed form, evaluated for all pairs and draws at once. With many draws, a bound in single
+    precision first rules out most first proxies; the numbers that decide are always in double precision.
 
     Args:
         gram: shape (proxies, proxies), positive definite.
@@ -110,32 +113,75 @@ def best_triples(gram: FloatArray, moment: FloatArray) -> tuple[Indices, FloatAr
     draws, proxies = moment.shape
     best = np.full(draws, -np.inf)
     triples = np.zeros((draws, 3), dtype=np.intp)
+    possible = np.ones((proxies - 2, draws), bool) if draws < _FEW_DRAWS else _possible_firsts(gram, moment)
     for first in range(proxies - 2):
-        rest = slice(first + 1, None)
-        share = gram[rest, first] / gram[first, first]
-        freed = gram[rest, rest] - np.outer(share, gram[first, rest])
-        left = moment[:, rest] - moment[:, first, None] * share
-        second, third = np.triu_indices(proxies - first - 1, k=1)
-        variance = np.diag(freed)
-        between = freed[second, third]
-        scale = 1.0 / (variance[second] * variance[third] - between**2)
-        a, b, c = variance[third] * scale, variance[second] * scale, -2.0 * between * scale
-        alone = moment[:, first] ** 2 / gram[first, first]
-        for start in range(0, draws, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            u, v = left[part][:, second], left[part][:, third]
-            explained = (a * u + c * v) * u
-            v *= v
-            v *= b
-            explained += v
-            place = explained.argmax(axis=1)
-            value = alone[part] + np.take_along_axis(explained, place[:, None], 1)[:, 0]
-            better = np.flatnonzero(value > best[part])
-            best[start + better] = value[better]
-            at = place[better]
-            triples[start + better] = np.stack(
-                [np.full(len(at), first), first + 1 + second[at], first + 1 + third[at]], axis=1
-            )
+        tried = np.flatnonzero(possible[first])
+        if not len(tried):
+            continue
+        freed, left, alone = _without(first, gram, moment[tried])
+        second, third = _pairs(len(freed))
+        variance = freed.diagonal()
+        of_second, of_third = variance.take(second), variance.take(third)
+        between = freed.take(second * len(freed) + third)
+        scale = 1.0 / (of_second * of_third - between**2)
+        u, v = left.take(second, axis=1), left.take(third, axis=1)
+        explained = (of_third * scale * u - 2.0 * between * scale * v) * u
+        v *= v
+        v *= of_second * scale
+        explained += v
+        place = explained.argmax(axis=1)
+        value = alone + np.take_along_axis(explained, place[:, None], 1)[:, 0]
+        better = value > best[tried]
+        tried, place = tried[better], place[better]
+        best[tried] = value[better]
+        triples[tried] = np.stack([np.full(len(tried), first), first + 1 + second[place], first + 1 + third[place]], 1)
     subgram = gram[triples[:, :, None], triples[:, None, :]]
     weights = np.linalg.solve(subgram, np.take_along_axis(moment, triples, 1)[..., None])[..., 0]
     return triples, np.asarray(weights, dtype=np.float64)
+
+
+def _without(first: int, gram: FloatArray, moment: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Gram matrix and moments of the proxies after one, with that one projected out; and what it explains alone."""
+    rest = slice(first + 1, None)
+    share = gram[rest, first] / gram[first, first]
+    freed = gram[rest, rest] - np.outer(share, gram[first, rest])
+    return freed, moment[:, rest] - moment[:, first, None] * share, moment[:, first] ** 2 / gram[first, first]
+
+
+@functools.cache
+def _pairs(count: int) -> tuple[Indices, Indices]:
+    second, third = np.triu_indices(count, k=1)
+    return second, third
+
+
+def _possible_firsts(gram: FloatArray, moment: FloatArray) -> npt.NDArray[np.bool_]:
+    """Whether a proxy can be the first of the best triple: (proxies - 2, draws).
+
+    With proxies scaled to variance 1 after the first is projected out, a pair with correlation r and moments u and v
+    explains ``u^2 + z^2``, where ``z = (v - r u) / sqrt(1 - r^2)``. All z are one matrix product, in single precision.
+    u, v, and the two factors are rounded once each, and z is a sum of two products, rounded twice: its error is at most
+    4 eps (|v| + |r u|) / sqrt(1 - r^2) in the first order; twice that is taken.
+    """
+    draws, proxies = moment.shape
+    most = np.empty((proxies - 2, draws))
+    error = np.empty_like(most)
+    eps = np.finfo(np.float32).eps
+    for first in range(proxies - 2):
+        freed, left, alone = _without(first, gram, moment)
+        deviation = np.sqrt(freed.diagonal())
+        second, third = _pairs(len(freed))
+        r = freed[second, third] / (deviation[second] * deviation[third])
+        scale = 1.0 / np.sqrt(1.0 - r**2)
+        factors = np.zeros((len(r), len(freed)), dtype=np.float32)
+        row = np.arange(len(r))
+        factors[row, third], factors[row, second] = scale, -r * scale
+        u = (left / deviation).T
+        z = factors @ u.astype(np.float32)
+        np.abs(z, out=z)
+        of_second = np.split(z, np.flatnonzero(np.diff(second)) + 1)
+        largest = np.stack([rows.max(axis=0) for rows in of_second])
+        most[first] = alone + (u[:-1] ** 2 + largest.astype(np.float64) ** 2).max(axis=0)
+        z_error = 16.0 * eps * np.abs(u).max(axis=0) * scale.max()
+        error[first] = z_error * (2.0 * largest.max(axis=0) + z_error) + eps * most[first]
+    possible: npt.NDArray[np.bool_] = most + error >= (most - error).max(axis=0)
+    return possible

@@ -15,12 +15,14 @@ an overshoot. ``tests/metrics/test_selection_rank_svm.py`` compares it with scik
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
-import numpy.typing as npt
 
 from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.selection.labels import Labels, others, spearman_of, splits
 from rbridge_metrics.selection.population import Indices
+from rbridge_metrics.selection.preferences import Float32, PairLoss, Preferences
 
 #: Candidates for ``cost`` times the number of models; chosen by rho on left-out training tasks.
 COSTS = (0.01, 0.1, 1.0)
@@ -54,60 +56,99 @@ def rbf_width(features: FloatArray) -> float:
 
 
 def fit_rank_svm(
-    kernel: FloatArray, prefer: npt.NDArray[np.float32], cost: float, *, tolerance: float = TOLERANCE
+    kernel: FloatArray, preferences: Preferences, cost: float, *, tolerance: float = TOLERANCE
 ) -> FloatArray:
     """Coefficients of the training cells, for every set of preferences.
 
     Args:
         kernel: shape (cells, cells), cells task by task.
-        prefer: shape (draws, tasks, models, models), 1 if the first model of a pair is better; see ``Labels``.
+        preferences: of the models on the training tasks, for every draw.
         cost: of a violated pair.
         tolerance: largest change of a utility in the last step.
 
     Returns:
         Shape (draws, cells).
     """
-    draws, tasks, models, _ = prefer.shape
-    centre = np.kron(np.eye(tasks), np.eye(models) - 1.0 / models)
-    system = np.linalg.inv(np.eye(len(kernel)) + 2.0 * cost * models * centre @ kernel).T.astype(np.float32)
-    gram = kernel.astype(np.float32)
-    coefficients = np.zeros((draws, len(kernel)), dtype=np.float32)
-    for start in range(0, draws, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        coefficients[part] = _descend(gram, system, prefer[part], np.float32(2.0 * cost), tolerance)
+    system = _inverse_system(kernel, preferences.order.shape[2], cost)
+    coefficients = _fit(kernel.astype(np.float32), system, _losses(preferences), cost, tolerance)
     return coefficients.astype(np.float64)
 
 
-def _descend(
-    gram: npt.NDArray[np.float32],
-    system: npt.NDArray[np.float32],
-    prefer: npt.NDArray[np.float32],
-    weight: np.float32,
-    tolerance: float,
-) -> npt.NDArray[np.float32]:
-    draws, tasks, models, _ = prefer.shape
-    at = ahead = np.zeros((draws, tasks * models), dtype=np.float32)
-    utility = utility_ahead = at
-    momentum = np.ones((draws, 1), dtype=np.float32)
+def _inverse_system(kernel: FloatArray, models: int, cost: float) -> FloatArray:
+    """Inverse of the curvature if every pair is violated, I + 2 cost models C K, where C centres within tasks."""
+    centred = kernel.reshape(-1, models, len(kernel))
+    centred = (centred - centred.mean(axis=1, keepdims=True)).reshape(kernel.shape)
+    inverse: FloatArray = np.linalg.inv(np.eye(len(kernel)) + 2.0 * cost * models * centred)
+    return inverse
+
+
+def _losses(preferences: Preferences) -> list[PairLoss]:
+    draws = len(preferences.order)
+    return [PairLoss(preferences.draws(slice(start, start + _CHUNK))) for start in range(0, draws, _CHUNK)]
+
+
+def _fit(gram: Float32, system: FloatArray, losses: list[PairLoss], cost: float, tolerance: float) -> Float32:
+    step, weight = system.T.astype(np.float32), np.float32(2.0 * cost)
+    return np.concatenate([_descend(gram, step, loss, weight, tolerance) for loss in losses])
+
+
+def _descend(gram: Float32, system: Float32, loss: PairLoss, weight: np.float32, tolerance: float) -> Float32:
+    at = ahead = utility = utility_ahead = np.zeros_like(loss.pull_at_zero)
+    momentum = np.ones((len(at), 1), dtype=np.float32)
+    pull = loss.pull_at_zero
     for _ in range(_STEPS):
-        task = utility_ahead.reshape(draws, tasks, models)
-        short = task[..., None, :] - task[..., :, None]
-        short += 1.0
-        np.maximum(short, 0.0, out=short)
-        short *= prefer
-        pull = (short.sum(axis=-1) - short.sum(axis=-2)).reshape(draws, -1)
         new = ahead - (ahead - weight * pull) @ system
         new_utility = new @ gram
-        change = np.abs(new_utility - utility_ahead).max()
+        if np.abs(new_utility - utility_ahead).max() < tolerance:
+            return new
         overshot = ((ahead - new) * (new_utility - utility)).sum(axis=1, keepdims=True) > 0
         following = np.where(overshot, 1.0, (1.0 + np.sqrt(1.0 + 4.0 * momentum**2)) / 2.0).astype(np.float32)
         forward = np.where(overshot, 0.0, (momentum - 1.0) / following).astype(np.float32)
         ahead = new + forward * (new - at)
         utility_ahead = new_utility + forward * (new_utility - utility)
         at, utility, momentum = new, new_utility, following
-        if change < tolerance:
-            break
+        pull = loss.pull(utility_ahead)
     return at
+
+
+class _Trainer:
+    """Trains on some tasks and scores on the others; what fits have in common is computed once."""
+
+    def __init__(self, kernel: FloatArray, labels: Labels) -> None:
+        self.labels = labels
+        _, self.tasks, self.models = labels.ranked.shape
+        self._kernel = kernel
+        self._preferences = Preferences.of(labels)
+        self._systems = [_inverse_system(kernel, self.models, cost / self.models) for cost in COSTS]
+
+    def scores(self, test: Indices, choice: int, draws: Indices | slice = slice(None)) -> FloatArray:
+        """Utilities of the models on the test tasks, trained on the others at a cost: (draws, test, models)."""
+        return next(self._scores(test, [choice], draws))
+
+    def scores_by_cost(self, test: Indices) -> Iterator[FloatArray]:
+        """The same for each of ``COSTS``, with all draws."""
+        return self._scores(test, range(len(COSTS)), slice(None))
+
+    def _scores(self, test: Indices, choices: Sequence[int], draws: Indices | slice) -> Iterator[FloatArray]:
+        train = others(self.tasks, test)
+        losses = _losses(self._preferences.of_tasks(train).draws(draws))
+        gram, tested = self._block(self._kernel, train, train), self._block(self._kernel, train, test)
+        for choice in choices:
+            system = self._system(train, test, choice)
+            coefficients = _fit(gram.astype(np.float32), system, losses, COSTS[choice] / self.models, TOLERANCE)
+            yield (coefficients.astype(np.float64) @ tested).reshape(-1, len(test), self.models)
+
+    def _system(self, train: Indices, test: Indices, choice: int) -> FloatArray:
+        """``_inverse_system`` of the training cells, from that of all cells by the inverse of a partitioned matrix."""
+        whole = self._systems[choice]
+        below = np.linalg.solve(self._block(whole, test, test), self._block(whole, test, train))
+        part: FloatArray = self._block(whole, train, train) - self._block(whole, train, test) @ below
+        return part
+
+    def _block(self, matrix: FloatArray, rows: Indices, columns: Indices) -> FloatArray:
+        """The part of a matrix over all cells that belongs to some tasks."""
+        by_task = matrix.reshape(self.tasks, self.models, self.tasks, self.models)
+        return by_task[rows][:, :, columns].reshape(len(rows) * self.models, -1)
 
 
 def left_out_scores(kernel: FloatArray, labels: Labels) -> FloatArray:
@@ -124,12 +165,13 @@ def left_out_scores(kernel: FloatArray, labels: Labels) -> FloatArray:
         Shape (draws, splits, 2, models).
     """
     draws, tasks, models = labels.ranked.shape
-    cost = chosen_costs(kernel, labels)
+    trainer = _Trainer(kernel, labels)
+    cost = _chosen_costs(trainer)
     scores = np.empty((draws, *splits(tasks).shape, models))
     for at, out in enumerate(splits(tasks)):
         for choice in np.unique(cost[:, at]):
             some = np.flatnonzero(cost[:, at] == choice)
-            scores[some, at] = _scores(kernel, labels.draws(some), others(tasks, out), out, COSTS[choice] / models)
+            scores[some, at] = trainer.scores(out, int(choice), some)
     return scores
 
 
@@ -139,7 +181,11 @@ def chosen_costs(kernel: FloatArray, labels: Labels) -> Indices:
     With more than 6 tasks only every nth set of three tasks is left out, which leaves each split 1 to 5 training tasks
     to choose by. Models that are left out have ranked labels of 0, and do not count.
     """
-    draws, tasks, models = labels.ranked.shape
+    return _chosen_costs(_Trainer(kernel, labels))
+
+
+def _chosen_costs(trainer: _Trainer) -> Indices:
+    draws, tasks, _ = trainer.labels.ranked.shape
     pairs = splits(tasks)
     if tasks == 3:
         return np.full((draws, len(pairs)), len(COSTS) // 2)
@@ -149,9 +195,8 @@ def chosen_costs(kernel: FloatArray, labels: Labels) -> Indices:
     total_rho = np.zeros((len(COSTS), draws, len(pairs)))
     # A fit without three tasks serves three splits: each of the three is the left-out training task of one split.
     for trio in np.array([trio for trio in trios if sum(trio) % step == 0]):
-        for choice, cost in enumerate(COSTS):
-            scores = _scores(kernel, labels, others(tasks, trio), trio, cost / models)
-            rho = spearman_of(scores, labels.ranked[:, trio])
+        for choice, scores in enumerate(trainer.scores_by_cost(trio)):
+            rho = spearman_of(scores, trainer.labels.ranked[:, trio])
             for at, task in enumerate(trio):
                 split = place[tuple(int(out) for out in trio if out != task)]
                 total_rho[choice, :, split] += rho[:, at]
@@ -162,26 +207,10 @@ def rank_svm_coefficients(kernel: FloatArray, labels: Labels) -> tuple[FloatArra
     """Coefficients of all cells for the first draw, and the cost, chosen by leaving out one task at a time."""
     observed = labels.draws(np.array([0]))
     _, tasks, models = observed.ranked.shape
-    means = []
-    for cost in COSTS:
-        rho = 0.0
-        for out in range(tasks):
-            scores = _scores(kernel, observed, others(tasks, out), np.array([out]), cost / models)
-            rho += float(spearman_of(scores, observed.ranked[:, [out]])[0, 0])
-        means.append(rho)
-    cost = COSTS[int(np.argmax(means))] / models
-    return fit_rank_svm(kernel, observed.prefer(np.arange(tasks)), cost, tolerance=1e-5)[0], cost
-
-
-def _scores(kernel: FloatArray, labels: Labels, train: Indices, test: Indices, cost: float) -> FloatArray:
-    """Utilities of the models on the test tasks, trained on the others: (draws, test, models)."""
-    draws, _, models = labels.ranked.shape
-    trained, tested = (_cells(tasks, models) for tasks in (train, test))
-    coefficients = fit_rank_svm(kernel[np.ix_(trained, trained)], labels.prefer(train), cost)
-    scores: FloatArray = (coefficients @ kernel[np.ix_(trained, tested)]).reshape(draws, len(test), models)
-    return scores
-
-
-def _cells(tasks: Indices, models: int) -> Indices:
-    cells: Indices = (tasks[:, None] * models + np.arange(models)).ravel()
-    return cells
+    trainer = _Trainer(kernel, observed)
+    rho = np.zeros(len(COSTS))
+    for out in range(tasks):
+        scores = np.stack(list(trainer.scores_by_cost(np.array([out]))))[:, 0, 0]
+        rho += spearman_of(scores, observed.ranked[0, out])
+    cost = COSTS[int(rho.argmax())] / models
+    return fit_rank_svm(kernel, Preferences.of(observed), cost, tolerance=1e-5)[0], cost
