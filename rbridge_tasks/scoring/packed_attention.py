@@ -220,6 +220,7 @@ def attend_packed(
     prefix = reading.prefix.get(module.layer_idx) if reading.prefix else None
     if reading.kept is not None:
         reading.kept[module.layer_idx] = _seen_later(key, value, prefix, reading, mask)
+    query = _scaled_by_position(module, query, reading)
     out, log_sum = _attend_rows(query, key, value, reading, layer)
     if prefix is not None and prefix[0].shape[2]:
         out, log_sum = _with_prefix(out, log_sum, query, prefix, reading, layer)
@@ -227,6 +228,20 @@ def attend_packed(
         share = torch.sigmoid(log_sum - s_aux.float().view(1, -1, 1))
         out = out * share.unsqueeze(-1).to(out.dtype)
     return out.transpose(1, 2).contiguous(), None
+
+
+def _scaled_by_position(module: Any, query: torch.Tensor, reading: Reading) -> torch.Tensor:
+    """Queries scaled by positions where Llama 4 scaled them by places in the line, in steps of so many tokens."""
+    if not getattr(module, "attn_temperature_tuning", False) or module.use_rope or not reading.positions.size:
+        return query
+    by_position, by_place = (
+        np.log1p((places + 1) // module.floor_scale) * module.attn_scale + 1
+        for places in (reading.positions, np.arange(reading.positions.size))
+    )
+    if np.array_equal(by_position, by_place):
+        return query
+    factors = torch.from_numpy(by_position / by_place).to(query.device, torch.float32, non_blocking=True)
+    return (query * factors.unsqueeze(-1)).to(query.dtype)
 
 
 def _seen_later(

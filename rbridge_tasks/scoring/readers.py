@@ -130,8 +130,6 @@ class PackedReader:
         return config.floor_scale if getattr(config, "attn_temperature_tuning", False) else math.inf
 
     def _hidden(self, ids: Ids, reading: Reading) -> torch.Tensor:
-        if reading.reach >= self._longest_line:
-            raise UnsupportedAttentionError(f"attention is scaled by place in texts of {reading.reach} tokens")
         inputs, places = self.forward.upload(ids[None]), self.forward.upload(reading.positions[None])
         with packed_attention(self.forward.model, reading, compiled=self.forward.compiled):
             hidden = self.forward.hidden(inputs, position_ids=places, use_cache=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,17 @@ class Layer(torch.nn.Module):
     """What attention asks of a model's layer."""
 
     layer_idx = 0
+
+
+#: A model whose layers are not called: it names its attention function.
+MODEL = tiny_model("llama", 10)
+
+
+def attended(states: Sequence[torch.Tensor], reading: Reading, **options: Any) -> torch.Tensor:
+    """Attention over queries, keys and values (heads, tokens, width); the result is (tokens, heads, width)."""
+    query, key, value = (state.unsqueeze(0) for state in states)
+    with packed_attention(MODEL, reading):
+        return attend_packed(Layer(), query, key, value, **options)[0][0]
 
 
 def states(heads: int, tokens: int, width: int) -> torch.Tensor:
@@ -108,7 +120,7 @@ def test_each_text_attends_to_the_prefix_and_to_itself(
     mask = kind.mask and Mask.of(kind.mask, line.reach, torch.device("cpu"))
     masks = {0: mask} if mask else {}
     sinks = torch.randn(4) if kind.sinks else None
-    options = {"scaling": 0.3, "softcap": kind.cap, "s_aux": sinks}
+    options: dict[str, Any] = {"scaling": 0.3, "softcap": kind.cap, "s_aux": sinks}
 
     def made(tokens: int) -> list[torch.Tensor]:
         shapes = ((4, kind.width), (kind.key_heads, kind.width), (kind.key_heads, kind.value_width))
@@ -118,28 +130,24 @@ def test_each_text_attends_to_the_prefix_and_to_itself(
     before, own = made(prefix), made(line.ids.size)
     if prefix:
         reading = Reading((), None, prefix, np.arange(prefix), masks=masks, kept=kept)
-        with packed_attention(tiny_model("llama", 10), reading):
-            attend_packed(Layer(), *(state[None] for state in before), **options)
+        attended(before, reading, **options)
     rows = [torch.as_tensor(rows) for rows in line.rows]
     reading = Reading(rows, torch.as_tensor(line.home), line.reach, line.positions, prefix, kept, masks)
-    with packed_attention(tiny_model("llama", 10), reading):
-        found, _ = attend_packed(Layer(), *(state[None] for state in own), **options)
+    found = attended(own, reading, **options)
     in_rows = [row for rows in reading.rows for row in rows]
     for row, size in zip(in_rows, sorted(sizes, reverse=True), strict=True):
-        query, *whole = (
-            own[0][:, row[:size]],
-            *(torch.cat([b, o[:, row[:size]]], 1) for b, o in zip(before[1:], own[1:], strict=True)),
-        )
+        query = own[0][:, row[:size]]
+        key, value = (torch.cat([before[i], own[i][:, row[:size]]], 1) for i in (1, 2))
         places = torch.arange(prefix + size)
         seen = places <= places[prefix:, None]
         if kind.mask:
             zero = torch.tensor(0)
             seen &= kind.mask(zero, zero, places[prefix:, None], places[None])
-        expected = by_definition(query, *whole, 0.3, seen, kind.cap, sinks)
-        keys, values = (state.repeat_interleave(4 // kind.key_heads, 0) for state in whole)
+        expected = by_definition(query, key, value, 0.3, seen, kind.cap, sinks)
+        keys, values = (state.repeat_interleave(4 // kind.key_heads, 0) for state in (key, value))
         bound, _ = attention_bounds(query, keys, values, scale=0.3, visible=seen)
         # Prefix and own part are put together by their log-sums: each rounded, and an exponential each.
-        assert_within(found[0, row[:size]].transpose(0, 1), expected, 2 * bound)
+        assert_within(found[row[:size]].transpose(0, 1), expected, 2 * bound)
 
 
 def test_keys_that_no_later_token_sees_are_not_kept() -> None:
@@ -147,8 +155,7 @@ def test_keys_that_no_later_token_sees_are_not_kept() -> None:
     for function, keys in ((window(33), 32), (chunks(35), 0), (window(100), 70)):
         mask = Mask.of(function, 71, torch.device("cpu"))
         reading = Reading((), None, 70, np.arange(70), masks={0: mask} if mask else {}, kept={})
-        with packed_attention(tiny_model("llama", 10), reading):
-            attend_packed(Layer(), *(torch.randn(1, 2, 70, 8) for _ in range(3)))
+        attended([states(2, 70, 8) for _ in range(3)], reading)
         assert reading.kept is not None
         assert [state.shape[2] for state in reading.kept[0]] == [keys, keys]
 
@@ -227,11 +234,11 @@ def test_causal_attention_brought_in_parts(tokens: int, dtype: torch.dtype) -> N
         {"sliding_window": 4},
     ],
 )
-def test_other_attention_is_refused(option: dict[str, object]) -> None:
+def test_other_attention_is_refused(option: dict[str, Any]) -> None:
     """Biases, text that looks ahead, windows that no mask has, and sinks of another shape are not ignored."""
     query = torch.randn(1, 2, 5, 8)
     with (
-        packed_attention(tiny_model("llama", 10), Reading((), None, reach=5, positions=np.arange(5))),
+        packed_attention(MODEL, Reading((), None, reach=5, positions=np.arange(5))),
         pytest.raises(UnsupportedAttentionError),
     ):
         attend_packed(Layer(), query, query, query, None, **option)
@@ -239,7 +246,7 @@ def test_other_attention_is_refused(option: dict[str, object]) -> None:
 
 def test_model_has_its_own_attention_back() -> None:
     """Behind the pass, and behind an error in it."""
-    model = tiny_model("llama", 10)
+    model = MODEL
     before = model.config._attn_implementation
 
     def failing_pass() -> None:
