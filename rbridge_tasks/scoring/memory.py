@@ -17,7 +17,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward
 
 #: Cache layers that hold keys and values, of all tokens or of those inside a sliding window.
-_KEYS_AND_VALUES = {"DynamicLayer", "DynamicSlidingWindowLayer"}
+_KEYS_AND_VALUES = {"DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer"}
 #: Cache layers that hold, also or only, the state of a convolution or recurrence.
 _STATES = {
     "LinearAttentionLayer",

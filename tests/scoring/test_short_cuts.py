@@ -170,14 +170,32 @@ def test_models_with_positions_of_their_own_are_not_read_in_one_line(name: str, 
     assert difference <= bound(dtype, np.array([20.0]))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_a_window_that_attention_does_not_name_is_seen_in_the_cache(dtype: torch.dtype) -> None:
-    """PhiMoE masks its window without naming it to attention: only shorter texts are read in one line."""
-    require_attention_in(dtype)
-    experts = {"num_local_experts": 2, "num_experts_per_tok": 1}
-    for window, reader in ((32, "padded"), (2048, "one line")):
-        scorer, _ = scored(model_of("PhimoeConfig", gain=3.0, sliding_window=window, **experts).to(dtype), pairs_of())
-        assert scorer.way_of_reading.startswith(reader)
+_EXPERTS = {"num_local_experts": 2, "num_experts_per_tok": 1}
+
+#: Models with masks, caps and sinks, whose windows end inside the shared prompt or inside a text. PhiMoE does not name
+#: its window to its attention function.
+MASKED: dict[str, tuple[str, dict[str, Any]]] = {
+    "mistral": ("MistralConfig", {"sliding_window": 20}),
+    "phimoe": ("PhimoeConfig", {"sliding_window": 64, **_EXPERTS}),
+    "gemma2": ("Gemma2Config", {"head_dim": 8, "sliding_window": 64, "attn_logit_softcapping": 2.0}),
+    "gemma3": ("Gemma3TextConfig", {"head_dim": 8, "sliding_window": 64, "sliding_window_pattern": 2}),
+    "gpt_oss": ("GptOssConfig", {"head_dim": 8, "sliding_window": 16, **_EXPERTS}),
+    "llama4": (
+        "Llama4TextConfig",
+        {"attention_chunk_size": 48, "intermediate_size_mlp": 64, "interleave_moe_layer_step": 8, "head_dim": 8},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_windows_chunks_caps_and_sinks_are_read_in_one_line(name: str) -> None:
+    """With every token's log-probability as in its text alone."""
+    config_class, settings = MASKED[name]
+    model = model_of(config_class, gain=2.0, **settings)
+    pairs = pairs_of()
+    scorer, difference = scored(model, pairs)
+    assert scorer.way_of_reading == "one line"
+    assert difference <= bound(torch.float32, np.concatenate([alone(model, pair) for pair in pairs]))
 
 
 # ---------------------------------------------------------------- numbers that depend on what is read beside
