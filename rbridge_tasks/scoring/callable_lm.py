@@ -12,7 +12,7 @@ import torch
 from rbridge_metrics import TokenScores
 from rbridge_tasks.scoring.collector import Done, ScoringError, ignore_finished
 from rbridge_tasks.scoring.engine import Engine
-from rbridge_tasks.scoring.forward import padded
+from rbridge_tasks.scoring.forward import padded, upload
 from rbridge_tasks.scoring.model_state import restored
 from rbridge_tasks.scoring.readers import Choice, Ids, Prefix
 from rbridge_tasks.scoring.texts import Text
@@ -97,7 +97,7 @@ class _CallableReader:
         whole = ids[:_CHECKED_TOKENS]
         half = (whole.size + 1) // 2
         changed = np.where(np.arange(whole.size) < half, whole, ids[0])
-        logits = self._logits(torch.from_numpy(np.stack([whole, changed])).to(self.device))
+        logits = self._logits(upload(np.stack([whole, changed]), self.device))
         first, second = logits[:, :half].float()
         if float((first - second).abs().max()) > _ROUNDING * float(first.abs().max()):
             raise ScoringError("the callable's logits change with later tokens; it must be a causal language model")
@@ -109,9 +109,9 @@ class _CallableReader:
 
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:  # noqa: ARG002  # never given one
         """Columns of the scored tokens."""
-        logits = self._logits(torch.from_numpy(padded(texts, 0)).to(self.device))
+        logits = self._logits(upload(padded(texts, 0), self.device))
         tables = [
-            token_statistics(row[text.lead : text.ids.size], torch.from_numpy(text.targets).to(row.device), _unchanged)
+            token_statistics(row[text.lead : text.ids.size], upload(text.targets, row.device), _unchanged)
             for row, text in zip(logits, texts, strict=True)
         ]
         return torch.cat(tables)

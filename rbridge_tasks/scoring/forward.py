@@ -77,7 +77,8 @@ class Forward:
 
     def hidden(self, inputs: torch.Tensor, **options: Any) -> torch.Tensor:
         """Hidden states (batch, tokens, width) that enter the output projection; the model projects the last only."""
-        with self._caught_hidden(last=True) as caught, contextlib.nullcontext() if self.compiled else LinearByOneDNN():
+        by_onednn = self.device.type == "cpu" and not self.compiled  # elsewhere the mode only costs time for each call
+        with self._caught_hidden(last=True) as caught, LinearByOneDNN() if by_onednn else contextlib.nullcontext():
             self.call(inputs, **options)
         return caught[0]
 
@@ -133,9 +134,7 @@ class Forward:
 
     def upload(self, array: npt.NDArray[np.int64], device: torch.device | None = None) -> torch.Tensor:
         """Copy an array to a device, without waiting for the copy."""
-        place = self.device if device is None else device
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return tensor.pin_memory().to(place, non_blocking=True) if place.type == "cuda" else tensor.to(place)
+        return upload(array, self.device if device is None else device)
 
     def _head(self, hidden: torch.Tensor) -> Head | LinearHead:
         """The output projection; a ``LinearHead`` where it is a plain matrix."""
@@ -177,6 +176,12 @@ class Forward:
 
 #: Roundings of one product that are allowed.
 _SAFETY = 4
+
+
+def upload(array: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """Copy an array to a device. A GPU copies it from pinned memory, for which the host does not wait."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def padded(texts: Sequence[Text], skip: int) -> npt.NDArray[np.int64]:
