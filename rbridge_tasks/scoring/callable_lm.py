@@ -12,12 +12,13 @@ import torch
 from rbridge_metrics import TokenScores
 from rbridge_tasks.scoring.collector import Done, ScoringError, ignore_finished
 from rbridge_tasks.scoring.engine import Engine
-from rbridge_tasks.scoring.forward import padded, upload
+from rbridge_tasks.scoring.forward import padded
 from rbridge_tasks.scoring.model_state import restored
 from rbridge_tasks.scoring.readers import Choice, Ids, Prefix
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.token_statistics import token_statistics
 from rbridge_tasks.scoring.tokenization import TokenizedPair
+from rbridge_tasks.scoring.upload import upload
 
 #: From token ids (batch, length), int64, to logits (batch, length, vocabulary) of the next token at each place.
 Logits = Callable[[torch.Tensor], torch.Tensor]

@@ -18,6 +18,7 @@ from rbridge_tasks.scoring.cpu import LinearByOneDNN
 from rbridge_tasks.scoring.stretching_positions import forget_lengths, stretching_rotations
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.token_statistics import Head, LinearHead, token_statistics
+from rbridge_tasks.scoring.upload import upload
 
 #: Errors of models that cannot be called in some way. Running out of memory is a RuntimeError, too: see ``engine``.
 UNSUPPORTED = (
@@ -176,12 +177,6 @@ class Forward:
 
 #: Roundings of one product that are allowed.
 _SAFETY = 4
-
-
-def upload(array: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
-    """Copy an array to a device. A GPU copies it from pinned memory, for which the host does not wait."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def padded(texts: Sequence[Text], skip: int) -> npt.NDArray[np.int64]:
