@@ -10,30 +10,30 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
 
-#: Under which the attention function is registered while it is used.
-NAME = "rbridge_packed"
+from rbridge_tasks.scoring.attention_kernels import attend
+from rbridge_tasks.scoring.attention_masks import Mask, MaskFunction, UnsupportedAttentionError
+
+Ids = npt.NDArray[np.int64]
+
+#: Under which the attention function is registered while it is used, and while layers are inspected.
+NAME, _INSPECTING = "rbridge_packed", "rbridge_inspecting"
 
 #: Attribute of a transformers configuration that names the attention function; setting it changes no nested model.
 _CHOICE = "_attn_implementation_internal"
-#: Keys and values of a prefix by layer, each (1, heads, tokens, width).
+#: Keys and values of the end of a prefix by layer, each (1, heads, tokens, width), as far as later tokens see them.
 KeysValues = dict[int, tuple[torch.Tensor, torch.Tensor]]
 #: Options of attention without effect here: the states contain positions already, the rest concerns other layers.
 _WITHOUT_EFFECT = {"cache_position", "dropout", "position_ids"}
-
-#: Keys that torch's CPU kernel reads at a time, and queries to pass at a time where there are no more keys than that.
-_KERNEL_BLOCK, _PART = 512, 128
-
-
-class UnsupportedAttentionError(NotImplementedError):
-    """The model's attention is of a kind that cannot be taken apart here."""
 
 
 @dataclass
@@ -43,7 +43,10 @@ class Reading:
     Attributes:
         rows, home: as in ``Pack``; no rows for one text, which is its own row.
         reach: tokens of the longest text, the prefix included.
+        positions: position of each token of the line in its text, shape (tokens,).
+        skip: tokens of the prefix.
         prefix: keys and values of the prefix, by layer; empty without one.
+        masks: of the layers that have a mask other than plain causal attention.
         kept: a dictionary to fill with the keys and values of prefix and line; None if they are not needed.
         layers: indices of the layers that have called the attention function.
     """
@@ -51,9 +54,27 @@ class Reading:
     rows: Sequence[torch.Tensor]
     home: torch.Tensor | None
     reach: int
+    positions: Ids
+    skip: int = 0
     prefix: KeysValues = field(default_factory=dict)
+    masks: Mapping[int, Mask] = field(default_factory=dict)
     kept: KeysValues | None = None
     layers: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """How one layer attends.
+
+    Attributes:
+        scale: of the products.
+        mask: which keys a token sees; None for all up to itself.
+        cap: as for ``attend``.
+    """
+
+    scale: float
+    mask: Mask | None
+    cap: float | None
 
 
 _reading: ContextVar[Reading] = ContextVar("reading")
@@ -69,39 +90,89 @@ def packed_attention(model: Any, reading: Reading, *, compiled: bool = False) ->
         compiled: whether the layers are compiled: the compiler then stops at this function, whose ``reading`` is no
             argument of a layer.
     """
-    candidates = (getattr(module, "config", None) for module in model.modules())
-    configs = {id(config): config for config in candidates if hasattr(config, _CHOICE)}.values()
-    before = [getattr(config, _CHOICE) for config in configs]
     token = _reading.set(reading)
     try:
-        with _registered(_attend_uncompiled() if compiled else attend_packed):
-            for config in configs:
-                setattr(config, _CHOICE, NAME)
+        with _registered(NAME, _attend_uncompiled() if compiled else attend_packed), _chosen(model, NAME):
             yield
     finally:
-        for config, choice in zip(configs, before, strict=True):
-            setattr(config, _CHOICE, choice)
         _reading.reset(token)
 
 
-_registering = threading.Lock()
-_users = 0
+def attention_masks(
+    model: Any, run: Callable[[], object], positions: int, device: torch.device
+) -> tuple[frozenset[int], dict[int, Mask]]:
+    """Inspect how a model's layers mask their attention.
+
+    Args:
+        model: as for ``packed_attention``.
+        run: reads a text by the model, without a cache.
+        positions: number of positions that the masks must cover.
+        device: of the model's inputs.
+
+    Returns:
+        Indices of the layers that attend through transformers' interface, and the masks of those that have one other
+        than plain causal attention.
+
+    Raises:
+        UnsupportedAttentionError: a layer needs what ``attend_packed`` does not have, or a mask is no ``Mask``.
+    """
+    found: dict[int, Any] = {}
+
+    def inspect(
+        module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **options: Any
+    ) -> Any:
+        mask = args[0] if args else options.pop("attention_mask", None)
+        if not (mask is None or isinstance(mask, MaskFunction)):
+            raise UnsupportedAttentionError(f"{type(module).__name__} uses a mask of its own")
+        found[module.layer_idx] = mask
+        return attend_packed(module, query, key, value, None, *args[1:], **options)
+
+    token = _reading.set(Reading((), None, 0, np.zeros(0, dtype=np.int64)))
+    try:
+        with _registered(_INSPECTING, inspect, MaskFunction.make), _chosen(model, _INSPECTING):
+            run()
+    finally:
+        _reading.reset(token)
+    tables = {id(mask): mask.tabulate(positions, device) for mask in found.values() if mask is not None}
+    masks = {layer: tables[id(mask)] for layer, mask in found.items() if mask is not None}
+    return frozenset(found), {layer: mask for layer, mask in masks.items() if mask is not None}
 
 
 @contextlib.contextmanager
-def _registered(function: Callable[..., Any]) -> Iterator[None]:
-    """Register an attention function with transformers until the last thread that uses it is done."""
-    global _users  # transformers' table is global, too
-    with _registering:
-        _users += 1
-        AttentionInterface.register(NAME, function)
+def _chosen(model: Any, name: str) -> Iterator[None]:
+    """Have a model and the models inside it use the attention function of this name."""
+    candidates = (getattr(module, "config", None) for module in model.modules())
+    configs = {id(config): config for config in candidates if hasattr(config, _CHOICE)}.values()
+    before = [getattr(config, _CHOICE) for config in configs]
+    try:
+        for config in configs:
+            setattr(config, _CHOICE, name)
+        yield
+    finally:
+        for config, choice in zip(configs, before, strict=True):
+            setattr(config, _CHOICE, choice)
+
+
+_registering = threading.Lock()
+_users: dict[str, int] = {}
+
+
+@contextlib.contextmanager
+def _registered(name: str, function: Callable[..., Any], mask: Callable[..., Any] | None = None) -> Iterator[None]:
+    """Register an attention function, and what makes its masks, until the last thread that uses the name is done."""
+    with _registering:  # transformers' tables are global
+        _users[name] = _users.get(name, 0) + 1
+        AttentionInterface.register(name, function)
+        if mask is not None:
+            AttentionMaskInterface.register(name, mask)
     try:
         yield
     finally:
         with _registering:
-            _users -= 1
-            if not _users:
-                del AttentionInterface._global_mapping[NAME]  # there is no method for this
+            _users[name] -= 1
+            if not _users[name]:
+                del AttentionInterface._global_mapping[name]  # there is no method for this
+                AttentionMaskInterface._global_mapping.pop(name, None)
 
 
 @functools.cache
@@ -120,48 +191,65 @@ def attend_packed(
     *,
     is_causal: bool | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention as transformers calls it: states (1, heads, tokens, width) to (1, tokens, heads, width).
 
     Raises:
-        UnsupportedAttentionError: the layer needs more than causal attention: a mask, a window shorter than the longest
-            text, a bias, a cap, a sink, or an unknown option.
+        UnsupportedAttentionError: the layer needs more than causal attention with a known mask, a cap and sinks: a
+            bias, a window that its mask does not have, or an unknown option.
     """
     reading = _reading.get()
+    mask = reading.masks.get(module.layer_idx) if reading.masks else None
     given = [name for name, value in options.items() if value is not None and value is not False]
     unknown = sorted(set(given) - _WITHOUT_EFFECT)
     if attention_mask is not None:
         unknown.append("attention_mask")
-    if sliding_window is not None and reading.reach > sliding_window:
+    if sliding_window is not None and reading.reach > sliding_window and mask is None:
         unknown.append(f"sliding_window={sliding_window}")
     if is_causal is False or not getattr(module, "is_causal", True):
         unknown.append("is_causal=False")
+    if s_aux is not None and s_aux.shape != query.shape[1:2]:
+        unknown.append(f"s_aux of shape {tuple(s_aux.shape)}")
     if unknown:
         raise UnsupportedAttentionError(f"{type(module).__name__} uses {', '.join(unknown)}")
     reading.layers.add(module.layer_idx)
-    scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+    layer = _Layer(query.shape[-1] ** -0.5 if scaling is None else float(scaling), mask, softcap)
     prefix = reading.prefix.get(module.layer_idx) if reading.prefix else None
     if reading.kept is not None:
-        if prefix is None:
-            reading.kept[module.layer_idx] = (key.contiguous(), value.contiguous())
-        else:
-            reading.kept[module.layer_idx] = (torch.cat([prefix[0], key], 2), torch.cat([prefix[1], value], 2))
-    within, within_sum = _attend_rows(query, key, value, reading, scale)
-    if prefix is not None:
-        above, above_sum = _attend_prefix(query, *prefix, scale)
-        share = torch.sigmoid(above_sum - within_sum).unsqueeze(-1).to(within.dtype)
-        within = torch.lerp(within, above, share)
-    return within.transpose(1, 2).contiguous(), None
+        reading.kept[module.layer_idx] = _seen_later(key, value, prefix, reading, mask)
+    out, log_sum = _attend_rows(query, key, value, reading, layer)
+    if prefix is not None and prefix[0].shape[2]:
+        out, log_sum = _with_prefix(out, log_sum, query, prefix, reading, layer)
+    if s_aux is not None:  # one more key of value zero, with this product
+        share = torch.sigmoid(log_sum - s_aux.float().view(1, -1, 1))
+        out = out * share.unsqueeze(-1).to(out.dtype)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _seen_later(
+    key: torch.Tensor,
+    value: torch.Tensor,
+    prefix: tuple[torch.Tensor, torch.Tensor] | None,
+    reading: Reading,
+    mask: Mask | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values of prefix and line that tokens after them see."""
+    states = [(key, value)] if prefix is None else [prefix, (key, value)]
+    keys, values = (torch.cat(parts, 2) if len(parts) > 1 else parts[0] for parts in zip(*states, strict=True))
+    unseen = 0 if mask is None else max(0, int(mask.first[reading.reach]) - (reading.reach - keys.shape[2]))
+    return keys[:, :, unseen:].contiguous(), values[:, :, unseen:].contiguous()
 
 
 def _attend_rows(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, reading: Reading, scale: float
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, reading: Reading, layer: _Layer
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Causal attention of each token over its own text, the prefix left out."""
     groups = query.shape[1] // key.shape[1]
     if reading.home is None:
-        return attend(query, *(state.repeat_interleave(groups, 1) for state in (key, value)), scale=scale, causal=True)
+        return _attend_own([query, *(state.repeat_interleave(groups, 1) for state in (key, value))], reading, layer)
     of_rows = []
     for rows in reading.rows:
         states = []
@@ -169,82 +257,78 @@ def _attend_rows(
             of_tokens = state[0].transpose(0, 1).flatten(1).index_select(0, rows.flatten().to(state.device))
             picked = of_tokens.view(*rows.shape, state.shape[1], -1).transpose(1, 2)
             states.append(picked if repeat == 1 else picked.repeat_interleave(repeat, 1))
-        of_rows.append(attend(*states, scale=scale, causal=True))
+        of_rows.append(_attend_own(states, reading, layer))
     home = reading.home.to(query.device)
     outs, log_sums = ([some.transpose(1, 2).flatten(0, 1) for some in kind] for kind in zip(*of_rows, strict=True))
     out, log_sum = (torch.cat(some).index_select(0, home).transpose(0, 1) for some in (outs, log_sums))
     return out.unsqueeze(0), log_sum.unsqueeze(0)
 
 
-def _attend_prefix(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+def _attend_own(states: Sequence[torch.Tensor], reading: Reading, layer: _Layer) -> tuple[torch.Tensor, torch.Tensor]:
+    """Causal attention of rows (texts, heads, tokens, width) whose first token follows the prefix."""
+    first = None
+    if layer.mask is not None:
+        first = (layer.mask.first[reading.skip : reading.skip + states[0].shape[2]] - reading.skip).clip(0)
+    return attend(*states, scale=layer.scale, causal=True, first=_if_hiding(first), cap=layer.cap)
+
+
+def _with_prefix(
+    out: torch.Tensor,
+    log_sum: torch.Tensor,
+    query: torch.Tensor,
+    prefix: tuple[torch.Tensor, torch.Tensor],
+    reading: Reading,
+    layer: _Layer,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention of each token over all of the prefix; heads that share keys are read as more tokens of one head."""
+    """Attention over a text's own tokens combined with that over the prefix, for the tokens that see some of it."""
+    if layer.mask is None:
+        above, above_sum = _attend_prefix(query, *prefix, layer, None)
+        return _combined(out, log_sum, above, above_sum)
+    first = layer.mask.first[reading.positions]
+    seeing = np.flatnonzero(first < reading.skip)
+    if not seeing.size:
+        return out, log_sum
+    first = (first[seeing] - (reading.skip - prefix[0].shape[2])).clip(0)
+    if seeing.size == query.shape[2]:
+        above, above_sum = _attend_prefix(query, *prefix, layer, _if_hiding(first))
+        return _combined(out, log_sum, above, above_sum)
+    places = torch.from_numpy(seeing).to(query.device, non_blocking=True)
+    above, above_sum = _attend_prefix(query.index_select(2, places), *prefix, layer, _if_hiding(first))
+    parts = _combined(out.index_select(2, places), log_sum.index_select(2, places), above, above_sum)
+    return out.index_copy(2, places, parts[0]), log_sum.index_copy(2, places, parts[1])
+
+
+def _combined(
+    within: torch.Tensor, within_sum: torch.Tensor, above: torch.Tensor, above_sum: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention over two sets of keys, from that over each and its log-sums."""
+    share = torch.sigmoid(above_sum - within_sum).unsqueeze(-1).to(within.dtype)
+    return torch.lerp(within, above, share), torch.logaddexp(above_sum, within_sum)
+
+
+def _attend_prefix(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layer: _Layer, first: Ids | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention of each token over the prefix; heads that share keys are read as more tokens of one head."""
     _, heads, tokens, width = query.shape
-    folded = query.reshape(1, key.shape[1], -1, width)
-    out, log_sum = attend(folded, key, value, scale=scale, causal=False)
+    shared = key.shape[1]
+    if first is None:
+        out, log_sum = attend(
+            query.reshape(1, shared, -1, width), key, value, scale=layer.scale, causal=False, cap=layer.cap
+        )
+    else:  # all heads have one mask: keys as a batch
+        grouped = [state.transpose(0, 1).expand(-1, heads // shared, -1, -1) for state in (key, value)]
+        out, log_sum = attend(
+            query.reshape(shared, -1, tokens, width),
+            *grouped,
+            scale=layer.scale,
+            causal=False,
+            first=first,
+            cap=layer.cap,
+        )
     return out.reshape(1, heads, tokens, -1), log_sum.reshape(1, heads, tokens)
 
 
-def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float, causal: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax attention and the logarithm of its denominator.
-
-    Args:
-        query, key, value: shape (batch, heads, tokens, width).
-        scale: of the products.
-        causal: whether the i-th query sees the first i keys only.
-
-    Returns:
-        Values (batch, heads, queries, width), and log-sums (batch, heads, queries) in float32.
-    """
-    same_width = query.shape[-1] == value.shape[-1]
-    if query.device.type == "cpu" and same_width:
-        return _attend_on_cpu(query, key, value, scale, causal=causal)
-    if query.device.type == "cuda" and same_width and query.shape[-1] % 8 == 0:
-        if query.dtype in (torch.bfloat16, torch.float16) and query.shape[-1] <= 256:
-            out, log_sum, *_ = torch.ops.aten._scaled_dot_product_flash_attention(
-                query, key, value, 0.0, causal, False, scale=scale
-            )
-        else:
-            out, log_sum, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
-                query, key, value, None, True, 0.0, causal, scale=scale
-            )
-        return out, log_sum[..., : query.shape[2]]
-    return attend_plainly(query, key, value, scale=scale, causal=causal)
-
-
-def _attend_on_cpu(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``attend`` by torch's kernel, which reads keys a block at a time, later keys of the block included.
-
-    Up to the length of one block, queries are therefore passed in parts, each with the keys up to its last query.
-    """
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    tokens = query.shape[2]
-    if not causal or tokens <= _PART or tokens > _KERNEL_BLOCK:
-        out, log_sum = kernel(query, key, value, 0.0, causal, attn_mask=None, scale=scale)
-        return out, log_sum
-    outs, log_sums = [], []
-    for start in range(0, tokens, _PART):
-        stop = min(start + _PART, tokens)
-        later = query.new_full((stop - start, stop), -torch.inf).triu(start + 1)
-        seen = key[:, :, :stop], value[:, :, :stop]
-        out, log_sum = kernel(query[:, :, start:stop], *seen, 0.0, False, attn_mask=later, scale=scale)
-        outs.append(out)
-        log_sums.append(log_sum)
-    return torch.cat(outs, 2), torch.cat(log_sums, 2)
-
-
-def attend_plainly(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float, causal: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``attend`` by definition, for devices and widths without a kernel."""
-    products = (query @ key.transpose(-1, -2)).float() * scale
-    if causal:
-        later = torch.ones(products.shape[-2:], dtype=torch.bool, device=query.device).triu(1)
-        products = products.masked_fill(later, -torch.inf)
-    log_sum = products.logsumexp(-1)
-    return (products - log_sum.unsqueeze(-1)).exp().to(value.dtype) @ value, log_sum
+def _if_hiding(first: Ids | None) -> Ids | None:
+    """The first key of each token, unless it is the first of all."""
+    return first if first is not None and first.any() else None

@@ -9,17 +9,18 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from rbridge_tasks.scoring.attention_masks import Mask, UnsupportedAttentionError
 from rbridge_tasks.scoring.forward import Forward, padded
 from rbridge_tasks.scoring.memory import share
-from rbridge_tasks.scoring.packed_attention import KeysValues, Reading, UnsupportedAttentionError, packed_attention
+from rbridge_tasks.scoring.packed_attention import KeysValues, Reading, packed_attention
 from rbridge_tasks.scoring.texts import Text, pack
 from rbridge_tasks.scoring.token_statistics import token_statistics
 
@@ -87,13 +88,13 @@ class PackedReader:
         forward: the model.
         layers: indices of the layers in which tokens depend on each other. All of them must attend through
             ``packed_attention``: any other layer would mix tokens of different texts.
-        window: length of the shortest sliding window, which no text may exceed; None without one.
+        masks: of the layers that have a mask other than plain causal attention, by layer.
         shares: whether it can be given a prefix.
     """
 
     forward: Forward
     layers: frozenset[int]
-    window: int | None = None
+    masks: Mapping[int, Mask] = field(default_factory=dict)
     shares: bool = True
     what: ClassVar[str] = "reading texts in one line"
     way: ClassVar[str] = "one line"
@@ -103,22 +104,22 @@ class PackedReader:
         """Keys and values of the prefix, by layer."""
         skip = parent.length if parent else 0
         kept: KeysValues = {}
-        self._hidden(
-            ids[skip:], np.arange(skip, ids.size), Reading((), None, ids.size, parent.state if parent else {}, kept)
-        )
+        above = parent.state if parent else {}
+        positions = np.arange(skip, ids.size)
+        self._hidden(ids[skip:], Reading((), None, ids.size, positions, skip, above, self.masks, kept))
         return Prefix(kept, ids.size)
 
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
         """Columns of the scored tokens."""
-        line = pack(texts, prefix.length if prefix else 0)
+        skip, above = (prefix.length, prefix.state) if prefix else (0, {})
+        line = pack(texts, skip)
         if len(texts) > 1 and line.ids.size > self._longest_line:
             half = len(texts) // 2
             return torch.cat([self.read(texts[:half], prefix), self.read(texts[half:], prefix)])
         upload = self.forward.upload
         alone = len(texts) == 1
         rows, home = ((), None) if alone else ([upload(rows) for rows in line.rows], upload(line.home))
-        reading = Reading(rows, home, line.reach, prefix.state if prefix else {})
-        hidden = self._hidden(line.ids, line.positions, reading)
+        hidden = self._hidden(line.ids, Reading(rows, home, line.reach, line.positions, skip, above, self.masks))
         picked = hidden[0].index_select(0, upload(line.predicting, hidden.device))
         return self.forward.statistics(picked, line.targets)
 
@@ -128,12 +129,10 @@ class PackedReader:
         config = self.forward.model.config.get_text_config()
         return config.floor_scale if getattr(config, "attn_temperature_tuning", False) else math.inf
 
-    def _hidden(self, ids: Ids, positions: Ids, reading: Reading) -> torch.Tensor:
-        if self.window is not None and reading.reach > self.window:
-            raise UnsupportedAttentionError(f"texts of {reading.reach} tokens exceed the window of {self.window}")
+    def _hidden(self, ids: Ids, reading: Reading) -> torch.Tensor:
         if reading.reach >= self._longest_line:
             raise UnsupportedAttentionError(f"attention is scaled by place in texts of {reading.reach} tokens")
-        inputs, places = self.forward.upload(ids[None]), self.forward.upload(positions[None])
+        inputs, places = self.forward.upload(ids[None]), self.forward.upload(reading.positions[None])
         with packed_attention(self.forward.model, reading, compiled=self.forward.compiled):
             hidden = self.forward.hidden(inputs, position_ids=places, use_cache=False)
         if not reading.layers:

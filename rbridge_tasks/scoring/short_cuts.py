@@ -10,6 +10,7 @@ import torch
 
 from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward
 from rbridge_tasks.scoring.memory import Memory, memory_of
+from rbridge_tasks.scoring.packed_attention import attention_masks
 from rbridge_tasks.scoring.readers import Choice, PackedReader, PaddedReader, PlainReader, Reader
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.trial import Disagreement, Trial
@@ -90,13 +91,34 @@ def _in_batches(forward: Forward, memory: Memory, trial: Trial, *, projects: boo
     if not memory.is_attention_only:
         logger.info("%s keeps more than keys and values of attention (%s); texts are padded", name, memory)
     elif projects:
-        packed = PackedReader(forward, frozenset(memory.kinds), memory.window)
-        if _agrees(packed, forward, trial):
+        packed = _packed_reader(forward, memory, trial)
+        if packed is not None and _agrees(packed, forward, trial):
             return packed
     if not memory.may_be_padded:
         return None
     ways: list[Reader] = [PaddedReader(forward, shares=True), PaddedReader(forward, shares=False)] if projects else []
     return next((way for way in [*ways, PlainReader(forward)] if _agrees(way, forward, trial)), None)
+
+
+def _packed_reader(forward: Forward, memory: Memory, trial: Trial) -> PackedReader | None:
+    """The way of reading texts in one line, if every layer's mask is known."""
+    name = type(forward.model).__name__
+    inputs = forward.upload(trial.short.ids[None])
+    positions = trial.longest.ids.size
+
+    def run() -> None:
+        forward.hidden(inputs, position_ids=torch.arange(inputs.shape[1], device=inputs.device)[None], use_cache=False)
+
+    try:
+        _, masks = attention_masks(forward.model, run, positions, inputs.device)
+    except UNSUPPORTED as error:
+        logger.info("%s does not work with %s (%s); scoring without", PackedReader.what, name, _reason(error))
+        return None
+    window = memory.window
+    if window is not None and window < positions and not any(mask.first[window] > 0 for mask in masks.values()):
+        logger.info("%s keeps a window of %d tokens that none of its masks has; texts are padded", name, window)
+        return None
+    return PackedReader(forward, frozenset(memory.kinds), masks)
 
 
 def _agrees(reader: Reader, forward: Forward, trial: Trial, *, alone: bool = False) -> bool:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
+from transformers import masking_utils
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from rbridge_tasks.scoring import texts
-from rbridge_tasks.scoring.packed_attention import (
-    NAME,
-    Reading,
-    UnsupportedAttentionError,
-    attend,
-    attend_packed,
-    attend_plainly,
-    packed_attention,
-)
+from rbridge_tasks.scoring.attention_kernels import attend, attend_plainly
+from rbridge_tasks.scoring.attention_masks import Mask, UnsupportedAttentionError
+from rbridge_tasks.scoring.packed_attention import NAME, KeysValues, Reading, attend_packed, packed_attention
 from rbridge_tasks.scoring.texts import Text, pack
 
 from ..error_bounds import assert_within
@@ -35,22 +33,69 @@ def states(heads: int, tokens: int, width: int) -> torch.Tensor:
     return torch.randn(heads, tokens, width)
 
 
-def by_definition(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+def by_definition(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    visible: torch.Tensor,
+    cap: float | None = None,
+    sinks: torch.Tensor | None = None,
+) -> torch.Tensor:
     """The last queries of a text over all of its keys, in float64, each key head shared by a group of query heads."""
     groups = query.shape[0] // key.shape[0]
     key, value = key.double().repeat_interleave(groups, 0), value.double().repeat_interleave(groups, 0)
     products = query.double() @ key.transpose(1, 2) * scale
-    places = torch.arange(key.shape[1] - query.shape[1], key.shape[1])
-    products = products.masked_fill(torch.arange(key.shape[1]) > places.unsqueeze(1), -torch.inf)
-    return products.softmax(-1) @ value
+    if cap is not None:
+        products = cap * torch.tanh(products / cap)
+    products = products.masked_fill(~visible, -torch.inf)
+    if sinks is not None:
+        products = torch.cat([products, sinks.double().view(-1, 1, 1).expand(-1, products.shape[1], 1)], 2)
+    return products.softmax(-1)[..., : value.shape[1]] @ value
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of attention: the keys that a token sees, a cap, sinks, heads that share keys, widths."""
+
+    mask: Callable[..., torch.Tensor] | None = None
+    cap: float | None = None
+    sinks: bool = False
+    key_heads: int = 2
+    width: int = 8
+    value_width: int = 8
+
+
+def window(size: int) -> Callable[..., torch.Tensor]:
+    return masking_utils.sliding_window_causal_mask_function(size)
+
+
+def chunks(size: int) -> Callable[..., torch.Tensor]:
+    return masking_utils.chunked_causal_mask_function(size, torch.zeros(1, dtype=torch.int64))
+
+
+#: With a prefix of 70 tokens and texts of up to 40 after it: windows that end in the text, at the start of the prefix,
+#: in it, and beyond it; chunks that begin in the prefix, at its end and in the text.
+KINDS = {
+    "causal": Kind(),
+    **{f"{heads} key heads": Kind(key_heads=heads) for heads in (1, 4)},
+    **{
+        f"width {width}, values {values}": Kind(width=width, value_width=values)
+        for width, values in ((12, 12), (12, 8), (8, 12))
+    },
+    **{f"window {size}": Kind(window(size)) for size in (1, 2, 7, 33, 71, 100, 500)},
+    **{f"chunks of {size}": Kind(chunks(size)) for size in (1, 16, 35, 70, 90, 500)},
+    "cap": Kind(cap=0.5),
+    "sinks": Kind(sinks=True),
+    "window, cap, sinks, widths": Kind(window(33), 2.0, sinks=True, key_heads=1, width=12),
+}
 
 
 @pytest.mark.parametrize("short", [2, 128])
 @pytest.mark.parametrize("prefix", [0, 1, 70])
-@pytest.mark.parametrize("key_heads", [1, 2, 4])
-@pytest.mark.parametrize("width", [8, 12])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_each_text_attends_to_the_prefix_and_to_itself(
-    prefix: int, key_heads: int, width: int, short: int, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, prefix: int, short: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Texts of 1 to 40 tokens, some of which share a beginning, in one line: each as if it stood alone."""
     monkeypatch.setattr(texts, "_SHORT", short)
@@ -60,24 +105,85 @@ def test_each_text_attends_to_the_prefix_and_to_itself(
         np.full(prefix, 7).tolist() + begun[: size // 2].tolist() + [100 + size] * (size - size // 2) for size in sizes
     ]
     line = pack([Text(np.array(text), np.array([0])) for text in each], prefix)
-    query, key, value = (states(heads, line.ids.size, width) for heads in (4, key_heads, key_heads))
-    kept = states(key_heads, prefix, width), states(key_heads, prefix, width)
-    reading = Reading([torch.as_tensor(rows) for rows in line.rows], torch.as_tensor(line.home), line.reach)
+    mask = kind.mask and Mask.of(kind.mask, line.reach, torch.device("cpu"))
+    masks = {0: mask} if mask else {}
+    sinks = torch.randn(4) if kind.sinks else None
+    options = {"scaling": 0.3, "softcap": kind.cap, "s_aux": sinks}
+
+    def made(tokens: int) -> list[torch.Tensor]:
+        shapes = ((4, kind.width), (kind.key_heads, kind.width), (kind.key_heads, kind.value_width))
+        return [states(heads, tokens, width) for heads, width in shapes]
+
+    kept: KeysValues = {}
+    before, own = made(prefix), made(line.ids.size)
     if prefix:
-        reading.prefix = {0: (kept[0].unsqueeze(0), kept[1].unsqueeze(0))}
+        reading = Reading((), None, prefix, np.arange(prefix), masks=masks, kept=kept)
+        with packed_attention(tiny_model("llama", 10), reading):
+            attend_packed(Layer(), *(state[None] for state in before), **options)
+    rows = [torch.as_tensor(rows) for rows in line.rows]
+    reading = Reading(rows, torch.as_tensor(line.home), line.reach, line.positions, prefix, kept, masks)
     with packed_attention(tiny_model("llama", 10), reading):
-        found, _ = attend_packed(Layer(), query[None], key[None], value[None], None, scaling=0.3)
+        found, _ = attend_packed(Layer(), *(state[None] for state in own), **options)
     in_rows = [row for rows in reading.rows for row in rows]
     for row, size in zip(in_rows, sorted(sizes, reverse=True), strict=True):
-        own = row[:size]
-        whole = (torch.cat([kept[0], key[:, own]], 1), torch.cat([kept[1], value[:, own]], 1))
-        expected = by_definition(query[:, own], *whole, 0.3)
-        groups = 4 // key_heads
-        seen = [state.repeat_interleave(groups, 0) for state in whole]
-        visible = torch.ones(size, prefix + size, dtype=torch.bool).tril(prefix)
-        bound, _ = attention_bounds(query[:, own], *seen, scale=0.3, visible=visible)
+        query, *whole = (
+            own[0][:, row[:size]],
+            *(torch.cat([b, o[:, row[:size]]], 1) for b, o in zip(before[1:], own[1:], strict=True)),
+        )
+        places = torch.arange(prefix + size)
+        seen = places <= places[prefix:, None]
+        if kind.mask:
+            zero = torch.tensor(0)
+            seen &= kind.mask(zero, zero, places[prefix:, None], places[None])
+        expected = by_definition(query, *whole, 0.3, seen, kind.cap, sinks)
+        keys, values = (state.repeat_interleave(4 // kind.key_heads, 0) for state in whole)
+        bound, _ = attention_bounds(query, keys, values, scale=0.3, visible=seen)
         # Prefix and own part are put together by their log-sums: each rounded, and an exponential each.
-        assert_within(found[0, own].transpose(0, 1), expected, 2 * bound)
+        assert_within(found[0, row[:size]].transpose(0, 1), expected, 2 * bound)
+
+
+def test_keys_that_no_later_token_sees_are_not_kept() -> None:
+    """Of a prefix of 70 tokens, a window of 33 keeps 32 keys for the next token; chunks of 35 keep none."""
+    for function, keys in ((window(33), 32), (chunks(35), 0), (window(100), 70)):
+        mask = Mask.of(function, 71, torch.device("cpu"))
+        reading = Reading((), None, 70, np.arange(70), masks={0: mask} if mask else {}, kept={})
+        with packed_attention(tiny_model("llama", 10), reading):
+            attend_packed(Layer(), *(torch.randn(1, 2, 70, 8) for _ in range(3)))
+        assert reading.kept is not None
+        assert [state.shape[2] for state in reading.kept[0]] == [keys, keys]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        masking_utils.bidirectional_mask_function,
+        masking_utils.and_masks(masking_utils.causal_mask_function, lambda _b, _h, q, k: (q - k) % 2 == 0),
+        masking_utils.and_masks(masking_utils.causal_mask_function, lambda _b, _h, q, k: (q < 9) | (k > 4) | (q > 20)),
+        masking_utils.and_masks(
+            masking_utils.causal_mask_function, masking_utils.padding_mask_function(torch.ones(1, 50))
+        ),
+    ],
+    ids=["later keys", "every other key", "an earlier key again", "a number for each token"],
+)
+def test_other_masks_are_refused(function: Callable[..., torch.Tensor]) -> None:
+    """A mask is taken only if each token sees all keys from a first one to itself, by positions alone."""
+    with pytest.raises(UnsupportedAttentionError):
+        Mask.of(function, 50, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kernel_blocks_that_are_hidden_altogether(dtype: torch.dtype) -> None:
+    """First keys further apart than a block of the kernel: some queries see nothing of the first blocks."""
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, tokens, 16).to(dtype) for tokens in (100, 1500, 1500))
+    first = np.linspace(0, 1499, 100).astype(np.int64)
+    found = attend(query, key, value, scale=0.3, causal=False, first=first)
+    hidden = torch.arange(1500) < torch.from_numpy(first).unsqueeze(1)
+    expected = attend_plainly(query.double(), key.double(), value.double(), scale=0.3, causal=False, hidden=hidden)
+    for one, other, bound in zip(
+        found, expected, attention_bounds(query, key, value, scale=0.3, visible=~hidden), strict=True
+    ):
+        assert_within(one.double(), other, bound)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -113,13 +219,19 @@ def test_causal_attention_brought_in_parts(tokens: int, dtype: torch.dtype) -> N
 
 
 @pytest.mark.parametrize(
-    "option", [{"softcap": 30.0}, {"position_bias": torch.zeros(1)}, {"is_causal": False}, {"sliding_window": 4}]
+    "option",
+    [
+        {"s_aux": torch.zeros(1, 2, 5, 1)},
+        {"position_bias": torch.zeros(1)},
+        {"is_causal": False},
+        {"sliding_window": 4},
+    ],
 )
 def test_other_attention_is_refused(option: dict[str, object]) -> None:
-    """Caps, biases, text that looks ahead, and windows narrower than the text would be ignored without a word."""
+    """Biases, text that looks ahead, windows that no mask has, and sinks of another shape are not ignored."""
     query = torch.randn(1, 2, 5, 8)
     with (
-        packed_attention(tiny_model("llama", 10), Reading((), None, reach=5)),
+        packed_attention(tiny_model("llama", 10), Reading((), None, reach=5, positions=np.arange(5))),
         pytest.raises(UnsupportedAttentionError),
     ):
         attend_packed(Layer(), query, query, query, None, **option)
@@ -131,7 +243,7 @@ def test_model_has_its_own_attention_back() -> None:
     before = model.config._attn_implementation
 
     def failing_pass() -> None:
-        with packed_attention(model, Reading((), None, reach=1)):
+        with packed_attention(model, Reading((), None, reach=1, positions=np.arange(1))):
             assert model.config._attn_implementation == NAME
             assert NAME in ALL_ATTENTION_FUNCTIONS
             raise ZeroDivisionError
