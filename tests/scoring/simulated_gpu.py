@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -96,7 +97,14 @@ class LiveBytes(TorchDispatchMode):
 def simulated_gpu() -> Iterator[tuple[Uploads, LiveBytes]]:
     """Tensors have no content until the block ends. What existed before is not counted."""
     _register_guard()
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode(), LiveBytes() as live, Uploads() as uploads:
+    of_gpu = patch.object(torch.cuda, "get_device_capability", return_value=(9, 0))
+    with (
+        of_gpu,
+        FakeTensorMode(allow_non_fake_inputs=True),
+        torch.inference_mode(),
+        LiveBytes() as live,
+        Uploads() as uploads,
+    ):
         yield uploads, live
 
 

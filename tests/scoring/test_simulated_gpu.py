@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from rbridge_tasks.scoring.attention_masks import Mask
 from rbridge_tasks.scoring.forward import Forward
 from rbridge_tasks.scoring.readers import PackedReader
 from rbridge_tasks.scoring.texts import Text
@@ -48,13 +49,19 @@ def texts(count: int, prompt: int, scored: int) -> list[Text]:
     return made
 
 
+#: No mask; a window that ends inside the prompt; one that ends inside the texts.
+WINDOWS = [None, 350, 64]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_prompt_and_batch_are_queued_without_waiting(dtype: torch.dtype) -> None:
-    """A prompt is kept and a batch read behind it; then the batch alone."""
+def test_prompt_and_batch_are_queued_without_waiting(dtype: torch.dtype, window: int | None) -> None:
+    """A prompt is kept and a batch read behind it; then the batch alone. The second layer has a sliding window."""
     model = llama(dtype=dtype)
     batch = texts(6, prompt=300, scored=200)
+    masks = {} if window is None else {1: Mask((np.arange(1000) - window + 1).clip(0))}
     with simulated_gpu() as (uploads, _):
-        reader = PackedReader(Forward(without_content(model), DEVICE), frozenset(range(2)))
+        reader = PackedReader(Forward(without_content(model), DEVICE), frozenset(range(2)), masks)
         prefix = reader.keep(batch[0].ids[:300], None)
         for kept in (prefix, None):
             columns = reader.read(batch, kept)
