@@ -171,19 +171,20 @@ def measure(model: Any, tokenizer: Any, pairs: Pairs, args: argparse.Namespace) 
         "vllm": lambda: by_vllm(model, tokenizer, few, args.vllm_python),
     }
     figures = {side: result for side in SIDES if side in args.sides and (result := makers[side]()) is not None}
+    of_few, of_all = (count_work(model, encoder.encode(some)) for some in (few, pairs))
+    reference = figures["stock"]["sums"] if "stock" in figures else None
     rows = []
     for side, result in figures.items():
-        scored = few if side in ("stock", "vllm") else pairs
-        work = count_work(model, encoder.encode(scored))
-        seconds, sums = result["seconds"], result.pop("sums")
+        scored, work = (few, of_few) if side in ("stock", "vllm") else (pairs, of_all)
+        seconds, sums = result["seconds"], result["sums"]
         row = {"side": side, "traces": len(scored), **result, "seconds_per_trace": seconds / len(scored)}
+        del row["sums"]
         row["parameters"] = sum(parameter.numel() for parameter in model.parameters())
         row["trace_tokens_per_second"] = work.projected / seconds
         row["operations_per_second"] = work.total / seconds
-        if "stock" in figures:
-            reference = figures["stock"].setdefault("reference", sums[: len(few)])
-            tokens = count_work(model, encoder.encode(few)).projected
-            row["difference"] = sum(abs(a - b) for a, b in zip(reference, sums, strict=False)) / tokens
+        if reference is not None:
+            differences = [abs(a - b) for a, b in zip(reference, sums, strict=False)]
+            row["difference"] = sum(differences) / of_few.projected
             row["ratio"] = figures["stock"]["seconds"] / len(few) / row["seconds_per_trace"]
         rows.append(row)
     return rows
