@@ -156,7 +156,7 @@ def _reduce(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     minus_expected = torch.special.entr(probability).sum(-1)  # -p ln p; 0 for a logit of -inf
     columns = [
         (target - highest).squeeze(-1) - log_total,
-        torch.where(total.isnan(), torch.nan, rank),
+        rank.masked_fill(total.isnan(), torch.nan),
         log_total + minus_expected / total,
         -log_total,
     ]

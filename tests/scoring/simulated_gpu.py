@@ -36,76 +36,84 @@ impl::DeviceGuardImplRegistrar registrar(DeviceType::CUDA, new impl::NoOpDeviceG
 """
 
 
+_COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+
+
 class UnpinnedCopyError(AssertionError):
-    """A copy from pageable memory to the GPU."""
+    """A copy between CPU and GPU for which the host waits."""
 
 
-class Uploads(TorchFunctionMode):
-    """Counts copies to the GPU, and refuses those that would wait for it."""
+class Pinning(TorchFunctionMode):
+    """Marks tensors as pinned, and refuses to make tensors on the GPU from Python's numbers, which are not."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
-        self._pinned: set[int] = set()
+        self.pinned: list[torch.Tensor] = []
 
     def __torch_function__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if function is torch.Tensor.pin_memory:
-            pinned = args[0].clone()
-            self._pinned.add(id(pinned))
-            return pinned
+            self.pinned.append(args[0].clone())
+            return self.pinned[-1]
         if function in (torch.tensor, torch.as_tensor) and torch.device(kwargs.get("device") or "cpu").type == "cuda":
             raise UnpinnedCopyError(f"{function.__name__} with a device")
-        result = function(*args, **kwargs)
-        if function in (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.copy_):
-            self._check(args[0] if function is not torch.Tensor.copy_ else args[1], result, kwargs)
-        return result
-
-    def _check(self, source: torch.Tensor, result: torch.Tensor, options: dict[str, Any]) -> None:
-        if (source.device.type, result.device.type) == ("cpu", "cuda"):
-            if id(source) not in self._pinned or not options.get("non_blocking"):
-                raise UnpinnedCopyError("a copy to the GPU from memory that is not pinned, or one that blocks")
-            self.count += 1
-        if (source.device.type, result.device.type) == ("cuda", "cpu"):
-            raise UnpinnedCopyError("a copy to the CPU, for which the host waits")
+        return function(*args, **kwargs)
 
 
-class LiveBytes(TorchDispatchMode):
-    """The bytes of the tensors on the GPU that exist at a time; temporary memory inside one kernel is not seen."""
+class Gpu(TorchDispatchMode):
+    """Checks copies, and counts the bytes of the tensors on the GPU that exist at a time.
 
-    def __init__(self) -> None:
+    Temporary memory inside one kernel is not seen.
+
+    Attributes:
+        uploads: copies to the GPU so far.
+        peak: largest number of bytes so far.
+        at: the operation that reached it.
+    """
+
+    def __init__(self, pinning: Pinning) -> None:
         super().__init__()
-        self.peak, self.at = 0, ""
+        self.uploads, self.peak, self.at = 0, 0, ""
+        self._pinning = pinning
         self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        if function in _COPIES:
+            source = args[0] if function is torch.ops.aten._to_copy.default else args[1]
+            self._check(source, result, non_blocking=bool(kwargs.get("non_blocking")))
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "cuda":
-                storage = tensor.untyped_storage()
-                reference = StorageWeakRef(storage)
-                if reference.cdata not in self._storages or self._storages[reference.cdata][0].expired():
-                    self._storages[reference.cdata] = reference, storage.nbytes()
-        self._storages = {key: entry for key, entry in self._storages.items() if not entry[0].expired()}
-        live = sum(size for _, size in self._storages.values())
+                self._add(tensor.untyped_storage())
+        live = sum(size for reference, size in self._storages.values() if not reference.expired())
         if live > self.peak:
             self.peak, self.at = live, str(function)
         return result
 
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        self._storages = {key: entry for key, entry in self._storages.items() if not entry[0].expired()}
+        reference = StorageWeakRef(storage)
+        self._storages.setdefault(reference.cdata, (reference, storage.nbytes()))
+
+    def _check(self, source: torch.Tensor, result: torch.Tensor, *, non_blocking: bool) -> None:
+        ways = source.device.type, result.device.type
+        if ways == ("cpu", "cuda"):
+            if not non_blocking or not any(source is tensor for tensor in self._pinning.pinned):
+                raise UnpinnedCopyError("a copy to the GPU from memory that is not pinned, or one that blocks")
+            self.uploads += 1
+        elif ways == ("cuda", "cpu"):
+            raise UnpinnedCopyError("a copy to the CPU, for which the host waits")
+
 
 @contextlib.contextmanager
-def simulated_gpu() -> Iterator[tuple[Uploads, LiveBytes]]:
+def simulated_gpu() -> Iterator[Gpu]:
     """Tensors have no content until the block ends. What existed before is not counted."""
     _register_guard()
     of_gpu = patch.object(torch.cuda, "get_device_capability", return_value=(9, 0))
-    with (
-        of_gpu,
-        FakeTensorMode(allow_non_fake_inputs=True),
-        torch.inference_mode(),
-        LiveBytes() as live,
-        Uploads() as uploads,
-    ):
-        yield uploads, live
+    with of_gpu, FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode(), Pinning() as pinning:
+        with Gpu(pinning) as gpu:
+            yield gpu
 
 
 def without_content(model: torch.nn.Module, device: torch.device = DEVICE) -> torch.nn.Module:

@@ -60,14 +60,14 @@ def test_prompt_and_batch_are_queued_without_waiting(dtype: torch.dtype, window:
     model = llama(dtype=dtype)
     batch = texts(6, prompt=300, scored=200)
     masks = {} if window is None else {1: Mask((np.arange(1000) - window + 1).clip(0))}
-    with simulated_gpu() as (uploads, _):
+    with simulated_gpu() as gpu:
         reader = PackedReader(Forward(without_content(model), DEVICE), frozenset(range(2)), masks)
         prefix = reader.keep(batch[0].ids[:300], None)
         for kept in (prefix, None):
             columns = reader.read(batch, kept)
             assert columns.shape == (sum(text.targets.size for text in batch), 4)
             assert columns.device == DEVICE
-    assert uploads.count > 0
+    assert gpu.uploads > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -76,25 +76,25 @@ def test_prompt_and_batch_are_queued_without_waiting(dtype: torch.dtype, window:
 def test_large_vocabularies_take_a_gibibyte(vocabulary: int, tied: bool, dtype: torch.dtype) -> None:
     """Beside the weights, for a batch of 8 texts and 200 scored tokens each."""
     model = llama(vocabulary, tied=tied, dtype=dtype)
-    with simulated_gpu() as (_, live):
+    with simulated_gpu() as gpu:
         reader = PackedReader(Forward(without_content(model), DEVICE), frozenset(range(2)))
-        of_weights = live.peak
+        of_weights = gpu.peak
         reader.read(texts(8, prompt=100, scored=200), None)
     assert of_weights >= vocabulary * 1024 * dtype.itemsize * (1 if tied else 2)
-    assert live.peak - of_weights <= GIB, live.at
+    assert gpu.peak - of_weights <= GIB, gpu.at
 
 
 def test_memory_does_not_grow_with_the_number_of_tokens() -> None:
     """Four times the tokens take the same memory for logits: only the rows of hidden states and results grow."""
     peaks = []
     for rows in (4000, 16_000):
-        with simulated_gpu() as (_, live):
+        with simulated_gpu() as gpu:
             weight = torch.empty(150_000, 256, dtype=torch.bfloat16, device=DEVICE)
             hidden = torch.empty(rows, 256, dtype=torch.bfloat16, device=DEVICE)
             targets = torch.empty(rows, dtype=torch.int64, device=DEVICE)
-            given = live.peak
+            given = gpu.peak
             token_statistics(hidden, targets, lambda part, weight=weight: part @ weight.t())
-            peaks.append(live.peak - given)
+            peaks.append(gpu.peak - given)
     assert peaks[1] - peaks[0] <= 12_000 * 4 * 8 * 2
 
 
