@@ -69,7 +69,8 @@ def convert(model: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     loaded = AutoModelForCausalLM.from_pretrained(model.parent, gguf_file=model.name, dtype=torch.float32)
-    del loaded.config.quantization_config  # the weights are no longer quantized
+    loaded.hf_quantizer = None  # the weights are no longer quantized, but transformers would refuse to save them
+    del loaded.config.quantization_config
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     loaded.save_pretrained(unfinished)

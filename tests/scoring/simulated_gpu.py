@@ -36,7 +36,8 @@ impl::DeviceGuardImplRegistrar registrar(DeviceType::CUDA, new impl::NoOpDeviceG
 """
 
 
-_COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+#: ``to`` is seen as it is called in inference mode, and as ``_to_copy`` outside.
+_COPIES = (torch.ops.aten.to, torch.ops.aten._to_copy, torch.ops.aten.copy_)
 
 
 class UnpinnedCopyError(AssertionError):
@@ -80,9 +81,9 @@ class Gpu(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
-        if function in _COPIES:
-            source = args[0] if function is torch.ops.aten._to_copy.default else args[1]
-            self._check(source, result, non_blocking=bool(kwargs.get("non_blocking")))
+        if function.overloadpacket in _COPIES:
+            given = dict(zip((argument.name for argument in function._schema.arguments), args, strict=False)) | kwargs
+            self._check(given.get("src", given["self"]), result, non_blocking=given.get("non_blocking", False))
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "cuda":
                 self._add(tensor.untyped_storage())
@@ -110,10 +111,14 @@ class Gpu(TorchDispatchMode):
 def simulated_gpu() -> Iterator[Gpu]:
     """Tensors have no content until the block ends. What existed before is not counted."""
     _register_guard()
-    of_gpu = patch.object(torch.cuda, "get_device_capability", return_value=(9, 0))
-    with of_gpu, FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode(), Pinning() as pinning:
-        with Gpu(pinning) as gpu:
-            yield gpu
+    with (
+        patch.object(torch.cuda, "get_device_capability", return_value=(9, 0)),
+        FakeTensorMode(allow_non_fake_inputs=True),
+        torch.inference_mode(),
+        Pinning() as pinning,
+        Gpu(pinning) as gpu,
+    ):
+        yield gpu
 
 
 def without_content(model: torch.nn.Module, device: torch.device = DEVICE) -> torch.nn.Module:
