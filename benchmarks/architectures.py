@@ -86,9 +86,9 @@ def alone(model: transformers.PreTrainedModel, pair: TokenizedPair) -> np.ndarra
     for module in rotations:  # or the numbers depend on what the model read before
         module.max_seq_len_cached = module.original_max_seq_len
         module.inv_freq = module.original_inv_freq
-    logits = model(input_ids=torch.from_numpy(pair.ids[None, :-1])).logits[0, pair.first - 1 :]
-    scored = torch.from_numpy(pair.ids[pair.first :, None])
-    return logits.double().log_softmax(-1).gather(-1, scored)[:, 0].numpy()
+    ids = torch.from_numpy(pair.ids).to(model.device)
+    logits = model(input_ids=ids[None, :-1]).logits[0, pair.first - 1 :]
+    return logits.double().log_softmax(-1).gather(-1, ids[pair.first :, None])[:, 0].cpu().numpy()
 
 
 def noise(model: transformers.PreTrainedModel, pair: TokenizedPair, expected: np.ndarray) -> float:
@@ -96,7 +96,7 @@ def noise(model: transformers.PreTrainedModel, pair: TokenizedPair, expected: np
     generator = torch.Generator().manual_seed(0)
 
     def round_otherwise(_module: torch.nn.Module, _args: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
-        shift = torch.empty(out.shape).uniform_(-1, 1, generator=generator).to(out.dtype)
+        shift = torch.empty(out.shape).uniform_(-1, 1, generator=generator).to(out)
         return out * (1 + shift * torch.finfo(out.dtype).eps)
 
     handle = model.get_input_embeddings().register_forward_hook(round_otherwise)
@@ -117,11 +117,29 @@ class Log(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def examine(name: str, dtype: torch.dtype, gain: float, batch_size: int) -> Row:
-    """Score the pairs under one model and compare every token."""
+def examine(
+    name: str,
+    dtype: torch.dtype,
+    gain: float,
+    batch_size: int,
+    *,
+    device: str = "cpu",
+    attention: str | None = None,
+) -> Row:
+    """Score the pairs under one model and compare every token.
+
+    Args:
+        name: as for ``tiny_model``.
+        dtype, gain: of the weights.
+        batch_size: texts read at once.
+        device: where the model runs.
+        attention: name of transformers' attention implementation; None leaves it to transformers.
+    """
     shown = str(dtype).removeprefix("torch.")
     try:
-        model = tiny_models.tiny_model(name, gain=gain).to(dtype)
+        model = tiny_models.tiny_model(name, gain=gain).to(device, dtype)
+        if attention is not None:
+            model.set_attn_implementation(attention)
         texts = pairs()
         expected = [alone(model, pair) for pair in texts]
     except (*UNSUPPORTED, ImportError, OSError, StrictDataclassError) as error:
@@ -132,7 +150,7 @@ def examine(name: str, dtype: torch.dtype, gain: float, batch_size: int) -> Row:
     logger = logging.getLogger("rbridge_tasks")
     logger.addHandler(log)
     logger.setLevel(logging.INFO)
-    scorer = CausalScorer(model, torch.device("cpu"), 2048, batch_size=batch_size, show_progress=False)
+    scorer = CausalScorer(model, model.device, 2048, batch_size=batch_size, show_progress=False)
     try:
         scores = scorer.score(texts, [f"trace {i}" for i in range(len(texts))])
     except UNSUPPORTED as error:
@@ -191,6 +209,7 @@ def main() -> int:
     parser.add_argument("--gains", nargs="+", type=float, default=[1.0, 3.0], help="of the weight matrices")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="where the models run")
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--markdown", type=Path, help="write a table of them here")
     arguments = parser.parse_args()
@@ -201,7 +220,7 @@ def main() -> int:
         for dtype in arguments.dtypes:
             for gain in arguments.gains:
                 started = time.perf_counter()
-                row = examine(name, getattr(torch, dtype), gain, arguments.batch_size)
+                row = examine(name, getattr(torch, dtype), gain, arguments.batch_size, device=arguments.device)
                 rows.append(row)
                 numbers = f"{row.difference_nats:9.2g} {row.mean_difference_nats:9.2g} {row.noise_nats:9.2g}"
                 mark = "WRONG" if row.wrong else ""

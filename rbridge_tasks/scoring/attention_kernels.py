@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn.functional import pad
 
+from rbridge_tasks.scoring.upload import upload
+
 Ids = npt.NDArray[np.int64]
 
 #: Keys that torch's CPU kernel reads at a time, and queries to pass at a time where keys are masked.
 _KERNEL_BLOCK, _PART = 512, 128
-#: Elements of a mask at a time on other devices.
+#: Elements of a mask, or of capped products, at a time on other devices.
 _MASK_ELEMENTS = 1 << 25
 #: Widest heads of CUDA's flash kernel; the width of heads is a multiple of this in all of CUDA's kernels.
 _FLASH_WIDTH, _WIDTH_STEP = 256, 8
@@ -81,7 +85,8 @@ def _attend_on_cpu(
 def _attend_on_cuda(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    if query.dtype in (torch.bfloat16, torch.float16) and query.shape[-1] <= _FLASH_WIDTH:
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    if half and query.shape[-1] <= _FLASH_WIDTH and _has_flash(query.device):
         out, log_sum, *_ = torch.ops.aten._scaled_dot_product_flash_attention(
             query, key, value, 0.0, causal, False, scale=scale
         )
@@ -90,6 +95,12 @@ def _attend_on_cuda(
             query, key, value, None, True, 0.0, causal, scale=scale
         )
     return out, log_sum[..., : query.shape[2]]
+
+
+@functools.cache
+def _has_flash(device: torch.device) -> bool:
+    """Whether a CUDA device runs the flash kernel: Ampere and later do."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _attend_in_parts(
@@ -104,7 +115,8 @@ def _attend_in_parts(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``attend`` a part of the queries at a time, each with the keys between the first and the last that it sees."""
     queries, keys = query.shape[2], key.shape[2]
-    step = _PART if query.device.type == "cpu" else max(_PART, _MASK_ELEMENTS // keys)
+    matrices = 1 if cap is None else query.shape[0] * query.shape[1]  # a mask is one for all, products are not
+    step = _PART if query.device.type == "cpu" else max(_PART, _MASK_ELEMENTS // (keys * matrices))
     width = value.shape[-1]
     if cap is None:
         query, key, value = _of_one_width(query, key, value)
@@ -135,8 +147,7 @@ def _hidden(
     if causal:
         hidden = keys > torch.arange(start, stop, device=query.device).unsqueeze(-1)
     if first is not None and (first[start:stop] > begin).any():
-        seen_from = torch.from_numpy(first[start:stop]).to(query.device, non_blocking=True)
-        before = keys < seen_from.unsqueeze(-1)
+        before = keys < upload(first[start:stop], query.device).unsqueeze(-1)
         hidden = before if hidden is None else hidden | before
     return hidden
 

@@ -18,6 +18,7 @@ from rbridge_tasks.scoring.readers import Choice, Ids, Prefix
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.token_statistics import token_statistics
 from rbridge_tasks.scoring.tokenization import TokenizedPair
+from rbridge_tasks.scoring.upload import upload
 
 #: From token ids (batch, length), int64, to logits (batch, length, vocabulary) of the next token at each place.
 Logits = Callable[[torch.Tensor], torch.Tensor]
@@ -97,7 +98,7 @@ class _CallableReader:
         whole = ids[:_CHECKED_TOKENS]
         half = (whole.size + 1) // 2
         changed = np.where(np.arange(whole.size) < half, whole, ids[0])
-        logits = self._logits(torch.from_numpy(np.stack([whole, changed])).to(self.device))
+        logits = self._logits(upload(np.stack([whole, changed]), self.device))
         first, second = logits[:, :half].float()
         if float((first - second).abs().max()) > _ROUNDING * float(first.abs().max()):
             raise ScoringError("the callable's logits change with later tokens; it must be a causal language model")
@@ -109,9 +110,9 @@ class _CallableReader:
 
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:  # noqa: ARG002  # never given one
         """Columns of the scored tokens."""
-        logits = self._logits(torch.from_numpy(padded(texts, 0)).to(self.device))
+        logits = self._logits(upload(padded(texts, 0), self.device))
         tables = [
-            token_statistics(row[text.lead : text.ids.size], torch.from_numpy(text.targets).to(row.device), _unchanged)
+            token_statistics(row[text.lead : text.ids.size], upload(text.targets, row.device), _unchanged)
             for row, text in zip(logits, texts, strict=True)
         ]
         return torch.cat(tables)

@@ -134,11 +134,13 @@ class Engine:
         while remaining:
             batch = remaining[: self._size.take((texts[i] for i in remaining), node.length)]
             if not known >= set(batch):
+                columns = None
                 try:
                     columns = reader.read([texts[i] for i in batch], prefix())
                 except (MemoryError, RuntimeError) as error:
                     if not _is_out_of_memory(error) or len(batch) == 1:
                         raise
+                if columns is None:  # not in the handler: the error's traceback holds the tensors of the batch
                     self._halve([texts[i].ids.size - node.length for i in batch])
                     continue
                 yield batch, columns
@@ -182,5 +184,11 @@ def _start_copy(columns: torch.Tensor) -> Callable[[], Table]:
     return wait
 
 
+#: In messages of errors that are no ``OutOfMemoryError``: of the CPU's allocator, of CUDA and of its libraries.
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(text in str(error) for text in _OUT_OF_MEMORY)

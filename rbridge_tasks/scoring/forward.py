@@ -18,6 +18,7 @@ from rbridge_tasks.scoring.cpu import LinearByOneDNN
 from rbridge_tasks.scoring.stretching_positions import forget_lengths, stretching_rotations
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.token_statistics import Head, LinearHead, token_statistics
+from rbridge_tasks.scoring.upload import upload
 
 #: Errors of models that cannot be called in some way. Running out of memory is a RuntimeError, too: see ``engine``.
 UNSUPPORTED = (
@@ -77,7 +78,8 @@ class Forward:
 
     def hidden(self, inputs: torch.Tensor, **options: Any) -> torch.Tensor:
         """Hidden states (batch, tokens, width) that enter the output projection; the model projects the last only."""
-        with self._caught_hidden(last=True) as caught, contextlib.nullcontext() if self.compiled else LinearByOneDNN():
+        by_onednn = self.device.type == "cpu" and not self.compiled  # elsewhere the mode only costs time for each call
+        with self._caught_hidden(last=True) as caught, LinearByOneDNN() if by_onednn else contextlib.nullcontext():
             self.call(inputs, **options)
         return caught[0]
 
@@ -133,9 +135,7 @@ class Forward:
 
     def upload(self, array: npt.NDArray[np.int64], device: torch.device | None = None) -> torch.Tensor:
         """Copy an array to a device, without waiting for the copy."""
-        place = self.device if device is None else device
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return tensor.pin_memory().to(place, non_blocking=True) if place.type == "cuda" else tensor.to(place)
+        return upload(array, self.device if device is None else device)
 
     def _head(self, hidden: torch.Tensor) -> Head | LinearHead:
         """The output projection; a ``LinearHead`` where it is a plain matrix."""

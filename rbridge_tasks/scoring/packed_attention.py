@@ -22,6 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from rbridge_tasks.scoring.attention_kernels import attend
 from rbridge_tasks.scoring.attention_masks import Mask, MaskFunction, UnsupportedAttentionError
+from rbridge_tasks.scoring.upload import upload
 
 Ids = npt.NDArray[np.int64]
 
@@ -307,7 +308,7 @@ def _with_prefix(
     if seeing.size == query.shape[2]:
         above, above_sum = _attend_prefix(query, *prefix, layer, _if_hiding(first))
         return _combined(out, log_sum, above, above_sum)
-    places = torch.from_numpy(seeing).to(query.device, non_blocking=True)
+    places = upload(seeing, query.device)
     above, above_sum = _attend_prefix(query.index_select(2, places), *prefix, layer, _if_hiding(first))
     parts = _combined(out.index_select(2, places), log_sum.index_select(2, places), above, above_sum)
     return out.index_copy(2, places, parts[0]), log_sum.index_copy(2, places, parts[1])

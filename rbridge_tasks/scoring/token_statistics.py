@@ -16,8 +16,9 @@ Head = Callable[[torch.Tensor], torch.Tensor]
 #: Columns of the result of ``token_statistics``.
 LOGPROB, RANK, ENTROPY, MAX_LOGPROB = range(4)
 
-#: Bytes of logits held at a time where whole rows are computed at once.
-_CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}
+#: Bytes of float32 logits at a time where whole rows are computed at once. Reducing them takes twice as much beside.
+_CHUNK_BYTES = {"cpu": 16 << 20}
+_CHUNK_BYTES_ELSEWHERE = 256 << 20
 #: Rows in a block on a CPU, and blocks of rows that the threads work on together.
 _BLOCK_ROWS, _BLOCKS_DEALT = 1280, 4
 
@@ -101,7 +102,7 @@ def token_statistics(
         chunk = slice(done, done + step)
         done += step
         logits = head(hidden[chunk]).float()
-        step = max(1, _CHUNK_BYTES.get(hidden.device.type, 256 << 20) // (4 * logits.shape[-1]))
+        step = max(1, _CHUNK_BYTES.get(hidden.device.type, _CHUNK_BYTES_ELSEWHERE) // (4 * logits.shape[-1]))
         of_chunk = targets[chunk].to(logits.device)
         columns = _from_logits(logits, of_chunk) if logits.device.type == "cpu" else reduce(logits, of_chunk)
         result[chunk] = columns.to(result.device)
@@ -146,17 +147,17 @@ def _reduce(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The four columns from float32 logits (rows, vocabulary), without waiting for the device."""
     column = targets.unsqueeze(-1)
     target = logits.gather(-1, column)
-    of_lower_id = torch.arange(logits.shape[-1], device=logits.device) < column
-    rank = 1.0 + ((logits > target) | ((logits == target) & of_lower_id)).sum(-1)
-    shifted = logits - logits.amax(-1, keepdim=True)
-    probability = shifted.exp()
+    lower = torch.arange(logits.shape[-1], device=logits.device) < column
+    rank = 1.0 + ((logits > target) | lower.logical_and_(logits == target)).sum(-1)
+    highest = logits.amax(-1, keepdim=True)
+    probability = (logits - highest).exp_()
     total = probability.sum(-1)
     log_total = total.log()
-    expected = torch.where(probability > 0, probability * shifted, 0.0).sum(-1)  # a logit of -inf counts as 0
+    minus_expected = torch.special.entr(probability).sum(-1)  # -p ln p; 0 for a logit of -inf
     columns = [
-        shifted.gather(-1, column).squeeze(-1) - log_total,
-        torch.where(total.isnan(), torch.nan, rank),
-        log_total - expected / total,
+        (target - highest).squeeze(-1) - log_total,
+        rank.masked_fill(total.isnan(), torch.nan),
+        log_total + minus_expected / total,
         -log_total,
     ]
     return torch.stack([column.double() for column in columns], dim=-1)

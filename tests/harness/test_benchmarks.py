@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,17 +75,39 @@ def test_worked_examples_are_cut_to_a_number_of_tokens(tokens: int, tokenizers: 
 @pytest.mark.usefixtures("benchmarks")
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.slow
-def test_gpu_script_compares_all_sides(tokenizers: dict[str, Any]) -> None:
-    """On any device: the same sums up to bfloat16, the times of all sides, and the shares of the ceiling."""
-    from gpu import Shape, compare
+def test_gpu_script_runs_whole_in_a_small_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the CPU: stock, ours and compiled score the same texts to bfloat16; each has a row in JSON and table."""
+    import gpu
 
-    shape = Shape(hidden_size=32, intermediate_size=64, layers=2, heads=4, key_heads=2)
-    found = compare(mixed_pairs(), tokenizers["bos"], torch.device("cpu"), shape=shape, stock_batch_size=2)
-    assert found["difference"] < 0.05
-    assert found["stock"]["seconds"] > 0
-    for side in ("ours", "compiled"):
-        share = found["operations"] / found[side]["seconds"] / found["ceiling"]
-        assert found[side]["utilisation"] == pytest.approx(share)
+    file = tmp_path / "gpu.json"
+    gpu.main(["--device", "cpu", "--quick", "--json", str(file), "--stock-batch-size", "2", "--stock-items", "6"])
+    found = json.loads(file.read_text())
+    rows = {row["side"]: row for row in found["rows"]}
+    assert set(rows) >= {"stock", "ours", "compiled"}
+    for row in rows.values():
+        assert row["seconds"] > 0
+        assert row["difference"] < 0.05
+        assert row["share_of_ceiling"] == pytest.approx(row["operations_per_second"] / found["ceiling"])
+    assert rows["ours"]["ratio"] == pytest.approx(
+        rows["stock"]["seconds_per_trace"] / rows["ours"]["seconds_per_trace"]
+    )
+    assert 0 < rows["ours"]["first_batch_seconds"] <= rows["ours"]["seconds"]
+    table = capsys.readouterr().out
+    assert all(side in table for side in rows)
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_gpu_script_makes_texts_of_the_authors_sizes(tokenizers: dict[str, Any]) -> None:
+    """A hundredth of each benchmark's traces, with the mean number of tokens of the release."""
+    from gpu import AUTHORS, MEAN_TOKENS, authors_pairs
+
+    assert sum(AUTHORS.values()) == 10_162
+    tokenizer = tokenizers["byte_level"]
+    pairs = authors_pairs(tokenizer, share=0.01)
+    assert len(pairs) == sum(round(count / 100) for count in AUTHORS.values())
+    lengths = [len(ids) for ids in tokenizer([trace for _, trace in pairs], add_special_tokens=False).input_ids]
+    assert np.mean(lengths) == pytest.approx(MEAN_TOKENS, abs=2)
+    assert len({context for context, _ in pairs}) == len(pairs)
 
 
 @pytest.mark.usefixtures("benchmarks")
