@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from rbridge_metrics.errors import FitError
-from rbridge_metrics.folds import SCHEMES
+from rbridge_metrics.folds import SCHEMES, neighbour_blocks
 from rbridge_metrics.isotonic import shape_check
 from rbridge_metrics.paper_recipe import MAX_EVALUATIONS
 from rbridge_metrics.regression import RECIPES, ProxyRegressor
@@ -68,7 +68,8 @@ def fit(
         x, y: table of pairs: columns of the proxy score and of the target's accuracy.
         group: table of pairs: columns that define the groups; a curve is fitted to each.
         order: table of pairs: column that orders the checkpoints, usually training tokens.
-        recipe: ``robust``, or ``paper`` for the published recipe.
+        recipe: ``robust``, or ``paper`` for the published recipe, which also interpolates the target's accuracies at
+            every checkpoint of the proxy.
         cv: folds of neighbours (``blocked``), the next checkpoint (``forward``), or random ones (``shuffled``).
         folds: number of folds of ``blocked`` and ``shuffled``.
         min_train: points before the first prediction of ``forward``.
@@ -114,7 +115,7 @@ def fit(
     if from_scores:
         pairs = pairs_from_scores(
             as_scores(table), proxy_metric, targets, str(proxy), str(target), unit,
-            allow_incomparable=allow_incomparable,
+            allow_incomparable=allow_incomparable, at_proxy=recipe == "paper",
         )  # fmt: skip
     else:
         rows = table if isinstance(table, pd.DataFrame) else read_table(table, text=groups)
@@ -135,7 +136,8 @@ def _fit_pairs(pairs: Pairs, settings: CurveSettings) -> Fit:
 
 
 def _fit_group(group: Group, source: PairsSource | ScoresSource, settings: CurveSettings) -> FittedGroup:
-    model = ProxyRegressor(recipe=settings.recipe).fit(group.x, group.y)
+    blocks = None if group.order is None else neighbour_blocks(group.order, group.run)
+    model = ProxyRegressor(recipe=settings.recipe).fit(group.x, group.y, blocks)
     validation, validation_notes = _validated(group, source, settings)
     notes = [*_unconverged(model), *validation_notes]
     metric = group.key.get("metric") or source.score_name
@@ -145,7 +147,7 @@ def _fit_group(group: Group, source: PairsSource | ScoresSource, settings: Curve
             f"the proxy runs the wrong way: accuracy is {model.direction_} with {metric}, expected {expected}; "
             "do not predict with it"
         )
-    if settings.recipe == "robust" and (line := shape_check(model, group.x, group.y)):
+    if settings.recipe == "robust" and (line := shape_check(model, group.x, group.y, blocks)):
         notes.append(line)
     unknown: list[None] = [None] * len(group.x)
     points = [
