@@ -36,8 +36,7 @@ def to_dict(fit: ProxyRegressor) -> dict[str, Any]:
         "left_out_mae": fit.left_out_mae_,
         "unconverged": list(fit.unconverged_),
         "left_out_unconverged": fit.left_out_unconverged_,
-        "blocks": None if fit.blocks_ is None else fit.blocks_.tolist(),
-        "residual_scale": fit.residual_scale_,
+        **({} if fit.blocks_ is None else {"blocks": fit.blocks_.tolist(), "residual_scale": fit.residual_scale_}),
         "left_out": [
             {**_saved(curve), "residual": float(residual)}
             for curve, residual in zip(fit.left_out_, fit.left_out_residuals_, strict=True)
