@@ -4,6 +4,7 @@ from .decisions.fit_file import Fit, load_fit, predict
 from .decisions.forecast import Forecasts, forecast
 from .decisions.gate import gate
 from .decisions.gate_result import GateResult
+from .decisions.noise import Noise, noise
 from .decisions.plan import SearchPlan, plan
 from .decisions.prediction import Predictions
 from .decisions.rank import Ranking, rank
@@ -22,6 +23,7 @@ __all__ = [
     "Fit",
     "Forecasts",
     "GateResult",
+    "Noise",
     "Predictions",
     "ProxyTable",
     "Ranking",
@@ -39,6 +41,7 @@ __all__ = [
     "gate",
     "load_fit",
     "make_report",
+    "noise",
     "plan",
     "predict",
     "proxies",

@@ -16,6 +16,36 @@ MIN_TRAIN = 4
 Indices = npt.NDArray[np.int_]
 
 
+#: Blocks of one run that are left out in turn. With fewer, the degrees of freedom of an interval run out; with more,
+#: blocks become so short that neighbouring blocks have the same error.
+BLOCKS = 10
+
+
+def neighbour_blocks(places: npt.ArrayLike, run: npt.ArrayLike | None = None, *, blocks: int = BLOCKS) -> Indices:
+    """Number of the block of each point: stretches of neighbouring checkpoints of one run.
+
+    Args:
+        places: what the points are ordered by, shape (points,).
+        run: the run of each point; a block never holds points of two runs.
+        blocks: number of blocks, over all runs. Runs with fewer checkpoints have one for each, and with more runs than
+            blocks each run is one.
+
+    >>> neighbour_blocks([1, 3, 2, 5, 4, 6], blocks=3).tolist(), neighbour_blocks([1, 2, 1, 2], list("aabb")).tolist()
+    ([0, 1, 0, 2, 1, 2], [0, 1, 2, 3])
+    """
+    order = np.asarray(places, dtype=np.float64)
+    runs = np.zeros(len(order), int) if run is None else np.unique(np.asarray(run), return_inverse=True)[1]
+    numbers = np.empty(len(order), int)
+    each = -(-blocks // (int(runs.max()) + 1))
+    count = 0
+    for name in range(int(runs.max()) + 1):
+        members = np.flatnonzero(runs == name)
+        for part in np.array_split(members[np.argsort(order[members], kind="stable")], min(each, len(members))):
+            numbers[part] = count
+            count += 1
+    return numbers
+
+
 def splits(
     places: Floats, scheme: str, *, n_folds: int = 5, min_train: int = MIN_TRAIN, seed: int = 42
 ) -> Iterator[tuple[Indices, Indices]]:

@@ -6,7 +6,8 @@ are taken item by item, so the difficulty of an item cancels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,8 @@ class PairedChange:
             drew equal differences only and have no t statistic.
         p_value: of the test whether the change exceeds the tolerance; small if it does.
         items: number of items.
+        noise_share: share of training noise in the squared standard error, see ``with_training_noise``; NaN if the
+            error is over items alone.
     """
 
     baseline: float
@@ -44,6 +47,7 @@ class PairedChange:
     high: float
     p_value: float
     items: int
+    noise_share: float = math.nan
 
     @property
     def relative(self) -> float:
@@ -121,6 +125,44 @@ def paired_change(
     low_t, high_t = np.quantile(t, (1 - level) / 2, method="lower"), np.quantile(t, (1 + level) / 2, method="higher")
     low, high = (float(change - end * stderr) if np.isfinite(end) else float("nan") for end in (high_t, low_t))
     return PairedChange(before, after, change, stderr, low, high, p_value, old.size)
+
+
+def with_training_noise(
+    change: PairedChange, noise: float, freedom: int, *, tolerated: float = 0.0, level: float = 0.9
+) -> PairedChange:
+    """The change with the noise of both checkpoints joined to the error over items.
+
+    The variances add: over items, and twice that of a checkpoint. The test is Student's t with the degrees of freedom
+    of Welch and Satterthwaite.
+
+    Args:
+        change: over items, see ``paired_change``.
+        noise: standard deviation of a checkpoint about the trend of its run.
+        freedom: degrees of freedom of ``noise``.
+        tolerated, level: as in ``paired_change``.
+
+    >>> change = PairedChange(1.0, 1.1, 0.1, 0.03, 0.05, 0.15, 0.001, 200)
+    >>> joined = with_training_noise(change, 0.03, 10)
+    >>> round(joined.stderr, 4), round(joined.p_value, 4), round(joined.noise_share, 3)
+    (0.052, 0.0336, 0.667)
+    """
+    from scipy.stats import t
+
+    over_items, between = change.stderr**2, 2.0 * noise**2
+    variance = over_items + between
+    if variance == 0:
+        return replace(change, noise_share=math.nan)
+    effective = variance**2 / (over_items**2 / (change.items - 1) + between**2 / freedom)
+    stderr = math.sqrt(variance)
+    half = float(t.ppf((1 + level) / 2, effective)) * stderr
+    return replace(
+        change,
+        stderr=stderr,
+        low=change.change - half,
+        high=change.change + half,
+        p_value=float(t.sf((change.change - tolerated * abs(change.baseline)) / stderr, effective)),
+        noise_share=between / variance,
+    )
 
 
 def holm(p_values: npt.ArrayLike) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Prediction intervals for few points: jackknife+, interpolated between ranks and widened beyond its highest level."""
+"""Prediction intervals for few points: jackknife+ for exchangeable points, block jackknife for checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -39,8 +39,7 @@ def jackknife_plus(
     (array([42.]), array([58.]))
     """
     points = len(left_out_residuals)
-    if not 0.0 < level < 1.0:
-        raise FitError(f"level is {level}; expected a probability between 0 and 1, such as 0.9")
+    check_level(level)
     if points < 2:  # nothing is known of the errors
         return np.where(np.isnan(centre), np.nan, 0.0), np.where(np.isnan(centre), np.nan, 100.0)
     error = np.abs(left_out_residuals)[:, None]
@@ -58,6 +57,54 @@ def jackknife_plus(
     low, high = np.where(np.isnan(low), 0.0, low), np.where(np.isnan(high), 100.0, high)
     undefined = np.where(np.isnan(centre), np.nan, 0.0)
     return np.clip(low, 0.0, 100.0) + undefined, np.clip(high, 0.0, 100.0) + undefined
+
+
+def block_jackknife(
+    left_out_predictions: Floats, residual_scale: float, centre: Floats, level: float, n_params: int
+) -> tuple[Floats, Floats]:
+    """Bounds for a new checkpoint of a run, where the errors of neighbouring checkpoints are correlated.
+
+    The variance of the curve is that of the delete-a-block jackknife (Kunsch, Annals of Statistics 17, 1989): (K - 1) /
+    K times the sum of squared deviations of the K curves fitted without a block each. It grows beyond the scores
+    fitted, where the curve without the outermost block is far off, unlike the errors of points left out alone. The
+    variance of the residuals is added. The quantile is that of Student's t with K - n_params degrees of freedom: K
+    blocks, and not the number of checkpoints, are the effective number of points.
+
+    Args:
+        left_out_predictions: shape (blocks, new), at the new scores, of the curve fitted without each block.
+        residual_scale: standard deviation of the residuals, in points.
+        centre: shape (new,), the prediction itself.
+        level: in (0, 1).
+        n_params: parameters of the function.
+
+    Returns:
+        Lower and upper bounds, each of shape (new,), cut to 0..100.
+
+    Raises:
+        FitError: a level outside (0, 1).
+
+    >>> low, high = block_jackknife(np.array([[49.0], [51.0]]), 0.0, np.array([50.0]), 0.9, 1)
+    >>> low.round(3), high.round(3)
+    (array([43.686]), array([56.314]))
+    """
+    from scipy.stats import t
+
+    check_level(level)
+    blocks = len(left_out_predictions)
+    deviations = left_out_predictions - left_out_predictions.mean(axis=0)
+    variance = (blocks - 1) / blocks * (deviations**2).sum(axis=0) + residual_scale**2
+    half = t.ppf(0.5 + 0.5 * level, max(blocks - n_params, 1)) * np.sqrt(variance)
+    return np.clip(centre - half, 0.0, 100.0), np.clip(centre + half, 0.0, 100.0)
+
+
+def check_level(level: float) -> None:
+    """Refuse a level that is no probability.
+
+    Raises:
+        FitError: it lies outside (0, 1).
+    """
+    if not 0.0 < level < 1.0:
+        raise FitError(f"level is {level}; expected a probability between 0 and 1, such as 0.9")
 
 
 def _of_rank(values: Floats, rank: float) -> Floats:

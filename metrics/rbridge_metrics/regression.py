@@ -14,8 +14,9 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 from rbridge_metrics.curve_fitting import fit_function
 from rbridge_metrics.curves import Curve, PaperCurve, RobustCurve
 from rbridge_metrics.errors import FitError
+from rbridge_metrics.folds import Indices
 from rbridge_metrics.functions import DEFAULT, Floats, functions_for
-from rbridge_metrics.intervals import jackknife_plus
+from rbridge_metrics.intervals import block_jackknife, jackknife_plus
 from rbridge_metrics.paper_recipe import ConvergenceError, fit_paper, least_squares
 from rbridge_metrics.saved_fit import restore, to_dict
 
@@ -30,11 +31,11 @@ class FitWarning(UserWarning):
 class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
     """Predict an accuracy in percent from a proxy score.
 
-    ``recipe="robust"`` keeps the saturating logistic curve unless leaving out each point in turn shows that another
-    function errs less, by more than two standard errors of the paired difference of absolute errors. The reasons for
-    that default: an accuracy is bounded, it rises with a score that is worth anything, and it levels off before the
-    scores do. Its predictions lie in 0..100 on any input. ``recipe="paper"`` is the published recipe: the best of four
-    functions by train R^2, unbounded.
+    ``recipe="robust"`` keeps the saturating logistic curve unless leaving out each point (or block of neighbouring
+    checkpoints, see ``fit``) in turn shows that another function errs less, by more than two standard errors of the
+    paired difference of absolute errors. The reasons for that default: an accuracy is bounded, it rises with a score
+    that is worth anything, and it levels off before the scores do. Its predictions lie in 0..100 on any input.
+    ``recipe="paper"`` is the published recipe: the best of four functions by train R^2, unbounded.
 
     Parameters:
         recipe: ``"robust"`` or ``"paper"``.
@@ -46,10 +47,12 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         range_: lowest and highest score fitted.
         train_r2_: R^2 on the points fitted.
         left_out_mae_: absolute error in points at points left out, by function: what the choice was made on.
-        left_out_: the curve fitted without each point, for which the choice is made again.
+        left_out_: the curve fitted without each point or its block, for which the choice is made again.
         unconverged_: functions of the paper recipe that were passed over because least squares did not converge.
         left_out_unconverged_: points without which the kept function of the paper recipe did not converge: they are
             lacking in ``left_out_``, on which the intervals rest.
+        blocks_: number of the block of each point, shape (points,); None if points were left out one by one.
+        residual_scale_: standard deviation of the residuals, in points.
         left_out_residuals_: accuracy minus prediction of those curves at their own points, shape (points,).
 
     >>> x = np.linspace(-1.0, -0.5, 12)
@@ -69,15 +72,25 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         tags.regressor_tags.poor_score = True  # on scikit-learn's test data, whose first feature says little
         return tags
 
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> ProxyRegressor:  # noqa: N803  # scikit-learn's name
+    def fit(
+        self,
+        X: npt.ArrayLike,  # noqa: N803  # scikit-learn's name
+        y: npt.ArrayLike,
+        blocks: npt.ArrayLike | None = None,
+    ) -> ProxyRegressor:
         """Choose a function and fit it.
 
         Args:
             X: scores, shape (points,) or (points, 1).
             y: accuracies in percent, shape (points,).
+            blocks: shape (points,): number of the block of each point, see ``folds.neighbour_blocks``. Errors of
+                neighbouring checkpoints are correlated; a curve that is fitted to the neighbours of a point predicts
+                its error too, and intervals come out too narrow. Therefore whole blocks are left out. By default each
+                point is a block of its own. The paper's recipe leaves out points.
 
         Raises:
-            FitError: fewer than three points, missing values, or scores or accuracies that are all the same.
+            FitError: fewer than three points, missing values, scores or accuracies that are all the same, or blocks
+                that are not two or more.
         """
         if self.recipe not in RECIPES:
             raise FitError(f"recipe is {self.recipe!r}; expected one of {', '.join(RECIPES)}")
@@ -92,11 +105,20 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.direction_ = "falling" if falling else "rising"
         self.unconverged_: tuple[str, ...] = ()
         self.left_out_unconverged_ = 0
+        self.blocks_: Indices | None = None
         if self.recipe == "paper":
             self._choose_by_train_r2(x, target)
         else:
-            self._choose_by_left_out(x, target, scale=float(-x.std() if falling else x.std()))
+            numbers = np.arange(len(x)) if blocks is None else np.unique(np.asarray(blocks), return_inverse=True)[1]
+            if len(numbers) != len(x) or numbers.max() < 1:
+                raise FitError(
+                    f"{len(numbers)} block numbers, {numbers.max() + 1} of them different, for {len(x)} points; "
+                    "expected one a point and at least two blocks"
+                )
+            self.blocks_ = None if blocks is None else numbers
+            self._choose_by_left_out(x, target, numbers, scale=float(-x.std() if falling else x.std()))
         unexplained = ((target - self.curve_(x)) ** 2).sum()
+        self.residual_scale_ = float(np.sqrt(unexplained / max(len(x) - len(self.curve_.params), 1)))
         self.train_r2_ = float(1.0 - unexplained / ((target - target.mean()) ** 2).sum())
         return self
 
@@ -143,29 +165,36 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.left_out_residuals_ = np.array(residuals)
         self.left_out_mae_ = {fit.name: float(np.abs(residuals).mean())} if residuals else {}
 
-    def _choose_by_left_out(self, x: Floats, y: Floats, scale: float) -> None:
-        points, centre = len(x), float(x.mean())
+    def _choose_by_left_out(self, x: Floats, y: Floats, blocks: Indices, scale: float) -> None:
+        points, count, centre = len(x), int(blocks.max()) + 1, float(x.mean())
         u = (x - centre) / scale
-        weights = np.concatenate([np.ones((1, points)), 1.0 - np.eye(points)])
-        low, high = _ends_without_each(u)
+        members = (blocks == np.arange(count)[:, None]).astype(np.float64)  # (blocks, points)
+        weights = np.concatenate([np.ones((1, points)), 1.0 - members])
+        ends = np.array([(u[blocks != block].min(), u[blocks != block].max()) for block in range(count)])
         lowest = x.min() if self.lowest_x is None else min(x.min(), self.lowest_x)
         functions = functions_for(centre, scale, lowest)
+        fewest = points - int(members.sum(axis=1).max())
         fits: dict[str, Floats] = {}
         residuals: dict[str, Floats] = {}
         for name, function in functions.items():
-            if name == DEFAULT or function.n_params <= points - 1:
+            if name == DEFAULT or function.n_params <= fewest:
                 fits[name] = fit_function(function, u, y, weights)
-                at_own = function.beyond(u[:, None], fits[name][1:], low[:, None], high[:, None])[:, 0]
+                low, high = ends[blocks].T[..., None]
+                at_own = function.beyond(u[:, None], fits[name][1 + blocks], low, high)[:, 0]
                 residuals[name] = y - np.clip(at_own, 0.0, 100.0)
         errors = np.abs([*residuals.values()])
         names = [*residuals]
-        kept, *chosen = [names[place] for place in _choices(errors, weights)]
+        of_blocks = errors @ (members / members.sum(axis=1, keepdims=True)).T
+        kept, *chosen = [
+            names[place] for place in _choices(of_blocks, np.vstack([np.ones(count), 1.0 - np.eye(count)]))
+        ]
         self.curve_ = RobustCurve(functions[kept], fits[kept][0], centre, scale, self.range_)
-        self.left_out_ = []
-        for i, name in enumerate(chosen):
-            ends = sorted((float(centre + scale * low[i]), float(centre + scale * high[i])))
-            self.left_out_.append(RobustCurve(functions[name], fits[name][1 + i], centre, scale, (ends[0], ends[1])))
-        self.left_out_residuals_ = np.array([residuals[name][i] for i, name in enumerate(chosen)])
+        curves = []
+        for block, name in enumerate(chosen):
+            first, last = sorted((centre + scale * ends[block]).tolist())
+            curves.append(RobustCurve(functions[name], fits[name][1 + block], centre, scale, (first, last)))
+        self.left_out_ = [curves[block] for block in blocks]
+        self.left_out_residuals_ = np.array([residuals[chosen[block]][i] for i, block in enumerate(blocks)])
         self.left_out_mae_ = dict(zip(names, errors.mean(axis=1).tolist(), strict=True))
 
     @property
@@ -187,14 +216,20 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         return self.curve_(self._scores(X))
 
     def predict_interval(self, X: npt.ArrayLike, level: float = 0.9) -> tuple[Floats, Floats]:  # noqa: N803
-        """Lower and upper bounds in percent of the accuracy at each score; see ``intervals.jackknife_plus``.
+        """Lower and upper bounds in percent of the accuracy at each score.
 
+        By ``intervals.block_jackknife`` if blocks were given to ``fit``, else by ``intervals.jackknife_plus``.
         Under the robust recipe the interval allows for the choice of function; under the paper's it does not.
         """
         check_is_fitted(self)
         x = self._scores(X)
+        n_params = len(self.curve_.params)
+        if self.blocks_ is not None:
+            firsts = np.unique(self.blocks_, return_index=True)[1]
+            curves = np.array([self.left_out_[first](x) for first in firsts])
+            return block_jackknife(curves, self.residual_scale_, self.curve_(x), level, n_params)
         curves = np.array([curve(x) for curve in self.left_out_]).reshape(-1, len(x))
-        return jackknife_plus(curves, self.left_out_residuals_, self.curve_(x), level, len(self.curve_.params))
+        return jackknife_plus(curves, self.left_out_residuals_, self.curve_(x), level, n_params)
 
     def outside_range(self, X: npt.ArrayLike) -> npt.NDArray[np.bool_]:  # noqa: N803
         """Whether each score lies outside those fitted, where a prediction rests on the shape of the curve alone."""
@@ -219,20 +254,12 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         return fit
 
 
-def _ends_without_each(u: Floats) -> tuple[Floats, Floats]:
-    """Lowest and highest of all others for each point, each of shape (points,)."""
-    along = np.argsort(u)
-    low, high = np.full(len(u), u[along[0]]), np.full(len(u), u[along[-1]])
-    low[along[0]], high[along[-1]] = u[along[1]], u[along[-2]]
-    return low, high
-
-
 def _choices(errors: Floats, weights: Floats) -> npt.NDArray[np.int_]:
-    """Which function to keep on the points of each row of weights: the first, unless another is clearly better.
+    """Which function to keep on the blocks of each row of weights: the first, unless another is clearly better.
 
     Args:
-        errors: absolute errors at points left out, shape (functions, points), the default's first.
-        weights: 0 or 1, shape (choices, points).
+        errors: mean absolute errors at blocks left out, shape (functions, blocks), the default's first.
+        weights: 0 or 1, shape (choices, blocks).
 
     Returns:
         Rows of ``errors``, shape (choices,).

@@ -36,6 +36,7 @@ def to_dict(fit: ProxyRegressor) -> dict[str, Any]:
         "left_out_mae": fit.left_out_mae_,
         "unconverged": list(fit.unconverged_),
         "left_out_unconverged": fit.left_out_unconverged_,
+        **({} if fit.blocks_ is None else {"blocks": fit.blocks_.tolist(), "residual_scale": fit.residual_scale_}),
         "left_out": [
             {**_saved(curve), "residual": float(residual)}
             for curve, residual in zip(fit.left_out_, fit.left_out_residuals_, strict=True)
@@ -71,8 +72,14 @@ def restore(saved: Mapping[str, Any], fit: ProxyRegressor, recipes: Sequence[str
         fit.left_out_mae_ = {name: float(error) for name, error in saved["left_out_mae"].items()}
         fit.unconverged_ = tuple(map(str, saved.get("unconverged", ())))
         fit.left_out_unconverged_ = int(saved.get("left_out_unconverged", 0))
+        fit.residual_scale_ = float(saved.get("residual_scale", np.nan))
+        fit.blocks_ = None if saved.get("blocks") is None else np.array([int(block) for block in saved["blocks"]])
         fit.left_out_ = [_read(curve, saved) for curve in saved["left_out"]]
         fit.left_out_residuals_ = np.array([float(curve["residual"]) for curve in saved["left_out"]])
+        if fit.blocks_ is not None and len(fit.blocks_) != len(fit.left_out_):
+            raise FitError(
+                f"a saved fit is damaged: {len(fit.blocks_)} blocks for {len(fit.left_out_)} points; write it again"
+            )
     except KeyError as error:
         raise FitError(f"a saved fit lacks {error}; expected what ProxyRegressor.to_dict gives") from error
     except (AttributeError, TypeError, ValueError) as error:

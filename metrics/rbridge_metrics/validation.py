@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics.errors import FitError
-from rbridge_metrics.folds import MIN_TRAIN, Indices, splits
+from rbridge_metrics.folds import MIN_TRAIN, Indices, neighbour_blocks, splits
 from rbridge_metrics.functions import Floats
 from rbridge_metrics.regression import ProxyRegressor
 
@@ -176,16 +176,17 @@ def cross_validate(
     folds: list[Fold] = []
     skipped: list[str] = []
     for train, test in splits(places, scheme, n_folds=n_folds, min_train=min_train, seed=seed):
+        blocks = None if order is None else neighbour_blocks(places[train], runs[train])
         try:
             errors = _baselines(accuracies, places, runs, train, test)
             unconverged: tuple[str, ...] = ()
             if by_order:
                 name = f"log({order_name})"
-                fit = ProxyRegressor(recipe=recipe).fit(np.log(places[train]), accuracies[train])
+                fit = ProxyRegressor(recipe=recipe).fit(np.log(places[train]), accuracies[train], blocks)
                 predicted = fit.predict(np.log(places[test]))
                 errors = {name: np.abs(predicted - accuracies[test]), **errors}
                 unconverged = tuple(f"{name}: {function}" for function in fit.unconverged_)
-            fold = _fold(scores, accuracies, train, test, recipe, level, errors)
+            fold = _fold(scores, accuracies, blocks, (train, test), recipe, level, errors)
             folds.append(replace(fold, unconverged=(*fold.unconverged, *unconverged)))
         except FitError as error:
             skipped.append(f"fold {len(folds) + len(skipped) + 1}, {len(train)} points to fit: {error}")
@@ -220,9 +221,16 @@ def _baselines(y: Floats, places: Floats, runs: Indices, train: Indices, test: I
 
 
 def _fold(
-    x: Floats, y: Floats, train: Indices, test: Indices, recipe: str, level: float, errors: dict[str, Floats]
+    x: Floats,
+    y: Floats,
+    blocks: Indices | None,
+    split: tuple[Indices, Indices],
+    recipe: str,
+    level: float,
+    errors: dict[str, Floats],
 ) -> Fold:
-    fit = ProxyRegressor(recipe=recipe, lowest_x=float(x[test].min())).fit(x[train], y[train])
+    train, test = split
+    fit = ProxyRegressor(recipe=recipe, lowest_x=float(x[test].min())).fit(x[train], y[train], blocks)
     prediction = fit.predict(x[test])
     low, high = fit.predict_interval(x[test], level)
     return Fold(

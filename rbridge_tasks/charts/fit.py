@@ -28,8 +28,8 @@ MOST_PANELS = 24
 def draw_fits(fit: Fit, path: str | Path | None = None) -> Figure:
     """Draw a fit, a panel for each group; with a path, also write the figure there.
 
-    Filled circles are the checkpoints that were fitted (squares if the accuracy was interpolated). Open triangles,
-    joined to them, are the predictions of the curve that was fitted without their fold.
+    Filled circles are the checkpoints that were fitted (squares if one of the two values was interpolated). Open
+    triangles, joined to them, are the predictions of the curve that was fitted without their fold.
 
     Raises:
         ChartError: more groups than ``MOST_PANELS``.

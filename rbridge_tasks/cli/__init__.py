@@ -20,6 +20,7 @@ from rbridge_tasks.cli.forecast import forecast
 from rbridge_tasks.cli.frequencies import frequencies
 from rbridge_tasks.cli.gate import gate
 from rbridge_tasks.cli.log import log
+from rbridge_tasks.cli.noise import noise
 from rbridge_tasks.cli.plan import plan
 from rbridge_tasks.cli.predict import predict
 from rbridge_tasks.cli.proxies import proxies
@@ -44,6 +45,7 @@ app.command()(rank)
 app.command()(select)
 app.command()(compare)
 app.command()(forecast)
+app.command()(noise)
 app.command()(plan)
 app.command()(gate)
 app.command()(log)

@@ -9,6 +9,7 @@ import typer
 from rbridge_tasks.cli.options import (
     AllowIncomparable,
     AsJson,
+    AverageLast,
     Benchmarks,
     Level,
     Plot,
@@ -47,6 +48,7 @@ def compare(
     target_model: Annotated[
         str | None, typer.Option(help="Checkpoints: the large model's size, name or run, e.g. 13b.")
     ] = None,
+    average_last: AverageLast = None,
     by: Annotated[
         str | None,
         typer.Option(
@@ -97,6 +99,7 @@ def compare(
         target_at=target_at,
         proxy=proxy,
         target_model=target_model,
+        average_last=average_last,
         by=by,
         cv=cv,
         folds=folds,

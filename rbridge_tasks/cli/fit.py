@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable, AsJson, Level, Plot, Seed, Unit
+from rbridge_tasks.cli.options import AllowIncomparable, AsJson, AverageLast, Level, Plot, Seed, Unit
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.fit_file import Fit, Validation
@@ -52,6 +52,7 @@ def fit(
         typer.Option(help="How accuracy should change with the score: rising or falling. Default: by its name."),
     ] = None,
     unit: Unit = "auto",
+    average_last: AverageLast = None,
     allow_incomparable: AllowIncomparable = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write the fits here: fit.json.")] = None,
     plot: Plot = None,
@@ -75,7 +76,7 @@ def fit(
     result = fit_table(
         table, x=x, y=y, group=group, order=order, proxy_metric=proxy_metric, target_metric=target_metric or "acc",
         proxy=proxy, target=target, recipe=recipe, cv=cv, folds=folds, min_train=min_train, level=level, seed=seed,
-        direction=direction, unit=unit, allow_incomparable=allow_incomparable,
+        direction=direction, unit=unit, average_last=average_last, allow_incomparable=allow_incomparable,
     )  # fmt: skip
     if plot:
         result.plot(plot)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable, AsJson, Benchmarks, Level, Resamples, Seed
+from rbridge_tasks.cli.options import AllowIncomparable, AsJson, AverageLast, Benchmarks, Level, Resamples, Seed
 
 
 def gate(
@@ -49,6 +49,13 @@ def gate(
     level: Level = 0.9,
     resamples: Resamples = 10_000,
     seed: Seed = 0,
+    average_last: AverageLast = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCORES", help="With BASELINE: checkpoints of the run, whose noise joins the error over items."
+        ),
+    ] = None,
     allow_incomparable: AllowIncomparable = False,
     summary: Annotated[
         str | None, typer.Option(help="Append a Markdown summary to this file. Default: $GITHUB_STEP_SUMMARY.")
@@ -70,7 +77,7 @@ def gate(
     result = test_checkpoint(
         current, baseline, forecast=forecast, metric=metric, benchmarks=benchmark or [], run=run, params=params,
         tokens=tokens, max_regression=max_regression, alpha=alpha, power=power, level=level, resamples=resamples,
-        seed=seed, allow_incomparable=allow_incomparable,
+        seed=seed, average_last=average_last, noise=noise, allow_incomparable=allow_incomparable,
     )  # fmt: skip
     if junit:
         write_file(junit, junit_xml(result))

@@ -15,6 +15,14 @@ AllowIncomparable = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+AverageLast = Annotated[
+    str | None,
+    typer.Option(
+        "--average-last",
+        metavar="N|auto",
+        help="Score every checkpoint by the mean of the last N of its run; auto chooses N by noise (rbridge noise).",
+    ),
+]
 Benchmarks = Annotated[list[str] | None, typer.Option("--benchmark", "-b", help="Only this benchmark. Repeatable.")]
 Level = Annotated[float, typer.Option("--level", min=0.01, max=0.999, help="Probability of the intervals.")]
 Plot = Annotated[str | None, typer.Option("--plot", help="Draw the result here: .svg or .png.")]

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable, AsJson, Benchmarks, Level, Plot, Seed, TargetMetrics
+from rbridge_tasks.cli.options import (
+    AllowIncomparable,
+    AsJson,
+    AverageLast,
+    Benchmarks,
+    Level,
+    Plot,
+    Seed,
+    TargetMetrics,
+)
 
 
 def rank(
@@ -39,6 +48,7 @@ def rank(
             "RUN@PARAMS:TOKENS=PATH if a run has several sizes. Repeatable.",
         ),
     ] = None,
+    average_last: AverageLast = None,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 10_000,
     level: Level = 0.9,
     seed: Seed = 0,
@@ -74,6 +84,7 @@ def rank(
         target_at=target_at,
         against=against or (),
         samples=samples or (),
+        average_last=average_last,
         resamples=resamples,
         level=level,
         seed=seed,

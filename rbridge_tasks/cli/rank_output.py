@@ -40,6 +40,8 @@ def _show_size(size: SizeRanking, percent: str) -> None:
     group = size.candidates
     certain = size.resampled is not None
     title = f"{group.benchmark}, {group.metric.name} ({group.metric.direction}), {group.size}; {size.method}"
+    if math.isfinite(size.noise_share):
+        title += f"; training noise {size.training_noise:.2g}, {size.noise_share:.0%} of the variance of a difference"
     columns = ["rank", "run", "score"]
     columns += [f"score, {percent}", f"rank, {percent}", "P(better than next)"] if certain else []
     print_table(title, columns, [_cells(row, certain) for row in size.rows])

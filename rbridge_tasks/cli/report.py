@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable
+from rbridge_tasks.cli.options import AllowIncomparable, AverageLast
 
 
 def report(
@@ -45,6 +45,7 @@ def report(
     target_at: Annotated[
         str | None, typer.Option(metavar="PARAMS:TOKENS", help="The target's size, where --target holds several.")
     ] = None,
+    average_last: AverageLast = None,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Probability that intervals are made for.")] = 0.9,
     allow_incomparable: AllowIncomparable = False,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
@@ -71,6 +72,7 @@ def report(
         target_at=target_at,
         samples=samples or [],
         traces=traces,
+        average_last=average_last,
         level=level,
         title=title,
         date=date,

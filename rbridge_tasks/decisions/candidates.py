@@ -50,6 +50,11 @@ class Candidates:
         return float(training_flops(self.params, self.tokens))
 
     @property
+    def key(self) -> tuple[str, str, float]:
+        """Benchmark, metric and params: what training noise is known by."""
+        return self.benchmark, self.metric.name, self.params
+
+    @property
     def size(self) -> str:
         """Params and tokens as text."""
         return f"{count_text(self.params)} params, {count_text(self.tokens)} tokens"

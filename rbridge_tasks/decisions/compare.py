@@ -23,6 +23,7 @@ from rbridge_tasks.decisions.metric_comparison import (
     compare_metrics,
 )
 from rbridge_tasks.decisions.pairing import UNITS
+from rbridge_tasks.tables.averaging import average_last as mean_of_last
 from rbridge_tasks.tables.directions import DirectionError, Metric, metric_called
 from rbridge_tasks.tables.names import check_benchmarks, check_metrics, split_names
 from rbridge_tasks.tables.rows import counted
@@ -119,6 +120,7 @@ def compare(
     target_at: Size | str | None = None,
     proxy: str | None = None,
     target_model: str | None = None,
+    average_last: int | str | None = None,
     by: str | None = None,
     cv: str | None = None,
     folds: int = 5,
@@ -144,6 +146,7 @@ def compare(
         benchmarks: only these; all if empty.
         at, target_at: size of the candidates and of their target, ``PARAMS:TOKENS``. Default: the largest.
         proxy, target_model: size, name or run of the small and of the large model of checkpoints.
+        average_last: score every checkpoint by the mean of it and the ones before it: their number, or ``auto``.
         by: measure that decides which is best, one of ``mae``, ``decision_accuracy``, ``kendall_tau_b``, ``spearman``.
             Default: ``mae`` for checkpoints, ``decision_accuracy`` for candidates.
         cv: folds: ``blocked``, ``forward`` or ``shuffled``. Default: ``blocked`` for checkpoints, else ``shuffled``.
@@ -179,11 +182,15 @@ def compare(
         if at or target_at:
             raise CompareError("--at and --target-at are for candidates, --proxy for checkpoints; give one of them")
         both = scores if targets is None else _joined(scores, targets)
+        used = [metric.name for metric in (*chosen, *truths)]
+        both, _, averaged = mean_of_last(both, average_last, shared_trend=False, metrics=used)
         points, lines = checkpoint_points(
             both, chosen, truths, proxy=proxy, target=target_model, unit=unit, allow=allow_incomparable
         )
         scheme, best_by = "blocked", "mae" if fits and all(part.is_accuracy for part in points) else MEASURES[1]
     elif targets is not None:
+        used = [metric.name for metric in chosen]
+        scores, _, averaged = mean_of_last(scores, average_last, shared_trend=True, metrics=used)
         points, lines = candidate_points(
             scores, targets, chosen, truths, at=as_size(at), target_at=as_size(target_at), unit=unit,
             allow=allow_incomparable,
@@ -198,7 +205,7 @@ def compare(
         by or best_by, FitSettings(cv or scheme, folds, min_train) if fits else None, resamples, level, seed
     )
     parts, doubts = compare_metrics(points, settings)
-    return Comparison(tuple(parts), settings, (*notes, *lines, *doubts))
+    return Comparison(tuple(parts), settings, (*notes, *averaged, *lines, *doubts))
 
 
 def _metrics(table: pd.DataFrame, named: Sequence[str]) -> tuple[list[Metric], list[str]]:

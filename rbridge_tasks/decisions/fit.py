@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from rbridge_metrics.errors import FitError
-from rbridge_metrics.folds import SCHEMES
+from rbridge_metrics.folds import SCHEMES, neighbour_blocks
 from rbridge_metrics.isotonic import shape_check
 from rbridge_metrics.paper_recipe import MAX_EVALUATIONS
 from rbridge_metrics.regression import RECIPES, ProxyRegressor
@@ -28,6 +28,8 @@ from rbridge_tasks.decisions.pairing import (
     pairs_from_table,
 )
 from rbridge_tasks.decisions.score_pairs import pairs_from_scores
+from rbridge_tasks.tables.averaging import average_last as mean_of_last
+from rbridge_tasks.tables.averaging import checked_count
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import as_scores, read_table
 
@@ -53,6 +55,7 @@ def fit(
     seed: int = 42,
     direction: str | None = None,
     unit: str = "auto",
+    average_last: int | str | None = None,
     allow_incomparable: bool = False,
 ) -> Fit:
     """Fit the accuracy of a target model to the score of a proxy, and cross-validate it beside baselines.
@@ -68,7 +71,8 @@ def fit(
         x, y: table of pairs: columns of the proxy score and of the target's accuracy.
         group: table of pairs: columns that define the groups; a curve is fitted to each.
         order: table of pairs: column that orders the checkpoints, usually training tokens.
-        recipe: ``robust``, or ``paper`` for the published recipe.
+        recipe: ``robust``, or ``paper`` for the published recipe, which also interpolates the target's accuracies at
+            every checkpoint of the proxy.
         cv: folds of neighbours (``blocked``), the next checkpoint (``forward``), or random ones (``shuffled``).
         folds: number of folds of ``blocked`` and ``shuffled``.
         min_train: points before the first prediction of ``forward``.
@@ -76,6 +80,8 @@ def fit(
         seed: of ``shuffled`` folds.
         direction: how accuracy should change with the score, ``rising`` or ``falling``; by default known by the name.
         unit: of the accuracies: ``percent``, ``fraction``, or ``auto``.
+        average_last: score table: score every checkpoint of both models by the mean of it and the ones before it: their
+            number, or ``auto``.
         allow_incomparable: fit scores of different settings together, and note it.
 
     Raises:
@@ -112,11 +118,17 @@ def fit(
             "table"
         )
     if from_scores:
+        scores, _, notes = mean_of_last(
+            as_scores(table), average_last, shared_trend=False, metrics=[proxy_metric, *targets]
+        )
         pairs = pairs_from_scores(
-            as_scores(table), proxy_metric, targets, str(proxy), str(target), unit,
-            allow_incomparable=allow_incomparable,
+            scores, proxy_metric, targets, str(proxy), str(target), unit,
+            allow_incomparable=allow_incomparable, at_proxy=recipe == "paper",
         )  # fmt: skip
+        pairs = replace(pairs, notes=[*notes, *pairs.notes])
     else:
+        if checked_count(average_last) != 1:
+            raise PairError("--average-last averages checkpoints of a score table; a table of pairs holds no runs")
         rows = table if isinstance(table, pd.DataFrame) else read_table(table, text=groups)
         pairs = pairs_from_table(rows, str(columns["--x"]), str(columns["--y"]), groups, order, unit)
     return _fit_pairs(pairs, settings)
@@ -135,7 +147,8 @@ def _fit_pairs(pairs: Pairs, settings: CurveSettings) -> Fit:
 
 
 def _fit_group(group: Group, source: PairsSource | ScoresSource, settings: CurveSettings) -> FittedGroup:
-    model = ProxyRegressor(recipe=settings.recipe).fit(group.x, group.y)
+    blocks = None if group.order is None else neighbour_blocks(group.order, group.run)
+    model = ProxyRegressor(recipe=settings.recipe).fit(group.x, group.y, blocks)
     validation, validation_notes = _validated(group, source, settings)
     notes = [*_unconverged(model), *validation_notes]
     metric = group.key.get("metric") or source.score_name
@@ -145,7 +158,7 @@ def _fit_group(group: Group, source: PairsSource | ScoresSource, settings: Curve
             f"the proxy runs the wrong way: accuracy is {model.direction_} with {metric}, expected {expected}; "
             "do not predict with it"
         )
-    if settings.recipe == "robust" and (line := shape_check(model, group.x, group.y)):
+    if settings.recipe == "robust" and (line := shape_check(model, group.x, group.y, blocks)):
         notes.append(line)
     unknown: list[None] = [None] * len(group.x)
     points = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from rbridge_metrics import ForecastError, PowerLaw, fit_power_law
 from rbridge_metrics.forecast_gate import ForecastChange, detectable_forecast_change, forecast_change
 from rbridge_tasks.decisions.gate_result import GateError, GateResult, GateSettings, tested
 from rbridge_tasks.decisions.training_runs import TrainingRun, as_count, training_runs
+from rbridge_tasks.tables.averaging import average_blocks, checked_count
 from rbridge_tasks.tables.collect import collect
 from rbridge_tasks.tables.comparable import OPTION
 from rbridge_tasks.tables.directions import Metric
@@ -58,6 +59,7 @@ def gate_by_forecast(
     run: str | None = None,
     params: float | str | None = None,
     tokens: float | str | None = None,
+    average_last: int | str | None = None,
     allow_incomparable: bool = False,
 ) -> GateResult:
     """Compare a checkpoint with the forecast from its run's earlier checkpoints, on every benchmark that these have.
@@ -70,6 +72,9 @@ def gate_by_forecast(
     run = run or checkpoint.run
     sizes_known = not np.isnan(checkpoint.params) and bool(history.table["params"].notna().any())
     size = checkpoint.params if sizes_known else None
+    averaged: list[str] = []
+    if checked_count(average_last) != 1:
+        history, checkpoint, averaged = _averaged(history, checkpoint, metric, run, average_last)
     runs, left_out = training_runs(history.table, metric.name, runs=[run], benchmarks=benchmarks, params=size)
     runs = [one_run for one_run in runs if benchmarks or not one_run.benchmark.startswith(_GROUPS)] or runs
     names = [one_run.benchmark for one_run in runs]
@@ -100,7 +105,7 @@ def gate_by_forecast(
     last = count_text(max(float(law.tokens[-1]) for law in laws))
     against = f"the forecast from {run} up to {last} tokens in {history.name}"
     rows = tested(names, changes, detectable, settings)
-    all_notes = (*scores.notes, *notes, *history.notes, *left_out)
+    all_notes = (*scores.notes, *averaged, *notes, *history.notes, *left_out)
     return GateResult(rows, metric, checkpoint.name, against, "forecast", settings, all_notes)
 
 
@@ -113,6 +118,24 @@ def _scores(source: pd.DataFrame | str | Path, metric: Metric) -> _Scores:
     collected = collect([source], metrics=[metric.name], include_sample=True)
     notes = [note.text for note in collected.notes if note.kind not in ("replaced", "settings differ")]
     return _Scores(collected.table, str(source), notes)
+
+
+def _averaged(
+    history: _Scores, checkpoint: _Checkpoint, metric: Metric, run: str, count: int | str | None
+) -> tuple[_Scores, _Checkpoint, list[str]]:
+    """Past and checkpoint as means of successive checkpoints; the checkpoint's mean reaches back into the past."""
+    table = history.table
+    before = table[(table["run"] == run) & (table["metric"] == metric.name)]
+    before = before[before["tokens"] < checkpoint.tokens * (1 - 1e-9)]
+    if not np.isnan(checkpoint.params):
+        before = before[before["params"].isna() | np.isclose(before["params"], checkpoint.params, rtol=_SAME_SIZE)]
+    current = checkpoint.rows.reset_index().assign(run=run, tokens=checkpoint.tokens)
+    if before["params"].isna().all():
+        current["params"] = np.nan
+    means, notes = average_blocks(pd.concat([before, current], ignore_index=True), count)
+    last = means["tokens"] == checkpoint.tokens
+    rows = checkpoint.rows.assign(value=means[last].set_index("benchmark")["value"])
+    return replace(history, table=means[~last]), replace(checkpoint, rows=rows), notes
 
 
 def _checkpoint(

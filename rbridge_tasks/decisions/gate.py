@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from rbridge_metrics.gate import MIN_ITEMS, PairedChange, minimum_detectable_change, paired_change
+from rbridge_metrics.gate import (
+    MIN_ITEMS,
+    PairedChange,
+    minimum_detectable_change,
+    paired_change,
+    with_training_noise,
+)
+from rbridge_metrics.noise import MIN_CHECKPOINTS, TrainingNoise
 from rbridge_tasks.decisions.forecast_gate import gate_by_forecast
 from rbridge_tasks.decisions.gate_result import GateError, GateResult, GateSettings, tested
+from rbridge_tasks.tables.averaging import checked_count, noise_by_size
 from rbridge_tasks.tables.directions import Metric, metric_called
 from rbridge_tasks.tables.joined_items import JoinedItems, join_items
+from rbridge_tasks.tables.names import check_metrics
 from rbridge_tasks.tables.sample_settings import SamplesFile, check_samples
 from rbridge_tasks.tables.samples import find_samples, read_items, sampled_benchmarks
-from rbridge_tasks.tables.score_table import READ
+from rbridge_tasks.tables.score_table import READ, as_scores
 
 
 def gate(
@@ -35,6 +44,8 @@ def gate(
     level: float = 0.9,
     resamples: int = 10_000,
     seed: int = 0,
+    average_last: int | str | None = None,
+    noise: pd.DataFrame | str | Path | None = None,
     allow_incomparable: bool = False,
 ) -> GateResult:
     """Test whether a checkpoint is worse than a baseline, item by item, or than the forecast of its own run.
@@ -52,6 +63,9 @@ def gate(
         power: of the regression stated as detectable.
         level: probability of the intervals.
         resamples, seed: of the bootstrap; a forecast needs none.
+        average_last: with ``forecast``: compare means of successive checkpoints: their number, or ``auto``.
+        noise: with ``baseline``: score table with several checkpoints of the run, or of runs of its size, from which
+            the noise between checkpoints is estimated and joined to the error over items.
         allow_incomparable: compare scores of different settings, and note it.
 
     Raises:
@@ -68,12 +82,18 @@ def gate(
         )
     if forecast is None and not (run is params is tokens is None):
         raise GateError("--run, --params and --tokens say which checkpoint of a run is forecast; give --forecast")
+    if forecast is None and checked_count(average_last) != 1:
+        raise GateError(
+            "--average-last averages checkpoints of one run, a baseline is compared item by item; give --forecast"
+        )
     chosen = metric_called(metric)
     settings = GateSettings(_share(max_regression), alpha, power, level, resamples, seed)
+    if forecast is not None and noise is not None:
+        raise GateError("--noise is for a baseline: a forecast estimates training noise from the run itself")
     if forecast is not None:
         return gate_by_forecast(
             current, forecast, chosen, settings, benchmarks, run=run, params=params, tokens=tokens,
-            allow_incomparable=allow_incomparable,
+            average_last=average_last, allow_incomparable=allow_incomparable,
         )  # fmt: skip
     for side in (current, baseline):
         if isinstance(side, pd.DataFrame) or Path(str(side)).suffix.lower() in READ:
@@ -82,7 +102,20 @@ def gate(
                 f"{name} is a table, and a baseline is compared item by item; give folders of lm_eval --log_samples, "
                 "or compare with a forecast: rbridge gate CURRENT --forecast TABLE"
             )
-    return _gate_by_baseline(str(current), str(baseline), chosen, settings, benchmarks, allow=allow_incomparable)
+    known = None if noise is None else _noise_by_benchmark(noise, chosen)
+    return _gate_by_baseline(
+        str(current), str(baseline), chosen, settings, benchmarks, noise=known, allow=allow_incomparable
+    )
+
+
+def _noise_by_benchmark(table: pd.DataFrame | str | Path, metric: Metric) -> dict[str, TrainingNoise]:
+    """Noise of a metric on each benchmark, from a table with runs of one size."""
+    scores = as_scores(table)
+    check_metrics(scores, [metric.name], where="the table of --noise")
+    known = noise_by_size(scores[scores["metric"] == metric.name])
+    if len({key.params for key in known}) > 1:
+        raise GateError("the table of --noise holds runs of several sizes; give one with runs of the checkpoint's size")
+    return {key.benchmark: part for key, part in known.items()}
 
 
 def _share(value: float | str) -> float:
@@ -98,7 +131,14 @@ def _share(value: float | str) -> float:
 
 
 def _gate_by_baseline(
-    current: str, baseline: str, metric: Metric, settings: GateSettings, benchmarks: Sequence[str], *, allow: bool
+    current: str,
+    baseline: str,
+    metric: Metric,
+    settings: GateSettings,
+    benchmarks: Sequence[str],
+    *,
+    noise: Mapping[str, TrainingNoise] | None,
+    allow: bool,
 ) -> GateResult:
     """Compare two evaluations item by item on every benchmark of the baseline."""
     names = [*benchmarks] or sampled_benchmarks(baseline, metric.name)
@@ -114,13 +154,33 @@ def _gate_by_baseline(
         }
         joined = join_items(items, allow=allow, prompts=prompts)
         notes += [f"{before.benchmark}: {text}" for text in joined.notes]
-        changes.append(_paired(before.benchmark, joined, metric, settings))
+        change = _paired(before.benchmark, joined, metric, settings)
+        if noise is not None:
+            change = _with_noise(before.benchmark, change, noise, settings)
+            notes.append(
+                f"{before.benchmark}: training noise has {change.noise_share:.0%} of the variance, items the rest"
+            )
+        changes.append(change)
     spreads = np.array([change.stderr for change in changes])
     detectable = minimum_detectable_change(
         np.where(spreads > 0, spreads, np.nan), alpha=settings.alpha, power=settings.power, tests=len(changes)
     )
     rows = tested(names, changes, detectable.tolist(), settings)
     return GateResult(rows, metric, current, baseline, "baseline", settings, tuple(notes))
+
+
+def _with_noise(
+    benchmark: str, change: PairedChange, noise: Mapping[str, TrainingNoise], settings: GateSettings
+) -> PairedChange:
+    if benchmark not in noise:
+        raise GateError(
+            f"the table of --noise has no run with {MIN_CHECKPOINTS} checkpoints scored on {benchmark}; score them "
+            "there, or name the benchmarks to compare with --benchmark"
+        )
+    part = noise[benchmark]
+    return with_training_noise(
+        change, part.noise, part.freedom, tolerated=settings.max_regression, level=settings.level
+    )
 
 
 def _samples_file(benchmark: str, side: str, path: str, metric: Metric) -> SamplesFile:

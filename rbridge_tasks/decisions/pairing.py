@@ -32,7 +32,7 @@ class Group:
         y: accuracies in percent, shape (points,).
         order: position of each checkpoint in training, usually its tokens; None if unknown.
         run: name of the run of each point, or None.
-        interpolated: whether each accuracy was interpolated between two checkpoints of the target.
+        interpolated: whether the score or the accuracy was interpolated between two checkpoints of its model.
     """
 
     key: dict[str, str]

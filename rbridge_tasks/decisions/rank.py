@@ -34,6 +34,8 @@ from rbridge_tasks.decisions.size_ranking import (
     rank_candidates,
 )
 from rbridge_tasks.decisions.target_agreement import MEASURES, TargetAgreement, compare_with_target, savings
+from rbridge_tasks.tables.averaging import average_last as mean_of_last
+from rbridge_tasks.tables.averaging import checked_count, noise_by_size, noise_of_mean
 from rbridge_tasks.tables.directions import Metric, metric_called
 from rbridge_tasks.tables.score_table import as_scores
 from rbridge_traces.files import plain
@@ -129,6 +131,8 @@ class Ranking(Decision):
                         "tokens": size.candidates.tokens,
                         "flops": size.candidates.flops,
                         "method": size.method,
+                        "training_noise": size.training_noise,
+                        "noise_share": size.noise_share,
                         "candidates": [asdict(row) for row in size.rows],
                     }
                     for size in self.sizes
@@ -153,6 +157,7 @@ def rank(
     target_at: Size | str | None = None,
     against: str | Sequence[str] = (),
     samples: Mapping[str, str | Path] | Sequence[str] = (),
+    average_last: int | str | None = None,
     resamples: int = 10_000,
     level: float = 0.9,
     seed: int = 0,
@@ -172,6 +177,7 @@ def rank(
         against: metrics of ``table`` to compare compute with.
         samples: samples files by run, for paired intervals: a mapping of ``RUN`` or ``RUN@PARAMS:TOKENS`` to a file
             or folder, or texts ``RUN=PATH``.
+        average_last: score every checkpoint by the mean of it and the ones before it: their number, or ``auto``.
         resamples: bootstrap resamples.
         level: probability of the intervals.
         seed: seed of the bootstrap.
@@ -183,6 +189,7 @@ def rank(
         DirectionError: the direction of a metric is unknown.
         IncomparableError: scores were measured under different settings.
         SamplesError: samples that do not fit the table.
+        NoiseError: ``average_last`` is no number, or ``auto`` and no run has enough checkpoints.
     """
     others = as_names(against)
     if target is None and (others or target_at):
@@ -194,16 +201,21 @@ def rank(
         raise RankError(f"--metric and --against name one metric twice: {', '.join(names)}; name each once")
     truths = [metric_called(name) for name in as_names(target_metric)]
     settings = BootstrapSettings(resamples, seed, level)
-    scores, size = as_scores(table), as_size(at)
     files = named_samples(samples)
+    if files and checked_count(average_last) != 1:
+        raise RankError("--samples holds items of single checkpoints, which --average-last averages; give one of them")
+    measured, size = as_scores(table), as_size(at)
+    known = noise_by_size(measured[measured["metric"].isin(names)])
+    scores, counts, notes = mean_of_last(measured, average_last, shared_trend=True, metrics=names)
     rankings: list[SizeRanking] = []
-    notes: list[str] = []
     for position, compared in enumerate(metrics):
         groups, lines = candidates_by_size(scores, compared, benchmarks=benchmarks, at=size)
         notes += [*lines, *check_candidates(scores, compared, benchmarks, size, allow=allow_incomparable)]
         items, lines = joined_samples(groups, files if position == 0 else [], allow_incomparable=allow_incomparable)
         notes += [line for line in lines if line not in notes]
-        rankings += [rank_candidates(group, item, settings) for group, item in zip(groups, items, strict=True)]
+        for group, item in zip(groups, items, strict=True):
+            noise = noise_of_mean(known, counts, *group.key)
+            rankings.append(rank_candidates(group, item, settings, noise))
     notes += _on_intervals(rankings)
     agreement: list[TargetAgreement] = []
     if target is not None:
@@ -238,7 +250,16 @@ def _on_intervals(rankings: Sequence[SizeRanking]) -> list[str]:
             "with --samples RUN=PATH they are paired item by item"
         ),
     }
-    return [text for method, text in texts.items() if counts[method]]
+    lines = [text for method, text in texts.items() if counts[method]]
+    joined = [ranking for ranking in rankings if math.isfinite(ranking.noise_share)]
+    if joined:
+        shares = sorted(ranking.noise_share for ranking in joined)
+        spread = f"{shares[0]:.0%}" + (f" to {shares[-1]:.0%}" if len(shares) > 1 else "")
+        lines.append(
+            f"intervals at {len(joined)} {whole} join the error over items and training noise, estimated from the last "
+            f"checkpoints: noise has {spread} of the variance of a difference"
+        )
+    return lines
 
 
 def _agreement(point: TargetAgreement) -> dict[str, Any]:

@@ -31,12 +31,15 @@ def pairs_from_scores(
     unit: str = "auto",
     *,
     allow_incomparable: bool = False,
+    at_proxy: bool = False,
 ) -> Pairs:
     """Pairs of a small model's score and a large model's accuracy, one group per benchmark.
 
-    Rows are joined on benchmark, run and tokens. Where the target has no checkpoint at the proxy's tokens, its accuracy
-    is interpolated linearly between the checkpoints before and after, and marked; it is never extrapolated. If each
-    side has a single run and the names differ, these two runs are joined.
+    Rows are joined on benchmark, run and tokens. Where both sides have a checkpoint at the same tokens, both values are
+    measured. Elsewhere the points are the checkpoints of the side that has fewer of them in the tokens that both cover
+    (the target's, if equal): the other side, which has more, is interpolated linearly between its checkpoints before
+    and after, and the point is marked. So there are never more points than measurements of either side. Nothing is
+    extrapolated. If each side has a single run and the names differ, these two runs are joined.
 
     Args:
         table: a score table, see ``tables.score_table``.
@@ -45,6 +48,7 @@ def pairs_from_scores(
         proxy, target: size, name or run of the two models, see :func:`rows_of_model`.
         unit: of the accuracies, see ``pairing.in_percent``.
         allow_incomparable: fit scores of different settings together, and note it.
+        at_proxy: the points are always the proxy's checkpoints, and accuracies are interpolated: the paper's way.
 
     Raises:
         IncomparableError: scores of one model on one benchmark had different settings, such as other shots.
@@ -62,7 +66,8 @@ def pairs_from_scores(
     for benchmark in benchmarks:
         accuracies = large[large["benchmark"] == benchmark]
         metric = next(name for name in target_metrics if name in set(accuracies["metric"]))
-        group = _joined(small[small["benchmark"] == benchmark], accuracies[accuracies["metric"] == metric], notes)
+        accuracies = accuracies[accuracies["metric"] == metric]
+        group = _joined(small[small["benchmark"] == benchmark], accuracies, notes, at_proxy=at_proxy)
         if group is not None:
             groups.append(group)
     if not groups:
@@ -128,14 +133,14 @@ def interpolated(tokens: Values, at: Values, values: Values) -> tuple[Values, np
     return result, np.isfinite(result) & ~np.isin(tokens, at)
 
 
-def _joined(small: pd.DataFrame, large: pd.DataFrame, notes: list[str]) -> Group | None:
+def _joined(small: pd.DataFrame, large: pd.DataFrame, notes: list[str], *, at_proxy: bool) -> Group | None:
     """Pairs of one benchmark, all runs together; None, with a note, if no score has an accuracy."""
     benchmark = str(small["benchmark"].iloc[0])
     runs = _runs_joined(small, large, notes)
     lost: Counter[str] = Counter()
     lost["of runs that the target lacks"] = int((~small["run"].isin([*runs])).sum())
     parts = [
-        _run_pairs(small[small["run"] == run], large[large["run"] == target_run], benchmark, lost)
+        _run_pairs(small[small["run"] == run], large[large["run"] == target_run], benchmark, lost, at_proxy=at_proxy)
         for run, target_run in runs.items()
     ]
     notes.extend(f"{benchmark}: {counted(n, 'score')} {why} left out" for why, n in lost.items() if n)
@@ -143,16 +148,17 @@ def _joined(small: pd.DataFrame, large: pd.DataFrame, notes: list[str]) -> Group
     if pairs.empty:
         notes.append(f"{benchmark} skipped: no score of the proxy has an accuracy of the target beside it")
         return None
-    order, marked = pairs["tokens"].to_numpy(np.float64), pairs["interpolated"].to_numpy(bool)
-    if marked.any():
-        notes.append(f"{benchmark}: {int(marked.sum())} of {len(marked)} accuracies interpolated in tokens")
+    order = pairs["tokens"].to_numpy(np.float64)
+    for side in ("scores", "accuracies"):
+        if count := int((pairs["interpolated"] == side).sum()):
+            notes.append(f"{benchmark}: {count} of {len(pairs)} {side} interpolated in tokens")
     return Group(
         key={"benchmark": benchmark},
         x=pairs["value"].to_numpy(np.float64),
         y=pairs["accuracy"].to_numpy(np.float64),
         order=order if np.isfinite(order).all() else None,
         run=pairs["run"].tolist(),
-        interpolated=marked,
+        interpolated=(pairs["interpolated"] != "").to_numpy(bool),
     )
 
 
@@ -169,10 +175,12 @@ def _runs_joined(small: pd.DataFrame, large: pd.DataFrame, notes: list[str]) -> 
     return {proxy_run: target_run}
 
 
-def _run_pairs(small: pd.DataFrame, large: pd.DataFrame, benchmark: str, lost: Counter[str]) -> pd.DataFrame:
-    """The proxy's rows of one run with the columns ``accuracy`` and ``interpolated``; counts the rows lost."""
+def _run_pairs(
+    small: pd.DataFrame, large: pd.DataFrame, benchmark: str, lost: Counter[str], *, at_proxy: bool
+) -> pd.DataFrame:
+    """Points of one run: tokens, value, accuracy and which of the two was ``interpolated``; counts the rows lost."""
     if len(small) == len(large) == 1 and small["tokens"].isna().all() and large["tokens"].isna().all():
-        return small.assign(accuracy=large["value"].to_numpy(), interpolated=False)
+        return small.assign(accuracy=large["value"].to_numpy(), interpolated="")
     lost["without tokens"] += int(small["tokens"].isna().sum())
     small, large = small[small["tokens"].notna()], large[large["tokens"].notna()]
     for rows, side in ((small, "proxy"), (large, "target")):
@@ -183,12 +191,23 @@ def _run_pairs(small: pd.DataFrame, large: pd.DataFrame, benchmark: str, lost: C
                 f"{benchmark}: the {side} has several scores of run {rows['run'].iloc[0]} at {repeated.iloc[0]:g} "
                 f"tokens (models {models}); keep one of them, or give the runs different names"
             )
-    accuracy, between = interpolated(
-        *(column.to_numpy(np.float64) for column in (small["tokens"], large["tokens"], large["value"]))
-    )
-    inside = np.isfinite(accuracy)
-    lost["outside the target's tokens"] += int((~inside).sum())
-    return small.assign(accuracy=accuracy, interpolated=between)[inside]
+    inside_target = small["tokens"].between(large["tokens"].min(), large["tokens"].max())
+    lost["outside the target's tokens"] += int((~inside_target).sum())
+    inside_proxy = large["tokens"].between(small["tokens"].min(), small["tokens"].max())
+    if at_proxy or inside_target.sum() < inside_proxy.sum():
+        accuracy, between = _values_at(small["tokens"], large)
+        points = small.assign(accuracy=accuracy, interpolated=np.where(between, "accuracies", ""))[inside_target]
+    else:
+        score, between = _values_at(large["tokens"], small)
+        sides = np.where(between, "scores", "")
+        points = large.assign(accuracy=large["value"], value=score, interpolated=sides, run=small["run"].iloc[0])
+        points = points[inside_proxy]
+    return points
+
+
+def _values_at(tokens: pd.Series, rows: pd.DataFrame) -> tuple[Values, npt.NDArray[np.bool_]]:
+    """The values of ``rows`` at other tokens; see :func:`interpolated`."""
+    return interpolated(*(column.to_numpy(np.float64) for column in (tokens, rows["tokens"], rows["value"])))
 
 
 def _check_metrics(table: pd.DataFrame, proxy_metric: str, target_metrics: Sequence[str]) -> None:

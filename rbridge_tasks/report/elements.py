@@ -19,6 +19,7 @@ REASONS = {
     "e": "the table does not say how many items",
     "f": "params or training tokens are unknown",
     "g": "too few resamples or no standard errors, so no interval",
+    "j": "fewer than two runs of one size end at the same tokens",
     "i": "the samples carry no such number for it",
     "h": "the fit holds no accuracy of this run to carry on from, or no training tokens to fit to",
 }

@@ -13,6 +13,7 @@ from rbridge_tasks.charts.page_charts import line_chart
 from rbridge_tasks.charts.pareto import FRONTIER_AXES, frontier_lines
 from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, count, dash, interval, percent
 from rbridge_tasks.report.inputs import Inputs
+from rbridge_tasks.tables.averaging import noise_of_mean
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.target_agreement import TargetAgreement
@@ -43,10 +44,14 @@ def frontier_section(inputs: Inputs) -> PageSection:
     if inputs.targets is None:  # the targets stand in the same table
         scores = scores[~(scores["params"].isin(targets["params"]) | scores["model"].isin(targets["model"]))]
     try:
-        rankings = []
+        rankings, noise = [], inputs.noise
         for metric in _compared(scores, inputs.metric):
             groups, _ = candidates_by_size(scores, metric)
-            rankings += [rank_candidates(group, None, settings) for group in groups if len(group.runs) > 1]
+            rankings += [
+                rank_candidates(group, None, settings, noise_of_mean(noise, inputs.counts, *group.key))
+                for group in groups
+                if len(group.runs) > 1
+            ]
         benchmarks = [*dict.fromkeys(ranking.candidates.benchmark for ranking in rankings)]
         values = target_values(targets, metrics, benchmarks=benchmarks, at=at)
         points, notes = compare_with_target(rankings, values, level=inputs.level)

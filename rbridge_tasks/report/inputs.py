@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_metrics.noise import TrainingNoise
+from rbridge_tasks.tables.averaging import NoiseKey, noise_by_size
+from rbridge_tasks.tables.averaging import average_last as mean_of_last
 from rbridge_tasks.tables.comparable import Measured, check_comparable
 from rbridge_tasks.tables.directions import DirectionError, Metric, metric_called
 from rbridge_tasks.tables.lm_eval_results import Score
@@ -49,6 +52,8 @@ class Inputs:
         level: of the intervals.
         title, date: in the head; the date is left out where it is None.
         doubts: settings in which the scores differ, a line each.
+        measured: the scores before they were averaged over checkpoints; None if they were not.
+        counts: checkpoints in a mean, by benchmark, metric and size.
     """
 
     name: str
@@ -64,6 +69,13 @@ class Inputs:
     title: str = "rBridge report"
     date: str | None = None
     doubts: tuple[str, ...] = ()
+    measured: pd.DataFrame | None = None
+    counts: Mapping[NoiseKey, int] = field(default_factory=dict)
+
+    @property
+    def noise(self) -> dict[NoiseKey, TrainingNoise]:
+        """Training noise of the scores as they were measured, before any averaging."""
+        return noise_by_size(self.scores if self.measured is None else self.measured)
 
     @property
     def benchmarks(self) -> list[str]:
@@ -97,6 +109,7 @@ def read_inputs(
     target_at: str | None = None,
     samples: Sequence[str | Path] = (),
     traces: int = 3,
+    average_last: int | str | None = None,
     level: float = 0.9,
     title: str | None = None,
     date: str | None = None,
@@ -113,6 +126,7 @@ def read_inputs(
         target, target_metrics, target_at: what the target models scored, as in ``rbridge rank``.
         samples: samples files of our tasks and folders of them.
         traces: how many to show of each benchmark.
+        average_last: score every checkpoint by the mean of it and the ones before it: their number, or ``auto``.
         level: of the intervals.
         title, date: for the head.
         allow_incomparable: show scores of different settings together; the page says so.
@@ -138,9 +152,12 @@ def read_inputs(
     headline = _headline(table, metric, name)
     truths = tuple(metric_called(name) for name in target_metrics or ["acc"])
     names = [truth.name for truth in truths]
+    averaged, counts, lines = mean_of_last(table, average_last, shared_trend=True)
     return Inputs(
         name=Path(name).name,
-        scores=table,
+        scores=averaged,
+        measured=table,
+        counts=counts,
         metric=headline,
         fit=curves,
         targets=targets,
@@ -151,7 +168,7 @@ def read_inputs(
         level=level,
         title=title or "rBridge report",
         date=date,
-        doubts=_doubts(table, headline, curves, targets, names, evaluated, allow=allow_incomparable),
+        doubts=(*lines, *_doubts(table, headline, curves, targets, names, evaluated, allow=allow_incomparable)),
     )
 
 

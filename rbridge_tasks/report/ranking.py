@@ -13,6 +13,7 @@ from rbridge_tasks.charts.texts import number_text
 from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, Remark, dash, interval, number
 from rbridge_tasks.report.inputs import Inputs
 from rbridge_tasks.report.run_lines import RunLine, by_look
+from rbridge_tasks.tables.averaging import noise_of_mean
 from rbridge_tasks.tables.catalogue import axis_label
 
 if TYPE_CHECKING:
@@ -46,13 +47,16 @@ def ranking_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSecti
     for group in chosen:
         items, doubt = _items(group, inputs)
         notes += [doubt] if doubt else []
-        rankings.append(rank_candidates(group, items, BootstrapSettings(level=inputs.level)))
+        training_noise = noise_of_mean(inputs.noise, inputs.counts, *group.key)
+        rankings.append(rank_candidates(group, items, BootstrapSettings(level=inputs.level), training_noise))
     methods = {ranking.method for ranking in rankings}
     if UNPAIRED in methods:
         notes.append(
             "Intervals that rest on standard errors take the runs as independent, which overstates how unsure the "
             "order is; with the samples of all runs (--samples) they are paired item by item."
         )
+    if any(math.isfinite(ranking.noise_share) for ranking in rankings):
+        notes.append("Intervals include the noise of training, estimated from the last checkpoints of the runs.")
     if PAIRED in methods:
         notes.append("Paired intervals resample traces, the same draw for all runs.")
     looks = by_look(lines)

@@ -55,7 +55,8 @@ def test_table_verdict_and_means_are_printed(table: Path) -> None:
 def test_a_score_table_is_fitted_and_interpolated_targets_are_marked(tmp_path: Path) -> None:
     """Both sizes in one table; what was interpolated is said, and marked in the file."""
     path = score_table(scores(target_tokens=TOKENS[::2]), tmp_path / "scores.csv")
-    result = invoke("fit", path, *MODELS, "-o", tmp_path / "fit.json")
+    assert "interpolated" not in invoke("fit", path, *MODELS).stderr
+    result = invoke("fit", path, *MODELS, "--recipe", "paper", "-o", tmp_path / "fit.json")
     assert "gsm8k: 5 of 11 accuracies interpolated in tokens" in result.stderr
     points = json.loads((tmp_path / "fit.json").read_text())["fits"][0]["points"]
     assert [point.get("interpolated", False) for point in points] == [False, True] * 5 + [False]

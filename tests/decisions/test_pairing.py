@@ -131,9 +131,37 @@ def test_a_score_table_is_joined_on_run_and_tokens() -> None:
     assert joined_pairs.source.runs == ["code", "web"]
 
 
-def test_targets_are_interpolated_in_tokens_and_marked_but_not_extrapolated() -> None:
+def test_a_sparse_target_gives_its_own_checkpoints_and_measured_accuracies() -> None:
+    """Four accuracies give four points, at the target's tokens; no accuracy is invented between them."""
+    group = joined(scores(target_tokens=TOKENS[2:10:2])).groups[0]
+    np.testing.assert_array_equal(group.order, TOKENS[2:10:2])
+    np.testing.assert_allclose(group.y, checkpoints(0)[1][2:10:2])
+    np.testing.assert_array_equal(group.x, checkpoints(0)[0][2:10:2])
+    assert not group.interpolated.any()
+
+
+def test_the_side_with_more_checkpoints_is_interpolated_and_marked() -> None:
+    """A proxy between whose checkpoints the target's lie, and the reverse: points are those of the sparser side."""
+    between = np.array([2.5, 6.0, 9.25]) * 1e11
+    nll, accuracy = checkpoints(0)
+    sparse_target = joined(scores(target_tokens=between))
+    group = sparse_target.groups[0]
+    np.testing.assert_array_equal(group.order, between)
+    np.testing.assert_allclose(group.y, np.interp(between, TOKENS, accuracy))
+    np.testing.assert_allclose(group.x, np.interp(between, TOKENS, nll))
+    assert group.interpolated.tolist() == [True, False, True]
+    assert "gsm8k: 2 of 3 scores interpolated in tokens" in sparse_target.notes
+    frame = scores(target_tokens=np.linspace(1.05, 11.95, 60) * 1e11)
+    frame = frame[(frame["metric"] == "acc") | frame["tokens"].isin(TOKENS[1:11:3])]
+    sparse_proxy = joined(frame)
+    np.testing.assert_array_equal(sparse_proxy.groups[0].order, TOKENS[1:11:3])
+    np.testing.assert_array_equal(sparse_proxy.groups[0].x, nll[1:11:3])
+    assert "gsm8k: 4 of 4 accuracies interpolated in tokens" in sparse_proxy.notes
+
+
+def test_the_papers_way_interpolates_accuracies_at_every_proxy_checkpoint() -> None:
     """Between two checkpoints of the target its accuracy is on the line between them; outside there is none."""
-    joined_pairs = joined(scores(target_tokens=TOKENS[2:10:2]))
+    joined_pairs = joined(scores(target_tokens=TOKENS[2:10:2]), at_proxy=True)
     group = joined_pairs.groups[0]
     np.testing.assert_array_equal(group.order, TOKENS[2:9])
     assert group.interpolated.tolist() == [False, True, False, True, False, True, False]

@@ -9,7 +9,7 @@ import pytest
 from sklearn.model_selection import KFold
 
 from rbridge_metrics import FitError, ProxyRegressor, cross_validate
-from rbridge_metrics.folds import splits
+from rbridge_metrics.folds import neighbour_blocks, splits
 
 TOKENS = np.arange(1, 13) * 250e9
 
@@ -62,10 +62,11 @@ def test_errors_are_those_of_separate_fits(scheme: str, recipe: str) -> None:
     found = cross_validate(x, y, scheme=scheme, order=TOKENS, recipe=recipe)
     errors, r2, by_log = [], [], []
     for train, test in splits(TOKENS, scheme):
-        fit = ProxyRegressor(recipe=recipe).fit(x[train], y[train])
+        blocks = neighbour_blocks(TOKENS[train])
+        fit = ProxyRegressor(recipe=recipe).fit(x[train], y[train], blocks)
         errors.append(np.abs(fit.predict(x[test]) - y[test]).mean())
         r2.append(fit.train_r2_)
-        log = ProxyRegressor(recipe=recipe).fit(np.log(TOKENS[train]), y[train])
+        log = ProxyRegressor(recipe=recipe).fit(np.log(TOKENS[train]), y[train], blocks)
         by_log.append(np.abs(log.predict(np.log(TOKENS[test])) - y[test]).mean())
     assert found.test_mae == pytest.approx(np.mean(errors))
     assert found.train_r2 == pytest.approx(np.mean(r2))
