@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ def gate(
     if forecast is None and not (run is params is tokens is None):
         raise GateError("--run, --params and --tokens say which checkpoint of a run is forecast; give --forecast")
     chosen = metric_called(metric)
-    settings = GateSettings(_share(max_regression), alpha, power, level, resamples, seed)
+    settings = GateSettings(as_share(max_regression), alpha, power, level, resamples, seed)
     if forecast is not None:
         return gate_by_forecast(
             current, forecast, chosen, settings, benchmarks, run=run, params=params, tokens=tokens,
@@ -85,8 +85,12 @@ def gate(
     return _gate_by_baseline(str(current), str(baseline), chosen, settings, benchmarks, allow=allow_incomparable)
 
 
-def _share(value: float | str) -> float:
-    """A share of a score: ``"0.5%"``, ``"0.005"`` or 0.005."""
+def as_share(value: float | str) -> float:
+    """A share of a score: ``"0.5%"``, ``"0.005"`` or 0.005.
+
+    Raises:
+        GateError: it is not a share.
+    """
     text = str(value)
     try:
         share = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
@@ -107,19 +111,44 @@ def _gate_by_baseline(
     sides = (("the baseline", baseline), ("the checkpoint", current))
     files = [_samples_file(name, side, path, metric) for name in names for side, path in sides]
     notes, prompts = check_samples(files, metric.name, allow=allow)
-    changes = []
+    joined_by_benchmark = {}
     for before, after in zip(files[::2], files[1::2], strict=True):
         items = {
             side: read_items(file.path, metric.name) for (side, _), file in zip(sides, (before, after), strict=True)
         }
         joined = join_items(items, allow=allow, prompts=prompts)
         notes += [f"{before.benchmark}: {text}" for text in joined.notes]
-        changes.append(_paired(before.benchmark, joined, metric, settings))
+        joined_by_benchmark[before.benchmark] = joined
+    return gate_items(joined_by_benchmark, metric, settings, current=current, baseline=baseline, notes=notes)
+
+
+def gate_items(
+    items: Mapping[str, JoinedItems],
+    metric: Metric,
+    settings: GateSettings,
+    *,
+    current: str,
+    baseline: str,
+    notes: Sequence[str] = (),
+) -> GateResult:
+    """Test whether a checkpoint is worse than a baseline, from the item scores of both.
+
+    Args:
+        items: by benchmark, at least one; the baseline's scores are the first row.
+        metric: of the scores.
+        settings: of the test.
+        current, baseline: names of the two.
+        notes: kept in the result.
+
+    Raises:
+        GateError: too few items, or other denominators on the two sides.
+    """
+    changes = [_paired(benchmark, joined, metric, settings) for benchmark, joined in items.items()]
     spreads = np.array([change.stderr for change in changes])
     detectable = minimum_detectable_change(
         np.where(spreads > 0, spreads, np.nan), alpha=settings.alpha, power=settings.power, tests=len(changes)
     )
-    rows = tested(names, changes, detectable.tolist(), settings)
+    rows = tested([*items], changes, detectable.tolist(), settings)
     return GateResult(rows, metric, current, baseline, "baseline", settings, tuple(notes))
 
 
