@@ -16,6 +16,8 @@ from .scoring.scores import Scores, reweight
 from .sweeping.request import SweepRequest, SweepResult
 from .sweeping.sweep import sweep
 from .tables.collect import Collected, collect
+from .training.callback import RBridgeCallback
+from .training.in_loop import InLoop
 
 __all__ = [
     "Collected",
@@ -23,9 +25,11 @@ __all__ = [
     "Fit",
     "Forecasts",
     "GateResult",
+    "InLoop",
     "Noise",
     "Predictions",
     "ProxyTable",
+    "RBridgeCallback",
     "Ranking",
     "Report",
     "Scores",

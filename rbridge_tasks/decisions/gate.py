@@ -87,7 +87,7 @@ def gate(
             "--average-last averages checkpoints of one run, a baseline is compared item by item; give --forecast"
         )
     chosen = metric_called(metric)
-    settings = GateSettings(_share(max_regression), alpha, power, level, resamples, seed)
+    settings = GateSettings(as_share(max_regression), alpha, power, level, resamples, seed)
     if forecast is not None and noise is not None:
         raise GateError("--noise is for a baseline: a forecast estimates training noise from the run itself")
     if forecast is not None:
@@ -118,8 +118,12 @@ def _noise_by_benchmark(table: pd.DataFrame | str | Path, metric: Metric) -> dic
     return {key.benchmark: part for key, part in known.items()}
 
 
-def _share(value: float | str) -> float:
-    """A share of a score: ``"0.5%"``, ``"0.005"`` or 0.005."""
+def as_share(value: float | str) -> float:
+    """A share of a score: ``"0.5%"``, ``"0.005"`` or 0.005.
+
+    Raises:
+        GateError: it is not a share.
+    """
     text = str(value)
     try:
         share = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
@@ -147,25 +151,54 @@ def _gate_by_baseline(
     sides = (("the baseline", baseline), ("the checkpoint", current))
     files = [_samples_file(name, side, path, metric) for name in names for side, path in sides]
     notes, prompts = check_samples(files, metric.name, allow=allow)
-    changes = []
+    joined_by_benchmark = {}
     for before, after in zip(files[::2], files[1::2], strict=True):
         items = {
             side: read_items(file.path, metric.name) for (side, _), file in zip(sides, (before, after), strict=True)
         }
         joined = join_items(items, allow=allow, prompts=prompts)
         notes += [f"{before.benchmark}: {text}" for text in joined.notes]
-        change = _paired(before.benchmark, joined, metric, settings)
-        if noise is not None:
-            change = _with_noise(before.benchmark, change, noise, settings)
-            notes.append(
-                f"{before.benchmark}: training noise has {change.noise_share:.0%} of the variance, items the rest"
-            )
-        changes.append(change)
+        joined_by_benchmark[before.benchmark] = joined
+    return gate_items(
+        joined_by_benchmark, metric, settings, noise=noise, current=current, baseline=baseline, notes=notes
+    )
+
+
+def gate_items(
+    items: Mapping[str, JoinedItems],
+    metric: Metric,
+    settings: GateSettings,
+    *,
+    current: str,
+    baseline: str,
+    noise: Mapping[str, TrainingNoise] | None = None,
+    notes: Sequence[str] = (),
+) -> GateResult:
+    """Test whether a checkpoint is worse than a baseline, from the item scores of both.
+
+    Args:
+        items: by benchmark, at least one; the baseline's scores are the first row.
+        metric: of the scores.
+        settings: of the test.
+        current, baseline: names of the two.
+        noise: of training, by benchmark, joined to the error over items; None for items alone.
+        notes: kept in the result.
+
+    Raises:
+        GateError: too few items, or other denominators on the two sides.
+    """
+    changes = [_paired(benchmark, joined, metric, settings) for benchmark, joined in items.items()]
+    if noise is not None:
+        changes = [
+            _with_noise(benchmark, change, noise, settings) for benchmark, change in zip(items, changes, strict=True)
+        ]
+        shares = (f"training noise has {change.noise_share:.0%} of the variance, items the rest" for change in changes)
+        notes = [*notes, *(f"{benchmark}: {share}" for benchmark, share in zip(items, shares, strict=True))]
     spreads = np.array([change.stderr for change in changes])
     detectable = minimum_detectable_change(
         np.where(spreads > 0, spreads, np.nan), alpha=settings.alpha, power=settings.power, tests=len(changes)
     )
-    rows = tested(names, changes, detectable.tolist(), settings)
+    rows = tested([*items], changes, detectable.tolist(), settings)
     return GateResult(rows, metric, current, baseline, "baseline", settings, tuple(notes))
 
 

@@ -1,0 +1,1 @@
+"""Score a model while it trains: ``InLoop`` for any loop, ``RBridgeCallback`` for ``transformers.Trainer``."""
