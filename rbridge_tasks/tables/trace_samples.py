@@ -11,12 +11,8 @@ from rbridge_metrics import ScoreError, TokenScores
 from rbridge_tasks.tables.lm_eval_results import ResultsFile, benchmark_of
 from rbridge_tasks.tables.sample_settings import results_beside
 from rbridge_tasks.tables.samples import SamplesError, sample_rows
-from rbridge_traces import BENCHMARKS
 
 _OURS = "a samples file of rbridge_<benchmark> or rbridge_proxies_<benchmark>, as lm_eval --log_samples names it"
-
-
-_TASKS = {f"rbridge_{kind}{benchmark}" for kind in ("", "proxies_") for benchmark in BENCHMARKS}
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Evaluation:
 
     Attributes:
         results: the results file, with the model.
-        benchmark: one of ``BENCHMARKS``.
+        benchmark: its name.
         files: samples files by task; their traces are usually the same.
     """
 
@@ -131,7 +127,11 @@ def _files(sources: Sequence[str | Path]) -> Iterator[tuple[Path, str]]:
 def _task(path: Path) -> str | None:
     """The task in the name of a samples file, if its responses are token scores of a benchmark's traces."""
     task, separator, _ = path.name.removeprefix("samples_").rpartition("_")
-    ours = separator and path.name.startswith("samples_") and task in _TASKS
+    ours = (
+        separator
+        and path.name.startswith("samples_")
+        and task in {f"rbridge_{kind}{benchmark_of(task)}" for kind in ("", "proxies_")}
+    )
     return task if ours else None
 
 
