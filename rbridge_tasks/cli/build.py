@@ -55,6 +55,7 @@ def build(
 
     Example: OPENAI_API_KEY=... rbridge traces build -b math500 --model gpt-4o
     """
+    from rbridge_traces.benchmark import benchmark_named
     from rbridge_traces.generation.build import Build
     from rbridge_traces.generation.client import Connection, check_connection
     from rbridge_traces.generation.cost import price_of
@@ -77,7 +78,7 @@ def build(
     _print_estimate(work, expected)
     if dry_run:
         return
-    check_grader(benchmark)
+    check_grader(benchmark_named(benchmark))
     progress = _Progress(len(work.jobs), costs)
     if work.jobs:
         check_connection(connection)
@@ -145,7 +146,8 @@ class _Progress:
 
 
 def _print_estimate(work: Build, expected: CostEstimate) -> None:
-    from rbridge_traces.generation.cost import ANSWER_TOKENS, PRICES_OF
+    from rbridge_traces.benchmark import benchmark_named
+    from rbridge_traces.generation.cost import PRICES_OF
 
     typer.echo(
         f"{work.benchmark}: {len(work.questions)} questions, {work.done} answered, {expected.items} to ask "
@@ -155,7 +157,7 @@ def _print_estimate(work: Build, expected: CostEstimate) -> None:
         return
     typer.echo(
         f"about {expected.prompt_tokens:,} tokens of prompts (at 4 characters a token) and "
-        f"{expected.answer_tokens:,} of answers (at {ANSWER_TOKENS[work.benchmark]} an answer, "
+        f"{expected.answer_tokens:,} of answers (at {benchmark_named(work.benchmark).answer_tokens} an answer, "
         "as GPT-4o's were in the rBridge paper; an assumption)"
     )
     if expected.price is None:

@@ -69,9 +69,13 @@ def pull(
 
     Example: rbridge traces pull gsm8k math500
     """
+    from rbridge_traces.benchmark import check_shipped
     from rbridge_traces.release.fields import check_overrides
 
     benchmarks, other_repo = _arguments(what or [], repo, read_from, revision)
+    if not (spans or other_repo or read_from):
+        for name in benchmarks:
+            check_shipped(name)
     if questions is not None and (spans or len(benchmarks) != 1):
         raise UsageError("--questions FILE is the test set of one benchmark; name that one, and not --spans")
     if subset and not spans:
@@ -109,7 +113,7 @@ def _mask_readers(
 
     readers, unknown = mask_readers(folder, subsets, overrides, skip_mismatched=skip_mismatched)
     if unknown:
-        typer.echo(f"left out, of no benchmark by their names: {', '.join(unknown)} (--subset NAME=BENCHMARK)")
+        typer.echo(f"left out, since no benchmark can have these names: {', '.join(unknown)} (--subset NAME=BENCHMARK)")
     return readers
 
 
@@ -118,7 +122,7 @@ def _arguments(
 ) -> tuple[list[str], str | None]:
     """The benchmarks among the arguments, and the data set where it is not the authors' own."""
     from rbridge_traces import check_benchmark
-    from rbridge_traces.benchmark_names import benchmark_called
+    from rbridge_traces.benchmark import benchmark_called
 
     repos = [*([repo] if repo else []), *(name for name in what if "/" in name)]
     for name in repos[1 if repo else 0 :]:
@@ -160,10 +164,10 @@ def _downloaded(repo: str, revision: str | None, benchmarks: Sequence[str]) -> t
 
 def _is_export(folder: str) -> bool:
     """Whether a folder is a cache that was exported; what is no local folder can be nothing else."""
-    from rbridge_traces import BENCHMARKS
+    from rbridge_traces.benchmark import is_benchmark_name
 
     manifests = Path(folder).glob("*/*/manifest.json")
-    return "://" in folder or any(manifest.parts[-3] in BENCHMARKS for manifest in manifests)
+    return "://" in folder or any(is_benchmark_name(manifest.parts[-3]) for manifest in manifests)
 
 
 def _import(

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from rbridge_traces import Manifest, TraceCache
     from rbridge_traces.release.report import Readers, ReleaseReport
 
-_MULTIPLE_CHOICE = ("arc_challenge", "csqa", "mmlu_pro_stem")
-
 
 def store(readers: Readers, target: TraceCache, source: str, about: Mapping[str, str | None], *, replace: bool) -> None:
     """Read each benchmark into the cache. An error keeps the benchmarks before it, and names them."""
@@ -51,6 +49,7 @@ def store(readers: Readers, target: TraceCache, source: str, about: Mapping[str,
 
 def _print_report(target: TraceCache, manifest: Manifest, report: ReleaseReport) -> None:
     from rbridge_traces import mean_confidence
+    from rbridge_traces.benchmark import benchmark_named
     from rbridge_traces.release.report import counted
 
     sizes = [trace.token_logprob.size for trace in report.traces if trace.token_logprob is not None]
@@ -67,7 +66,8 @@ def _print_report(target: TraceCache, manifest: Manifest, report: ReleaseReport)
     facts.append(f"dropped {sum(report.dropped.values())}{f' ({reasons})' if reasons else ''}")
     typer.echo(f"{', '.join(facts)}; in {target.root} as {manifest.source}")
     warn_about_traces(f"{manifest.benchmark}/{manifest.source}", report.traces)
-    if manifest.benchmark in _MULTIPLE_CHOICE and not any(trace.choices for trace in report.traces):
+    lacks_choices = not manifest.rows_with_choices and not manifest.rows_with_spans
+    if benchmark_named(manifest.benchmark).multiple_choice and lacks_choices:
         typer.echo(f"  the answer choices of {manifest.benchmark} are not among them; add them with --questions FILE")
     with suppress(RBridgeError):  # "rbridge traces verify" reports a damaged source beside the new one
         rivals = [

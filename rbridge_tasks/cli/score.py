@@ -26,7 +26,9 @@ def score(
     benchmark: Annotated[str, typer.Option("--benchmark", "-b", help="One benchmark, or all that are there.")],
     model: Annotated[str, typer.Option(help="Local folder or Hub name of the causal LM whose confidences to take.")],
     revision: Annotated[str | None, typer.Option(help="Revision on the Hub.")] = None,
-    num_fewshot: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 5,
+    num_fewshot: Annotated[
+        int | None, typer.Option(min=0, help="Worked examples before each question. Default: 5, where there are 5.")
+    ] = None,
     batch_size: Annotated[str, typer.Option(help="Traces in a batch, or auto.")] = "auto",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: a GPU if there is one.")] = None,
     dtype: Annotated[str, typer.Option(help="Weights as float32, bfloat16, ... Default: as saved.")] = "auto",
@@ -55,13 +57,15 @@ def score(
         _check_target(selected, target, save_as, in_place=target is reading, replace=replace)
     scorer = load_scorer(model, revision=revision, device=device, dtype=dtype, batch_size=batch_size)
     for selected in sets:
-        scored = add_confidence(selected.traces, scorer, num_fewshot=num_fewshot)
         old = selected.manifest
+        definition = reading.definition(old.benchmark)
+        shots = definition.default_shots if num_fewshot is None else num_fewshot
+        scored = add_confidence(selected.traces, scorer, num_fewshot=shots, benchmark=definition)
         about = dataclasses.replace(
             old,
             source=save_as or old.source,
             confidence_model=model if revision is None else f"{model}@{revision}",
-            note=_note(old, num_fewshot, only_correct=len(scored) < old.rows),
+            note=_note(old, shots, only_correct=len(scored) < old.rows),
         )
         new = target.write_as(scored, about, replace=replace or (target is reading and about.source == old.source))
         mean = mean_confidence(scored)

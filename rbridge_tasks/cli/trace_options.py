@@ -26,7 +26,7 @@ Cache = Annotated[
     str | None,
     typer.Option("--cache", help="Folder or URL of the cache. Default: $RBRIDGE_CACHE, else your user cache."),
 ]
-Benchmark = Annotated[str, typer.Option("--benchmark", "-b", help="math500, mmlu_pro_stem, gsm8k, arc_challenge, ...")]
+Benchmark = Annotated[str, typer.Option("--benchmark", "-b", help="gsm8k, math500, ..., or any name of your own.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Write over what the cache holds under that name.")]
 OnlyCorrect = Annotated[
     bool, typer.Option("--only-correct", help="Leave out traces whose final answer is not known to be right.")
@@ -60,7 +60,7 @@ def pairs(option: str, given: Sequence[str] | None, form: str = "NAME=VALUE") ->
 
 def slug(file: str) -> str:
     """A source name made from a file name."""
-    stem = re.sub(r"(\.(gz|json|jsonl|parquet))+$", "", Path(file).name.lower())
+    stem = re.sub(r"(\.(gz|json|jsonl|csv|tsv|parquet))+$", "", Path(file).name.lower())
     return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("-._") or "imported"
 
 

@@ -73,7 +73,7 @@ def _cells(manifest: Manifest, unknown: int | None) -> tuple[str, ...]:
 
 @traces.command("import")
 def import_file(
-    file: Annotated[str, typer.Argument(help="JSON, JSON Lines (also .gz) or Parquet; local path or URL.")],
+    file: Annotated[str, typer.Argument(help="JSON, JSON Lines, CSV (also .gz) or Parquet; local path or URL.")],
     benchmark: Benchmark,
     mapping: Annotated[
         list[str] | None,
@@ -99,21 +99,46 @@ def import_file(
     no_logprobs: Annotated[
         bool, typer.Option("--no-logprobs", help="Leave the log-probabilities in the file: traces without confidences.")
     ] = False,
+    question_template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="How it asks, for a benchmark of your own: 'Q: {question}\\n{choices}\\nA:'."
+        ),
+    ] = None,
+    fewshot: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|K", help="Its worked examples: a file like this one, or K of the traces."),
+    ] = None,
+    grader: Annotated[
+        str | None, typer.Option(help="How its answers are graded: choice, number, math, text or none.")
+    ] = None,
     replace: Replace = False,
     cache: Cache = None,
 ) -> None:
-    """Import traces from any file, also from saved responses of a Chat or legacy Completions API.
+    """Import traces of any benchmark from any file, also from saved responses of a Chat or legacy Completions API.
 
     Example: rbridge traces import cot.jsonl.gz -b gsm8k --map trace=response --map question=question
     """
-    from rbridge_traces import import_traces
+    from rbridge_traces import check_benchmark, import_traces
+    from rbridge_traces.definition import redefined
     from rbridge_traces.extraction import counted_repairs
 
+    check_benchmark(benchmark)
+
     target = writable_cache(cache)
+    fields = pairs("--map", mapping, "FIELD=THEIRS")
+    definition = redefined(
+        target.definition(benchmark),
+        question_template=question_template and question_template.replace("\\n", "\n"),
+        fewshot=fewshot,
+        mapping=fields,
+        grader=grader,
+        replace=replace,
+    )
     report = import_traces(
         file,
         benchmark=benchmark,
-        mapping=pairs("--map", mapping, "FIELD=THEIRS"),
+        mapping=fields,
         skip_empty=skip_empty,
         skip_failed=skip_failed,
         questions=questions,
@@ -132,10 +157,14 @@ def import_file(
         note=counted_repairs(report.repairs) or None,
         replace=replace,
     )
+    if definition is not None:
+        typer.echo(f"{benchmark} is defined in {target.define(definition)}")
     _print_import(report, manifest, target.root, gold_from or 0)
 
 
 def _print_import(report: ImportReport, manifest: Manifest, root: str, gold_from: int) -> None:
+    from rbridge_traces import SHIPPED
+    from rbridge_traces.errors import did_you_mean
     from rbridge_traces.release.report import counted
 
     facts = [f"{manifest.rows} traces of {manifest.benchmark} in {root} as {manifest.source}"]
@@ -153,6 +182,9 @@ def _print_import(report: ImportReport, manifest: Manifest, root: str, gold_from
     if report.cut_off:
         typer.echo(f"warning: {report.cut_off} answers reached their token limit, their traces are cut off", err=True)
     warn_about_traces(f"{manifest.benchmark}/{manifest.source}", report.traces)
+    if manifest.benchmark not in SHIPPED:
+        meant = did_you_mean(manifest.benchmark, SHIPPED)
+        typer.echo(f"{manifest.benchmark} is a benchmark of your own{meant}; its task is rbridge_{manifest.benchmark}")
     if manifest.rows_with_confidence < manifest.rows:
         typer.echo(
             f"{manifest.rows - manifest.rows_with_confidence} have no token confidences; next: "
@@ -192,7 +224,7 @@ def verify(
     reading = resolve_cache(cache).cache
     results = reading.verify(benchmark)
     if not results:
-        raise UsageError(f"nothing to verify: {reading.root} holds no traces")
+        raise UsageError(f"nothing to verify: {reading.root} holds no traces{f' of {benchmark}' if benchmark else ''}")
     for result in results:
         name = f"{result.benchmark}/{result.source}"
         rows = result.manifest.rows if result.manifest else 0

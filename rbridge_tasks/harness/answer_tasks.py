@@ -9,7 +9,7 @@ from rbridge_metrics import TokenScores, trace_nll
 from rbridge_tasks.answering.answers import gold_text, require_final_answers, require_gold
 from rbridge_tasks.harness.comparator_metrics import metric_list
 from rbridge_tasks.harness.trace_task import TokenScoresTask
-from rbridge_tasks.scoring.prompts import DELIMITER, separator, worked_example
+from rbridge_tasks.scoring.prompts import separator, worked_example
 from rbridge_traces import Trace
 
 
@@ -23,7 +23,7 @@ class GoldTask(TokenScoresTask):
         require_gold(traces, where)
 
     def scored_text(self, doc: dict[str, Any]) -> tuple[str, str]:
-        return separator(doc["gold"]), gold_text(doc)
+        return self.question_prompt.delimiter and separator(doc["gold"]), gold_text(doc)
 
     def metrics_of(self, trace: Trace, scores: TokenScores) -> dict[str, Any]:  # noqa: ARG002  # the base class names it
         return {"gold_nll": trace_nll(scores.nll), "mpca": math.exp(min(-float(scores.nll.sum()), 0.0))}
@@ -39,7 +39,7 @@ class ScbTask(TokenScoresTask):
         require_final_answers(traces, where)
 
     def scored_text(self, doc: dict[str, Any]) -> tuple[str, str]:
-        return DELIMITER, worked_example(doc)
+        return self.question_prompt.delimiter, worked_example(doc)
 
     def metrics_of(self, trace: Trace, scores: TokenScores) -> dict[str, Any]:  # noqa: ARG002  # the base class names it
         return {"scb_nll": trace_nll(scores.nll)}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from rbridge_tasks.harness import patches
-from rbridge_tasks.harness.task_folder import TASKS_PATH
 
 #: Whether lm-eval has to know its own tasks too.
 _of_lm_eval: ContextVar[bool] = ContextVar("_of_lm_eval", default=True)
@@ -72,4 +71,4 @@ def asking_once(original: Callable[[], str]) -> Callable[[], str]:
 
 def _is_ours(task: str) -> bool:
     """Whether a task or group is one of this package's."""
-    return (TASKS_PATH / f"{task}.yaml").exists()
+    return task == "rbridge" or task.startswith("rbridge_")

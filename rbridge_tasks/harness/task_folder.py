@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rbridge_tasks.harness.cached_tasks import TASKS_PATH, cached_entries, with_groups
 from rbridge_tasks.harness.command_process import prepare_lm_eval_command
 from rbridge_tasks.harness.task_options import task_options
 from rbridge_tasks.harness.task_selection import checked_selection, matching_names, without_group_members
 from rbridge_tasks.harness.trace_docs import TraceDocsTask
-
-TASKS_PATH = Path(__file__).parent.parent / "tasks"
 
 
 def with_our_folder(original: Callable[..., None]) -> Callable[..., None]:
@@ -27,7 +26,7 @@ def with_our_folder(original: Callable[..., None]) -> Callable[..., None]:
         call = inspect.signature(original).bind(self, *args, **kwargs)
         call.apply_defaults()
         prepare_lm_eval_command()
-        task_options(call.arguments["metadata"])
+        options = task_options(call.arguments["metadata"])
         given = call.arguments["include_path"]
         if call.arguments["include_defaults"]:
             folders = list(given) if isinstance(given, (list, tuple)) else [given] if given else []
@@ -35,8 +34,18 @@ def with_our_folder(original: Callable[..., None]) -> Callable[..., None]:
             call.arguments["include_path"] = [TASKS_PATH, *others]
         original(*call.args, **call.kwargs)
         self.include_path = given
+        if "rbridge" in self._index:
+            _add_entries(self, cached_entries(options["rbridge_cache"]), options["rbridge_group"])
 
     return init
+
+
+def _add_entries(manager: Any, entries: Mapping[str, Any], group: Sequence[str] | None) -> None:
+    """Add entries to the index of a ``TaskManager``; a task of that name in a folder stays."""
+    added = {name: entry for name, entry in entries.items() if name not in manager._index}
+    manager._index = with_groups(manager._index | added, group)
+    manager._all_tasks = sorted(manager._index)
+    manager._all_subtasks = sorted([*manager._all_subtasks, *added])
 
 
 def loading_each_task_once(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.scoring.prompts import PROMPTS
 from rbridge_tasks.scoring.weightings import WEIGHTINGS
 from rbridge_tasks.visible_text import shortened
 
@@ -39,7 +40,7 @@ class Option:
 
     Attributes:
         name: the key.
-        kind: text, the path of a local file, true or false, or one of ``choices``.
+        kind: text, the path of a local file, true or false, one of ``choices``, or a list of names.
         help: one line for users.
         default: the value where the key is absent or null.
         choices: the allowed values of the kind "choice".
@@ -47,7 +48,7 @@ class Option:
     """
 
     name: str
-    kind: Literal["text", "file", "switch", "choice"]
+    kind: Literal["text", "file", "switch", "choice", "names"]
     help: str
     default: str | bool | None = None
     choices: tuple[str, ...] = ()
@@ -59,6 +60,15 @@ OPTIONS = (
     Option("rbridge_source", "text", "which source, where the cache holds several", example="gpt-4o"),
     Option("rbridge_only_correct", "switch", "only traces whose final answer is right", default=False),
     Option("rbridge_weights", "choice", "what weights a token", default="confidence", choices=tuple(WEIGHTINGS)),
+    Option(
+        "rbridge_fewshot", "file", "file of worked examples, or traces to take them from the traces",
+        example="examples.jsonl",
+    ),
+    Option(
+        "rbridge_prompt", "choice", "how a question is written: bare is the question alone, 0-shot", default="default",
+        choices=PROMPTS,
+    ),
+    Option("rbridge_group", "names", "benchmarks in the groups rbridge and rbridge_proxies, in place of the six"),
     Option("rbridge_compile", "switch", "with layers compiled by torch.compile, under --model hf", default=False),
     Option("rbridge_slow", "switch", "through lm-eval's own loglikelihood, for any model class", default=False),
     Option("rbridge_token_scores", "text", "folder for files of token scores", example="out"),
@@ -117,9 +127,13 @@ def _check_key(key: str) -> None:
     raise TaskOptionError(f"unknown option {_shown(key)} in --metadata; {meant}known are {', '.join(names)}")
 
 
-def _checked(option: Option, value: object) -> str | bool | None:
+def _checked(option: Option, value: object) -> str | bool | list[str] | None:
     if value is None:
         return option.default
+    if option.kind == "names":
+        if not isinstance(value, (list, tuple)) or not value or not all(isinstance(name, str) for name in value):
+            raise TaskOptionError(f"{option.name} is {_shown(value)}; give a list of names of benchmarks")
+        return [*map(str, value)]
     if option.kind == "switch":
         if not isinstance(value, bool):
             raise TaskOptionError(f"{option.name} is {_shown(value)}; write true or false")

@@ -50,11 +50,12 @@ def without_group_members(tasks: Any, index: Mapping[str, Any]) -> Any:
 def _members(group: str, index: Mapping[str, Any]) -> Iterator[str]:
     """Names of the tasks and groups in a group that it takes as they are."""
     entry = index.get(group)
-    if entry is None or entry.kind.name != "GROUP" or entry.yaml_path is None:
+    if entry is None or entry.kind.name != "GROUP":
         return
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    for member in load_yaml(entry.yaml_path, resolve_func=False).get("task") or ():
+    config = entry.cfg if entry.yaml_path is None else load_yaml(entry.yaml_path, resolve_func=False)
+    for member in (config or {}).get("task") or ():
         if isinstance(member, str) and member != group:
             yield member
             yield from _members(member, index)
@@ -72,7 +73,7 @@ def checked_selection() -> Iterator[Callable[[Any], None]]:
     try:
         yield _check
     except ValueError as error:
-        duplicate = re.match(r"Duplicate task '(rbridge_\w+)': found in both '(.+)' and '(.+)'", str(error))
+        duplicate = re.match(r"Duplicate task '(rbridge_[\w-]+)': found in both '(.+)' and '(.+)'", str(error))
         if duplicate is None:
             raise
         raise _duplicate(*duplicate.groups()) from error

@@ -19,17 +19,23 @@ from rbridge_traces import Trace
 
 logger = logging.getLogger(__name__)
 
+_GIVE_EXAMPLES = """give examples with --metadata '{"rbridge_fewshot": "FILE"}'"""
+
 
 class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not typed
     """A task over the items of one benchmark that have traces. Its options are those of ``task_options``."""
+
+    #: Whether the scored text can follow the question directly.
+    accepts_bare_prompt = False
 
     def __init__(self, config: dict[str, Any]) -> None:
         patches.apply("task")
         prepare_lm_eval_command()
         config = {key: value for key, value in config.items() if key not in ("class", QUALIFIED_NAME)}
         self.options = task_options(config.get("metadata"))
-        self.benchmark: str = config["dataset_name"]
-        self._read_traces()
+        self._read_traces(config["dataset_name"])
+        if self.examples.origin != "shipped":
+            config["num_fewshot"] = self.examples.default_shots
         given = dict(config.get("metadata") or {})
         given |= {name: value for name, value in self.options.items() if name in given}
         config["metadata"] = given | {"rbridge_traces": self.provenance}
@@ -45,47 +51,62 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
     def check_traces(self, traces: list[Trace], where: str) -> None:
         """Raise an ``RBridgeError`` where the traces found lack what the task needs."""
 
-    def _read_traces(self) -> None:
+    def _read_traces(self, benchmark: str) -> None:
+        if self.options["rbridge_prompt"] == "bare" and not self.accepts_bare_prompt:
+            raise TaskOptionError(
+                f"rbridge_prompt is bare, and this task of {benchmark} is not defined without a prompt; score "
+                f"rbridge_{benchmark}, or leave rbridge_prompt out"
+            )
         source = benchmark_traces(
-            self.benchmark,
+            benchmark,
             cache=self.options["rbridge_cache"],
             source=self.options["rbridge_source"],
             only_correct=self.options["rbridge_only_correct"],
             needs=self.needs(),
+            fewshot=self.options["rbridge_fewshot"],
+            prompt=self.options["rbridge_prompt"],
         )
         self.check_traces([*source.traces], source.location)
         manifest = source.manifest
         self.is_sample: bool = manifest.sample
         self.traces: dict[str, Trace] = {trace.item_id: trace for trace in source.traces}
         self.provenance = source.provenance
+        self.benchmark, self.examples, self.question_prompt = source.benchmark, source.examples, source.prompt
         if source.tokens_unknown and self.needs() == "confidence":
             self.provenance["tokens_unknown"] = source.tokens_unknown
         logger.info(
             "rbridge_%s: %d traces%s by %s, confidences of %s, from %s (%s)",
-            self.benchmark, len(source.traces), " OF THE SAMPLE, not of the benchmark," if manifest.sample else "",
+            benchmark, len(source.traces), " OF THE SAMPLE, not of the benchmark," if manifest.sample else "",
             manifest.frontier_model or "an unnamed model", manifest.confidence_model or "no model",
             source.location, source.origin,
         )  # fmt: skip
+        if not self.examples.pool and self.question_prompt.delimiter:
+            logger.info("rbridge_%s: 0-shot, since the benchmark has no worked examples; %s", benchmark, _GIVE_EXAMPLES)
 
     def download(self, *_args: Any, **_kwargs: Any) -> None:
         """Lay the traces out as a data set. Confidences stay here: samples carry them per proxy token."""
         import datasets
 
-        self.dataset = {"test": datasets.Dataset.from_list([document(trace) for trace in self.traces.values()])}
+        self.dataset = {
+            "test": datasets.Dataset.from_list(
+                [document(trace, self.question_prompt) for trace in self.traces.values()]
+            )
+        }
 
     def fewshot_docs(self) -> list[dict[str, Any]]:
-        """The worked examples that come with the package."""
-        from rbridge_traces import few_shot_examples
-
-        return [document(trace) for trace in few_shot_examples(self.benchmark)]
+        """The worked examples of the benchmark."""
+        return [document(trace, self.question_prompt) for trace in self.examples.pool]
 
     def fewshot_context(self, doc: dict[str, Any], num_fewshot: int, **kwargs: Any) -> str:
-        available = len(self.sampler.df)
+        available = self.examples.available
         if num_fewshot > available:
             raise TaskOptionError(
                 f"--num_fewshot {num_fewshot} asks for more worked examples than {self.config.task} has "
-                f"({available}); use a number from 0 to {available}"
+                f"({available}); use a number from 0 to {available}, or {_GIVE_EXAMPLES}"
             )
+        shots = self.examples.before(self.traces[doc["item_id"]], num_fewshot)
+        self.sampler.df = [document(example, self.question_prompt) for example in shots]
+        num_fewshot = len(shots)
         context: str = super().fewshot_context(doc, num_fewshot=num_fewshot, **kwargs)
         return context
 

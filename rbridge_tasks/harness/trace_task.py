@@ -14,12 +14,13 @@ from rbridge_tasks.harness.task_options import task_options
 from rbridge_tasks.harness.trace_docs import TraceDocsTask
 from rbridge_tasks.scoring.aggregation import AGGREGATION_OVER_TEST_SET
 from rbridge_tasks.scoring.item_metrics import item_metrics, needs_of, require_weights
-from rbridge_tasks.scoring.prompts import DELIMITER
 from rbridge_traces import Trace
 
 
 class TokenScoresTask(TraceDocsTask, task_class(OUTPUT_TYPE)):  # type: ignore[misc]  # lm-eval is not typed
     """Asks for the per-token scores of every trace. Tasks over the same traces share one forward pass."""
+
+    accepts_bare_prompt = True
 
     def build_all_requests(self, **kwargs: Any) -> None:
         self.OUTPUT_TYPE = REQUEST_TYPE  # the requests that lm-eval evens out between ranks
@@ -46,7 +47,7 @@ class TokenScoresTask(TraceDocsTask, task_class(OUTPUT_TYPE)):  # type: ignore[m
 
     def scored_text(self, doc: dict[str, Any]) -> tuple[str, str]:
         """What is scored after the context, and what stands before it: the trace, unless a task scores another text."""
-        return DELIMITER, doc["trace"]
+        return self.question_prompt.delimiter, doc["trace"]
 
     def apply_filters(self) -> None:
         for instance in self._instances:

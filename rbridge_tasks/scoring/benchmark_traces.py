@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rbridge_traces import Manifest, Trace
+from rbridge_tasks.scoring.prompts import Prompt, prompt_of
+from rbridge_traces import Benchmark, Manifest, Trace, WorkedExamples, examples_of
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,9 @@ class BenchmarkTraces:
         origin: what decided on the cache; see ``rbridge_traces.resolve_cache``.
         only_correct: traces with a wrong final answer were left out.
         tokens_unknown: frontier tokens without a usable log-probability.
+        benchmark: how the benchmark is defined.
+        examples: worked examples that can precede a question.
+        prompt: how a question is written.
     """
 
     traces: tuple[Trace, ...]
@@ -30,6 +34,9 @@ class BenchmarkTraces:
     origin: str
     only_correct: bool
     tokens_unknown: int
+    benchmark: Benchmark
+    examples: WorkedExamples
+    prompt: Prompt
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -44,7 +51,13 @@ class BenchmarkTraces:
             "frontier_model": self.manifest.frontier_model,
             "confidence_model": self.manifest.confidence_model,
             "files": self.manifest.files,
+            **{name: value for name, value in self._own_prompt.items() if value is not None},
         }
+
+    @property
+    def _own_prompt(self) -> dict[str, Any]:
+        """Prompt and worked examples, where they are not those that come with this package."""
+        return {"prompt": self.prompt.record, "fewshot": self.examples.record}
 
 
 def benchmark_traces(
@@ -54,6 +67,8 @@ def benchmark_traces(
     source: str | None = None,
     only_correct: bool = False,
     needs: Literal["confidence", "spans"] | None = None,
+    fewshot: str | None = None,
+    prompt: str = "default",
 ) -> BenchmarkTraces:
     """Read the traces of a benchmark.
 
@@ -63,19 +78,31 @@ def benchmark_traces(
         source: which source, where the cache holds several.
         only_correct: leave out traces whose final answer is wrong.
         needs: "confidence" or "spans": what a source has to have in order to be chosen.
+        fewshot: file of worked examples, or "traces" to take them from the traces; None for those of the benchmark.
+        prompt: "default", or "bare": the question alone.
 
     Raises:
-        TraceError: no such cache, benchmark or source.
+        TraceError: no such cache, benchmark or source, or its definition or the examples cannot be used.
     """
-    from rbridge_traces import resolve_cache, unknown_tokens
+    from rbridge_traces import check_benchmark, resolve_cache, unknown_tokens
 
     resolved = resolve_cache(cache)
+    check_benchmark(benchmark)
     trace_set = resolved.cache.load(benchmark, source, needs=needs)
+    definition = resolved.cache.definition(benchmark)
     if only_correct:
         trace_set = trace_set.only_correct()
     unknown = unknown_tokens(trace_set.traces)
     if unknown and needs == "confidence":
         logger.warning("rbridge_%s: %s", benchmark, unknown)
     return BenchmarkTraces(
-        tuple(trace_set.traces), trace_set.manifest, trace_set.location, resolved.origin, only_correct, unknown.tokens
+        tuple(trace_set.traces),
+        trace_set.manifest,
+        trace_set.location,
+        resolved.origin,
+        only_correct,
+        unknown.tokens,
+        definition,
+        WorkedExamples() if prompt == "bare" else examples_of(definition, trace_set.traces, fewshot),
+        prompt_of(definition, prompt),
     )

@@ -13,8 +13,10 @@ from rbridge_tasks.scoring.chat_template import ChatTemplate
 from rbridge_tasks.scoring.contexts import Contexts
 from rbridge_tasks.scoring.item_metrics import needs_of, require_weights
 from rbridge_tasks.scoring.load import context_length, load_model, prefix_token_id
+from rbridge_tasks.scoring.prompts import PROMPTS
 from rbridge_tasks.scoring.scores import Scores
 from rbridge_tasks.scoring.weightings import WEIGHTINGS
+from rbridge_tasks.tables.settings import EXAMPLES, PROMPT, examples_setting
 
 if TYPE_CHECKING:
     import torch
@@ -32,10 +34,12 @@ def score(
     tokenizer: Any = None,
     benchmark: str = "gsm8k",
     *,
-    num_fewshot: int = 5,
+    num_fewshot: int | None = None,
     apply_chat_template: bool = False,
     fewshot_as_multiturn: bool = True,
     system_instruction: str | None = None,
+    fewshot: str | None = None,
+    prompt: Literal["default", "bare"] = "default",
     weights: str = "confidence",
     cache: str | None = None,
     source: str | None = None,
@@ -60,12 +64,15 @@ def score(
             around one has to see to that itself.
         tokenizer: a transformers tokenizer, or the name of one; may be left out where ``model`` is a name.
         benchmark: whose traces to score: ``math500``, ``mmlu_pro_stem``, ``gsm8k``, ``arc_challenge``, ``csqa`` or
-            ``humaneval``.
-        num_fewshot: worked examples before each question.
+            ``humaneval``, or any other that the cache holds.
+        num_fewshot: worked examples before each question; None for the benchmark's default, 5 for those named above.
         apply_chat_template: write the context as messages, under the default chat template of the tokenizer.
         fewshot_as_multiturn: under a chat template, write each worked example as a user and an assistant message; False
             writes all of the context into one user message.
         system_instruction: text before everything else; a system message under a chat template.
+        fewshot: file of worked examples, or "traces" to take them from the traces, never the scored one; None for those
+            of the benchmark.
+        prompt: "default", or "bare": the question alone, without examples and with nothing between it and the trace.
         weights: "confidence", "confidence_test_set", "spans" or "none"; see ``rbridge_weights`` in docs/tasks.md.
         cache: folder or URL of a trace cache, or "sample"; None for ``$RBRIDGE_CACHE``, else the user's cache.
         source: which source of traces, where the cache holds several.
@@ -93,16 +100,24 @@ def score(
     >>> scores.metrics["rbridge_nll"], scores.stderr["rbridge_nll"]  # doctest: +SKIP
     (1.8764, 0.0917)
     """
-    _check_arguments(num_fewshot, weights, limit, batch_size)
+    _check_arguments(num_fewshot, weights, limit, batch_size, prompt)
     source_traces = benchmark_traces(
-        benchmark, cache=cache, source=source, only_correct=only_correct, needs=needs_of(weights)
+        benchmark,
+        cache=cache,
+        source=source,
+        only_correct=only_correct,
+        needs=needs_of(weights),
+        fewshot=fewshot,
+        prompt=prompt,
     )
     traces = source_traces.traces[:limit]
     require_weights([*traces], weights, source_traces.location)
-    examples = _worked_examples(traces[0].benchmark, num_fewshot)
+    shots = _shots(source_traces, num_fewshot)
     model, tokenizer, name = _model_and_tokenizer(model, tokenizer, device)
     template = ChatTemplate(tokenizer) if apply_chat_template else None
-    contexts = Contexts(examples, template, fewshot_as_multiturn, system_instruction)
+    contexts = Contexts(
+        source_traces.examples, shots, template, fewshot_as_multiturn, system_instruction, source_traces.prompt
+    )
     compared = contexts.settings | {"task version": contexts.task_version(traces[0])}
     pairs = [(contexts.of(trace), trace.trace) for trace in traces]
     scorer = _scorer(
@@ -117,33 +132,37 @@ def score(
         weights,
         model=name,
         params=_parameter_count(model),
-        settings=compared | _settings(source_traces, weights, model),
+        settings=compared | _settings(source_traces, weights, model, shots),
         provenance=source_traces.provenance,
         has_spans=all(trace.spans for trace in source_traces.traces),
     )
 
 
-def _check_arguments(num_fewshot: int, weights: str, limit: int | None, batch_size: int | str) -> None:
+def _check_arguments(
+    num_fewshot: int | None, weights: str, limit: int | None, batch_size: int | str, prompt: str
+) -> None:
     if weights not in WEIGHTINGS:
         raise ScoreUsageError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTINGS)}")
-    if not isinstance(num_fewshot, int) or num_fewshot < 0:
+    if num_fewshot is not None and (not isinstance(num_fewshot, int) or num_fewshot < 0):
         raise ScoreUsageError(f"num_fewshot is {num_fewshot!r}; give a whole number from 0")
+    if prompt not in PROMPTS:
+        raise ScoreUsageError(f"prompt is {prompt!r}; choose one of {', '.join(PROMPTS)}")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ScoreUsageError(f"limit is {limit!r}; give a whole number of at least 1, or None for all traces")
     if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
         raise ScoreUsageError(f'batch_size is {batch_size!r}; give a whole number of at least 1, or "auto"')
 
 
-def _worked_examples(benchmark: str, num_fewshot: int) -> Sequence[Trace]:
-    from rbridge_traces import few_shot_examples
-
-    examples = few_shot_examples(benchmark)
-    if num_fewshot > len(examples):
+def _shots(source: BenchmarkTraces, num_fewshot: int | None) -> int:
+    """The number of worked examples before each question."""
+    available = source.examples.available
+    shots = source.examples.default_shots if num_fewshot is None else num_fewshot
+    if shots > available:
         raise ScoreUsageError(
-            f"num_fewshot={num_fewshot} asks for more worked examples than {benchmark} has ({len(examples)}); give a "
-            f"number from 0 to {len(examples)}"
+            f"num_fewshot={shots} asks for more worked examples than {source.benchmark.name} has ({available}); give a "
+            f"number from 0 to {available}, or more examples with fewshot=FILE"
         )
-    return examples[:num_fewshot]
+    return shots
 
 
 def _model_and_tokenizer(model: Any, tokenizer: Any, device: str | None) -> tuple[Any, Any, str]:
@@ -241,7 +260,7 @@ def _parameter_count(model: Any) -> int | None:
     return sum(parameter.numel() for parameter in parameters()) if callable(parameters) else None
 
 
-def _settings(source: BenchmarkTraces, weights: str, model: Any) -> dict[str, str]:
+def _settings(source: BenchmarkTraces, weights: str, model: Any, shots: int) -> dict[str, str]:
     """Settings of the model and the traces that other scores must share, as ``rbridge collect`` notes them."""
     dtype = getattr(model, "dtype", None)
     checksums = ", ".join(sorted(str(checksum)[:12] for checksum in source.manifest.files.values()))
@@ -251,5 +270,7 @@ def _settings(source: BenchmarkTraces, weights: str, model: Any) -> dict[str, st
         "only correct traces": str(source.only_correct),
         "confidence model": str(source.manifest.confidence_model or "none"),
         "weights": weights,
+        PROMPT: source.prompt.record or "",
+        EXAMPLES: examples_setting(record) if shots and (record := source.examples.record) else "",
     }
     return {name: value for name, value in settings.items() if value}

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rbridge_tasks.scoring.load import ModelLoadError, context_length, load_model, prefix_token_id
-from rbridge_tasks.scoring.prompts import context_of
-from rbridge_traces import Trace, few_shot_examples, with_confidence
+from rbridge_tasks.scoring.prompts import context_of, prompt_of
+from rbridge_traces import Benchmark, Trace, examples_of, with_confidence
+from rbridge_traces.benchmark import benchmark_named
 
 if TYPE_CHECKING:
     from rbridge_tasks.scoring.causal_lm import CausalScorer
@@ -53,13 +54,16 @@ def load_scorer(
     return LoadedScorer(scorer, tokenizer)
 
 
-def add_confidence(traces: Sequence[Trace], loaded: LoadedScorer, *, num_fewshot: int) -> list[Trace]:
+def add_confidence(
+    traces: Sequence[Trace], loaded: LoadedScorer, *, num_fewshot: int | None, benchmark: Benchmark | None = None
+) -> list[Trace]:
     """Score every trace after its question, in the prompt of the tasks, and store the probabilities as confidences.
 
     Args:
         traces: of one benchmark.
         loaded: the model.
-        num_fewshot: worked examples before each question.
+        num_fewshot: worked examples before each question; None for the benchmark's default.
+        benchmark: how it is defined; None for the shipped benchmark, or the defaults, of its name.
 
     Raises:
         ModelLoadError: fewer worked examples exist than were asked for.
@@ -67,11 +71,14 @@ def add_confidence(traces: Sequence[Trace], loaded: LoadedScorer, *, num_fewshot
     """
     from rbridge_tasks.scoring.tokenization import PairEncoder, token_byte_ends
 
-    examples = few_shot_examples(traces[0].benchmark)
-    if num_fewshot > len(examples):
-        raise ModelLoadError(f"--num-fewshot {num_fewshot}: only {len(examples)} worked examples exist")
+    benchmark = benchmark or benchmark_named(traces[0].benchmark)
+    examples = examples_of(benchmark, traces)
+    shots = examples.default_shots if num_fewshot is None else num_fewshot
+    if shots > examples.available:
+        raise ModelLoadError(f"--num-fewshot {shots}: only {examples.available} worked examples exist")
     tokenizer = loaded.tokenizer
-    pairs = [(context_of(trace, examples[:num_fewshot]), trace.trace) for trace in traces]
+    prompt = prompt_of(benchmark)
+    pairs = [(context_of(trace, examples.before(trace, shots), prompt), trace.trace) for trace in traces]
     names = [trace.name for trace in traces]
     encoded = PairEncoder(tokenizer, prefix_token_id=prefix_token_id(tokenizer)).encode(pairs, names)
     scored = loaded.scorer.score(encoded, names)

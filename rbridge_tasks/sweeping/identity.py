@@ -13,6 +13,7 @@ from rbridge_tasks.sweeping.checkpoint import Checkpoint
 from rbridge_tasks.sweeping.settings import EvaluationSettings
 from rbridge_tasks.sweeping.shards import FileState, ShardRecord
 from rbridge_tasks.tables.lm_eval_results import benchmark_of
+from rbridge_traces.definition import DEFINITION
 
 #: Model arguments that name folders, and options of our tasks that name files.
 _FOLDERS = ("pretrained", "tokenizer", "peft", "delta")
@@ -23,7 +24,8 @@ _OF_TOKENIZERS = (
 
 
 def files_of(checkpoint: Checkpoint, settings: EvaluationSettings) -> list[Path]:
-    """The local files that decide what a checkpoint scores: its own, and those that model arguments and metadata name.
+    """The local files that decide what a checkpoint scores: its own, those that model arguments and metadata name, and
+    the definitions of benchmarks.
 
     A model on the Hub has no files of its own: its commit identifies it.
     """
@@ -33,7 +35,21 @@ def files_of(checkpoint: Checkpoint, settings: EvaluationSettings) -> list[Path]
             inside = model_files(Path(value))
             files += [file for file in inside if name != "tokenizer" or file.name.startswith(_OF_TOKENIZERS)]
     named = [Path(str(settings.metadata[name])) for name in _FILES if name in settings.metadata]
+    named += _definitions(settings)
     return [*dict.fromkeys([*files, *(path for path in named if path.is_file())])]
+
+
+def _definitions(settings: EvaluationSettings) -> list[Path]:
+    """Where the definitions of the scored benchmarks would be; empty where the cache cannot be opened."""
+    from rbridge_traces import resolve_cache
+
+    names = [*map(benchmark_of, settings.tasks), *(settings.metadata.get("rbridge_group") or ())]
+    location = settings.metadata.get("rbridge_cache")
+    try:
+        root = resolve_cache(str(location) if location else None).cache.root
+    except RBridgeError:
+        return []
+    return [Path(root, str(name), DEFINITION) for name in names]
 
 
 def stamps(files: list[Path]) -> dict[str, list[int]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rbridge_metrics.errors import RBridgeError
-from rbridge_tasks.tables.settings import ITEMS_AND_PROMPTS, REPORTED_ONLY
+from rbridge_tasks.tables.settings import ITEMS_AND_PROMPTS, REPORTED_ONLY, TRACES, UNSTATED
 
 OPTION = "--allow-incomparable"
 
@@ -57,9 +57,16 @@ def differences(scores: Iterable[Measured]) -> list[Difference]:
     >>> [difference.text for difference in differences([few, none])]
     ['gsm8k acc: n-shot differs, such as 5 for a and 0 for b']
     """
+    scores = [*scores]
+    stated = {(score.benchmark, score.metric, name) for score in scores for name in score.settings}
     models: dict[str, dict[tuple[str, str], dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for score in scores:
-        for setting, value in score.settings.items():
+        unstated = {
+            name: value
+            for name, value in UNSTATED.items()
+            if TRACES in score.settings and (score.benchmark, score.metric, name) in stated
+        }
+        for setting, value in (unstated | {**score.settings}).items():
             models[setting][score.benchmark, score.metric].setdefault(value, score.model)
     different = []
     for setting, by_key in models.items():

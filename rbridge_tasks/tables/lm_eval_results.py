@@ -15,7 +15,7 @@ from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.tables.evaluated_model import model_of
 from rbridge_tasks.tables.json_numbers import is_missing, number_of
 from rbridge_tasks.tables.token_scores_file import SUFFIX, TokenScoresFileError, stored_results
-from rbridge_traces import BENCHMARKS
+from rbridge_traces.benchmark import is_benchmark_name
 
 _NOT_METRICS = frozenset(("alias", "name", "sample_len", "sample_count"))
 _PLACEHOLDERS = frozenset(("bypass",))  # written by --predict_only: 999, not a measurement
@@ -144,7 +144,7 @@ class ResultsFile:
 
 
 def benchmark_of(task: str) -> str:
-    """The benchmark that a task measures: our own tasks lose their prefix, all others keep their name.
+    """The benchmark that a task measures: tasks named ``rbridge_*`` lose prefix and variant, others keep their name.
 
     A task that lm-eval 0.5 read as a member of a group, ``group::task``, has the name that 0.4 gives it, ``task``.
 
@@ -156,10 +156,11 @@ def benchmark_of(task: str) -> str:
     ('gsm8k', 'csqa', 'rbridge_comparators')
     """
     task = task.rpartition("::")[2]
+    if not task.startswith("rbridge_"):
+        return task
     benchmark = task.removeprefix("rbridge_proxies_").removeprefix("rbridge_")
-    if task.startswith("rbridge_"):
-        benchmark = re.sub("_(?:cf|gold|scb|gen)$", "", benchmark)
-    return benchmark if benchmark in BENCHMARKS else task
+    benchmark = re.sub("_(?:cf|gold|scb|gen)$", "", benchmark)
+    return benchmark if is_benchmark_name(benchmark) else task
 
 
 def result_files(folder: Path) -> Iterator[Path]:

@@ -16,6 +16,12 @@ TOKEN_COUNTS = "token frequencies"
 #: The checksums of the trace files; the special tokens of the tokenizer.
 TRACES, TOKENIZER = "traces", "tokenizer"
 
+#: How a question is written, and worked examples that do not come with this package.
+PROMPT, EXAMPLES = "prompt", "few-shot examples"
+
+#: Values that our tasks leave unstated.
+UNSTATED = {PROMPT: "default", EXAMPLES: "those of this package"}
+
 #: The number of items; score tables hold it in the column ``n``.
 ITEMS = "number of items"
 
@@ -63,6 +69,7 @@ def _of_traces(score: Score, results: ResultsFile, traces: Mapping[str, Mapping[
         TRACES: _distinct(str(sha)[:12] for checksums in files for sha in checksums.values()),
         "only correct traces": _of_tasks({task: origin.get("only_correct", False) for task, origin in traces.items()}),
     }
+    settings |= _prompts(traces, shots=_of_tasks({task: _shots(task, results) for task in traces}))
     options = {task: results.metadata(task) for task in traces}
     metric = metric_info(score.metric)
     if metric is not None and "confidences" in metric.needs:
@@ -76,6 +83,26 @@ def _of_traces(score: Score, results: ResultsFile, traces: Mapping[str, Mapping[
         special = [results.data.get(f"tokenizer_{kind}_token") for kind in ("bos", "eos", "pad")]
         settings[TOKENIZER] = None if None in special else " ".join(map(str, special))
     return settings
+
+
+def _prompts(traces: Mapping[str, Mapping[str, Any]], shots: str | None) -> dict[str, object]:
+    """Prompts and worked examples that are not those of this package; nothing where all are."""
+    prompts = {task: origin.get("prompt") or UNSTATED[PROMPT] for task, origin in traces.items()}
+    examples = {
+        task: examples_setting(given) if isinstance(given := origin.get("fewshot"), dict) else UNSTATED[EXAMPLES]
+        for task, origin in traces.items()
+    }
+    settings = {PROMPT: prompts, EXAMPLES: {} if shots == "0" else examples}
+    return {name: _of_tasks(values) for name, values in settings.items() if {*values.values()} - {UNSTATED[name]}}
+
+
+def examples_setting(record: Mapping[str, Any]) -> str:
+    """Worked examples as a setting: their checksum, or that they are taken from the traces.
+
+    >>> examples_setting({"origin": "mine.jsonl", "sha256": "0123456789abcdef"}), examples_setting({"origin": "traces"})
+    ('0123456789ab', 'traces')
+    """
+    return str(record.get("sha256") or record.get("origin"))[:12]
 
 
 def _versions(task: str, members: Iterable[str], results: ResultsFile) -> str | None:

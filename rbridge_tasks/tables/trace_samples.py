@@ -12,12 +12,8 @@ from rbridge_tasks.tables.lm_eval_results import ResultsFile, benchmark_of
 from rbridge_tasks.tables.sample_settings import results_beside
 from rbridge_tasks.tables.samples import SamplesError, sample_rows, samples_files
 from rbridge_tasks.tables.token_scores_file import SUFFIX, write_token_scores
-from rbridge_traces import BENCHMARKS
 
 _OURS = "a samples file of rbridge_<benchmark> or rbridge_proxies_<benchmark>, as lm_eval --log_samples names it"
-
-
-_TASKS = {f"rbridge_{kind}{benchmark}" for kind in ("", "proxies_") for benchmark in BENCHMARKS}
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class Evaluation:
 
     Attributes:
         results: the results file, with the model.
-        benchmark: one of ``BENCHMARKS``.
+        benchmark: its name.
         files: samples files by task; their traces are usually the same.
     """
 
@@ -150,7 +146,7 @@ def _task(path: Path) -> str | None:
 
 def is_trace_task(task: str) -> bool:
     """Whether the responses of an lm-eval task are token scores of a benchmark's traces."""
-    return task in _TASKS
+    return task in {f"rbridge_{kind}{benchmark_of(task)}" for kind in ("", "proxies_")}
 
 
 def _results_beside(path: Path) -> Path:

@@ -45,6 +45,17 @@ def human_eval_file(folder: Path) -> None:
     (folder / "HumanEval.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, human_eval())).encode()))
 
 
+def own_benchmark(folder: Path) -> None:
+    """A CSV file of 30 items, and checkpoints to sweep."""
+    lines = ["id,question,reasoning,answer"]
+    for n in range(30):
+        asked = f"The tide rises {n} cm, then {2 * n} cm. How far?"
+        lines.append(f't{n},"{asked}","It rises {n} cm, then {2 * n} cm more. That is {3 * n}.",{3 * n}')
+    (folder / "tides.csv").write_text("\n".join(lines) + "\n")
+    for step in (10, 20):
+        shutil.copytree(folder / "checkpoint", folder / "checkpoints" / "web" / f"step{step}")
+
+
 def two_runs(folder: Path) -> None:
     """Two runs at two sizes, proxy scores and target accuracies in one table."""
     table(folder / "runs.csv", _of_two_runs(("web", "books")))
@@ -187,6 +198,7 @@ def training_runs(folder: Path) -> None:
 #: By document: what its reader has before the first block.
 FILES: dict[str, Callable[[Path], None]] = {
     "README.md": of_the_readme,
+    "docs/benchmarks.md": own_benchmark,
     "docs/collecting.md": evaluations,
     "docs/comparators.md": human_eval_file,
     "docs/comparing.md": candidates_and_runs,

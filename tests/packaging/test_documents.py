@@ -21,7 +21,7 @@ from .documents import DOCUMENTS, LEFT_OUT, PROJECT, blocks, reason_to_leave_out
 from .reader import Reader, World
 from .readers_files import FILES, chains_of_thought, human_eval
 
-OF_THEIR_OWN = ("README.md", "docs/traces.md", "docs/tutorial.md")  # tests by themselves, below
+OF_THEIR_OWN = ("README.md", "docs/traces.md", "docs/tutorial.md", "docs/benchmarks.md")  # tests by themselves, below
 CONFIGS = ("arc_challenge", "cqa", "gsm8k", "humaneval", "math500", "mmlu_pro")
 
 pytestmark = pytest.mark.slow
@@ -35,6 +35,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         plain(root / "release" / "traces" / config, items(3))
         marked = [{"question": "2 + 2?", "reasoning": "So <span>2 + 2</span> is 4."}]
         as_lines(root / "mask" / config / "train.jsonl", marked)
+    for subset in ("mmlu", "bbh", "kmmlu", "arc", "arena-hard", "gpqa", "aime25"):
+        as_lines(root / "mask" / subset / "train.jsonl", marked)
     asked = [{"question": f"What is {i} + 1?", "answer": f"Add one.\n#### {i + 1}"} for i in range(3)]
     as_lines(root / "gsm8k" / "main" / "test.jsonl", asked)
     (root / "gsm8k" / "README.md").write_text(
@@ -165,6 +167,15 @@ def test_the_tutorial_leads_to_a_gated_checkpoint(read: Callable[..., Reader]) -
     reader.run(script)
     assert "passed" in (reader.folder / "summary.md").read_text()
     assert (reader.folder / "report.html").stat().st_size > 10_000
+
+
+def test_a_benchmark_of_ones_own_is_scored_swept_and_reported(read: Callable[..., Reader]) -> None:
+    """From a CSV file nobody has seen: the sweep scores, the report shows it, and all subsets with spans are tasks."""
+    reader = read("docs/benchmarks.md", sweeps=True)
+    for block in blocks("docs/benchmarks.md"):
+        reader.run(block)
+    assert "tides" in (reader.folder / "report.html").read_text()
+    assert (reader.user_cache / "rbridge-tasks" / "arena-hard" / "rbridge-mask" / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("document", [one for one in DOCUMENTS if one not in OF_THEIR_OWN and blocks(one)])

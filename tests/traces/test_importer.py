@@ -184,9 +184,9 @@ def test_an_unknown_target_is_answered_with_the_known_ones(load: Any) -> None:
     assert "token_logprob" in message
 
 
-def test_an_unknown_benchmark_is_refused(tmp_path: Path) -> None:
+def test_a_name_of_no_benchmark_is_refused(tmp_path: Path) -> None:
     """The benchmark is checked before any row is read."""
-    assert "unknown benchmark" in complaint(import_traces, "no-such-file", benchmark="gsm")
+    assert "cannot name a benchmark" in complaint(import_traces, "no-such-file", benchmark="my bench")
 
 
 BAD_ROWS: list[tuple[dict[str, Any], dict[str, str], str]] = [

@@ -134,7 +134,7 @@ def test_what_is_not_there_is_answered_with_what_is(cache: TraceCache, tmp_path:
     assert "no traces of humaneval" in message
     assert "which holds gsm8k from gpt-4o, csqa from mine" in message
     assert "gpt4o (did you mean gpt-4o?)" in complaint(publication, cache, (), "gpt4o", error=CacheNotFoundError)
-    assert "unknown benchmark" in complaint(publication, cache, ["gsm9k"])
+    assert "no traces of gsm9k" in complaint(publication, cache, ["gsm9k"], error=CacheNotFoundError)
     empty = str(tmp_path / "empty")
     back = TraceCache(str(tmp_path / "back"))
     assert "no traces at all" in complaint(import_export, empty, back, error=CacheNotFoundError)

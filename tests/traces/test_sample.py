@@ -67,8 +67,9 @@ def test_the_sample_has_one_source() -> None:
     """Another source, or an unknown benchmark, is refused as a cache refuses it."""
     assert SampleCache().load("gsm8k", "sample").manifest.source == "sample"
     assert "from gpt-4o in the sample" in complaint(SampleCache().load, "gsm8k", "gpt-4o", error=CacheNotFoundError)
-    for call in (SampleCache().load, SampleCache().manifests, SampleCache().verify, few_shot_examples):
-        assert "unknown benchmark" in complaint(call, "gsm")
+    assert "gsm (did you mean gsm8k?) in the sample" in complaint(SampleCache().load, "gsm", error=CacheNotFoundError)
+    assert "did you mean gsm8k?" in complaint(few_shot_examples, "gsm")
+    assert SampleCache().sources("gsm") == SampleCache().manifests("gsm") == []
 
 
 @cases(100)

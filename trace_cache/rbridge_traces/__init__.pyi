@@ -1,9 +1,11 @@
 # ruff: noqa: I001  # "name as name" exports a name from a stub; one group a module
 
 from . import (
+    benchmark as benchmark,
     benchmark_names as benchmark_names,
     completions as completions,
     confidence as confidence,
+    definition as definition,
     errors as errors,
     extraction as extraction,
     files as files,
@@ -22,8 +24,10 @@ from . import (
     store as store,
     table as table,
     thinking as thinking,
+    worked_examples as worked_examples,
     unknown_logprobs as unknown_logprobs,
 )
+from .benchmark import SHIPPED as SHIPPED, Benchmark as Benchmark, check_benchmark as check_benchmark
 from .completions import (
     Completion as Completion,
     CompletionError as CompletionError,
@@ -32,6 +36,7 @@ from .completions import (
     completion_of_tokens as completion_of_tokens,
 )
 from .confidence import mean_confidence as mean_confidence, with_confidence as with_confidence
+from .definition import defined as defined, read_definition as read_definition
 from .errors import (
     CacheCorruptError as CacheCorruptError,
     CacheNotFoundError as CacheNotFoundError,
@@ -57,8 +62,9 @@ from .questions import Question as Question, load_questions as load_questions
 from .resolve import ResolvedCache as ResolvedCache, resolve_cache as resolve_cache, user_cache_dir as user_cache_dir
 from .rows import read_rows as read_rows
 from .sample import SampleCache as SampleCache, few_shot_examples as few_shot_examples
-from .schema import BENCHMARKS as BENCHMARKS, Choice as Choice, Trace as Trace, check_benchmark as check_benchmark
+from .schema import BENCHMARKS as BENCHMARKS, Choice as Choice, Trace as Trace
 from .spans import parse_spans as parse_spans
 from .store import TraceCache as TraceCache
 from .table import arrow_schema as arrow_schema, from_table as from_table, to_table as to_table
 from .unknown_logprobs import UnknownTokens as UnknownTokens, unknown_tokens as unknown_tokens
+from .worked_examples import WorkedExamples as WorkedExamples, examples_of as examples_of

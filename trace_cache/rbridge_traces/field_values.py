@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 from typing import Any
 
@@ -38,6 +39,16 @@ def field_names(row: Row) -> list[str]:
     return names
 
 
+def from_cell(target: str, value: Any) -> Any:
+    """A list or object that stands as JSON in a cell of a table; any other value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise TraceImportError(f"the {target} is {value[:40]!r}, which is not JSON ({error})") from None
+
+
 def as_text(target: str, value: Any) -> str | None:
     """A value as text, numbers written out."""
     if value is None or isinstance(value, str):
@@ -52,6 +63,8 @@ def as_correct(value: Any) -> bool | None:
     """True, false, 1, 0 or null as a truth value."""
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str) and value.strip().lower() in ("true", "false", "1", "0"):
+        return value.strip().lower() in ("true", "1")
     if value in (0, 1):
         return bool(value)
     raise TraceImportError(f"correct is {value!r}, expected true, false, 1 or 0")
@@ -78,7 +91,8 @@ def as_choices(value: Any) -> tuple[Choice, ...] | None:
     else:
         what = f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
         raise TraceImportError(
-            f"the choices are {what}, expected at most 26 texts, a list of {{label, text}}, or texts by label"
+            f"the choices are {what}, expected at most 26 texts, a list of {{label, text}}, or texts by label; "
+            "columns of a table are named with --map choices=A,B,C,D"
         )
     return tuple(Choice(_required("choice label", label), _required("choice", text)) for label, text in pairs)
 

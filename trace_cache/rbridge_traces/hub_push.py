@@ -15,14 +15,15 @@ from rbridge_traces.errors import CacheCorruptError, TraceError
 from rbridge_traces.hub import client_errors, not_a_name
 from rbridge_traces.packing import StoredSource
 from rbridge_traces.publish import export
-from rbridge_traces.schema import BENCHMARKS
 from rbridge_traces.store import TraceCache
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationCopy, HfApi
     from huggingface_hub.hf_api import DatasetInfo
 
-_OURS = re.compile(rf"{re.escape(CARD)}|({'|'.join(BENCHMARKS)})/[^/]+/(manifest\.json|[^/]+\.parquet)")
+_OURS = re.compile(
+    rf"{re.escape(CARD)}|[A-Za-z0-9_-]+/benchmark\.yaml|[A-Za-z0-9_-]+/[^/]+/(manifest\.json|[^/]+\.parquet)"
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+")
 
 

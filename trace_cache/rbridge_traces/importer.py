@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rbridge_traces.benchmark import check_benchmark
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
 from rbridge_traces.field_values import as_correct, as_text
 from rbridge_traces.gold import CountFrom, gold_label, is_index
@@ -19,7 +20,7 @@ from rbridge_traces.row_to_trace import (
     draft_of,
 )
 from rbridge_traces.rows import read_rows
-from rbridge_traces.schema import Trace, check_benchmark
+from rbridge_traces.schema import Trace
 
 _ENOUGH_INDEXES = 16  # of four choices: only 1 in 100 files that count from 0 has no 0 among so many
 
@@ -73,7 +74,7 @@ def import_traces(
 
     Args:
         path: local path, or any URL fsspec knows.
-        benchmark: one of ``BENCHMARKS``.
+        benchmark: its name, of this package or any other.
         mapping: field of a trace -> field of the file. Dots lead into objects and lists: ``question.stem``,
             ``choices.0.text``. ``{"spans": "inline"}`` cuts ``<span>..</span>`` marks out of the trace.
         skip_empty: leave out rows whose trace is empty, and count them.
@@ -84,7 +85,7 @@ def import_traces(
 
     Raises:
         TraceImportError: the file cannot be read, or a row is not a valid trace; names the file and the row (from 1).
-        TraceError: unknown benchmark.
+        TraceError: not a name of a benchmark.
     """
     check_benchmark(benchmark)
     options = RowOptions(mapping or {}, has_questions=questions is not None, logprobs=logprobs)

@@ -32,7 +32,7 @@ class Manifest:
 
     Attributes:
         schema_version: of the trace files and of this manifest.
-        benchmark: one of ``rbridge_traces.BENCHMARKS``.
+        benchmark: its name.
         source: slug under which the cache holds these traces.
         frontier_model: that wrote the traces.
         confidence_model: whose token probabilities are the confidences; often the frontier model.
@@ -46,6 +46,9 @@ class Manifest:
         rows_with_confidence: traces that carry token confidences.
         rows_with_spans: traces with marked regions.
         rows_correct: traces whose final answer is right; None if unknown for all.
+        rows_with_choices: traces of items with choices; None in manifests from before this key, as the next two.
+        rows_with_gold: traces of items with a gold answer.
+        rows_with_final_answer: traces with the frontier model's answer.
         tokens_unknown: frontier tokens without a known log-probability; None in manifests from before this key.
         origin: where the traces were fetched, with the revision: ``hf://datasets/NAME@SHA``.
         files: sha256 (hex) by file name, in the order of the rows.
@@ -67,6 +70,9 @@ class Manifest:
     rows_with_spans: int = 0
     rows_correct: int | None = None
     tokens_unknown: int | None = None
+    rows_with_choices: int | None = None
+    rows_with_gold: int | None = None
+    rows_with_final_answer: int | None = None
     origin: str | None = None
     files: dict[str, str]
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rbridge_traces.benchmark import Benchmark
 from rbridge_traces.errors import CacheCorruptError, TraceError
 from rbridge_traces.manifest import RESTORE, Manifest, TraceSet
 from rbridge_traces.schema import Trace
@@ -16,10 +17,14 @@ from rbridge_traces.table import from_parquet, to_parquet
 
 @dataclass(frozen=True)
 class StoredSource:
-    """A source as stored: traces, manifest and the bytes of each file, which agree."""
+    """A source as stored: traces, manifest and the bytes of each file, which agree, and how its benchmark is defined.
+
+    ``benchmark`` is None where that is not known.
+    """
 
     traces: TraceSet
     files: dict[str, bytes]
+    benchmark: Benchmark | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -49,6 +54,9 @@ def pack(traces: Sequence[Trace], about: Manifest) -> StoredSource:
         rows_with_spans=sum(trace.spans is not None for trace in traces),
         rows_correct=sum(graded) if graded else None,
         tokens_unknown=sum(trace.unknown_tokens for trace in traces),
+        rows_with_choices=sum(trace.choices is not None for trace in traces),
+        rows_with_gold=sum(bool((trace.gold or "").strip()) for trace in traces),
+        rows_with_final_answer=sum(bool((trace.final_answer or "").strip()) for trace in traces),
         files={name: digest},
     )
     return StoredSource(TraceSet(manifest, list(traces), about.source), {name: data})

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rbridge_traces import files
+from rbridge_traces.benchmark import check_benchmark
 from rbridge_traces.data_card import CARD, WRITTEN, data_card
+from rbridge_traces.definition import definition_text, is_default
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, did_you_mean
 from rbridge_traces.manifest import Manifest
 from rbridge_traces.packing import StoredSource, pack
 from rbridge_traces.sample import SampleCache
-from rbridge_traces.schema import BENCHMARKS, check_benchmark
 from rbridge_traces.store import TraceCache
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def export(
         raise TraceError(
             f"{target.root} has a {CARD} of its own; export to an empty place, or write over it with --replace"
         )
+    _define(sources, target, replace=replace)
     for source in new:
         target.put(source.manifest, source.files, replace=replace)
     trace_sets = [target.load(manifest.benchmark, manifest.source) for manifest in target.manifests()]
@@ -136,11 +138,12 @@ def import_export(
         TraceError: the target holds other traces under the same name, or cannot be written.
     """
     reading = TraceCache(folder)
-    _refuse_lost_manifests(reading, benchmarks or BENCHMARKS, source)
+    _refuse_lost_manifests(reading, benchmarks or reading.folders(), source)
     stored = [reading.stored(each.benchmark, each.source) for each in _selected(reading, benchmarks, source)]
     imported = [(dataclasses.replace(each.manifest, origin=origin or each.manifest.origin), each) for each in stored]
     new = [(manifest, each) for manifest, each in imported if not _holds(target, manifest, whatever_origin=True)]
     _refuse_to_replace([manifest for manifest, _ in new], target, replace=replace)
+    _define(stored, target, replace=replace)
     for manifest, each in new:
         target.put(manifest, each.files, replace=replace)
     return [target.load(manifest.benchmark, manifest.source).manifest for manifest, _ in imported]
@@ -149,7 +152,7 @@ def import_export(
 def _selected(cache: TraceCache | SampleCache, benchmarks: Sequence[str], source: str | None) -> list[Manifest]:
     for benchmark in benchmarks:
         check_benchmark(benchmark)
-    manifests = [each for name in dict.fromkeys(benchmarks or BENCHMARKS) for each in cache.manifests(name)]
+    manifests = [each for name in dict.fromkeys(benchmarks or cache.benchmarks()) for each in cache.manifests(name)]
     selected = [each for each in manifests if source in (None, each.source)]
     lacking = [name for name in benchmarks if name not in {each.benchmark for each in selected}]
     if lacking or not selected:
@@ -167,7 +170,8 @@ def _stored(cache: TraceCache | SampleCache, manifest: Manifest, *, only_correct
     if not only_correct:
         return pack(trace_set.traces, manifest)
     note = "; ".join(filter(None, [manifest.note, "only the traces whose final answer is right"]))
-    return pack(trace_set.only_correct().traces, dataclasses.replace(manifest, note=note))
+    packed = pack(trace_set.only_correct().traces, dataclasses.replace(manifest, note=note))
+    return dataclasses.replace(packed, benchmark=cache.definition(manifest.benchmark))
 
 
 def _holds(target: TraceCache, manifest: Manifest, *, whatever_origin: bool = False) -> bool:
@@ -188,6 +192,22 @@ def _refuse_to_replace(manifests: Sequence[Manifest], target: TraceCache, *, rep
             f"{target.root} already holds other traces of {_listed(taken)}; name another place, or write over them "
             "with --replace"
         )
+
+
+def _define(sources: Sequence[StoredSource], target: TraceCache, *, replace: bool) -> None:
+    """Give the target the ``benchmark.yaml`` of each benchmark that has one.
+
+    Raises:
+        TraceError: the target defines a benchmark in another way.
+    """
+    by_name = {source.benchmark.name: source.benchmark for source in sources if source.benchmark is not None}
+    for benchmark in by_name.values():
+        held = target.definition(benchmark.name)
+        if is_default(benchmark) or definition_text(held) == definition_text(benchmark):
+            continue
+        if not (replace or is_default(held)):
+            raise TraceError(f"{target.root} defines {benchmark.name} in another way; write over it with --replace")
+        target.define(benchmark)
 
 
 def _listed(manifests: Iterable[Manifest]) -> str:

@@ -8,9 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from rbridge_traces.benchmark import check_benchmark
 from rbridge_traces.errors import TraceError, TraceImportError
+from rbridge_traces.field_values import as_choices, as_text, from_cell
+from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.rows import Row, read_rows
-from rbridge_traces.schema import BENCHMARKS, Choice, check_benchmark
+from rbridge_traces.schema import BENCHMARKS, Choice
 
 STEM = ("biology", "chemistry", "computer science", "engineering", "math", "physics")
 """The categories of MMLU-Pro that count as STEM."""
@@ -21,7 +24,7 @@ class Question:
     """One item of a benchmark: what is asked, and the right answer.
 
     Attributes:
-        benchmark: one of ``rbridge_traces.BENCHMARKS``.
+        benchmark: its name.
         item_id: the data set's own id of the item, else its row number from 0.
         question: the text, without the choices.
         choices: answer options in order; None for an open question.
@@ -39,16 +42,17 @@ def load_questions(benchmark: str, *, path: str | None = None) -> list[Question]
     """Read the questions of a benchmark, of MMLU-Pro those of its STEM categories.
 
     Args:
-        benchmark: one of ``BENCHMARKS``.
+        benchmark: its name.
         path: a local copy (any form ``read_rows`` knows) with the fields of the Hub's data set or of the authors' own
-            files. Default: the data set, fetched from the Hub or taken from its local cache.
+            files. Default: the data set, fetched from the Hub or taken from its local cache. The rows of a benchmark
+            that does not come with this package have the fields question and, optionally, item_id, choices and gold.
 
     Raises:
         TraceImportError: the file cannot be read, or a row is not a question of this benchmark; names file and row.
         TraceError: unknown benchmark, or the Hub does not give the data set.
     """
     check_benchmark(benchmark)
-    kind = _KINDS[benchmark]
+    kind = _KINDS.get(benchmark) or _unpublished(benchmark)
     rows = dataset_rows(benchmark, path=path)
     where = kind.name if path is None else path
     questions: list[Question] = []
@@ -79,7 +83,7 @@ def dataset_rows(benchmark: str, *, path: str | None = None, option: str = "--qu
     """The test set of a benchmark as it is published, row by row, with all its fields.
 
     Args:
-        benchmark: one of ``BENCHMARKS``.
+        benchmark: its name.
         path: a local copy (any form ``read_rows`` knows). Default: the data set, fetched from the Hub or taken from its
             local cache.
         option: how a user names a local copy, for the error.
@@ -87,7 +91,11 @@ def dataset_rows(benchmark: str, *, path: str | None = None, option: str = "--qu
     Raises:
         TraceError: the file cannot be read, or the Hub does not give the data set.
     """
-    return _hub_rows(_KINDS[benchmark], option) if path is None else read_rows(path)
+    if path is not None:
+        return read_rows(path)
+    if benchmark not in _KINDS:
+        raise TraceError(f"where {benchmark} is published is not known; give its questions with {option}")
+    return _hub_rows(_KINDS[benchmark], option)
 
 
 def questions_origin(benchmark: str, path: str | None) -> str:
@@ -97,7 +105,9 @@ def questions_origin(benchmark: str, path: str | None) -> str:
     ('openai/gsm8k (test)', 'mine.jsonl')
     """
     check_benchmark(benchmark)
-    return _KINDS[benchmark].name if path is None else path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    if path is None:
+        return _KINDS[benchmark].name if benchmark in _KINDS else benchmark
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
 def _math500(row: Row, number: int) -> Question:
@@ -160,6 +170,18 @@ def _multiple_choice(benchmark: str, row: Row, number: int) -> Question:
     return Question(benchmark, _id(row, "id", number), text, choices, _label(row, "answerKey", choices))
 
 
+def _unpublished(benchmark: str) -> _Kind:
+    """How a row of any other benchmark is read: fields item_id or id, question, choices, and gold or answer."""
+
+    def read(row: Row, number: int) -> Question:
+        choices = as_choices(from_cell("choices", row.get("choices")))
+        gold = as_text("gold", row.get("gold", row.get("answer")))
+        item_id = _id(row, "item_id" if row.get("item_id") is not None else "id", number)
+        return Question(benchmark, item_id, _text(row, "question"), choices, gold_label_if_known(gold, choices))
+
+    return _Kind("", None, "", read)
+
+
 def _concept(row: Row) -> Any:
     inner = row.get("question")
     return inner.get("question_concept") if isinstance(inner, dict) else row.get("question_concept")
@@ -205,6 +227,8 @@ def _hub_rows(kind: _Kind, option: str) -> Iterable[Row]:
 
 def _other_benchmark(benchmark: str, row: Row) -> str:
     """The remedy for a row that is not a question of this benchmark."""
+    if benchmark not in _KINDS:
+        return "; expected the fields question and, where there are some, item_id, choices and gold"
     for other in BENCHMARKS:
         if other != benchmark:
             with suppress(TraceError):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rbridge_traces.sample import SAMPLE, SampleCache
-from rbridge_traces.schema import BENCHMARKS
 from rbridge_traces.store import TraceCache
 
 
@@ -40,6 +39,6 @@ def resolve_cache(explicit: str | None = None) -> ResolvedCache:
     if named := os.environ.get("RBRIDGE_CACHE"):
         return ResolvedCache(SampleCache() if named == SAMPLE else TraceCache(named), "RBRIDGE_CACHE")
     users = TraceCache(user_cache_dir())
-    if any(users.sources(benchmark) for benchmark in BENCHMARKS):
+    if users.benchmarks():
         return ResolvedCache(users, "user cache")
     return ResolvedCache(SampleCache(), "sample")

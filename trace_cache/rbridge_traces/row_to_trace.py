@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -17,7 +18,7 @@ from rbridge_traces.api_answers import (
 from rbridge_traces.api_choices import choices_of
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
 from rbridge_traces.extraction import LocatedReasoning, MalformedCompletionError, is_json_answer, locate_reasoning
-from rbridge_traces.field_values import ABSENT, as_choices, as_text, field_names, lookup
+from rbridge_traces.field_values import ABSENT, as_choices, as_text, field_names, from_cell, lookup
 from rbridge_traces.rows import Row
 from rbridge_traces.schema import Trace
 from rbridge_traces.spans import parse_spans
@@ -29,6 +30,7 @@ INLINE = "inline"
 """What ``spans`` is mapped to where the trace itself holds ``<span>..</span>`` marks."""
 
 _ID_FIELDS = ("item_id", "custom_id", "id", "task_id", "question_id", "unique_id")
+_LISTS = ("choices", "token_end", "token_logprob", "spans")
 _NO_LOGPROBS = "import the text without confidences with --no-logprobs"
 
 
@@ -203,6 +205,9 @@ def _value(row: Row, target: str, mapping: Mapping[str, str], *, optional: bool)
     if target == "spans" and source == INLINE:
         return None
     value = lookup(row, source or target)
+    if value is ABSENT and target == "choices" and source and "," in source:  # one column for each choice
+        columns = [_value(row, "choices", {"choices": name.strip()}, optional=False) for name in source.split(",")]
+        return dict(zip(string.ascii_uppercase, columns, strict=False))
     if value is ABSENT and (source or not optional):
         present = field_names(row)
         field = source or target
@@ -212,7 +217,7 @@ def _value(row: Row, target: str, mapping: Mapping[str, str], *, optional: bool)
         )
     if value is ABSENT or (isinstance(value, float) and math.isnan(value)):
         return None
-    return value
+    return from_cell(target, value) if target in _LISTS else value
 
 
 def _item_id(row: Row, mapped: Any, mapping: Mapping[str, str], answered: Answered | None) -> str | None:

@@ -1,7 +1,8 @@
-"""Read the rows of a user's file: JSON, JSON Lines, either of them compressed, or Parquet."""
+"""Read the rows of a user's file: JSON, JSON Lines or CSV, each of them also compressed, or Parquet."""
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -16,17 +17,19 @@ from rbridge_traces.errors import TraceImportError
 
 Row = dict[str, Any]
 
-EXPECTED = "expected JSON, JSON Lines (plain, gzip or zstd) or Parquet"
+EXPECTED = "expected JSON, JSON Lines or CSV (plain, gzip or zstd) or Parquet"
 _LINES = (".jsonl", ".ndjson")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET, _GZIP, _ZSTD = b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 def read_rows(path: str) -> Iterator[Row]:
     """Read the rows of a file, in order.
 
-    The content decides on the format: Parquet; a JSON array of objects; one JSON object that is a response of a
-    Completions API or holds exactly one array of objects; or JSON Lines. The file name decides only between the last
-    two, for a file of one object. JSON Lines and Parquet are streamed.
+    A file named ``.csv`` or ``.tsv`` is a table with a header; its cells are text, and null where they are empty.
+    Otherwise the content decides on the format: Parquet; a JSON array of objects; one JSON object that is a response
+    of a Completions API or holds exactly one array of objects; or JSON Lines. The file name decides only between the
+    last two, for a file of one object. JSON Lines, CSV and Parquet are streamed.
 
     Args:
         path: local path, or any URL fsspec knows.
@@ -95,6 +98,10 @@ def _unzipped_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
 def _text_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
     """The rows of a text file. Only the lines that decide on the format are read ahead."""
     lines = _decoded(path, file)
+    name = path.removesuffix(".gz").removesuffix(".zst").lower()
+    if name.endswith(tuple(_DELIMITERS)):
+        yield from _csv_rows(path, lines, _DELIMITERS[name[-4:]])
+        return
     seen: list[str] = []
     first = next((line for line in _kept(lines, seen) if line.strip()), None)
     if first is None:
@@ -104,6 +111,27 @@ def _text_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
         yield from _line_rows(path, chain(seen, lines))
     else:
         yield from enumerate(_document_rows(path, "".join(chain(seen, lines))), start=1)
+
+
+def _csv_rows(path: str, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, Row]]:
+    """The rows of a table with a header, numbered from 1 after it."""
+    try:
+        table = (cells for cells in csv.reader(lines, delimiter=delimiter, strict=True) if cells)
+        names = [name.strip() for name in next(table, [])]
+        if not names or len({*names}) < len(names):
+            raise TraceImportError(f"{path} has the columns {', '.join(names) or 'none'}; expected a header, each once")
+        number = 0
+        for number, cells in enumerate(table, start=1):
+            if len(cells) != len(names):
+                raise TraceImportError(
+                    f"{path}, row {number} has {len(cells)} cells under {len(names)} columns; quote cells that hold "
+                    "the delimiter or a line break"
+                )
+            yield number, dict(zip(names, (cell if cell.strip() else None for cell in cells), strict=True))
+    except csv.Error as error:
+        raise TraceImportError(f"{path} is not a readable CSV file: {error}; write it again") from error
+    if not number:
+        raise TraceImportError(f"{path} has no rows; expected one for each item")
 
 
 def _decoded(path: str, file: BinaryIO) -> Iterator[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from importlib import resources
 
-from rbridge_traces.errors import CacheNotFoundError, TraceError
+from rbridge_traces.benchmark import Benchmark, benchmark_named, check_shipped
+from rbridge_traces.errors import CacheNotFoundError, TraceError, did_you_mean
 from rbridge_traces.importer import import_traces
 from rbridge_traces.manifest import Manifest, TraceSet, VerifiedSource
-from rbridge_traces.schema import Trace, check_benchmark, one_or_all
+from rbridge_traces.schema import BENCHMARKS, Trace
 
 SAMPLE = "sample"
 """What the sample is called: as a cache location, as a source and as the folder that holds it."""
@@ -25,13 +26,20 @@ class SampleCache:
         return "SampleCache()"
 
     def sources(self, benchmark: str) -> list[str]:
-        """The one source there is."""
-        check_benchmark(benchmark)
-        return [SAMPLE]
+        """The one source there is; none of a benchmark that does not come with this package."""
+        return [SAMPLE] if benchmark in BENCHMARKS else []
+
+    def benchmarks(self) -> list[str]:
+        """Names of the benchmarks."""
+        return [*BENCHMARKS]
+
+    def definition(self, benchmark: str) -> Benchmark:
+        """How a benchmark is defined."""
+        return benchmark_named(benchmark)
 
     def manifests(self, benchmark: str | None = None) -> list[Manifest]:
         """The manifests of all benchmarks, in the order of ``BENCHMARKS``, or of one."""
-        return [self.load(name).manifest for name in one_or_all(benchmark)]
+        return [self.load(name).manifest for name in BENCHMARKS if benchmark in (None, name)]
 
     def tokens_unknown(self, manifest: Manifest) -> int | None:
         """Tokens without a known log-probability: the sample has no token confidences at all."""
@@ -41,10 +49,13 @@ class SampleCache:
         """Read the sample traces of a benchmark. There is one source, whatever is needed.
 
         Raises:
-            CacheNotFoundError: a source other than ``sample``.
-            TraceError: unknown benchmark.
+            CacheNotFoundError: a source other than ``sample``, or a benchmark that is not in the sample.
         """
-        check_benchmark(benchmark)
+        if benchmark not in BENCHMARKS:
+            raise CacheNotFoundError(
+                f"no traces of {benchmark}{did_you_mean(benchmark, BENCHMARKS)} in the sample that comes with "
+                f"rbridge-tasks, which holds {', '.join(BENCHMARKS)}; name the cache that holds them with RBRIDGE_CACHE"
+            )
         if source not in (None, SAMPLE):
             raise CacheNotFoundError(
                 f"no traces of {benchmark} from {source} in the sample that comes with rbridge-tasks, "
@@ -72,7 +83,7 @@ class SampleCache:
     def verify(self, benchmark: str | None = None) -> list[VerifiedSource]:
         """Check every sample file."""
         results = []
-        for name in one_or_all(benchmark):
+        for name in [benchmark] if benchmark else BENCHMARKS:
             try:
                 results.append(VerifiedSource(name, SAMPLE, self.load(name).manifest, None))
             except TraceError as error:
@@ -84,9 +95,9 @@ def few_shot_examples(benchmark: str) -> list[Trace]:
     """The worked examples that precede an item in the prompt of a benchmark, in order. No sample item is among them.
 
     Raises:
-        TraceError: unknown benchmark.
+        TraceError: no examples come with the package for this benchmark.
     """
-    check_benchmark(benchmark)
+    check_shipped(benchmark)
     return _read(benchmark, f"{benchmark}.fewshot.jsonl")
 
 

@@ -10,30 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_traces.errors import TraceError, did_you_mean
+from rbridge_traces.benchmark import SHIPPED
+from rbridge_traces.errors import TraceError
 from rbridge_traces.unknown_logprobs import known_logprobs
 
-BENCHMARKS = ("math500", "mmlu_pro_stem", "gsm8k", "arc_challenge", "csqa", "humaneval")
-
-
-def check_benchmark(name: str) -> None:
-    """Refuse a benchmark this package does not know.
-
-    Raises:
-        TraceError: lists the known ids, and the closest of them.
-    """
-    if name not in BENCHMARKS:
-        raise TraceError(
-            f"unknown benchmark {name!r}{did_you_mean(name, BENCHMARKS)}; the known ones are {', '.join(BENCHMARKS)}"
-        )
-
-
-def one_or_all(benchmark: str | None) -> tuple[str, ...]:
-    """The given benchmark, which has to be known, or all of them for None."""
-    if benchmark is None:
-        return BENCHMARKS
-    check_benchmark(benchmark)
-    return (benchmark,)
+BENCHMARKS = tuple(SHIPPED)
+"""Names of the benchmarks that come with this package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +35,7 @@ class Trace:
     ``choices`` or ``spans`` become None.
 
     Attributes:
-        benchmark: one of ``BENCHMARKS``.
+        benchmark: its name.
         item_id: the item's id, unique within the benchmark.
         question: the item as put to the model, without the choices.
         trace: the reasoning R^phi, without the final answer.
@@ -87,6 +69,11 @@ class Trace:
     def name(self) -> str:
         """The name in messages: benchmark and item."""
         return f"{self.benchmark}/{self.item_id}"
+
+    @property
+    def answer(self) -> str:
+        """The final answer, or the gold answer where the model's is not known; empty without both."""
+        return self.final_answer or self.gold or ""
 
     @property
     def has_confidence(self) -> bool:

@@ -10,11 +10,13 @@ from datetime import datetime, timezone
 from typing import Literal
 
 from rbridge_traces import files
+from rbridge_traces.benchmark import SHIPPED, Benchmark, check_benchmark, is_benchmark_name
 from rbridge_traces.control_characters import SuspiciousText, suspicious_texts
+from rbridge_traces.definition import DEFINITION, definition_text, read_definition
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, did_you_mean
 from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource
 from rbridge_traces.packing import StoredSource, pack, unpack
-from rbridge_traces.schema import BENCHMARKS, Trace, check_benchmark, one_or_all
+from rbridge_traces.schema import Trace
 from rbridge_traces.unknown_logprobs import NO_UNKNOWN, unknown_tokens
 
 MANIFEST = "manifest.json"
@@ -50,13 +52,60 @@ class TraceCache:
         names = files.names(self._fs, f"{self._path}/{benchmark}")
         return [name for name in names if _SLUG.fullmatch(name) and self._holds(benchmark, name)]
 
+    def folders(self) -> list[str]:
+        """Names of the folders that can hold a benchmark: those of this package first, then the others, sorted."""
+        names = {name for name in files.names(self._fs, self._path) if is_benchmark_name(name)}
+        return [*(name for name in SHIPPED if name in names), *sorted(names - SHIPPED.keys())]
+
+    def benchmarks(self) -> list[str]:
+        """Names of the benchmarks that have a source: those of this package first, then the others, sorted."""
+        return [name for name in self.folders() if self.sources(name)]
+
+    def _one_or_all(self, benchmark: str | None) -> list[str]:
+        if benchmark is None:
+            return self.folders()
+        check_benchmark(benchmark)
+        return [benchmark]
+
     def manifests(self, benchmark: str | None = None) -> list[Manifest]:
-        """The manifests of the cache, or of one benchmark, in the order of ``BENCHMARKS`` and then by source.
+        """The manifests of the cache, or of one benchmark, in the order of ``benchmarks`` and then by source.
 
         Raises:
             CacheCorruptError: a manifest cannot be read. ``verify`` goes on past it.
         """
-        return [self._manifest(name, source) for name in one_or_all(benchmark) for source in self.sources(name)]
+        return [self._manifest(name, source) for name in self._one_or_all(benchmark) for source in self.sources(name)]
+
+    def definition(self, benchmark: str) -> Benchmark:
+        """How a benchmark is defined: as shipped, else by the ``benchmark.yaml`` in its folder, else by defaults.
+
+        Raises:
+            TraceError: the file cannot be read or used.
+        """
+        check_benchmark(benchmark)
+        if benchmark in SHIPPED:
+            return SHIPPED[benchmark]
+        try:
+            document = files.read(self._fs, f"{self._path}/{benchmark}/{DEFINITION}")
+        except FileNotFoundError:
+            return Benchmark(name=benchmark)
+        return read_definition(benchmark, document, where=self._shown(benchmark, DEFINITION))
+
+    def define(self, benchmark: Benchmark) -> str:
+        """Write the ``benchmark.yaml`` of a benchmark that does not come with this package.
+
+        Returns:
+            The place of the file.
+
+        Raises:
+            TraceError: it cannot be written.
+        """
+        place = self._shown(benchmark.name, DEFINITION)
+        try:
+            self._fs.makedirs(f"{self._path}/{benchmark.name}", exist_ok=True)
+            files.put(self._fs, f"{self._path}/{benchmark.name}/{DEFINITION}", definition_text(benchmark).encode())
+        except files.refusals() as error:
+            raise files.refusal(f"write {place}", error) from error
+        return place
 
     def tokens_unknown(self, manifest: Manifest) -> int | None:
         """Frontier tokens of a source without a known log-probability, counted from its files if its manifest lacks it.
@@ -75,7 +124,7 @@ class TraceCache:
         """Read the traces of a benchmark, checking every file against its checksum.
 
         Args:
-            benchmark: one of ``BENCHMARKS``.
+            benchmark: its name.
             source: default: the only one, not counting the sample beside real traces, nor sources that lack ``needs``
                 beside others that have it.
             needs: data that the traces must have.
@@ -106,7 +155,7 @@ class TraceCache:
                     absent = f"{folder} lacks {' or '.join(manifest.files)}, which its manifest names; {RESTORE}"
                     raise CacheCorruptError(absent) from missing
                 previous = manifest
-        return unpack(manifest, data, folder)
+        return dataclasses.replace(unpack(manifest, data, folder), benchmark=self.definition(benchmark))
 
     def write(
         self,
@@ -131,7 +180,7 @@ class TraceCache:
 
         Args:
             traces: at least one, all of this benchmark, item ids unique.
-            benchmark: one of ``BENCHMARKS``.
+            benchmark: its name.
             source: a slug: lower-case letters, digits, and after the first also ``.``, ``_`` or ``-``.
             replace: write over the source of that name if there is one.
 
@@ -203,7 +252,7 @@ class TraceCache:
     def verify(self, benchmark: str | None = None) -> list[VerifiedSource]:
         """Check every source of the cache, or of one benchmark."""
         results = []
-        for name in one_or_all(benchmark):
+        for name in self._one_or_all(benchmark):
             for source in self.sources(name):
                 manifest, problem, unknown = None, None, NO_UNKNOWN
                 suspicious: tuple[SuspiciousText, ...] = ()
@@ -270,8 +319,11 @@ class TraceCache:
         return left[0].source if left else names[0]
 
     def _not_found(self, benchmark: str, source: str | None) -> CacheNotFoundError:
-        there = {name: names for name in BENCHMARKS if (names := self.sources(name))}
-        wanted = f"{benchmark} from {source}{did_you_mean(source, there.get(benchmark, []))}" if source else benchmark
+        there = {name: names for name in self.folders() if (names := self.sources(name))}
+        known = {*there, *SHIPPED}
+        wanted = benchmark if benchmark in known else f"{benchmark}{did_you_mean(benchmark, known)}"
+        if source:
+            wanted += f" from {source}{did_you_mean(source, there.get(benchmark, []))}"
         held = "; ".join(f"{name} from {', '.join(names)}" for name, names in there.items())
         return CacheNotFoundError(
             f"no traces of {wanted} in {self.root}, which holds {held or 'no traces at all'}; "

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from rbridge_traces import BENCHMARKS, Choice
+from rbridge_traces import BENCHMARKS, SHIPPED, Choice
 from rbridge_traces.generation import prompt
-from rbridge_traces.generation.cost import ANSWER_TOKENS, PRICES, Price, estimate, price_of
+from rbridge_traces.generation.cost import PRICES, Price, estimate, price_of
 from rbridge_traces.questions import Question
 
 from ..support import complaint
@@ -54,7 +54,7 @@ def test_any_difference_in_what_is_shown_is_another_digest() -> None:
 def test_the_assumed_lengths_add_up_to_what_was_published() -> None:
     """Over the published traces the assumption gives their total number of tokens, to 1%."""
     assert sum(PUBLISHED.values()) == 10_162
-    total = sum(ANSWER_TOKENS[benchmark] * count for benchmark, count in PUBLISHED.items())
+    total = sum(SHIPPED[benchmark].answer_tokens * count for benchmark, count in PUBLISHED.items())
     assert total == pytest.approx(2_316_067, rel=0.01)
 
 

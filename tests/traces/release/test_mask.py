@@ -50,9 +50,9 @@ def test_a_subset_is_told_by_folder_or_file(tmp_path: Path, path: str) -> None:
 
 
 def test_subsets_go_to_benchmarks_by_their_names() -> None:
-    """The names that these benchmarks go by, the STEM categories of MMLU-Pro together, the rest listed."""
+    """The names that these benchmarks go by, the STEM categories of MMLU-Pro together, the rest under their own."""
     names = ["arc-challenge", "commonsense_qa", "gsm8k", "human_eval", "MATH-500", "mmlu_pro_physics", "biology"]
-    found, unknown = subsets_of_benchmarks([*names, "mmlu_pro_computer_science", "history", "squad"])
+    found, unknown = subsets_of_benchmarks([*names, "mmlu_pro_computer_science", "kmmlu", "arena-hard", "the rest"])
     assert found == {
         "math500": ["MATH-500"],
         "mmlu_pro_stem": ["mmlu_pro_physics", "biology", "mmlu_pro_computer_science"],
@@ -60,8 +60,10 @@ def test_subsets_go_to_benchmarks_by_their_names() -> None:
         "arc_challenge": ["arc-challenge"],
         "csqa": ["commonsense_qa"],
         "humaneval": ["human_eval"],
+        "kmmlu": ["kmmlu"],
+        "arena-hard": ["arena-hard"],
     }
-    assert unknown == ["history", "squad"]
+    assert unknown == ["the rest"]
 
 
 @pytest.mark.parametrize(
@@ -81,11 +83,11 @@ def test_math_is_a_benchmark_unless_it_must_be_a_category(names: list[str], benc
 
 def test_subsets_can_be_named(tmp_path: Path) -> None:
     """--subset decides for names that do not tell, and is checked itself."""
-    assert subsets_of_benchmarks(["maths", "gsm"], {"gsm": "gsm8k"}) == ({"gsm8k": ["gsm"]}, ["maths"])
+    assert subsets_of_benchmarks(["maths", "gsm"], {"gsm": "gsm8k"}) == ({"gsm8k": ["gsm"], "maths": ["maths"]}, [])
     assert "no subset 'gsm8' (did you mean gsm8k?); there are gsm8k" in complaint(
         subsets_of_benchmarks, ["gsm8k"], {"gsm8": "gsm8k"}
     )
-    assert "unknown benchmark 'gsm'" in complaint(subsets_of_benchmarks, ["gsm8k"], {"gsm8k": "gsm"})
+    assert "another name of csqa" in complaint(subsets_of_benchmarks, ["gsm8k"], {"gsm8k": "cqa"})
 
 
 def test_merged_subsets_keep_their_items_apart(tmp_path: Path) -> None:

@@ -7,20 +7,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rbridge_traces.benchmark import benchmark_named
 from rbridge_traces.errors import TraceError
 from rbridge_traces.generation import prompt
 from rbridge_traces.questions import Question
-
-ANSWER_TOKENS = {
-    "math500": 420,
-    "mmlu_pro_stem": 276,
-    "gsm8k": 175,
-    "arc_challenge": 110,
-    "csqa": 90,
-    "humaneval": 250,
-}
-"""Tokens of an answer, on average. An assumption: GPT-4o's 10,162 answers to this prompt, as the paper's authors
-published them, have 2,316,067 tokens; how these spread over the benchmarks is our guess."""
 
 PRICES_OF = "September 2025"
 PRICES = {
@@ -67,7 +57,7 @@ class CostEstimate:
     Attributes:
         items: questions still to be asked.
         prompt_tokens: of all of them, at four characters a token.
-        answer_tokens: of all of them, by ``ANSWER_TOKENS``.
+        answer_tokens: of all of them, by ``Benchmark.answer_tokens``.
         most_answer_tokens: if every answer ran to its limit.
         price: None where it is not known.
     """
@@ -98,7 +88,7 @@ def estimate(questions: Sequence[Question], price: Price | None, *, max_tokens: 
     """
     characters = sum(len(message["content"]) for question in questions for message in prompt.messages(question))
     prompt_tokens = math.ceil(characters / _CHARACTERS_PER_TOKEN) + 2 * _TOKENS_A_MESSAGE * len(questions)
-    answer = sum(min(ANSWER_TOKENS[question.benchmark], max_tokens) for question in questions)
+    answer = sum(min(benchmark_named(question.benchmark).answer_tokens, max_tokens) for question in questions)
     return CostEstimate(len(questions), prompt_tokens, answer, max_tokens * len(questions), price)
 
 

@@ -1,4 +1,4 @@
-"""Grade final answers: mathematical equivalence, equal numbers, or the right choice."""
+"""Grade final answers: mathematical equivalence, equal numbers, the right choice, or equal words."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+from rbridge_traces.benchmark import Benchmark, benchmark_named
 from rbridge_traces.errors import TraceError
 from rbridge_traces.generation.client import INSTALL
-from rbridge_traces.schema import Choice, check_benchmark
+from rbridge_traces.schema import Choice
 
 _SECONDS = 5  # for one expression; some take for ever to simplify
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
@@ -29,50 +30,51 @@ _SPELLED = (  # what people type, and its LaTeX
 )
 
 
-def check_grader(benchmark: str) -> None:
+def check_grader(benchmark: Benchmark) -> None:
     """Refuse to go on without the package that grades a benchmark.
 
     Raises:
         TraceError: ``math-verify`` is needed and not installed; says how to get it.
     """
-    if benchmark == "math500":
+    if benchmark.grader == "math":
         try:
             import math_verify  # noqa: F401
         except ImportError:
             raise TraceError(
-                f"answers to math500 are graded by math-verify, which is not installed: {INSTALL}"
+                f"answers to {benchmark.name} are graded by math-verify, which is not installed: {INSTALL}"
             ) from None
 
 
 def grade(
-    benchmark: str, final_answer: str | None, gold: str | None, choices: Sequence[Choice] | None = None
+    benchmark: Benchmark | str, final_answer: str | None, gold: str | None, choices: Sequence[Choice] | None = None
 ) -> bool | None:
     """Whether a final answer is right; None where that is not known.
 
     Args:
-        benchmark: one of ``rbridge_traces.BENCHMARKS``. HumanEval is not executed.
+        benchmark: whose grader decides, or its name. Code is not executed.
         final_answer: as the model gave it.
         gold: the right answer; for multiple choice its label.
         choices: of a multiple-choice item.
 
-    Raises:
-        TraceError: unknown benchmark.
-
     >>> grade("gsm8k", "$1,200 in total", "1200"), grade("math500", "0.5", r"\\frac{1}{2}")
+    (True, True)
+    >>> grade("aime25", "The answer is 70.", "70"), grade("capitals", "paris.", "Paris")
     (True, True)
     >>> choices = [Choice("A", "iron"), Choice("B", "carbon")]
     >>> [grade("arc_challenge", answer, "B", choices) for answer in ("(B)", "Carbon.", "Answer: A")]
     [True, True, False]
     """
-    check_benchmark(benchmark)
-    if benchmark == "humaneval" or final_answer is None or gold is None:
+    grader = (benchmark_named(benchmark) if isinstance(benchmark, str) else benchmark).grader
+    if grader in ("code", "none") or final_answer is None or gold is None:
         return None
     if choices:
         return chosen_label(final_answer, choices) == gold
-    if benchmark == "gsm8k":
+    if grader == "math":
+        return _equivalent(final_answer, gold)
+    if grader == "number" or (grader is None and _is_number(gold)):
         number, right = number_in(final_answer), number_in(gold)
         return number is not None and number == right
-    return _equivalent(final_answer, gold)
+    return _same_words(final_answer, gold)
 
 
 def number_in(text: str) -> Fraction | None:
@@ -114,6 +116,17 @@ def chosen_label(answer: str, choices: Sequence[Choice]) -> str | None:
     inside = [(text, of) for text, of in texts if text and f" {text} " in f" {_words(plain)} "]
     longest = [of for text, of in inside if not any(text != other and text in other for other, _ in inside)]
     return longest[0] if len(longest) == 1 else None
+
+
+def _is_number(gold: str) -> bool:
+    """Whether a gold answer is one number and nothing else."""
+    return _NUMBER.fullmatch(_THOUSANDS.sub("", gold.strip())) is not None
+
+
+def _same_words(answer: str, gold: str) -> bool:
+    """Whether two answers are equal but for case, white space, punctuation at their ends and typesetting."""
+    first, second = (_plain(_last_box(text)).casefold().split() for text in (answer, gold))
+    return " ".join(first).strip(" .,;:!?\"'") == " ".join(second).strip(" .,;:!?\"'")
 
 
 def _equivalent(answer: str, gold: str) -> bool:

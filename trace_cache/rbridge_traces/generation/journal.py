@@ -32,7 +32,7 @@ def journal_path(root: str, benchmark: str, source: str) -> Path:
 
     Args:
         root: of the trace cache, local path or URL.
-        benchmark: one of ``rbridge_traces.BENCHMARKS``.
+        benchmark: its name.
         source: the name that the traces have in the cache.
     """
     from rbridge_traces.resolve import user_cache_dir

@@ -5,24 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 
+from rbridge_traces.benchmark import benchmark_named
 from rbridge_traces.extraction import FINAL_ANSWER, PLACEHOLDERS, REASONING
 from rbridge_traces.questions import Question
-
-TASKS = {
-    "math500": "math",
-    "mmlu_pro_stem": "STEM",
-    "gsm8k": "math",
-    "arc_challenge": "science",
-    "csqa": "commonsense",
-    "humaneval": "coding",
-}
-"""The word that stands for ``[task]``, by benchmark."""
 
 _FORMAT = (
     "Respond ONLY with a JSON object in this exact format: "
     f'{{ "{REASONING}": "{PLACEHOLDERS[REASONING]}", "{FINAL_ANSWER}": "{PLACEHOLDERS[FINAL_ANSWER]}" }}'
 )
-_MULTIPLE_CHOICE = ("mmlu_pro_stem", "arc_challenge", "csqa")
 _CHOICES = '[choices, one a line, as "A. text"]'
 
 
@@ -44,7 +34,8 @@ def messages(question: Question) -> list[dict[str, str]]:
 
 def template(benchmark: str) -> str:
     """The prompt with a placeholder for the question, as a manifest records it."""
-    asked = _messages(benchmark, f"[question]\n{_CHOICES}" if benchmark in _MULTIPLE_CHOICE else "[question]")
+    has_choices = benchmark_named(benchmark).multiple_choice
+    asked = _messages(benchmark, f"[question]\n{_CHOICES}" if has_choices else "[question]")
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in asked)
 
 
@@ -54,7 +45,8 @@ def digest(question: Question) -> str:
 
 
 def _messages(benchmark: str, question: str) -> list[dict[str, str]]:
+    subject = benchmark_named(benchmark).subject
     return [
-        {"role": "system", "content": f"You are a helpful assistant that solves {TASKS[benchmark]} problems."},
+        {"role": "system", "content": f"You are a helpful assistant that solves {subject} problems."},
         {"role": "user", "content": f"{question}\n\n{_FORMAT}"},
     ]

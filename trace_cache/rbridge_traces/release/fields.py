@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any, Literal, NamedTuple
 
-from rbridge_traces.benchmark_names import plain
+from rbridge_traces.benchmark import plain
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
 from rbridge_traces.field_values import ABSENT, lookup
 from rbridge_traces.rows import Row

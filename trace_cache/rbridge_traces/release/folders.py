@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rbridge_traces.benchmark_names import benchmark_called
+from rbridge_traces.benchmark import benchmark_called
 from rbridge_traces.errors import TraceImportError
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.token_rows import first_rows, layout_of

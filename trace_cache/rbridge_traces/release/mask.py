@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rbridge_traces.benchmark_names import benchmark_called, plain
+from rbridge_traces.benchmark import SHIPPED, benchmark_called, check_benchmark, is_benchmark_name, plain
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
 from rbridge_traces.field_values import as_choices, as_text
 from rbridge_traces.gold import gold_label_if_known
@@ -20,7 +20,7 @@ from rbridge_traces.release.folders import table_files
 from rbridge_traces.release.report import Readers, ReleaseReport
 from rbridge_traces.release.token_rows import unit
 from rbridge_traces.rows import numbered_rows
-from rbridge_traces.schema import BENCHMARKS, Trace, check_benchmark
+from rbridge_traces.schema import Trace
 from rbridge_traces.spans import parse_spans
 
 _SPLITS = ("train", "test", "validation", "valid", "dev", "val", "default", "data", "main", "traces")
@@ -55,13 +55,13 @@ def subsets_of_benchmarks(
         given: benchmark of subsets with other names.
 
     Returns:
-        Subsets by benchmark, in the order of ``BENCHMARKS``, and those of no benchmark we know.
+        Subsets by benchmark, those of this package first, and subsets whose name no benchmark can have.
 
     Raises:
-        TraceError: a name in ``given`` is no subset, or no benchmark.
+        TraceError: a name in ``given`` is no subset, or the name of no benchmark.
 
-    >>> subsets_of_benchmarks(["arc_c", "physics", "mmlu_pro_math", "squad"])
-    ({'mmlu_pro_stem': ['physics', 'mmlu_pro_math'], 'arc_challenge': ['arc_c']}, ['squad'])
+    >>> subsets_of_benchmarks(["kmmlu", "physics", "mmlu_pro_math", "arc_c", "x_gold"])
+    ({'mmlu_pro_stem': ['physics', 'mmlu_pro_math'], 'arc_challenge': ['arc_c'], 'kmmlu': ['kmmlu']}, ['x_gold'])
     """
     names, given = list(subsets), given or {}
     for name, benchmark in given.items():
@@ -74,9 +74,12 @@ def subsets_of_benchmarks(
     rows_read: dict[str | None, list[str]] = {}
     for name in names:
         is_category = plain(name) in _STEM and (plain(name) != "math" or math_is_category)
-        known = "mmlu_pro_stem" if is_category else benchmark_called(name)
+        other = name if is_benchmark_name(name) else None
+        known = "mmlu_pro_stem" if is_category else benchmark_called(name) or other
         rows_read.setdefault(given.get(name, known), []).append(name)
-    return {name: rows_read[name] for name in BENCHMARKS if name in rows_read}, rows_read.get(None, [])
+    refused = rows_read.pop(None, [])
+    ordered = [*(name for name in SHIPPED if name in rows_read), *(name for name in rows_read if name not in SHIPPED)]
+    return {str(name): rows_read[name] for name in ordered}, refused
 
 
 def mask_readers(
@@ -111,7 +114,7 @@ def read_mask(
     """Read the traces of a benchmark with their marked regions. Rows without reasoning or marks are left out, counted.
 
     Args:
-        benchmark: one of ``BENCHMARKS``.
+        benchmark: its name.
         subsets: files of each subset of this benchmark.
         overrides: fields of the rows, as ``map_fields`` takes them.
         skip_mismatched: leave out rows whose marks are broken too, and count them.

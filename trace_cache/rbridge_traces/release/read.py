@@ -55,7 +55,7 @@ def read_release(
 
     Args:
         files: of the benchmark, as ``release_files`` finds them.
-        benchmark: one of ``BENCHMARKS``.
+        benchmark: its name.
         overrides: fields with other names than ``map_fields`` knows.
         questions: a file of the benchmark's questions, to fill in what the release lacks.
         skip_mismatched: leave out, and count, what does not fit together, instead of refusing it. Items of which the

@@ -1,0 +1,174 @@
+"""Benchmarks of one's own: their definition, tables as files, and how their answers are graded."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rbridge_traces import Benchmark, TraceCache, TraceError, TraceImportError, examples_of, import_traces, read_rows
+from rbridge_traces.benchmark import SHIPPED
+from rbridge_traces.definition import defined, read_definition, redefined
+from rbridge_traces.generation.grading import grade
+from rbridge_traces.publish import export, import_export, publication
+from rbridge_traces.questions import load_questions
+
+from .support import complaint
+
+CSV = 'question,trace,gold,a,b\n"How far, ""now""?","So\nfar.",iron,ice,iron\nHow wide?,That wide.,A,x,\n'
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.tsv"])
+def test_a_table_is_read_as_text(name: str, tmp_path: Path) -> None:
+    """Quotes, line breaks and delimiters inside cells stay; an empty cell is missing."""
+    text = CSV.replace(",", "\t").replace("far\t", "far,") if name.endswith(".tsv") else CSV
+    data = ("\ufeff" + text).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    rows = [*read_rows(str(tmp_path / name))]
+    assert rows[0] == {"question": rows[0]["question"], "trace": "So\nfar.", "gold": "iron", "a": "ice", "b": "iron"}
+    assert rows[0]["question"].replace("\t", ",") == 'How far, "now"?'
+    assert rows[1]["b"] is None
+
+
+def test_a_broken_table_names_the_row(tmp_path: Path) -> None:
+    """Too many cells, no rows, and a column twice are one line each."""
+    for text, expected in (
+        ("question,trace\na,b,c\n", "row 1 has 3 cells under 2 columns"),
+        ("question,trace\n", "has no rows"),
+        ("a,a\n1,2\n", "has the columns a, a"),
+        ('a,b\n"x,2\n', "is not a readable CSV file"),
+    ):
+        (tmp_path / "t.csv").write_text(text)
+        assert expected in complaint(lambda: [*read_rows(str(tmp_path / "t.csv"))], error=TraceImportError)
+
+
+def test_choices_are_columns_or_json(tmp_path: Path) -> None:
+    """``--map choices=a,b`` labels the columns; a cell of JSON is a list of choices; a missing one is left out."""
+    (tmp_path / "t.csv").write_text(CSV)
+    first, second = import_traces(str(tmp_path / "t.csv"), benchmark="x", mapping={"choices": "a,b"}).traces
+    assert [(choice.label, choice.text) for choice in first.choices or ()] == [("A", "ice"), ("B", "iron")]
+    assert first.gold == "B"
+    assert len(second.choices or ()) == 1
+    (tmp_path / "j.csv").write_text('question,trace,choices,gold,correct\nq,t,"[""x"", ""y""]",y,True\n')
+    (trace,) = import_traces(str(tmp_path / "j.csv"), benchmark="x").traces
+    assert (trace.gold, trace.correct) == ("B", True)
+
+
+DEFINITION = """
+question_template: |-
+  Frage: {question}
+  Antwort:
+fewshot:
+- question: Wie weit?
+  trace: So weit.
+  final_answer: 5
+grader: number
+subject: Mathematik
+"""
+
+
+def test_a_definition_is_read() -> None:
+    """Every key, with numbers as text where text is due."""
+    benchmark = read_definition("x", DEFINITION.encode(), where="x/benchmark.yaml")
+    assert benchmark.question_template == "Frage: {question}\nAntwort:"
+    assert (benchmark.grader, benchmark.subject, benchmark.default_shots) == ("number", "Mathematik", 1)
+    assert isinstance(benchmark.fewshot, tuple)
+    assert benchmark.fewshot[0].answer == "5"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("template: x", "the key 'template'"),
+        ("grader: maths", "no grader 'maths' (did you mean math?)"),
+        ("question_template: none", "has no {question}"),
+        ("fewshot: yes", "neither a number of traces nor a list"),
+        ("fewshot: -1", "give a number from 0"),
+        ("fewshot: [{question: q, answer: a}]", "example 1 has the key 'answer'"),
+        ("fewshot: [{question: q}]", "its trace is a NoneType"),
+        ("- a", "is a list; expected the keys"),
+        ("a: [", "is not YAML"),
+        ("subject: 3", "subject is 3; expected text"),
+    ],
+)
+def test_a_bad_definition_names_file_and_key(text: str, expected: str) -> None:
+    """One line, with what is wrong and what is expected."""
+    message = complaint(read_definition, "x", text.encode(), where="here/benchmark.yaml")
+    assert message.startswith("here/benchmark.yaml")
+    assert expected in message
+
+
+def test_a_definition_is_replaced_only_when_asked() -> None:
+    """Options that agree with the cache change nothing; others need ``replace``; the shipped ones are fixed."""
+    held = defined(Benchmark(name="x"), grader="text")
+    assert redefined(held) is None
+    assert redefined(held, grader="text") is None
+    assert "is defined in another way" in complaint(redefined, held, grader="math")
+    changed = redefined(held, grader="math", replace=True)
+    assert changed is not None
+    assert changed.grader == "math"
+    for benchmark in SHIPPED.values():
+        assert "rbridge_fewshot" in complaint(redefined, benchmark, fewshot="3")
+
+
+def test_a_shipped_benchmark_ignores_a_definition(tmp_path: Path) -> None:
+    """Numbers of the six do not depend on a file in the cache."""
+    (tmp_path / "gsm8k").mkdir()
+    (tmp_path / "gsm8k" / "benchmark.yaml").write_text("grader: text")
+    assert TraceCache(str(tmp_path)).definition("gsm8k") is SHIPPED["gsm8k"]
+
+
+def test_examples_from_traces_leave_out_the_scored_item_and_wrong_ones(tmp_path: Path) -> None:
+    """The first with an answer, not known to be wrong, that are not the item itself."""
+    rows = "\n".join(f"q{n},t{n},{n},{n != 1}" for n in range(6))
+    (tmp_path / "t.csv").write_text(f"question,trace,gold,correct\n{rows}\n")
+    traces = import_traces(str(tmp_path / "t.csv"), benchmark="x").traces
+    examples = examples_of(Benchmark(name="x", fewshot=3), traces)
+    assert (examples.default_shots, examples.available) == (3, 4)
+    assert [each.question for each in examples.before(traces[0], 3)] == ["q2", "q3", "q4"]
+    assert [each.question for each in examples.before(traces[1], 3)] == ["q0", "q2", "q3"]
+    assert "has 5 traces that can be worked examples" in complaint(examples_of, Benchmark(name="x", fewshot=5), traces)
+
+
+def test_a_definition_travels_with_the_traces(tmp_path: Path) -> None:
+    """Export and read back; a target with another definition is not overwritten silently."""
+    (tmp_path / "t.csv").write_text("question,trace\nq,t\n")
+    cache, there, back = (TraceCache(str(tmp_path / name)) for name in ("cache", "there", "back"))
+    cache.write(import_traces(str(tmp_path / "t.csv"), benchmark="x").traces, benchmark="x", source="made")
+    cache.define(defined(Benchmark(name="x"), grader="text"))
+    export(publication(cache).sources, there)
+    import_export(there.root, back)
+    assert back.definition("x").grader == "text"
+    other = TraceCache(str(tmp_path / "other"))
+    other.define(defined(Benchmark(name="x"), grader="math"))
+    with pytest.raises(TraceError, match="in another way"):
+        import_export(there.root, other)
+    assert other.sources("x") == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "settings", "right"),
+    [
+        ("The answer is 1,204.", "1204", {}, True),
+        ("12", "1204", {}, False),
+        ("  Paris. ", "paris", {}, True),
+        ("Paris", "London", {}, False),
+        ("서울", "서울", {}, True),
+        ("\\boxed{-3}", "-3", {}, True),
+        ("3", "-3", {"grader": "text"}, False),
+        ("3", "3", {"grader": "none"}, None),
+    ],
+)
+def test_answers_are_graded_by_the_item(answer: str, gold: str, settings: dict[str, Any], right: bool | None) -> None:
+    """A gold answer that is a number by its value, any other by its words; a definition decides otherwise."""
+    assert grade(Benchmark(name="x", **settings), answer, gold) is right
+
+
+def test_questions_of_ones_own_are_read(tmp_path: Path) -> None:
+    """``traces build`` takes a file of questions for a benchmark that is published nowhere."""
+    (tmp_path / "q.csv").write_text('id,question,choices,answer\n7,Which?,"[""x"", ""y""]",y\n')
+    (question,) = load_questions("x", path=str(tmp_path / "q.csv"))
+    assert (question.item_id, question.question, question.gold) == ("7", "Which?", "B")
+    assert "give its questions with --questions FILE" in complaint(load_questions, "x")
