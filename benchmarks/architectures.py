@@ -29,6 +29,8 @@ from rbridge_tasks.scoring.tokenization import TokenizedPair
 #: A difference is rounding up to so many times the noise, and up to so much of a nat in any case. A mean difference is
 #: rounding up to the largest movement by noise.
 NOISES, ROUNDING_NATS = 32, {torch.float32: 2e-4, torch.bfloat16: 0.05}
+#: Errors of models that cannot be built or called.
+NOT_BUILT = (*UNSUPPORTED, ImportError, OSError, StrictDataclassError)
 CONTINUATIONS = (4, 9, 300, 17, 60, 33, 5, 120, 80, 64, 12, 150, 40)
 PROMPT_TOKENS = 200
 
@@ -142,7 +144,7 @@ def examine(
             model.set_attn_implementation(attention)
         texts = pairs()
         expected = [alone(model, pair) for pair in texts]
-    except (*UNSUPPORTED, ImportError, OSError, StrictDataclassError) as error:
+    except NOT_BUILT as error:
         return _not_built(name, shown, gain, error)
     if not all(np.isfinite(values).all() for values in expected):
         return Row(name, shown, gain, type(model).__name__, "not judged: its own logits are not finite")
@@ -158,9 +160,7 @@ def examine(
         return Row(name, shown, gain, type(model).__name__, why, wrong=True, log=tuple(log.lines))
     finally:
         logger.removeHandler(log)
-    differences = [np.abs(s.logprob - e) for s, e in zip(scores, expected, strict=True)]
-    worst = max(float(values.max()) for values in differences)
-    mean = float(np.concatenate(differences).mean())
+    differences = np.concatenate([np.abs(s.logprob - e) for s, e in zip(scores, expected, strict=True)])
     moved = noise(model, texts[2], expected[2])
     return Row(
         name,
@@ -168,12 +168,18 @@ def examine(
         gain,
         type(model).__name__,
         scorer.way_of_reading,
-        worst,
-        mean,
+        float(differences.max()),
+        float(differences.mean()),
         moved,
-        worst > max(NOISES * moved, ROUNDING_NATS[dtype]) or mean > max(moved, ROUNDING_NATS[dtype]),
+        is_wrong(differences, moved, dtype),
         tuple(log.lines),
     )
+
+
+def is_wrong(differences: np.ndarray, moved: float, dtype: torch.dtype) -> bool:
+    """Whether differences of tokens' log-probabilities are more than rounding, where noise moves them by ``moved``."""
+    rounding = ROUNDING_NATS[dtype]
+    return bool(differences.max() > max(NOISES * moved, rounding) or differences.mean() > max(moved, rounding))
 
 
 def _not_built(name: str, dtype: str, gain: float, error: Exception) -> Row:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,23 @@ VOCABULARY = 512
 WINDOW = 32
 
 _LAYERS, _WIDTH, _HEADS, _HEAD = 4, 64, 4, 16
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sizes of a model of four layers.
+
+    Attributes:
+        width: of hidden states, a multiple of 64; all other widths grow with it, the numbers of heads do not.
+        vocabulary: number of tokens.
+        window: tokens in sliding windows, chunks and sparse selections.
+    """
+
+    width: int = _WIDTH
+    vocabulary: int = VOCABULARY
+    window: int = WINDOW
+
+
 _SIZES: dict[str, Any] = {
     **dict.fromkeys(["vocab_size", "vocab_size_per_layer_input"], VOCABULARY),
     **dict.fromkeys(
@@ -188,6 +206,22 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+#: Fields that hold a number of tokens in the vocabulary.
+_VOCABULARIES = {"vocab_size", "vocab_size_per_layer_input"}
+#: Fields that hold the length of a window, chunk or selection.
+_WINDOWS = {
+    "sliding_window", "attention_window", "window_size", "attention_chunk_size", "index_topk", "indexer_budget"
+}  # fmt: skip
+#: Fields that hold a width, beside those with one of these words in their names.
+_WIDTHS = {
+    "n_embd", "d_model", "dim", "ffn_dim", "decoder_ffn_dim", "encoder_ffn_dim", "n_inner", "d_ff", "rotary_dim",
+    "mamba_d_ssm", "mamba_d_head", "mamba_headdim", "mamba_d_state", "state_size", "ssm_state_size", "hc_lowrank",
+    "embedding_dim", "time_step_rank", "mamba_dt_rank", "axial_pos_embds_dim",
+}  # fmt: skip
+_WORDS_FOR_WIDTHS = ("hidden_size", "intermediate_size", "embedding_size", "_lora_rank", "head_dim", "embed_proj_dim",
+                     "lru_width", "ffn_hidden", "feed_forward_size")  # fmt: skip
+
+
 def families() -> list[str]:
     """Every ``model_type`` that transformers reads as a causal LM, one for each model class; then the variants."""
     by_class: dict[str, str] = {}
@@ -196,7 +230,9 @@ def families() -> list[str]:
     return [*sorted(by_class.values()), *VARIANTS]
 
 
-def tiny_model(name: str, *, gain: float, seed: int = 0) -> transformers.PreTrainedModel:
+def tiny_model(
+    name: str, *, gain: float, seed: int = 0, size: Size | None = None, **settings: Any
+) -> transformers.PreTrainedModel:
     """A random model of four layers in float32.
 
     Args:
@@ -204,15 +240,18 @@ def tiny_model(name: str, *, gain: float, seed: int = 0) -> transformers.PreTrai
         gain: standard deviation of the products of each weight matrix with unit-variance inputs. At 1 every layer, the
             convolutions and recurrences of hybrids included, changes the residual stream as much as in a trained model.
         seed: of the weights.
+        size: of the model; the default is the smallest.
+        settings: further fields of the configuration, which are not changed by ``size``.
 
     Raises:
         ValueError: the family has no small configuration here.
     """
+    size = size or Size()
     family, variant = VARIANTS.get(name, (name, {}))
-    config = _config(CONFIG_MAPPING[family], FAMILIES.get(family, {}) | variant)
+    config = _config(CONFIG_MAPPING[family], FAMILIES.get(family, {}) | variant, size, settings)
     with torch.device("meta"):
         parameters = sum(p.numel() for p in transformers.AutoModelForCausalLM.from_config(config).parameters())
-    if parameters > 30e6:
+    if parameters > 30e6 * size.width / _WIDTH:
         raise ValueError(f"it has {parameters / 1e6:.0f}M parameters with these settings")
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
@@ -220,18 +259,37 @@ def tiny_model(name: str, *, gain: float, seed: int = 0) -> transformers.PreTrai
     return model
 
 
-def _config(config_class: type[transformers.PreTrainedConfig], settings: dict[str, Any]) -> Any:
+def _config(
+    config_class: type[transformers.PreTrainedConfig], of_family: dict[str, Any], size: Size, settings: dict[str, Any]
+) -> Any:
     """A small configuration, those inside it small, too."""
     default = config_class()
     known = set(inspect.signature(config_class.__init__).parameters) | set(default.to_dict())
     known |= set(getattr(config_class, "attribute_map", {}))
     small = {field: value for field, value in _SIZES.items() if field in known}
-    if (getattr(default, "pad_token_id", None) or 0) >= VOCABULARY:
+    if (getattr(default, "pad_token_id", None) or 0) >= size.vocabulary:
         small["pad_token_id"] = 0
+    sized = {field: _sized(field, value, size) for field, value in (small | of_family).items()} | settings
     for part in getattr(config_class, "sub_configs", {}):
-        if (inside := getattr(default, part, None)) is not None:
-            small[part] = _config(type(inside), FAMILIES.get(inside.model_type, {})).to_dict()
-    return config_class(**(small | settings))
+        if part not in sized and (inside := getattr(default, part, None)) is not None:
+            sized[part] = _config(type(inside), FAMILIES.get(inside.model_type, {}), size, {}).to_dict()
+    return config_class(**sized)
+
+
+def _sized(field: str, value: Any, size: Size) -> Any:
+    """The value of a field, which is given for the smallest model, in a model of this size."""
+    if isinstance(value, dict):
+        return {inside: _sized(inside, some, size) for inside, some in value.items()}
+    if value is None or isinstance(value, bool):
+        return value
+    if field in _VOCABULARIES:
+        return size.vocabulary
+    if field in _WINDOWS:
+        return value * size.window // WINDOW
+    if field in _WIDTHS or any(word in field for word in _WORDS_FOR_WIDTHS):
+        times = size.width // _WIDTH
+        return [some * times for some in value] if isinstance(value, list) else value * times
+    return value
 
 
 @torch.no_grad()
