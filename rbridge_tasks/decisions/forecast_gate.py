@@ -18,7 +18,7 @@ from rbridge_tasks.tables.collect import collect
 from rbridge_tasks.tables.comparable import OPTION
 from rbridge_tasks.tables.directions import Metric
 from rbridge_tasks.tables.names import check_metrics
-from rbridge_tasks.tables.score_table import READ, as_scores
+from rbridge_tasks.tables.score_table import as_scores, is_score_table
 from rbridge_tasks.tables.sizes import count_text
 from rbridge_tasks.tables.table_settings import check_rows
 
@@ -113,7 +113,7 @@ def _scores(source: pd.DataFrame | str | Path, metric: Metric) -> _Scores:
     """A score table as it is or read from a file, or collected from results of lm-eval."""
     if isinstance(source, pd.DataFrame):
         return _Scores(as_scores(source), "the score table", [])
-    if Path(source).suffix.lower() in READ:
+    if is_score_table(source):
         return _Scores(as_scores(source), str(source), [])
     collected = collect([source], metrics=[metric.name], include_sample=True)
     notes = [note.text for note in collected.notes if note.kind not in ("replaced", "settings differ")]

@@ -25,7 +25,7 @@ from rbridge_tasks.tables.joined_items import JoinedItems, join_items
 from rbridge_tasks.tables.names import check_metrics
 from rbridge_tasks.tables.sample_settings import SamplesFile, check_samples
 from rbridge_tasks.tables.samples import find_samples, read_items, sampled_benchmarks
-from rbridge_tasks.tables.score_table import READ, as_scores
+from rbridge_tasks.tables.score_table import as_scores, is_score_table
 
 
 def gate(
@@ -96,7 +96,7 @@ def gate(
             average_last=average_last, allow_incomparable=allow_incomparable,
         )  # fmt: skip
     for side in (current, baseline):
-        if isinstance(side, pd.DataFrame) or Path(str(side)).suffix.lower() in READ:
+        if isinstance(side, pd.DataFrame) or is_score_table(str(side)):
             name = "a DataFrame" if isinstance(side, pd.DataFrame) else side
             raise GateError(
                 f"{name} is a table, and a baseline is compared item by item; give folders of lm_eval --log_samples, "

@@ -35,6 +35,13 @@ REQUIRED = ("run", "benchmark", "metric", "value")
 KEY = ("run", "model", "params", "tokens", "benchmark", "metric")
 WRITTEN = (".csv", ".parquet")
 READ = (".csv", ".tsv", ".parquet")
+
+
+def is_score_table(path: str | Path) -> bool:
+    """Whether the name of a file is that of a score table. A file of token scores begins with ``samples_``."""
+    return Path(path).suffix.lower() in READ and not Path(path).name.startswith("samples_")
+
+
 _NOTHING = frozenset(("", "NA", "N/A", "n/a", "nan", "NaN", "null", "None", "-"))  # in columns of numbers
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import rbridge_tasks as rb
 from rbridge_metrics import TokenScores, TraceMoments
 from rbridge_tasks.tables.lm_eval_results import ResultsError, ResultsFile
 from rbridge_tasks.tables.sample_settings import settings_beside
@@ -145,6 +146,18 @@ def test_the_file_is_enough_without_its_results_file(tmp_path: Path) -> None:
     (evaluation,) = evaluations([folder])
     assert evaluation.results.model == expected.model
     assert stored_results(path)["configs"] == expected.data["configs"]
+
+
+def test_a_gate_compares_two_files(tmp_path: Path) -> None:
+    """A file of token scores is no score table, though it is Parquet."""
+    scores = [token_scores("So it is.", seed) for seed in range(12)]
+    paths = [tmp_path / f"samples_rbridge_gsm8k_{name}.parquet" for name in ("now", "before")]
+    for path, shift in zip(paths, (0.0, 5.0), strict=True):
+        rows = [row(at, item, rbridge_nll=shift + 0.01 * at) for at, item in enumerate(scores)]
+        write_token_scores(path, TASK, rows, {"results": {}})
+    better = rb.gate(paths[0], paths[1], metric="rbridge_nll")
+    worse = rb.gate(paths[1], paths[0], metric="rbridge_nll")
+    assert (better.passed, worse.passed) == (True, False)
 
 
 @pytest.mark.parametrize("content", ["cut", "other", "text", "newer"])
