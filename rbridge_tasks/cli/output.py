@@ -11,7 +11,9 @@ import typer
 from rbridge_tasks.visible_text import visible
 from rbridge_traces.files import plain
 
-_EMPTY = ("", "-", "?")
+_EMPTY = ("", "-", "?", "...")
+#: A table with more rows is printed as its first and last ones.
+LONG, HEAD, TAIL = 30, 20, 5
 
 
 def check_outputs(what: str, *, table: str | None = None, plot: str | None = None) -> None:
@@ -44,6 +46,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_row(*(Text(visible(cell.encode("utf-8", "backslashreplace").decode())) for cell in row))
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
+
+
+def shortened(rows: Sequence[Sequence[str]], *, whole: bool) -> tuple[list[Sequence[str]], int]:
+    """The first and the last rows of a long table, with a row of dots between them, and the number of rows hidden.
+
+    Args:
+        rows: of the table.
+        whole: keep them all, as tables of up to ``LONG`` rows are.
+    """
+    if whole or len(rows) <= LONG:
+        return [*rows], 0
+    return [*rows[:HEAD], ["..."] * len(rows[0]), *rows[-TAIL:]], len(rows) - HEAD - TAIL
 
 
 def print_json(payload: object) -> None:

@@ -14,6 +14,7 @@ from rbridge_tasks.cli.options import (
     Level,
     Plot,
     Seed,
+    TableOutput,
     TargetMetrics,
 )
 
@@ -53,7 +54,11 @@ def rank(
     level: Level = 0.9,
     seed: Seed = 0,
     everything: Annotated[bool, typer.Option("--all", help="Show every size, not only the largest.")] = False,
+    all_candidates: Annotated[
+        bool, typer.Option("--all-candidates", help="Print every candidate of a list of more than 30.")
+    ] = False,
     allow_incomparable: AllowIncomparable = False,
+    output: TableOutput = None,
     plot: Plot = None,
     frontier_plot: Annotated[
         str | None, typer.Option(help="Draw decision accuracy against compute: .svg or .png.")
@@ -68,9 +73,10 @@ def rank(
     from rbridge_tasks.cli.rank_output import show_ranking
     from rbridge_tasks.decisions.rank import RankError
     from rbridge_tasks.decisions.rank import rank as rank_candidates
+    from rbridge_tasks.tables.score_table import write_table
 
     for path in (plot, frontier_plot):
-        check_outputs("a ranking", plot=path)
+        check_outputs("a ranking", table=output, plot=path)
     if frontier_plot and target is None:
         raise RankError("--frontier-plot draws agreement with a target; give --target TABLE")
     ranking = rank_candidates(
@@ -93,7 +99,9 @@ def rank(
     if as_json:
         print_json(ranking.to_dict())
     else:
-        show_ranking(ranking, everything=everything)
+        show_ranking(ranking, everything=everything, all_candidates=all_candidates)
+    if output:
+        write_table(ranking.to_frame(), output, "a ranking")
     if plot:
         ranking.plot(plot)
     if frontier_plot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from rbridge_metrics.compute import Savings
-from rbridge_tasks.cli.output import note, print_table
+from rbridge_tasks.cli.output import note, print_table, shortened
 from rbridge_tasks.decisions.rank import Ranking
 from rbridge_tasks.decisions.size_ranking import RankedCandidate, SizeRanking
 from rbridge_tasks.decisions.target_agreement import MEASURES, TargetAgreement
@@ -15,17 +15,19 @@ from rbridge_tasks.tables.sizes import count_text
 _MANY = 24  # agreement at more sizes than this is shown only on the frontier
 
 
-def show_ranking(ranking: Ranking, *, everything: bool) -> None:
+def show_ranking(ranking: Ranking, *, everything: bool, all_candidates: bool) -> None:
     """Print all tables, then the notes.
 
     Args:
         ranking: what to print.
+        all_candidates: print every candidate; else the first and the last of a long list.
         everything: print every size; else the largest of each benchmark, and agreement on the frontier if it is long.
     """
     percent = f"{100 * ranking.settings.level:g} %"
     shown = ranking.sizes if everything else ranking.largest
-    for size in shown:
-        _show_size(size, percent)
+    left_out = [_show_size(size, percent, whole=all_candidates) for size in shown]
+    if any(left_out):
+        note(f"{max(left_out)} candidates amid a long list not shown; --all-candidates, --json or -o FILE gives all")
     if hidden := len(ranking.sizes) - len(shown):
         note(f"{counted(hidden, 'smaller size')} not shown; --all prints them")
     if ranking.agreement:
@@ -36,7 +38,8 @@ def show_ranking(ranking: Ranking, *, everything: bool) -> None:
         note(text)
 
 
-def _show_size(size: SizeRanking, percent: str) -> None:
+def _show_size(size: SizeRanking, percent: str, *, whole: bool) -> int:
+    """Print one list; the number of candidates that are not shown."""
     group = size.candidates
     certain = size.resampled is not None
     title = f"{group.benchmark}, {group.metric.name} ({group.metric.direction}), {group.size}; {size.method}"
@@ -44,7 +47,11 @@ def _show_size(size: SizeRanking, percent: str) -> None:
         title += f"; training noise {size.training_noise:.2g}, {size.noise_share:.0%} of the variance of a difference"
     columns = ["rank", "run", "score"]
     columns += [f"score, {percent}", f"rank, {percent}", "P(better than next)"] if certain else []
-    print_table(title, columns, [_cells(row, certain) for row in size.rows])
+    rows, hidden = shortened([_cells(row, certain) for row in size.rows], whole=whole)
+    if hidden:
+        title += f"; {len(size.rows)} candidates"
+    print_table(title, columns, rows)
+    return hidden
 
 
 def _cells(row: RankedCandidate, certain: bool) -> list[str]:
@@ -67,7 +74,8 @@ def _show_agreement(points: tuple[TargetAgreement, ...], percent: str, *, everyt
         ]
         for point in shown
     ]  # fmt: skip
-    print_table(f"Agreement with the target, {percent} intervals over items", columns, rows)
+    over = " and ".join(sorted({point.over for point in points if point.over}, reverse=True)) or "nothing"
+    print_table(f"Agreement with the target, {percent} intervals over {over}", columns, rows)
     if hidden := len(points) - len(shown):
         note(f"{counted(hidden, 'size')} off the frontier not shown; --all prints them")
 

@@ -254,7 +254,7 @@ def _on_intervals(rankings: Sequence[SizeRanking]) -> list[str]:
     joined = [ranking for ranking in rankings if math.isfinite(ranking.noise_share)]
     if joined:
         shares = sorted(ranking.noise_share for ranking in joined)
-        spread = f"{shares[0]:.0%}" + (f" to {shares[-1]:.0%}" if len(shares) > 1 else "")
+        spread = " to ".join(dict.fromkeys(f"{share:.0%}" for share in (shares[0], shares[-1])))
         lines.append(
             f"intervals at {len(joined)} {whole} join the error over items and training noise, estimated from the last "
             f"checkpoints: noise has {spread} of the variance of a difference"

@@ -86,7 +86,7 @@ def pairs_from_scores(
         proxy_settings=shared_settings(small[small["benchmark"].isin(benchmarks)]),
     )
     groups = [replace(group, y=percent[part]) for group, part in zip(groups, parts, strict=True)]
-    return Pairs(groups, source, [*notes, *unit_notes])
+    return Pairs(groups, source, [*_together(notes, benchmarks), *unit_notes])
 
 
 def rows_of_model(table: pd.DataFrame, text: str, what: str) -> pd.DataFrame:
@@ -208,6 +208,16 @@ def _run_pairs(
 def _values_at(tokens: pd.Series, rows: pd.DataFrame) -> tuple[Values, npt.NDArray[np.bool_]]:
     """The values of ``rows`` at other tokens; see :func:`interpolated`."""
     return interpolated(*(column.to_numpy(np.float64) for column in (tokens, rows["tokens"], rows["value"])))
+
+
+def _together(notes: Sequence[str], benchmarks: Sequence[str]) -> list[str]:
+    """Notes on single benchmarks, ``gsm8k: ...``, with those that say the same as one line."""
+    named: dict[str, list[str]] = {}
+    for line in notes:
+        name, _, text = line.partition(": ")
+        about_one = name in benchmarks
+        named.setdefault(text if about_one else line, []).append(name if about_one else "")
+    return [f"{listed(names)}: {text}" if names[0] else text for text, names in named.items()]
 
 
 def _check_metrics(table: pd.DataFrame, proxy_metric: str, target_metrics: Sequence[str]) -> None:

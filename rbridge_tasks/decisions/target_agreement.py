@@ -12,6 +12,7 @@ import numpy as np
 from rbridge_metrics import compute_savings, pareto_frontier
 from rbridge_metrics.bootstrap import percentile_interval
 from rbridge_metrics.compute import Savings
+from rbridge_metrics.paired_comparison import MIN_UNITS, drawn_counts, resampled_agreement
 from rbridge_metrics.ranking import Agreement, PairCounts, agreement, pair_counts
 from rbridge_tasks.decisions.candidates import CandidatesError, Targets
 from rbridge_tasks.decisions.size_ranking import SizeRanking
@@ -35,6 +36,7 @@ class TargetAgreement:
         pairs: counts of their pairs; None in a mean.
         value, low, high: value and interval by measure. The interval is NaN without resamples.
         resampled: the measures on each resample.
+        over: what was resampled, ``scores`` or ``candidates``; empty without an interval.
         on_frontier: no cheaper size has as high a decision accuracy.
     """
 
@@ -49,6 +51,7 @@ class TargetAgreement:
     low: dict[str, float]
     high: dict[str, float]
     resampled: Agreement | None
+    over: str = ""
     on_frontier: bool = False
 
 
@@ -85,11 +88,12 @@ def compare_with_target(
             f"no size at which two candidates have a target; there are targets of the runs {runs}: name runs alike in "
             "both tables"
         )
-    notes = [
-        f"{counted(len(runs), 'run')} without a target of {name} left out, such as {min(runs)}"
-        for name, runs in lacking.items()
-        if runs
-    ]
+    notes = _on_lacking(lacking)
+    if any(point.over == "candidates" for point in points):
+        notes.append(
+            "scores have no standard errors: intervals of the agreement resample candidates, and hold for other "
+            "candidates of the same kind"
+        )
     left_out = len(rankings) - len(points)
     if left_out:
         notes.append(f"{counted(left_out, 'size')} left out of the agreement: fewer than two candidates with a target")
@@ -139,11 +143,17 @@ def _agreement(ranking: SizeRanking, target: Targets, level: float) -> TargetAgr
         "kendall_tau_b": float(observed.kendall_tau_b[0]),
         "spearman": float(observed.spearman[0]),
     }
-    resampled = None if ranking.resampled is None else agreement(ranking.resampled[:, shared], theirs, **ways)
+    resampled, over = None, ""
+    if ranking.resampled is not None:
+        resampled, over = agreement(ranking.resampled[:, shared], theirs, **ways), "scores"
+    elif len(shared) >= MIN_UNITS:
+        signs = [-1.0 if lower else 1.0 for lower in ways.values()]
+        drawn = resampled_agreement(signs[0] * ours[None], signs[1] * theirs, drawn_counts(len(shared)))
+        resampled, over = Agreement(*(values[0] for values in drawn)), "candidates"
     low, high = _intervals(resampled, level)
     return TargetAgreement(
         candidates.benchmark, candidates.metric.name, candidates.params, candidates.tokens, candidates.flops,
-        len(shared), counts, value, low, high, resampled,
+        len(shared), counts, value, low, high, resampled, over,
     )  # fmt: skip
 
 
@@ -190,8 +200,23 @@ def _with_frontiers(points: Sequence[TargetAgreement]) -> list[TargetAgreement]:
 def _intervals(resampled: Agreement | None, level: float) -> tuple[dict[str, float], dict[str, float]]:
     if resampled is None:
         return dict.fromkeys(MEASURES, math.nan), dict.fromkeys(MEASURES, math.nan)
-    ends = {name: percentile_interval(getattr(resampled, name), level=level) for name in MEASURES}
+    ends = {}
+    for name in MEASURES:
+        draws = getattr(resampled, name)
+        ends[name] = percentile_interval(draws[np.isfinite(draws)] if np.isfinite(draws).any() else draws, level=level)
     return {name: float(end.low) for name, end in ends.items()}, {name: float(end.high) for name, end in ends.items()}
+
+
+def _on_lacking(lacking: Mapping[str, set[str]]) -> list[str]:
+    """One line on the runs without a target, by benchmark; benchmarks that lack the same runs together."""
+    benchmarks: dict[frozenset[str], list[str]] = {}
+    for name, runs in lacking.items():
+        if runs:
+            benchmarks.setdefault(frozenset(runs), []).append(name)
+    if not benchmarks:
+        return []
+    parts = [f"{counted(len(runs), 'run')} without a target of {listed(names)}" for runs, names in benchmarks.items()]
+    return [f"{'; '.join(parts)} left out, such as {min(min(runs) for runs in benchmarks)}"]
 
 
 def _on_ties(points: Sequence[TargetAgreement]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from rbridge_metrics import RBridgeError
@@ -70,3 +71,18 @@ def test_impossible_figures_are_refused(scores: Path, options: tuple[str, str], 
     """Before any work is done."""
     with pytest.raises(RBridgeError, match=message):
         invoke("rank", scores, *options)
+
+
+def test_a_long_list_is_shortened(tmp_path: Path) -> None:
+    """Of 40 candidates 20 and 5 are printed; all with --all-candidates, in JSON and in a file."""
+    runs = [f"mix{at:02}" for at in range(40)]
+    columns = {"run": runs, "params": 1e8, "tokens": 1e9, "benchmark": "gsm8k", "metric": "rbridge_nll"}
+    path = tmp_path / "scores.csv"
+    pd.DataFrame({**columns, "value": range(1, 41)}).to_csv(path, index=False)
+    short, whole = invoke("rank", path, "-o", tmp_path / "ranks.csv"), invoke("rank", path, "--all-candidates")
+    assert [run for run in runs if run in short.stdout] == [*runs[:20], *runs[-5:]]
+    assert "40 candidates" in short.stdout
+    assert "15 candidates" in short.stderr
+    assert all(run in whole.stdout for run in runs)
+    assert len(as_json("rank", path)["rankings"][0]["candidates"]) == 40
+    assert pd.read_csv(tmp_path / "ranks.csv")["run"].tolist() == runs

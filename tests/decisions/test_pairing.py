@@ -203,6 +203,13 @@ def test_runs_and_benchmarks_without_a_counterpart_are_skipped_and_counted() -> 
     assert "gsm8k: 12 scores of runs that the target lacks left out" in joined_pairs.notes
 
 
+def test_benchmarks_with_the_same_note_share_a_line() -> None:
+    """What holds for both benchmarks is said once."""
+    frame = scores(runs=("web", "code"), benchmarks=("gsm8k", "csqa"))
+    frame = frame[(frame["metric"] != "acc") | (frame["run"] != "code")]
+    assert joined(frame).notes[0] == "gsm8k, csqa: 12 scores of runs that the target lacks left out"
+
+
 def test_targets_of_another_benchmark_are_refused() -> None:
     """No overlap is an error that says what each side has."""
     frame = scores()

@@ -14,6 +14,8 @@ from rbridge_metrics import RBridgeError
 from rbridge_tasks.decisions.rank import Ranking, rank
 
 from ..tables.made_scores import LARGE, SMALL, TARGET, row, samples
+from .test_noise import candidates
+from .test_noise import targets as truths
 
 RUNS = ("web", "books", "code", "wiki")
 NLL = (1.2, 1.0, 1.3, 1.1)
@@ -277,3 +279,17 @@ def test_a_seed_makes_it_repeatable() -> None:
     first, again, other = (rank(SCORES, resamples=500, seed=seed).to_dict() for seed in (1, 1, 2))
     assert first == again
     assert first["rankings"] != other["rankings"]
+
+
+def test_a_ranking_without_errors_resamples_candidates() -> None:
+    """Agreement with the target has intervals, of other candidates; runs without a target are one line."""
+    table = candidates()
+    last = table[table["tokens"] == 12e9]
+    both = pd.concat([last, last.assign(benchmark="csqa")])
+    truth = pd.concat([truths(), truths().assign(benchmark="csqa")])
+    ranking = rank(both, target=truth[truth["run"] != "mix0"])
+    for point in ranking.agreement:
+        assert point.over == "candidates"
+        assert point.low["decision_accuracy"] <= point.value["decision_accuracy"] <= point.high["decision_accuracy"]
+    lines = [text for text in ranking.notes if "without a target" in text]
+    assert lines == ["1 run without a target of csqa, gsm8k left out, such as mix0"]

@@ -96,6 +96,18 @@ def candidates(folder: Path) -> None:
     table(folder / "targets.csv", targets)
 
 
+def noisy_candidates(folder: Path) -> None:
+    """Three candidate data sets with eight checkpoints each, and what the target made of them."""
+    rows, targets = [], []
+    rng = np.random.default_rng(0)
+    for number, run in enumerate(("web", "books", "code")):
+        for step in range(1, 9):
+            rows.append(row(run, 1.0 - 0.1 * number + 0.01 * rng.normal(), size=(SMALL, step * 1e9)))
+        targets.append(row(run, 0.3 + 0.1 * number, size=(1.2e9, 98e9), metric="acc"))
+    table(folder / "scores.csv", rows)
+    table(folder / "targets.csv", targets)
+
+
 def candidates_and_runs(folder: Path) -> None:
     """Both of the above."""
     two_runs(folder)
@@ -206,6 +218,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "docs/fitting.md": two_runs,
     "docs/forecasting.md": fitted,
     "docs/gate.md": gated,
+    "docs/noise.md": noisy_candidates,
     "docs/proxies.md": corpus,
     "docs/ranking.md": candidates,
     "docs/report.md": reported,
