@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
 
 import rbridge_tasks as rb
 from rbridge_metrics import RBridgeError
@@ -41,7 +41,7 @@ def train(tokenizer: Any, folder: Path, *callbacks: Any, **options: Any) -> Trai
     }  # fmt: skip
     trainer = Trainer(
         model, TrainingArguments(**settings | options), train_dataset=data, processing_class=tokenizer,
-        callbacks=list(callbacks),
+        callbacks=list(callbacks), data_collator=default_data_collator,
     )  # fmt: skip
     trainer.train()
     return trainer
