@@ -10,6 +10,8 @@ _PLANNED_SHARE = 0.9
 _FIRST_ITEMS = 4
 #: Rounds of a scoring whose time is foreseen. An unfinished round is lost: its longest texts are read first.
 _ROUNDS = 4
+#: So that a sum of equal times gives the number of items that it is a sum of.
+_ROUNDING = 1e-9
 #: A sample that shrank grows again only by this factor or more.
 _GROWTH = 1.25
 
@@ -38,7 +40,7 @@ class Budget:
         """Plan a scoring by the time of the one before."""
         if self.seconds is None or self._seconds_per_item is None:
             return
-        fits = int(_PLANNED_SHARE * self.seconds / self._seconds_per_item)
+        fits = int(_PLANNED_SHARE * self.seconds / self._seconds_per_item + _ROUNDING)
         fits = min(self.sample, max(fits, _FIRST_ITEMS * self.ranks))
         if fits < self.planned or fits >= min(self.sample, _GROWTH * self.planned):
             self.planned = fits

@@ -48,15 +48,11 @@ class RBridgeCallback(LoopSettings, TrainerCallback):  # type: ignore[misc]  # t
         if self.every_steps is None and self.every_minutes is None:
             raise InLoopError("neither every_steps nor every_minutes is given; say how often to score")
 
-    def on_init_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_init_end(self, args: TrainingArguments, *_: Any, **kwargs: Any) -> None:
         """Read the traces, so that what is missing is known before the training."""
         self._prepare(args, kwargs.get("processing_class"))
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
         """Start the clock."""
         self._prepare(args, kwargs.get("processing_class")).start(state.global_step)
 

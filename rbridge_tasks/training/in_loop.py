@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -195,9 +195,7 @@ class InLoop(LoopSettings):
             notes=tuple(notes),
         )
 
-    def _round(
-        self, model: _Model, part: Sequence[int], ranks: Ranks, started: float
-    ) -> tuple[_Rows | None, str]:
+    def _round(self, model: _Model, part: Sequence[int], ranks: Ranks, started: float) -> tuple[_Rows | None, str]:
         """Metrics of this rank's share of some items, None if time ran out; and why the model cannot be scored."""
 
         def is_late() -> bool:
@@ -233,7 +231,9 @@ class InLoop(LoopSettings):
             return None, ""
         if error:
             return {}, error
-        return {index: self._item_metrics(index, token_scores) for index, token_scores in zip(indices, scores, strict=True)}, ""
+        return {
+            index: self._item_metrics(index, token_scores) for index, token_scores in zip(indices, scores, strict=True)
+        }, ""
 
     def _causal_scorer(self, model: _Model) -> CausalScorer:
         """The scorer of a transformers model, kept: it tries its short cuts once."""

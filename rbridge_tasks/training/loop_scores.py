@@ -53,13 +53,15 @@ class BenchmarkScores:
     benchmark: str
     metrics: Mapping[str, float]
     stderr: Mapping[str, float]
-    sampling_stderr: Mapping[str, float]
-    item_ids: tuple[str, ...]
+    sampling_stderr: Mapping[str, float] = field(repr=False)
+    item_ids: tuple[str, ...] = field(repr=False)
     population: int
     values: Mapping[str, ItemValues] = field(repr=False)
 
     @classmethod
-    def of(cls, benchmark: LoopBenchmark, items: Mapping[int, dict[str, Any]], *, over_test_set: bool) -> BenchmarkScores:
+    def of(
+        cls, benchmark: LoopBenchmark, items: Mapping[int, dict[str, Any]], *, over_test_set: bool
+    ) -> BenchmarkScores:
         """Combine the metrics of items.
 
         Args:
@@ -162,11 +164,20 @@ class LoopScores:
         """
         import pandas as pd
 
-        rows = [
-            (run, model or f"step{self.step}", params, self.tokens, scores.benchmark, metric, value)
-            + (scores.stderr[metric], len(scores.item_ids))
+        tables = [
+            pd.DataFrame(
+                {
+                    "run": run,
+                    "model": model or f"step{self.step}",
+                    "params": params,
+                    "tokens": self.tokens,
+                    "benchmark": scores.benchmark,
+                    "metric": [*scores.metrics],
+                    "value": [*scores.metrics.values()],
+                    "stderr": [*scores.stderr.values()],
+                    "n": len(scores.item_ids),
+                }
+            )
             for scores in self.benchmarks
-            for metric, value in scores.metrics.items()
         ]
-        columns = ["run", "model", "params", "tokens", "benchmark", "metric", "value", "stderr", "n"]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.decisions.gate import as_share
 from rbridge_tasks.scoring.weightings import WEIGHTINGS
+from rbridge_tasks.tables.directions import metric_called
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +106,7 @@ class LoopSettings:
         if not 0 < self.alpha < 1:
             raise InLoopError(f"alpha is {self.alpha!r}; give a probability above 0 and below 1")
         as_share(self.max_regression)
+        metric_called(self.metric)
 
     @property
     def names(self) -> tuple[str, ...]:

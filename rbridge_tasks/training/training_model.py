@@ -50,7 +50,9 @@ def logits_function(forward: Any, autocast_dtype: torch.dtype | None) -> Logits:
     options = {"use_cache": False} if is_transformers(forward) else {}
 
     def logits(ids: torch.Tensor) -> torch.Tensor:
-        precision = contextlib.nullcontext() if autocast_dtype is None else torch.autocast(ids.device.type, autocast_dtype)
+        precision = (
+            contextlib.nullcontext() if autocast_dtype is None else torch.autocast(ids.device.type, autocast_dtype)
+        )
         with precision:
             output = forward(input_ids=ids, **options) if options else forward(ids)
         scores: torch.Tensor = getattr(output, "logits", output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,11 +13,13 @@ from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.gate import MIN_ITEMS
 from rbridge_metrics.power_law import FEWEST_POINTS
 from rbridge_tasks.decisions.gate import as_share, gate, gate_items
-from rbridge_tasks.decisions.gate_result import GateResult, GateSettings
+from rbridge_tasks.decisions.gate_result import GateError, GateResult, GateSettings
 from rbridge_tasks.tables.directions import Metric, metric_called
 from rbridge_tasks.tables.joined_items import JoinedItems
 from rbridge_tasks.training.loop_scores import LoopScores
 from rbridge_tasks.training.settings import LoopSettings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -92,10 +95,10 @@ class Watch:
 
     def _against_forecast(self, scores: LoopScores) -> GateResult | None:
         """The gate against a power law fitted to all earlier scorings; None while there are too few."""
-        if len(self._past) < FEWEST_POINTS:
+        runs = [run for run in (*self._past, scores) if _time(run) > 0]
+        if len(runs) <= FEWEST_POINTS:
             return None
-        runs = [*self._past, scores]
-        times = [float(past.step if np.isnan(past.tokens) else past.tokens) for past in runs]
+        times = [_time(run) for run in runs]
         rows = [
             {"run": "training", "tokens": time, "benchmark": benchmark, "metric": self._metric.name, "value": value}
             for benchmark, joined in self._joined(runs).items()
@@ -104,10 +107,14 @@ class Watch:
         if not rows:
             return None
         table = pd.DataFrame(rows)
-        return gate(
-            table, forecast=table, metric=self.settings.metric, run="training",
-            max_regression=self.settings.max_regression, alpha=self.settings.alpha,
-        )  # fmt: skip
+        try:
+            return gate(
+                table, forecast=table, metric=self.settings.metric, run="training",
+                max_regression=self.settings.max_regression, alpha=self.settings.alpha,
+            )  # fmt: skip
+        except GateError as error:  # for example a step that was scored twice; training goes on without a verdict
+            logger.warning("step %d: %s", scores.step, error)
+            return None
 
     def _joined(self, runs: Sequence[LoopScores]) -> dict[str, JoinedItems]:
         """The items that all scorings share, by benchmark, where they are enough for a test."""
@@ -124,6 +131,11 @@ class Watch:
                 np.stack([scores.values[metric].denominator[row] for scores, row in pairs]),
             )
         return shared
+
+
+def _time(scores: LoopScores) -> float:
+    """Tokens trained on, or steps where these are unknown."""
+    return float(scores.step if np.isnan(scores.tokens) else scores.tokens)
 
 
 def _ratios(joined: JoinedItems) -> FloatArray:

@@ -1,0 +1,100 @@
+"""``rb.RBridgeCallback`` in a real ``transformers.Trainer``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
+
+import rbridge_tasks as rb
+from rbridge_metrics import RBridgeError
+
+from ..support import tiny_model
+from .conftest import SAMPLE, weights_of
+
+OPTIONS = SAMPLE | {"items": 2}
+
+
+class Logged(TrainerCallback):
+    """What the integrations get."""
+
+    def __init__(self) -> None:
+        self.logs: list[tuple[int, dict[str, float]]] = []
+
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
+        self.logs.append((state.global_step, dict(logs)))
+
+
+def train(tokenizer: Any, folder: Path, *callbacks: Any, **options: Any) -> Trainer:
+    """A Trainer after six steps with dropout, two of them accumulated."""
+    model = tiny_model("llama", len(tokenizer), attention_dropout=0.1)
+    torch.manual_seed(0)
+    data = [{"input_ids": row, "labels": row} for row in torch.randint(4, len(tokenizer), (24, 16))]
+    settings = {
+        "output_dir": str(folder), "max_steps": 6, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2,
+        "logging_steps": 2, "report_to": [], "use_cpu": True, "save_strategy": "no", "disable_tqdm": True, "seed": 3,
+        "learning_rate": 1e-2, "dataloader_pin_memory": False,
+    }  # fmt: skip
+    trainer = Trainer(
+        model, TrainingArguments(**settings | options), train_dataset=data, processing_class=tokenizer,
+        callbacks=list(callbacks), data_collator=default_data_collator,
+    )  # fmt: skip
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize("precision", [{}, {"bf16": True}], ids=["float32", "bf16"])
+def test_training_is_the_same_bit_for_bit(tokenizer: Any, tmp_path: Path, precision: dict[str, Any]) -> None:
+    """Weights, optimiser, and the Trainer's own logs."""
+    callback, logged = rb.RBridgeCallback("gsm8k", every_steps=2, **OPTIONS), Logged()
+    without = train(tokenizer, tmp_path, **precision)
+    scored = train(tokenizer, tmp_path, callback, logged, **precision)
+    torch.testing.assert_close(weights_of(scored.model), weights_of(without.model), rtol=0, atol=0)
+    states = [trainer.optimizer.state_dict()["state"] for trainer in (scored, without)]
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
+
+    def losses(trainer: Trainer) -> list[tuple[int, float]]:
+        return [(row["step"], row["loss"]) for row in trainer.state.log_history if "loss" in row]
+
+    assert losses(scored) == losses(without)
+    assert len(losses(without)) == 3
+    history = [row for row in scored.state.log_history if "rbridge/gsm8k/rbridge_nll" in row]
+    assert [row["step"] for row in history] == [2, 4, 6]
+    assert all(math.isfinite(value) for row in history for value in row.values())
+    received = [(step, logs["rbridge/gsm8k/rbridge_nll"]) for step, logs in logged.logs if "rbridge/seconds" in logs]
+    assert received == [(row["step"], row["rbridge/gsm8k/rbridge_nll"]) for row in history]
+    assert callback.last is not None
+    if not precision:
+        model = scored.model
+        again = rb.InLoop("gsm8k", tokenizer, **OPTIONS)(model, 6)
+        assert again["gsm8k"].metrics == callback.last["gsm8k"].metrics
+
+
+def test_tensorboard_receives_the_scores(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the integration that the Trainer made; the last step is scored although it is no multiple."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
+    train(tokenizer, tmp_path, rb.RBridgeCallback(every_steps=4, **OPTIONS), report_to=["tensorboard"])
+    events = EventAccumulator(str(tmp_path / "events"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/rbridge/gsm8k/rbridge_nll")] == [4, 6]
+
+
+def test_a_run_that_gets_no_better_is_stopped(tokenizer: Any, tmp_path: Path) -> None:
+    """Nothing is learned at a learning rate of 0."""
+    callback = rb.RBridgeCallback(every_steps=1, stop_without_gain=2, **SAMPLE | {"items": 5})
+    trainer = train(tokenizer, tmp_path, callback, learning_rate=0.0)
+    assert trainer.state.global_step == 3
+    assert callback.last is not None
+    assert callback.last.stop
+
+
+def test_an_interval_is_required(tokenizer: Any) -> None:
+    """Said when the callback is made."""
+    with pytest.raises(RBridgeError, match="every_steps"):
+        rb.RBridgeCallback("gsm8k", tokenizer)

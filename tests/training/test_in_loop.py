@@ -1,0 +1,218 @@
+"""``rb.InLoop``: the numbers of ``rb.score`` between two steps, and a training that does not notice."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rbridge_tasks as rb
+from rbridge_metrics import RBridgeError
+from rbridge_tasks.scoring.collector import ScoringError
+
+from ..error_bounds import model_bound
+from .conftest import SAMPLE, weights_of
+from .test_schedule import Clock
+
+Step = Callable[[Any, int], Any]
+
+
+def test_all_items_give_the_numbers_of_score(model: Any, tokenizer: Any) -> None:
+    """To the last bit, metrics and standard errors, for two benchmarks at once."""
+    scores = rb.InLoop(("gsm8k", "csqa"), tokenizer, **SAMPLE | {"batch_size": 1})(model, 3)
+    assert scores is not None
+    for benchmark in ("gsm8k", "csqa"):
+        expected = rb.score(model, tokenizer, benchmark, **SAMPLE | {"batch_size": 1})
+        assert (scores[benchmark].metrics, scores[benchmark].stderr) == (expected.metrics, expected.stderr)
+        assert scores.to_logs()[f"rbridge/{benchmark}/rbridge_nll"] == expected.metrics["rbridge_nll"]
+    frame = scores.to_frame(run="mix", params=6e4)
+    assert set(frame["model"]) == {"step3"}
+    assert set(frame["n"]) == {10}
+
+
+def test_a_function_gives_the_numbers_of_its_model(model: Any, tokenizer: Any) -> None:
+    """Its module is put into evaluation mode if it is given."""
+    expected = rb.InLoop("gsm8k", tokenizer, **SAMPLE)(model, 1)
+    scores = rb.InLoop("gsm8k", tokenizer, max_length=2048, **SAMPLE)(
+        lambda ids: model(input_ids=ids).logits, 1, model=model
+    )
+    assert scores is not None
+    assert expected is not None
+    assert scores["gsm8k"].metrics == pytest.approx(dict(expected["gsm8k"].metrics), abs=model_bound() / np.log(2))
+    assert model.training
+
+
+def test_a_sample_is_part_of_all_items(model: Any, tokenizer: Any) -> None:
+    """Its items have the values that they have among all; the errors say that it is a sample."""
+    everything, sample = (rb.InLoop("gsm8k", tokenizer, items=items, **SAMPLE)(model, 1) for items in (None, 5))
+    assert everything is not None
+    assert sample is not None
+    whole, part = everything["gsm8k"], sample["gsm8k"]
+    values = dict(zip(whole.item_ids, whole.values["trace_nll"].numerator, strict=True))
+    assert len(part.item_ids) == 5
+    expected = [values[item] for item in part.item_ids]
+    np.testing.assert_allclose(part.values["trace_nll"].numerator, expected, atol=model_bound())
+    assert part.stderr["trace_nll"] > part.sampling_stderr["trace_nll"] > 0
+    assert whole.sampling_stderr["trace_nll"] == 0
+
+
+def trained(model: Any, between: Step, *, autocast: bool = False) -> tuple[dict[str, torch.Tensor], Any]:
+    """Weights after four steps with dropout and random data, and the random states then.
+
+    ``between`` is called after the backward pass, before the optimiser's step, and inside autocast.
+    """
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    data = iter(torch.utils.data.DataLoader(torch.arange(4, 68).reshape(8, 8), batch_size=2, shuffle=True))
+    for step in range(4):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            ids = next(data)
+            model(input_ids=ids, labels=ids).loss.backward()
+            between(model, step)
+            ids = ids.flip(1)
+            model(input_ids=ids, labels=ids).loss.backward()
+            between(model, step)
+        optimizer.step()
+        optimizer.zero_grad()
+    states = torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
+    return weights_of(model), states
+
+
+@pytest.mark.parametrize("kind", ["model", "function", "autocast", "autocast inside"])
+def test_training_ends_in_the_same_weights(model: Any, tokenizer: Any, kind: str) -> None:
+    """Bit for bit, although it is scored between two backward passes; and so do random states."""
+    options = SAMPLE | {"items": 2, "max_length": 2048}
+    if kind == "autocast inside":
+        options["autocast_dtype"] = torch.bfloat16
+    loop = rb.InLoop("gsm8k", tokenizer, **options)
+
+    def score(current: Any, step: int) -> None:
+        forward = (lambda ids: current(input_ids=ids).logits) if kind == "function" else current
+        assert loop(forward, step, model=current).benchmarks
+
+    autocast = kind.startswith("autocast")
+    without, states = trained(copy.deepcopy(model), lambda *_: None, autocast=autocast)
+    scored, states_after = trained(copy.deepcopy(model), score, autocast=autocast)
+    torch.testing.assert_close(scored, without, rtol=0, atol=0)
+    assert states_after == states
+
+
+def test_a_compiled_model_gains_no_graphs(tokenizer: Any) -> None:
+    """Graphs for the shapes of scoring could serve training later, with other roundings."""
+    graphs: list[int] = []
+
+    def backend(graph: Any, _inputs: Any) -> Any:
+        graphs.append(1)
+        return graph.forward
+
+    model = torch.nn.Sequential(torch.nn.Embedding(len(tokenizer), 8), torch.nn.Linear(8, len(tokenizer)))
+    inside, around = copy.deepcopy(model), torch.compile(model, backend=backend)
+    inside.compile(backend=backend)
+    ids = torch.arange(4, 12)[None]
+    inside(ids), around(ids)
+    compiled = len(graphs)
+    assert compiled == 2
+    loop = rb.InLoop("gsm8k", tokenizer, items=2, max_length=4096, **SAMPLE)
+    for step, forward in enumerate((inside, around, lambda ids: inside(ids), lambda ids: around(ids))):
+        assert loop(forward, step).benchmarks
+    inside(ids), around(ids)
+    assert len(graphs) == compiled
+
+
+def test_a_budget_is_kept_and_says_what_it_left_out(tokenizer: Any) -> None:
+    """A call of the function takes one second; ten are allowed, and at most one more is used."""
+    clock, table = Clock(), torch.randn(len(tokenizer), len(tokenizer))
+
+    def forward(ids: torch.Tensor) -> torch.Tensor:
+        clock.now += 1.0
+        return table[ids]
+
+    names = ("gsm8k", "csqa", "arc_challenge")
+    loop = rb.InLoop(names, tokenizer, budget_seconds=10.0, clock=clock, max_length=4096, **SAMPLE | {"batch_size": 1})
+    counts = []
+    for step in range(3):
+        started = clock.now
+        scores = loop(forward, step)
+        assert clock.now - started <= 11.0
+        scored = sum(len(each.item_ids) for each in scores.benchmarks)
+        assert scored + sum(scores.left_out.values()) == 30
+        assert {len(each.item_ids) for each in scores.benchmarks} <= {scored // 3, scored // 3 + 1}
+        assert any("left out" in note for note in scores.notes)
+        counts.append(scored)
+    assert min(counts) >= 3
+    assert all(each.sampling_stderr["trace_nll"] > 0 for each in scores.benchmarks if len(each.item_ids) > 1)
+
+
+def test_a_slower_machine_stops_the_scoring_after_a_batch(tokenizer: Any) -> None:
+    """Also in the middle of a round."""
+    clock, table, seconds = Clock(), torch.randn(len(tokenizer), len(tokenizer)), [0.1]
+
+    def forward(ids: torch.Tensor) -> torch.Tensor:
+        clock.now += seconds[0]
+        return table[ids]
+
+    loop = rb.InLoop("gsm8k", tokenizer, budget_seconds=5.0, clock=clock, max_length=4096, **SAMPLE)
+    assert not loop(forward, 0).left_out
+    seconds[0] = 3.0
+    started = clock.now
+    assert loop(forward, 1).left_out
+    assert clock.now - started <= 5.0 + 3.0
+
+
+def test_a_diverged_model_is_an_alarm_and_not_the_end(model: Any, tokenizer: Any) -> None:
+    """Training goes on; the log says that something is wrong. At the first scoring it is an error."""
+    loop = rb.InLoop("gsm8k", tokenizer, items=2, **SAMPLE)
+    assert not loop(model, 1).alarm
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    scores = loop(model, 2)
+    assert scores.alarm
+    assert scores.to_logs()["rbridge/alarm"] == 1
+    assert any("NaN" in note for note in scores.notes)
+    with pytest.raises(ScoringError, match="NaN"):
+        rb.InLoop("gsm8k", tokenizer, items=2, **SAMPLE)(model, 2)
+
+
+def test_only_due_steps_are_scored(model: Any, tokenizer: Any) -> None:
+    """Or those that are forced."""
+    loop = rb.InLoop("gsm8k", tokenizer, every_steps=3, items=1, **SAMPLE)
+    assert [step for step in range(7) if loop(model, step, force=step == 1)] == [1, 3, 6]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"every_steps": 0}, "every_steps"),
+        ({"every_minutes": -1}, "every_minutes"),
+        ({"items": 0}, "items"),
+        ({"budget_seconds": "10"}, "budget_seconds"),
+        ({"alarm": "worst"}, "worst"),
+        ({"stop_after_alarms": 2}, "alarm="),
+        ({"max_regression": "5 apples"}, "apples"),
+        ({"alpha": 0.0}, "alpha"),
+        ({"metric": "surprise"}, "surprise"),
+        ({"weights": "gold"}, "gold"),
+        ({"num_fewshot": 99}, "99"),
+        ({"benchmarks": ()}, "benchmarks"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+)
+def test_bad_options_are_one_line_before_the_training(options: dict[str, Any], named: str) -> None:
+    """What was given, and what is expected."""
+    with pytest.raises(RBridgeError) as caught:
+        rb.InLoop(**{"benchmarks": "gsm8k"} | SAMPLE | options)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_model_is_refused(model: Any, tokenizer: Any) -> None:
+    """A missing tokenizer and a model that is a name."""
+    with pytest.raises(RBridgeError, match="tokenizer"):
+        rb.InLoop("gsm8k", **SAMPLE)(model, 1)
+    with pytest.raises(RBridgeError, match="forward"):
+        rb.InLoop("gsm8k", tokenizer, **SAMPLE)("gpt2", 1)

@@ -1,0 +1,106 @@
+"""Alarms and early stopping between the steps of a run, from made-up item scores."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rbridge_metrics.gate import paired_change
+from rbridge_tasks.training.loop_scores import BenchmarkScores, ItemValues, LoopScores
+from rbridge_tasks.training.settings import LoopSettings
+from rbridge_tasks.training.watch import Watch
+
+RNG = np.random.default_rng(0)
+DIFFICULTY = np.concatenate([1 + RNG.gamma(4.0, 0.2, 60), RNG.gamma(4.0, 0.2, 140)])
+
+
+def scoring(step: int, level: float, items: int = 200) -> LoopScores:
+    """A scoring whose items are ``level`` times as hard as they are, with some noise."""
+    nll = level * DIFFICULTY[:items] * (1 + 0.01 * RNG.normal(size=items))
+    values = {"rbridge_nll": ItemValues(nll, np.ones(items))}
+    ids = tuple(f"item{i:03}" for i in range(items))
+    scores = BenchmarkScores("gsm8k", {"rbridge_nll": float(nll.mean())}, {}, {}, ids, 200, values)
+    return LoopScores(step, math.nan, (scores,), {}, 1.0, 0.1)
+
+
+def judged(levels: list[float], items: list[int] | None = None, **options: Any) -> list[LoopScores]:
+    """The verdict on each scoring of a run."""
+    watch = Watch(LoopSettings(**options))
+    sizes = items or [200] * len(levels)
+    steps = zip(range(10, 10_000, 10), levels, sizes, strict=False)
+    return [watch.judge(scoring(step, level, size)) for step, level, size in steps]
+
+
+@pytest.mark.parametrize(
+    ("alarm", "levels", "alarms"),
+    [
+        ("best", [1.0, 0.9, 0.95, 0.89], [False, False, True, False]),
+        ("previous", [1.0, 0.9, 0.95, 0.94], [False, False, True, False]),
+        ("best", [1.0, 0.9, 0.95, 0.94], [False, False, True, True]),
+        (None, [1.0, 2.0], [False, False]),
+    ],
+)
+def test_a_worse_score_is_an_alarm(alarm: str | None, levels: list[float], alarms: list[bool]) -> None:
+    """Against the best or the previous scoring."""
+    assert [scores.alarm for scores in judged(levels, alarm=alarm)] == alarms
+
+
+def test_the_statistics_are_those_of_the_gate() -> None:
+    """The same p-value as from the paired test of the two steps' items."""
+    watch = Watch(LoopSettings(alarm="previous", max_regression="2%"))
+    first, second = scoring(1, 1.0), scoring(2, 1.021)
+    watch.judge(first)
+    gate = watch.judge(second).gate
+    assert gate is not None
+    change = gate.benchmarks[0].change
+    before, after = (side["gsm8k"].values["rbridge_nll"].numerator for side in (first, second))
+    expected = paired_change(before, after, lower_is_better=True, tolerated=0.02, seed=(0, 0))
+    assert (change.change, change.stderr) == pytest.approx((expected.change, expected.stderr))
+    assert change.p_value == pytest.approx(expected.p_value, abs=5 * math.sqrt(0.25 / 10_000))  # of 10,000 resamples
+    assert (gate.current, gate.against) == ("step 2", "step 1")
+
+
+def test_a_tolerance_prevents_the_alarm() -> None:
+    """Five per cent worse, ten allowed."""
+    assert not judged([1.0, 1.05], alarm="best", max_regression="10%")[-1].alarm
+
+
+def test_shrunken_samples_are_compared_on_common_items() -> None:
+    """The first items are harder than all: means of different samples differ without any change."""
+    assert DIFFICULTY[:40].mean() > 1.2 * DIFFICULTY.mean()
+    scores = judged([1.0, 0.99, 1.1], items=[200, 40, 60], alarm="best")
+    assert [each.alarm for each in scores] == [False, False, True]
+    assert scores[1].gate is not None
+    assert scores[1].gate.benchmarks[0].count == 40
+
+
+def test_too_few_items_are_not_tested() -> None:
+    """Fewer than the gate needs: no verdict, and no error in the midst of a training."""
+    last = judged([1.0, 2.0], items=[3, 3], alarm="best")[-1]
+    assert last.gate is None
+    assert not last.alarm
+
+
+def test_a_forecast_needs_some_past_and_then_finds_a_jump() -> None:
+    """Against the power law through the earlier scorings."""
+    levels = [0.6 + 0.4 * step**-0.4 for step in range(1, 13)]
+    scores = judged([*levels, 1.3 * levels[-1]], alarm="forecast", alpha=0.01)
+    assert scores[1].gate is None
+    assert scores[-2].gate is not None
+    assert not any(each.alarm for each in scores[:-1])
+    assert scores[-1].alarm
+
+
+def test_alarms_in_a_row_stop_the_training() -> None:
+    """An alarm between good scorings does not."""
+    scores = judged([1.0, 1.1, 0.99, 1.1, 1.1], alarm="best", stop_after_alarms=2)
+    assert [bool(each.stop) for each in scores] == [False, False, False, False, True]
+
+
+def test_a_run_without_gain_stops() -> None:
+    """Once nothing is significantly better than two scorings ago."""
+    scores = judged([1.0, 0.9, 0.8, 0.8, 0.8], stop_without_gain=2)
+    assert [bool(each.stop) for each in scores] == [False, False, False, False, True]
