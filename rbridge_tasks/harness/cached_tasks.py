@@ -64,7 +64,7 @@ def with_groups(index: dict[str, Any], benchmarks: Sequence[str] | None) -> dict
             known = sorted(
                 name.removeprefix("rbridge_proxies_") for name in index if name.startswith("rbridge_proxies_")
             )
-            raise TaskOptionError(f"rbridge_group: there is no task {lacking[0]}; benchmarks are {', '.join(known)}")
+            raise TaskOptionError(f"rbridge_group: there is no task {lacking[0]!r}; benchmarks are {', '.join(known)}")
         if group in index:
             config = load_yaml(TASKS_PATH / f"{group}.yaml", resolve_func=True) | {"task": members}
             groups[group] = _new_entry(group, config)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbridge_tasks.harness.task_options import OPTIONS, WEIGHTINGS, TaskOptionError, task_options
+from rbridge_tasks.harness.task_options import OPTIONS, TaskOptionError, task_options
 from rbridge_tasks.sweeping.settings import EvaluationSettings
 
 NAMES = [option.name for option in OPTIONS]
@@ -32,11 +32,11 @@ def test_the_documents_have_the_same_table() -> None:
         "text": "text",
         "file": "file",
         "switch": "`true`, `false`",
-        "choice": ", ".join(f"`{w}`" for w in WEIGHTINGS),
+        "names": "list of names",
     }
     for option in OPTIONS:
         values, default, meaning = by_name[option.name]
-        assert values == kinds[option.kind]
+        assert values == kinds.get(option.kind, ", ".join(f"`{choice}`" for choice in option.choices))
         assert meaning.replace("`", "").startswith(option.help)
         if option.default is not None:
             assert default == f"`{str(option.default).lower()}`" if option.kind == "switch" else f"`{option.default}`"
@@ -71,6 +71,9 @@ def test_absent_and_null_are_the_default(metadata: Any) -> None:
         ("rbridge_humaneval_tests", 1.5, "a number; give text"),
         ("rbridge_only_correct", "true", "rbridge_only_correct is 'true'; write true or false"),
         ("rbridge_slow", 1, "write true or false"),
+        ("rbridge_prompt", "bear", "did you mean bare"),
+        ("rbridge_group", "gsm8k", "rbridge_group is 'gsm8k'; give a list of names"),
+        ("rbridge_group", [], "give a list of names"),
         ("rbridge_compile", [True], "write true or false"),
     ],
 )
@@ -112,5 +115,6 @@ def test_any_json_gives_options_or_one_short_line(metadata: dict[str, Any]) -> N
     assert len(message) < 500
     for option in OPTIONS:
         value = options[option.name]
-        assert isinstance(value, bool) if option.kind == "switch" else value is None or isinstance(value, str)
+        kind = {"switch": bool, "names": list}.get(option.kind, str)
+        assert isinstance(value, kind) or (value is None and option.kind != "switch")
         assert option.kind != "choice" or value in option.choices

@@ -104,7 +104,7 @@ def test_ids_are_row_numbers_from_0_where_the_data_set_has_none(tmp_path: Path) 
         ("math500", [{"problem": " ", "answer": "1"}], "its problem is empty"),
         ("math500", [{"problem": 3, "answer": "1"}], "its problem is int"),
         ("csqa", ROWS["csqa"] * 2, "the id 0a is that of row 1 too"),
-        ("gsm9k", ROWS["gsm8k"], "gsm8k"),
+        ("gsm 9k", ROWS["gsm8k"], "cannot name a benchmark"),
     ],
 )
 def test_a_file_that_does_not_fit_is_one_line(
@@ -112,10 +112,10 @@ def test_a_file_that_does_not_fit_is_one_line(
 ) -> None:
     """The message names the file, the row and what is missing, and the benchmark it looks like."""
     path = jsonl(tmp_path / "q.jsonl", rows)
-    kind = TraceError if benchmark == "gsm9k" else TraceImportError
+    kind = TraceError if benchmark == "gsm 9k" else TraceImportError
     message = complaint(load_questions, benchmark, path=path, error=kind)
     assert said in message
-    assert benchmark == "gsm9k" or path in message
+    assert benchmark == "gsm 9k" or path in message
 
 
 def test_where_questions_come_from_does_not_tell_on_the_user() -> None:

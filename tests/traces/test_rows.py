@@ -96,7 +96,7 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
     ("empty.json.gz", gzip.compress(b""), " is empty;"),
     ("picture.json", b"\x89PNG\r\n\x1a\n\xff\x00", " is not UTF-8 text (byte 0); expected JSON, JSON Lines"),
     ("utf16.json", '[{"a": 1}]'.encode("utf-16"), " is not UTF-8 text (byte 0)"),
-    ("table.csv", b"question,trace\n1,2\n", " is not JSON (it begins 'question,trace'); expected JSON, JSON Lines"),
+    ("table.txt", b"question,trace\n1,2\n", " is not JSON (it begins 'question,trace'); expected JSON, JSON Lines"),
     ("prose.txt", b"Dear all,\nplease find attached", " is not JSON (it begins 'Dear all,')"),
     ("table.jsonl", b"question,trace\n1,2\n", ", line 1 is not JSON: "),
     ("third.jsonl", b'{"a": 1}\n\n{"a": }\n{"a": 2}\n', ", line 3 is not JSON: "),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbridge_traces.benchmark import check_benchmark
-from rbridge_traces.errors import TraceError, TraceImportError
+from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
 from rbridge_traces.field_values import as_choices, as_text, from_cell
 from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.rows import Row, read_rows
@@ -94,7 +94,8 @@ def dataset_rows(benchmark: str, *, path: str | None = None, option: str = "--qu
     if path is not None:
         return read_rows(path)
     if benchmark not in _KINDS:
-        raise TraceError(f"where {benchmark} is published is not known; give its questions with {option}")
+        meant = did_you_mean(benchmark, _KINDS)
+        raise TraceError(f"where {benchmark} is published is not known{meant}; give its questions with {option}")
     return _hub_rows(_KINDS[benchmark], option)
 
 
