@@ -1,4 +1,4 @@
-"""A model's state after some tokens: its cache, and sharing the cache of a prompt that many texts begin with.
+"""The layers of a model's cache.
 
 Every layer that lets a token depend on earlier tokens needs a place in the cache, or the model could not generate text
 token by token. So the cache shows whether attention is the only such layer.
@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache
 
 from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward
 
@@ -75,34 +74,3 @@ def memory_of(forward: Forward, ids: npt.NDArray[np.int64]) -> Memory:
     kinds = {i: type(layer).__name__ for i, layer in enumerate(state.layers)}
     windows = [layer.sliding_window for layer in state.layers if getattr(layer, "is_sliding", False)]
     return Memory(kinds, type(state).__name__, min(windows, default=None))
-
-
-class _ReadOnlyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
-    """Serves one sequence's keys and values to a batch of any size, and drops what the batch adds."""
-
-    def __init__(self, layer: DynamicLayer) -> None:
-        super().__init__()
-        self.dtype, self.device = layer.keys.dtype, layer.keys.device
-        self.keys, self.values = layer.keys, layer.values
-        self.is_initialized = True
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        batch = key_states.shape[0]
-        return (
-            torch.cat([self.keys.expand(batch, -1, -1, -1), key_states], dim=-2),
-            torch.cat([self.values.expand(batch, -1, -1, -1), value_states], dim=-2),
-        )
-
-
-def share(state: Any) -> Any | None:
-    """Make the cache of one text reusable by batches of any size that begin with it.
-
-    None if the cache holds anything but keys and values of every token: a recurrent state, a sliding window.
-    """
-    layers = getattr(state, "layers", [])
-    if type(state) is not DynamicCache or {type(layer) for layer in layers} != {DynamicLayer}:
-        return None
-    state.layers = [_ReadOnlyLayer(layer) for layer in layers]
-    return state

@@ -7,7 +7,6 @@ behind a kept prefix, and returns the four columns of their scored tokens.
 from __future__ import annotations
 
 import functools
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rbridge_tasks.scoring import kept_state
 from rbridge_tasks.scoring.attention_masks import Mask, UnsupportedAttentionError
 from rbridge_tasks.scoring.forward import Forward, padded
-from rbridge_tasks.scoring.memory import share
 from rbridge_tasks.scoring.packed_attention import KeysValues, Reading, packed_attention
 from rbridge_tasks.scoring.texts import Text, pack
 from rbridge_tasks.scoring.token_statistics import token_statistics
-
-logger = logging.getLogger(__name__)
 
 Ids = npt.NDArray[np.int64]
 
@@ -150,22 +147,21 @@ class PaddedReader:
     way: ClassVar[str] = "padded"
     repeats: ClassVar[bool] = True
 
-    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:  # noqa: ARG002  # the whole prefix is read again
-        """The model's own cache of the prefix."""
-        inputs = self.forward.upload(ids[None])
-        state = getattr(self.forward.call(inputs, use_cache=True, logits_to_keep=1), "past_key_values", None)
-        shared = share(state)
-        if shared is None:
-            layers = sorted({type(layer).__name__ for layer in getattr(state, "layers", [])}) or [type(state).__name__]
-            name = type(self.forward.model).__name__
-            logger.info("%s keeps %s; the shared prompt is read again", name, ", ".join(layers))
-        return None if shared is None else Prefix(shared, ids.size)
+    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:
+        """The model's own state after the prefix."""
+        state = kept_state.keep(self.forward, ids, parent and parent.state)
+        return state and Prefix(state, ids.size)
 
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
         """Columns of the scored tokens."""
         skip = prefix.length if prefix else 0
-        memory = {"use_cache": True, "past_key_values": prefix.state} if prefix else {"use_cache": False}
-        hidden = self.forward.hidden(self.forward.upload(padded(texts, skip)), **memory)
+        inputs = self.forward.upload(padded(texts, skip))
+        if prefix is None:
+            hidden = self.forward.hidden(inputs, use_cache=False)
+        else:
+            inputs = torch.nn.functional.pad(inputs, (0, max(0, 2 - inputs.shape[1])))  # one is read in other ways
+            with prefix.state.continued(self.forward, inputs) as options:
+                hidden = self.forward.hidden(inputs, **options)
         width = hidden.shape[1]
         places = [i * width + np.arange(text.lead, text.ids.size) - skip for i, text in enumerate(texts)]
         picked = hidden.flatten(0, 1).index_select(0, self.forward.upload(np.concatenate(places), hidden.device))

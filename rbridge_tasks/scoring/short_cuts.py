@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward
+from rbridge_tasks.scoring.kept_state import goes_on
 from rbridge_tasks.scoring.memory import Memory, memory_of
 from rbridge_tasks.scoring.packed_attention import attention_masks
 from rbridge_tasks.scoring.readers import Choice, PackedReader, PaddedReader, PlainReader, Reader
@@ -96,7 +97,8 @@ def _in_batches(forward: Forward, memory: Memory, trial: Trial, *, projects: boo
             return packed
     if not memory.may_be_padded:
         return None
-    ways: list[Reader] = [PaddedReader(forward, shares=True), PaddedReader(forward, shares=False)] if projects else []
+    shares = [True, False] if _goes_on(forward, trial) else [False]
+    ways: list[Reader] = [PaddedReader(forward, shares=share) for share in shares] if projects else []
     return next((way for way in [*ways, PlainReader(forward)] if _agrees(way, forward, trial)), None)
 
 
@@ -119,6 +121,20 @@ def _packed_reader(forward: Forward, memory: Memory, trial: Trial) -> PackedRead
         logger.info("%s keeps a window of %d tokens that none of its masks has; texts are padded", name, window)
         return None
     return PackedReader(forward, frozenset(memory.kinds), masks)
+
+
+def _goes_on(forward: Forward, trial: Trial) -> bool:
+    """Whether the state after a prompt can be kept."""
+    name = type(forward.model).__name__
+    try:
+        if goes_on(forward, trial.longest.ids):
+            return True
+        logger.info("%s returns no state from which it goes on; the shared prompt is read again", name)
+    except UNSUPPORTED as error:
+        logger.info(
+            "the state of %s after a prompt cannot be used (%s); the prompt is read again", name, _reason(error)
+        )
+    return False
 
 
 def _agrees(reader: Reader, forward: Forward, trial: Trial, *, alone: bool = False) -> bool:

@@ -182,11 +182,16 @@ class Trial:
         return sets
 
     def _padded(self, reader: Reader) -> Disagreement | None:
-        """Compare the longest text and, at every token, a shorter one that is padded to its length."""
-        split = self.split if reader.shares else 0
-        prefix = reader.keep(self.longest.ids[:split], None) if split else None
-        if split and prefix is None:
-            return Disagreement(math.nan, 0.0, "no prefix is kept")
+        """Compare the longest text and, at every token, a shorter one that is padded to its length.
+
+        They are read after a prefix of half their length, which is read after a short one.
+        """
+        split, prefix = 0, None
+        for length in (self.split, min(self.longest.lead, self.longest.ids.size // 2)) if reader.shares else ():
+            if length >= split + (MIN_SHARED_TOKENS if split else 1):
+                split, prefix = length, reader.keep(self.longest.ids[:length], prefix)
+                if prefix is None:
+                    return Disagreement(math.nan, 0.0, "no prefix is kept")
         shorter = _beginning(self.longest, max(split + 1, int(_SHORTER * self.longest.ids.size)), split)
         columns = reader.read([shorter, self.longest], prefix)
         count = len(self.longest_logprob)

@@ -1,0 +1,124 @@
+"""The state after a prompt: what goes on from it gives what is read at once, and what does not is noticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rbridge_tasks.scoring import kept_state
+from rbridge_tasks.scoring.forward import Forward
+from rbridge_tasks.scoring.selective_scan import scan_from
+
+from .test_short_cuts import STATES, model_of, pairs_of, scored
+
+IDS = np.random.default_rng(0).integers(5, 300, 60)
+
+
+def forward_of(name: str) -> Forward:
+    """A model with states."""
+    config_class, options = STATES[name]
+    return Forward(model_of(config_class, **options), torch.device("cpu"))
+
+
+def scan_token_by_token(
+    inputs: torch.Tensor,
+    steps: torch.Tensor,
+    rates: torch.Tensor,
+    inward: torch.Tensor,
+    outward: torch.Tensor,
+    *,
+    state: torch.Tensor | None = None,
+    z: torch.Tensor | None = None,
+    delta_bias: torch.Tensor,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The selective scan by definition, in the dtype of its arguments."""
+    steps = torch.nn.functional.softplus(steps + delta_bias[:, None])
+    state = torch.zeros(*inputs.shape[:2], rates.shape[1], dtype=inputs.dtype) if state is None else state
+    outs = []
+    for i in range(inputs.shape[-1]):
+        step = steps[..., i, None]
+        state = (rates * step).exp() * state + step * inputs[..., i, None] * inward[:, None, :, i]
+        outs.append((state * outward[:, None, :, i]).sum(-1))
+    out = torch.stack(outs, -1)
+    return out if z is None else out * torch.nn.functional.silu(z), state
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 150), st.integers(1, 3), st.integers(0, 5))
+def test_a_scan_from_a_state_is_the_rest_of_a_scan(tokens: int, batch: int, seed: int) -> None:
+    """What the state adds, decayed, to a scan that begins at zero gives the scan that begins at the state."""
+    random = torch.Generator().manual_seed(seed)
+    normal = lambda *shape: torch.randn(shape, generator=random)  # noqa: E731
+    given_arguments = (
+        normal(batch, 6, tokens),
+        normal(batch, 6, tokens),
+        -normal(6, 4).exp(),
+        normal(batch, 4, tokens),
+    )
+    arguments, state = (*given_arguments, normal(batch, 4, tokens)), normal(batch, 6, 4)
+    named = {"z": normal(batch, 6, tokens), "delta_bias": normal(6), "delta_softplus": True}
+    got = scan_from(state, scan_token_by_token, *arguments, return_last_state=True, **named)
+    expected = scan_token_by_token(*arguments, state=state, **named)
+    for result, right in zip(got, expected, strict=True):
+        # every token rounds a few times, and errors of earlier tokens decay
+        bound = 16 * torch.finfo(torch.float32).eps * tokens**0.5 * max(1.0, float(right.abs().max()))
+        assert float((result - right).abs().max()) <= bound
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_that_is_gone_on_from_stays_as_it_was(name: str) -> None:
+    """Reading texts behind a kept state, of any number, changes nothing in it: models change states in place."""
+    forward = forward_of(name)
+    state = kept_state.keep(forward, IDS[:40])
+    assert state is not None
+    before = [tensor.clone() for tensor in state.states()]
+    assert before
+    inputs = torch.from_numpy(np.stack([IDS[40:50], IDS[50:]]))
+    with state.continued(forward, inputs) as options:
+        forward.call(inputs, **options)
+    kept_state.keep(forward, IDS, state)
+    assert all(map(torch.equal, before, state.states()))
+    assert kept_state.goes_on(forward, IDS)
+
+
+@torch.inference_mode()
+def test_models_that_begin_anew_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mamba's own scan of several tokens forgets the state that it is given; such a prompt is read again."""
+    monkeypatch.setattr("rbridge_tasks.scoring.selective_scan._scans", lambda _: False)
+    forward = forward_of("mamba")
+    assert not kept_state.goes_on(forward, IDS)
+    scorer, difference = scored(forward.model, pairs_of(lengths=(9, 20)))
+    assert scorer.way_of_reading == "padded, prompt read again"
+    assert difference <= 1e-4
+
+
+@torch.inference_mode()
+def test_a_scan_that_is_replaced_for_a_pass_is_the_models_own_afterwards() -> None:
+    """The module of transformers is as before after a pass, also after one that fails."""
+    import transformers.models.mamba.modeling_mamba as mamba
+
+    forward, original = forward_of("mamba"), mamba.mamba_selective_scan
+    state = kept_state.keep(forward, IDS[:40])
+    assert state is not None
+    with state.continued(forward, torch.from_numpy(IDS[None, 40:])) as options:
+        assert mamba.mamba_selective_scan is not original
+        with pytest.raises(IndexError):  # an id beyond the vocabulary
+            forward.call(torch.tensor([[5, 300]]), **options)
+    assert mamba.mamba_selective_scan is original
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in forward.model.modules())
+
+
+def test_states_of_unknown_kinds_are_not_kept() -> None:
+    """A cache that holds what is not known here is refused, since a copy of it may be incomplete."""
+
+    class Output:
+        past_key_values = object()
+
+    assert kept_state.KeptState.of(Output(), 3) is None
