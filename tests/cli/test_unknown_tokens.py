@@ -101,6 +101,12 @@ def test_a_cache_made_before_is_found_and_not_read_as_zero(rbridge: Rbridge, tmp
     assert "1 tokens in 1 traces have no known log-probability" in rbridge("traces", "verify")[1]
     (row,) = [line for line in rbridge("traces", "ls")[1].splitlines() if "gpt-4o" in line]
     assert [cell.strip() for cell in row.split("│")][1:8] == ["gsm8k", "gpt-4o", "1", "1", "?", "-", "1"]
+
+
+@pytest.mark.slow
+def test_doctor_counts_unknown_tokens(rbridge: Rbridge, tmp_path: Path) -> None:
+    """Also those of a cache made before placeholders were known."""
+    old_cache(tmp_path / "cache")
     assert "1 tokens without a known log-probability" in rbridge("doctor")[1]
 
 

@@ -34,8 +34,8 @@ class GlooAccelerator:
         return model
 
 
-def main(checkpoint: str, rank: int, world_size: int, limit: int, meeting_point: str, output: str) -> None:
-    """Score the first items of the shipped sample with span weights; rank 0 writes results and samples."""
+def main(checkpoint: str, rank: int, world_size: int, limits: list[int], meeting_point: str, output: str) -> None:
+    """Score the first items of the shipped sample with span weights; rank 0 writes results and samples by limit."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -51,23 +51,28 @@ def main(checkpoint: str, rank: int, world_size: int, limit: int, meeting_point:
 
     hf.BACKEND = dataclasses.replace(hf.BACKEND, score=counted)
 
-    lm = HFLM(pretrained=checkpoint, device="cpu", batch_size=2)
     if world_size > 1:
         torch.distributed.init_process_group(
             "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=world_size
         )
-        lm._rank, lm._world_size, lm.accelerator = rank, world_size, GlooAccelerator()
     options = {"rbridge_weights": "spans", "rbridge_cache": "sample"}
-    results = simple_evaluate(
-        model=lm,
-        tasks=["rbridge_gsm8k", "rbridge_proxies_gsm8k"],
-        task_manager=TaskManager(include_path=str(TASKS_PATH), include_defaults=False, metadata=options),
-        limit=limit,
-        metadata=options,
-        log_samples=True,
-    )
-    if results is not None:
-        written = {"results": results["results"], "samples": results["samples"], "requests": requests}
+    written = {}
+    for limit in limits:
+        requests.clear()
+        lm = HFLM(pretrained=checkpoint, device="cpu", batch_size=2)
+        if world_size > 1:
+            lm._rank, lm._world_size, lm.accelerator = rank, world_size, GlooAccelerator()
+        results = simple_evaluate(
+            model=lm,
+            tasks=["rbridge_gsm8k", "rbridge_proxies_gsm8k"],
+            task_manager=TaskManager(include_path=str(TASKS_PATH), include_defaults=False, metadata=options),
+            limit=limit,
+            metadata=options,
+            log_samples=True,
+        )
+        if results is not None:
+            written[limit] = {"results": results["results"], "samples": results["samples"], "requests": [*requests]}
+    if written:
         Path(output).write_text(json.dumps(written, default=str))
     if world_size > 1:
         torch.distributed.barrier()
@@ -75,5 +80,5 @@ def main(checkpoint: str, rank: int, world_size: int, limit: int, meeting_point:
 
 
 if __name__ == "__main__":
-    checkpoint, rank, world_size, limit, meeting_point, output = sys.argv[1:]
-    main(checkpoint, int(rank), int(world_size), int(limit), meeting_point, output)
+    checkpoint, rank, world_size, meeting_point, output, *limits = sys.argv[1:]
+    main(checkpoint, int(rank), int(world_size), [int(limit) for limit in limits], meeting_point, output)

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.slow
 LIMITS = [7, 8]  # the ranks get 4 and 3 items, so that lm-eval fills up the second with a copy; and 4 each
 
 
-def evaluate(checkpoint: Path, folder: Path, *, ranks: int, limit: int) -> dict[str, Any]:
-    """Results and samples of ``rbridge_gsm8k`` on the shipped sample, as rank 0 has them."""
-    output, meeting_point = folder / f"{ranks}_{limit}.json", folder / f"meeting_{ranks}_{limit}"
+def evaluate(checkpoint: Path, folder: Path, *, ranks: int) -> dict[str, Any]:
+    """Results and samples of ``rbridge_gsm8k`` on the shipped sample for each limit, as rank 0 has them."""
+    output, meeting_point = folder / f"{ranks}.json", folder / f"meeting_{ranks}"
     program = Path(__file__).with_name("one_rank.py")
     started = [
         subprocess.Popen(
-            [sys.executable, program, *map(str, (checkpoint, rank, ranks, limit, meeting_point, output))],
+            [sys.executable, program, *map(str, (checkpoint, rank, ranks, meeting_point, output, *LIMITS))],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -44,13 +44,19 @@ def evaluate(checkpoint: Path, folder: Path, *, ranks: int, limit: int) -> dict[
     return json.loads(output.read_text())
 
 
+@pytest.fixture(scope="module")
+def evaluations(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The same evaluations on one rank and on two."""
+    folder = tmp_path_factory.mktemp("ranks")
+    return [evaluate(checkpoint, folder, ranks=ranks) for ranks in (1, 2)]
+
+
 @pytest.fixture(scope="module", params=LIMITS)
 def one_and_two(
-    request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, evaluations: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The same evaluation on one rank and on two."""
-    folder = tmp_path_factory.mktemp("ranks")
-    one, two = (evaluate(checkpoint, folder, ranks=ranks, limit=request.param) for ranks in (1, 2))
+    """The evaluation of so many items on one rank and on two."""
+    one, two = (by_limit[str(request.param)] for by_limit in evaluations)
     assert len(one["requests"]) == len(one["samples"]["rbridge_gsm8k"]) == request.param
     assert len(two["requests"]) == 4
     return one, two

@@ -103,12 +103,12 @@ def test_the_installed_package_is_the_one_that_runs(installed: Path, tmp_path: P
     assert "rbridge_tasks" in result.stdout
 
 
-def test_the_tasks_folder_serves_where_the_hook_is_off(installed: Path, tmp_path: Path) -> None:
+def test_the_tasks_folder_serves_where_the_hook_is_off(wheel_python: Path, tmp_path: Path) -> None:
     """RBRIDGE_AUTOLOAD=0 leaves lm-eval as it is; ``--include_path "$(rbridge tasks-path)"`` finds the same tasks then,
     and each once where the hook is on."""
-    folder = run(installed, "-m", "rbridge_tasks", "tasks-path", cwd=tmp_path).stdout.strip()
+    folder = run(wheel_python, "-m", "rbridge_tasks", "tasks-path", cwd=tmp_path).stdout.strip()
     for autoload, found in (("0", "False True"), ("1", "True True")):
-        result = run(installed, "-c", FINDS_TASKS, folder, cwd=tmp_path, RBRIDGE_AUTOLOAD=autoload)
+        result = run(wheel_python, "-c", FINDS_TASKS, folder, cwd=tmp_path, RBRIDGE_AUTOLOAD=autoload)
         assert result.stdout.strip() == found, result.stderr
         assert "overrides" not in result.stderr
 

@@ -21,7 +21,7 @@ from .killed_runs import OPTIONS, TASKS, kept_bytes
 
 pytestmark = pytest.mark.slow
 
-CHAINS, KILLS = 10, 3
+CHAINS, KILLS = 6, 3
 #: Kills of the ``lm_eval`` command itself, each followed by a run that ends; it takes about 20 s for each.
 COMMAND_KILLS = int(os.environ.get("RBRIDGE_TEST_COMMAND_KILLS", "1"))
 

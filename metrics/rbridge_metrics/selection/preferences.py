@@ -97,4 +97,5 @@ class PairLoss:
                 violation *= self._untied[apart - 1]
             pull[apart:] += violation
             pull[:-apart] -= violation
-        return pull.take(self._back)
+        by_draw: Float32 = pull.take(self._back)
+        return by_draw

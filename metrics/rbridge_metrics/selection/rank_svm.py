@@ -97,7 +97,7 @@ def _descend(gram: Float32, system: Float32, loss: PairLoss, weight: np.float32,
     momentum = np.ones((len(at), 1), dtype=np.float32)
     pull = loss.pull_at_zero
     for _ in range(_STEPS):
-        new = ahead - (ahead - weight * pull) @ system
+        new: Float32 = ahead - (ahead - np.multiply(weight, pull)) @ system
         new_utility = new @ gram
         if np.abs(new_utility - utility_ahead).max() < tolerance:
             return new
