@@ -72,15 +72,16 @@ def test_texts_of_gpt_4o_come_through_intact(data: Path, every: int) -> None:
     assert all('printf("%d%d\\n"' in text or "\\textphi" in text for text in lost)
 
 
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 10])
 @pytest.mark.parametrize("indentation", ["    ", "\t"])
-def test_programs_and_prose_come_through_intact(data: Path, indentation: str) -> None:
+def test_programs_and_prose_come_through_intact(data: Path, indentation: str, every: int) -> None:
     """Line breaks before identifiers, tabs, escapes within the strings of programs; nothing in them is suspicious."""
     texts = [row["solution"] for row in rows(data / "traces_text" / "humaneval_gpt4_completions.jsonl.gz")]
     for row in rows(data / "benchmarks" / "humaneval" / "HumanEval.jsonl.gz"):
         texts += [row["prompt"] + row["canonical_solution"], row["test"]]
     for name in ("gsm8k", "csqa"):
         texts += [row["response"] for row in rows(data / "traces_text" / f"{name}_gpt4o_mini_cot.jsonl.gz")]
-    for text in texts:
+    for text in texts[::every]:
         given = text.replace("    ", indentation)
         assert parse_completion(answer(escaped, given, "A"))[0] == given
         assert suspicious_places(given) == []
