@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -34,17 +33,14 @@ from .reading import (
 
 
 @pytest.mark.parametrize(
-    ("family", "shares"),
+    "family",
     [
-        *itertools.product(
-            ["llama", "gpt2", "gpt_neox", "opt", "bloom", "qwen2", "qwen3", "granite", "cohere"], [True]
-        ),
-        *itertools.product(["gemma2", "mistral_sliding"], [True]),
-        ("mamba", False),
+        *("llama", "gpt2", "gpt_neox", "opt", "bloom", "qwen2", "qwen3", "granite", "cohere"),
+        *("mamba", "gemma2", "mistral_sliding"),
     ],
 )
-def test_work_that_is_saved(tokenizers: Tokenizers, family: str, shares: bool) -> None:
-    """Ten 5-shot items cost less than three times the tokens of one, with recurrent state those of ten.
+def test_work_that_is_saved(tokenizers: Tokenizers, family: str) -> None:
+    """Ten 5-shot items cost little more than one and its trial, with recurrent state or sliding windows, too.
 
     The vocabulary is projected onto trace tokens, not onto the prompt.
     """
@@ -53,14 +49,13 @@ def test_work_that_is_saved(tokenizers: Tokenizers, family: str, shares: bool) -
     inputs, scored = (
         sum(sizes) for sizes in zip(*[(p.ids.size - 1, p.ids.size - p.first) for p in encoded], strict=True)
     )
-    trying = (5 * inputs if family == "bloom" else 2 * inputs) // 10 + TRIED_BESIDE
+    trying = (
+        5 * inputs if family in ("bloom", "mamba", "gemma2", "mistral_sliding") else 2 * inputs
+    ) // 10 + TRIED_BESIDE
     with work(model) as done:
         scores(harness_model(model, tokenizers["bos"], batch_size=2), pairs)
     assert done["projected"] <= scored + inputs * 0.35 + TRIED_BESIDE
-    if shares:
-        assert done["read"] <= trying + inputs * 0.3
-    else:
-        assert done["read"] >= inputs
+    assert done["read"] <= trying + inputs * 0.3
 
 
 @pytest.mark.parametrize(
