@@ -51,6 +51,7 @@ def _defaults(device: torch.device) -> Iterator[None]:
     dtype = torch.get_default_dtype()
     with contextlib.ExitStack() as stack:
         if torch.is_autocast_enabled(device.type):
+            stack.callback(torch.clear_autocast_cache)  # casts made without gradients would serve the caller's passes
             stack.enter_context(torch.autocast(device.type, enabled=False))
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))

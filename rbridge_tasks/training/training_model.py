@@ -72,13 +72,11 @@ def device_of(model: Any, device: str | None) -> torch.device:
 def untouched(model: Any, device: torch.device) -> Iterator[None]:
     """Score inside; then the training goes on as if nothing had happened.
 
-    Modules are in evaluation mode meanwhile, without gradients. Random states, modes and buffers are restored (see
-    ``restored``). Compiled modules run uncompiled, so that they gain no graphs for other shapes, which training might
-    then use. FSDP frees the parameters that it gathered: it keeps those of the root after a forward pass, and training
-    would go on with them if the optimiser steps in between. Autocast's cache of cast parameters is emptied: copies
-    made here carry no gradients.
+    Modules are in evaluation mode meanwhile, without gradients. Random states, modes, buffers and autocast are restored
+    (see ``restored``). Compiled modules run uncompiled, so that they gain no graphs for other shapes, which training
+    might then use. FSDP frees the parameters that it gathered: it keeps those of the root after a forward pass, and
+    training would go on with them if the optimiser steps in between.
     """
-    autocast = torch.is_autocast_enabled(device.type)
     with contextlib.ExitStack() as stack:
         stack.enter_context(restored(model, device))
         stack.enter_context(torch.no_grad())
@@ -86,8 +84,6 @@ def untouched(model: Any, device: torch.device) -> Iterator[None]:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         if isinstance(model, torch.nn.Module):
             stack.callback(_free_gathered, model)
-        if autocast:
-            stack.callback(torch.clear_autocast_cache)
         yield
 
 
@@ -98,7 +94,8 @@ def _free_gathered(model: torch.nn.Module) -> None:
             handle.reshard(free_unsharded_flat_param=True)
             handle.post_reshard()
             handle._prefetched = False
-    for module in model.modules():
+    modules: list[Any] = [*model.modules()]
+    for module in modules:
         if hasattr(module, "reshard") and hasattr(module, "unshard"):  # FSDPModule of torch.distributed.fsdp
             module.reshard()
 
