@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rbridge_tasks.harness.cached_tasks import TASKS_PATH, cached_entries, with_groups
+from rbridge_tasks.harness.cached_tasks import TASKS_PATH as TASKS_PATH
+from rbridge_tasks.harness.cached_tasks import cached_entries, with_groups
 from rbridge_tasks.harness.command_process import prepare_lm_eval_command
 from rbridge_tasks.harness.task_options import task_options
 from rbridge_tasks.harness.task_selection import checked_selection, matching_names, without_group_members

@@ -53,7 +53,7 @@ def own_benchmark(folder: Path) -> None:
         lines.append(f't{n},"{asked}","It rises {n} cm, then {2 * n} cm more. That is {3 * n}.",{3 * n}')
     (folder / "tides.csv").write_text("\n".join(lines) + "\n")
     for step in (10, 20):
-        shutil.copytree(folder / "checkpoint", folder / "checkpoints" / "web" / f"step{step}")
+        shutil.copytree(folder / "checkpoint", folder / "checkpoints" / "web" / f"step{step}-tokens{step}M")
 
 
 def two_runs(folder: Path) -> None:

@@ -147,7 +147,8 @@ def definition_text(benchmark: Benchmark) -> str:
     values = {key: getattr(benchmark, key) for key in _KEYS if getattr(benchmark, key) != getattr(default, key)}
     if isinstance(benchmark.fewshot, tuple) and benchmark.fewshot:
         values["fewshot"] = [_fields(example) for example in benchmark.fewshot]
-    return yaml.safe_dump(values, allow_unicode=True, sort_keys=False, width=1000)
+    text: str = yaml.safe_dump(values, allow_unicode=True, sort_keys=False, width=1000)
+    return text
 
 
 def _examples(name: str, given: object) -> Sequence[Trace] | int | None:
