@@ -21,7 +21,7 @@ from rbridge_tasks.scoring.collector import Done, ScoringError, ignore_finished
 from rbridge_tasks.scoring.engine import Engine
 from rbridge_tasks.scoring.forward import Forward
 from rbridge_tasks.scoring.model_state import restored
-from rbridge_tasks.scoring.readers import Choice
+from rbridge_tasks.scoring.readers import Choice, PackedReader
 from rbridge_tasks.scoring.short_cuts import choose_reader
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.tokenization import TokenizedPair
@@ -98,7 +98,11 @@ class CausalScorer:
             ScoringError: the model's logits are NaN or exclude a token, or one trace does not fit into memory.
         """
         with restored(self.model, self.device):
-            return self._engine.score(pairs, labels, self._choose, done=done, known=known)
+            try:
+                return self._engine.score(pairs, labels, self._choose, done=done, known=known)
+            finally:
+                if self._choice is not None and isinstance(self._choice.reader, PackedReader):
+                    self._choice.reader.forget()  # the model may be trained before the next call
 
     def _choose(self, texts: Sequence[Text]) -> Choice:
         """Choose a reader by a trial on the longest text so far."""

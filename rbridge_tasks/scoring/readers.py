@@ -93,18 +93,32 @@ class PackedReader:
     layers: frozenset[int]
     masks: Mapping[int, Mask] = field(default_factory=dict)
     shares: bool = True
+    _for_later: dict[bytes, Prefix] = field(default_factory=dict, init=False, repr=False, compare=False)
     what: ClassVar[str] = "reading texts in one line"
     way: ClassVar[str] = "one line"
     repeats: ClassVar[bool] = False
 
     def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:
         """Keys and values of the prefix, by layer."""
+        if parent is None and (ready := self._for_later.pop(ids.tobytes(), None)):
+            return ready
         skip = parent.length if parent else 0
         kept: KeysValues = {}
         above = parent.state if parent else {}
         positions = np.arange(skip, ids.size)
         self._hidden(ids[skip:], Reading((), None, ids.size, positions, skip, above, self.masks, kept))
         return Prefix(kept, ids.size)
+
+    def keep_for_later(self, ids: Ids) -> Prefix | None:
+        """``keep``, and what it returns is returned again, once, the next time that this prefix is asked for."""
+        prefix = self.keep(ids, None)
+        if prefix is not None:
+            self._for_later[ids.tobytes()] = prefix
+        return prefix
+
+    def forget(self) -> None:
+        """Drop what was kept for later."""
+        self._for_later.clear()
 
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
         """Columns of the scored tokens."""

@@ -12,12 +12,15 @@ from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward
 from rbridge_tasks.scoring.kept_state import goes_on
 from rbridge_tasks.scoring.memory import Memory, memory_of
 from rbridge_tasks.scoring.packed_attention import attention_masks
+from rbridge_tasks.scoring.prefix_tree import prefix_tree
 from rbridge_tasks.scoring.readers import Choice, PackedReader, PaddedReader, PlainReader, Reader
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.trial import Disagreement, Trial
 
 logger = logging.getLogger(__name__)
 
+#: Tokens read to inspect how layers attend.
+_INSPECTED_TOKENS = 8
 #: Longest part of another library's error message that is logged.
 _REASON_CHARACTERS = 200
 
@@ -38,7 +41,8 @@ def choose_reader(forward: Forward, texts: Sequence[Text], *, compiled: bool = F
     Raises:
         RuntimeError: the model's own forward pass runs out of memory.
     """
-    trial = _trial(forward, max(texts, key=lambda text: text.ids.size))
+    longest = max(range(len(texts)), key=lambda i: texts[i].ids.size)
+    trial = _trial(forward, texts[longest], _shared_prefix(texts, longest))
     forward, name = trial.forward, type(forward.model).__name__
     memory = memory_of(forward, trial.longest.ids)
     projects = not forward.bare and _projects(trial)
@@ -56,16 +60,22 @@ def choose_reader(forward: Forward, texts: Sequence[Text], *, compiled: bool = F
     return Choice(single if works else PlainReader(forward), trial.vocab_size, alone=True)
 
 
-def _trial(forward: Forward, longest: Text) -> Trial:
+def _shared_prefix(texts: Sequence[Text], i: int) -> int:
+    """Length of the first prefix that is read before a text and others, so that the trial's reading of it is used."""
+    tree = prefix_tree([text.ids for text in texts], [text.lead for text in texts])
+    return next((child.length for child in tree.children if any(i in node.texts for node in child.walk())), 0)
+
+
+def _trial(forward: Forward, longest: Text, shared: int) -> Trial:
     """The trial on the model's own forward pass. A model that accepts only token ids is called with these alone."""
     try:
-        return Trial.of(forward, longest)
+        return Trial.of(forward, longest, shared)
     except UNSUPPORTED as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         name = type(forward.model).__name__
         logger.warning("%s is called with token ids alone, one text at a time (%s)", name, _reason(error))
-        return Trial.of(replace(forward, bare=True), longest)
+        return Trial.of(replace(forward, bare=True), longest, shared)
 
 
 def _projects(trial: Trial) -> bool:
@@ -105,7 +115,7 @@ def _in_batches(forward: Forward, memory: Memory, trial: Trial, *, projects: boo
 def _packed_reader(forward: Forward, memory: Memory, trial: Trial) -> PackedReader | None:
     """The way of reading texts in one line, if every layer's mask is known."""
     name = type(forward.model).__name__
-    inputs = forward.upload(trial.short.ids[None])
+    inputs = forward.upload(trial.short.ids[None, :_INSPECTED_TOKENS])
     positions = trial.longest.ids.size
 
     def run() -> None:

@@ -79,7 +79,8 @@ class Trial:
         longest_logprob: shape (scored tokens of the longest text,), nats.
         short: the beginning of the longest text; every token after ``split`` is scored.
         short_logprob: shape (scored tokens of the short text,), nats.
-        split: length of the prefix.
+        shared: length of the prefix of the longest text that other texts share, to be read before them; 0 without one.
+        split: length of the prefix of the short text.
         noise: of the short text.
         vocab_size: number of logits.
     """
@@ -89,12 +90,13 @@ class Trial:
     longest_logprob: torch.Tensor
     short: Text
     short_logprob: torch.Tensor
+    shared: int
     split: int
     noise: Noise
     vocab_size: int
 
     @classmethod
-    def of(cls, forward: Forward, longest: Text) -> Trial:
+    def of(cls, forward: Forward, longest: Text, shared: int = 0) -> Trial:
         """Read the texts by the model's own forward pass."""
         logits = forward.logits([longest])[0]
         split = min(longest.lead, MIN_SHARED_TOKENS)
@@ -106,6 +108,7 @@ class Trial:
             _logprob(forward, longest, logits),
             short,
             short_logprob,
+            shared,
             split,
             _noise(forward, short, short_logprob),
             logits.shape[-1],
@@ -126,10 +129,11 @@ class Trial:
         return self._in_line(reader) if isinstance(reader, PackedReader) else self._padded(reader)
 
     def _in_line(self, reader: PackedReader) -> Disagreement | None:
-        """Compare the longest text after a prefix, then the short one between others."""
+        """Compare the longest text after the prefix that it shares, then the short one between others."""
         self._require_given_positions()
         prefix = reader.keep(self.longest.ids[: self.split], None) if self.split else None
-        columns = reader.read([self.longest], prefix)
+        shared = reader.keep_for_later(self.longest.ids[: self.shared]) if self.shared else prefix
+        columns = reader.read([self.longest], shared)
         if apart := self._apart(columns, self.longest_logprob, "the longest text"):
             return apart
         of_short = len(self.short_logprob)

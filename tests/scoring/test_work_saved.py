@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import transformers
 from transformers import PreTrainedModel
 
@@ -90,6 +91,34 @@ def test_window_narrower_and_wider_than_the_texts(tokenizers: Tokenizers) -> Non
     expected = stock_loglikelihoods(harness_model(model, tokenizers["bos"]), pairs)
     agree(after, expected)
     agree(before, [total for total, pair in zip(expected, encoded, strict=True) if pair.ids.size <= 100])
+
+
+def test_trial_reads_the_shared_prompt_for_all(tokenizers: Tokenizers) -> None:
+    """The trial costs one pass over the longest text and short ones: what it reads of the prompt is used."""
+    model, pairs = tiny_model("llama", 700), ten_items(shots("the sum") * 5)
+    inputs = [tuple(pair.ids[:-1].tolist()) for pair in encode(tokenizers["bos"], pairs)]
+    different = len({text[:end] for text in inputs for end in range(1, len(text) + 1)})
+    prompt = next(i for i, tokens in enumerate(zip(*inputs, strict=False)) if len(set(tokens)) > 1)
+    with work(model) as done:
+        scores(harness_model(model, tokenizers["bos"], batch_size=1), pairs)
+    longest = max(map(len, inputs))
+    again = len(pairs) * 31  # shared tokens that are not worth a prefix
+    assert done["read"] <= different + again + longest + (longest - prompt) + TRIED_BESIDE
+    assert again < prompt
+
+
+def test_model_that_is_trained_between_two_calls(tokenizers: Tokenizers) -> None:
+    """Nothing that the first call's trial read of the prompt is used by the second."""
+    model, pairs = tiny_model("llama", 700), encode(tokenizers["bos"], ten_items(shots("the sum")))
+    pairs.sort(key=lambda pair: -pair.ids.size)
+    scorer = scorer_of(model, batch_size=4)
+    scorer.score(pairs[:2], [""] * 2)  # one batch, behind no prefix
+    with torch.no_grad():
+        model.model.layers[0].self_attn.k_proj.weight.mul_(3)
+    found = scorer.score(pairs, [""] * 10)
+    expected = scorer_of(model, batch_size=4).score(pairs, [""] * 10)
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.logprob, other.logprob)
 
 
 def test_without_a_shared_prompt_each_text_is_read_once(tokenizers: Tokenizers) -> None:
