@@ -16,7 +16,7 @@ import torch
 from rbridge_metrics import TokenScores
 from rbridge_tasks.scoring.callable_lm import CallableScorer
 from rbridge_tasks.scoring.causal_lm import CausalScorer
-from rbridge_tasks.scoring.collector import ScoringError
+from rbridge_tasks.scoring.collector import ScoringError, ignore_finished
 from rbridge_tasks.scoring.item_metrics import item_metrics
 from rbridge_tasks.scoring.load import context_length, prefix_token_id
 from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizedPair, load_tokenizer
@@ -222,7 +222,7 @@ class InLoop(LoopSettings):
             else:
                 scorer = self._causal_scorer(model)
             try:
-                scores = scorer.score(pairs, labels, **({} if model.together else {"done": done}))
+                scores = scorer.score(pairs, labels, done=ignore_finished if model.together else done)
             except ScoringError as problem:
                 scores, error = [], str(problem)
             if lockstep is not None:
