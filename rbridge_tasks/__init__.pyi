@@ -4,6 +4,8 @@ from .decisions.fit_file import Fit, load_fit, predict
 from .decisions.forecast import Forecasts, forecast
 from .decisions.gate import gate
 from .decisions.gate_result import GateResult
+from .decisions.ladder import ladder
+from .decisions.ladder_result import Ladder
 from .decisions.plan import SearchPlan, plan
 from .decisions.prediction import Predictions
 from .decisions.rank import Ranking, rank
@@ -22,6 +24,7 @@ __all__ = [
     "Fit",
     "Forecasts",
     "GateResult",
+    "Ladder",
     "Predictions",
     "ProxyTable",
     "Ranking",
@@ -37,6 +40,7 @@ __all__ = [
     "fit",
     "forecast",
     "gate",
+    "ladder",
     "load_fit",
     "make_report",
     "plan",

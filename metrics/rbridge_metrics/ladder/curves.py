@@ -7,7 +7,7 @@ chance, where the longest or the most frequent choice is wrong more often than n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -60,6 +60,10 @@ class Curve:
     def predict(self, loss: FloatArray) -> FloatArray:
         """Accuracy above chance in per cent, (fits or 1, points) to (fits, points)."""
         return self(self.scaled(loss), self.params)
+
+    def of_rows(self, rows: slice) -> Curve:
+        """The curve with some of its fits."""
+        return replace(self, params=self.params[rows])
 
     def scaled(self, loss: FloatArray) -> FloatArray:
         """u, higher is better."""

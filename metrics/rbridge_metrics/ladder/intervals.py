@@ -1,4 +1,4 @@
-"""Intervals of a forecast accuracy: runs drawn anew, the choice of the method, the error of the backtest, the evaluation.
+"""Intervals of a forecast accuracy: from the runs, the choice of the method, the backtest and the evaluation.
 
 Refits to randomly weighted runs (the Bayesian bootstrap, Rubin 1981: no refit lacks a size) by methods drawn by their
 weights give a first spread. Where the stack's own errors in the backtest, grown with the distance in log compute, are

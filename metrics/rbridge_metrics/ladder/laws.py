@@ -50,7 +50,7 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Law:
-    """A form with parameters ``(e, logarithm of each term at the centre, logarithm of each exponent)``, and the floor f.
+    """A form with parameters e, the logarithms of the terms at the centre and of the exponents, the floor f.
 
     Attributes:
         form: its terms.
@@ -105,6 +105,10 @@ class Law:
         """The law fitted to other weights, shape (fits, runs), each from the row ``start`` of its own parameters."""
         law = replace(self, noise=self.noise[start])
         return replace(law, params=law._descended(params, tokens, values, weights, self.params[start], _REFIT_STEPS))
+
+    def of_rows(self, rows: slice) -> Law:
+        """The law with some of its fits."""
+        return replace(self, noise=self.noise[rows], params=self.params[rows])
 
     @property
     def exponents(self) -> FloatArray:

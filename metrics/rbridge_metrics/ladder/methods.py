@@ -59,19 +59,19 @@ class Fitted:
     logits: dict[str, Law]
     curves: dict[str, Curve]
 
-    def predict(self, params: FloatArray, tokens: FloatArray) -> FloatArray:
-        """Accuracies, fractions, by every method: sizes and tokens (points,) to (methods, fits, points)."""
-        loss = {name: law.predict(params, tokens) for name, law in self.losses.items()}
+    def predict(self, params: FloatArray, tokens: FloatArray, *, rows: slice = slice(None)) -> FloatArray:
+        """Accuracies, fractions, by every method and row of the fits: (points,) each to (methods, rows, points)."""
+        loss = {name: law.of_rows(rows).predict(params, tokens) for name, law in self.losses.items()}
         above = [
-            self.logits[method.form.name].predict(params, tokens)
+            self.logits[method.form.name].of_rows(rows).predict(params, tokens)
             if method.curve is None
-            else self.curves[method.curve].predict(loss[method.form.name])
+            else self.curves[method.curve].of_rows(rows).predict(loss[method.form.name])
             for method in METHODS
         ]
         return self.rungs.as_fraction(np.clip(np.stack(above), _EDGE, 100.0 - _EDGE))
 
     def refitted(self, weights: FloatArray, start: IntArray) -> Fitted:
-        """The same fitted to other run weights, shape (fits, runs), each from the fit of row ``start``, shape (fits,)."""
+        """The same fitted to other run weights, shape (fits, runs), each from row ``start``, shape (fits,)."""
         rungs = self.rungs
         place, above = (rungs.params, rungs.tokens), rungs.above_chance_pct(rungs.accuracy)
         return Fitted(
