@@ -146,6 +146,6 @@ def baseline(
         return np.full(len(params), accuracy[flops.argmax()])
     if name == "log compute":
         slope, level = np.polyfit(np.log(flops), accuracy, 1)
-        return np.clip(level + slope * np.log(6.0 * params * tokens), 0.0, 1.0)
+        return np.asarray(np.clip(level + slope * np.log(6.0 * params * tokens), 0.0, 1.0))
     largest = rungs.params[fitted] == rungs.params[fitted].max()
     return np.full(len(params), accuracy[largest].mean())
