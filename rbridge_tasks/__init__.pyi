@@ -4,6 +4,8 @@ from .decisions.fit_file import Fit, load_fit, predict
 from .decisions.forecast import Forecasts, forecast
 from .decisions.gate import gate
 from .decisions.gate_result import GateResult
+from .decisions.ladder import ladder
+from .decisions.ladder_result import Ladder
 from .decisions.noise import Noise, noise
 from .decisions.plan import SearchPlan, plan
 from .decisions.prediction import Predictions
@@ -26,6 +28,7 @@ __all__ = [
     "Forecasts",
     "GateResult",
     "InLoop",
+    "Ladder",
     "Noise",
     "Predictions",
     "ProxyTable",
@@ -43,6 +46,7 @@ __all__ = [
     "fit",
     "forecast",
     "gate",
+    "ladder",
     "load_fit",
     "make_report",
     "noise",

@@ -15,6 +15,8 @@ from . import (
     gate as gate,
     intervals as intervals,
     isotonic as isotonic,
+    ladder as ladder,
+    levenberg_marquardt as levenberg_marquardt,
     paired_comparison as paired_comparison,
     paper_recipe as paper_recipe,
     planning as planning,

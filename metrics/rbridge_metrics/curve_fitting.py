@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 
 from rbridge_metrics.functions import Floats, Function
+from rbridge_metrics.levenberg_marquardt import descend, robust_loss
 
 # About the sampling error of an accuracy over a thousand items. Below it an error is noise, above it may be an outlier.
 NOISE_PCT = 1.0
@@ -41,39 +42,10 @@ def fit_function(
     >>> fit_function(functions_for(0, 1, -2)["linear"], u, 50 + 10 * u, np.ones((1, 9))).round(3)
     array([[50., 10.]])
     """
-    low, high = function.limits
     penalty = np.zeros(function.n_params)
     penalty[2:] = curvature_penalty if function.curved else 0.0
-    params = _start(function, u, y, weights, penalty)
-    fitted = function(u, params)
-    loss = _loss(y - fitted, weights) + (penalty * params**2).sum(-1)
-    damping = np.full(len(params), 1e-3)
-    settled = np.zeros(len(params), bool)
-    for _ in range(STEPS):
-        slopes = function.slopes(u, params, fitted)
-        residual = y - fitted
-        bend = 1.0 + (residual / NOISE_PCT) ** 2
-        weighed = weights / np.sqrt(bend)
-        downhill = (slopes @ (weighed * residual)[..., None])[..., 0] - penalty * params
-        stuck = ((params <= low) & (downhill < 0)) | ((params >= high) & (downhill > 0))
-        slopes[stuck] = 0.0
-        downhill[stuck] = 0.0
-        normal = (slopes * (weighed / bend)[:, None]) @ slopes.transpose(0, 2, 1)
-        diagonal = np.einsum("mkk->mk", normal)
-        diagonal += penalty
-        diagonal += damping[:, None] * diagonal + 1e-9 * (1.0 + diagonal.max(-1, keepdims=True))
-        tried = np.clip(params + np.linalg.solve(normal, downhill[..., None])[..., 0], low, high)
-        tried_fitted = function(u, tried)
-        tried_loss = _loss(y - tried_fitted, weights) + (penalty * tried**2).sum(-1)
-        settled |= (np.abs(loss - tried_loss) <= 1e-6 * loss) | (damping > 1e8)
-        better = tried_loss < loss
-        params = np.where(better[:, None], tried, params)
-        fitted = np.where(better[:, None], tried_fitted, fitted)
-        loss = np.where(better, tried_loss, loss)
-        damping = np.where(better, np.maximum(damping * 0.2, 1e-9), damping * 10.0)
-        if settled.all():
-            break
-    return params
+    start = _start(function, u, y, weights, penalty)
+    return descend(function, u, y, weights, start, noise=NOISE_PCT, precision=penalty, steps=STEPS)
 
 
 def _start(function: Function, u: Floats, y: Floats, weights: Floats, penalty: Floats) -> Floats:
@@ -95,10 +67,5 @@ def _start(function: Function, u: Floats, y: Floats, weights: Floats, penalty: F
     a = np.clip(mean_y - b * mean_g, low[0], high[0])
     start = np.concatenate([np.stack([a, b], -1), np.broadcast_to(shapes, (*a.shape, shapes.shape[-1]))], -1)
     residual = y - function(u, start)
-    best = (_loss(residual, weights[:, None]) + (penalty * start**2).sum(-1)).argmin(-1)
+    best = (robust_loss(residual, weights[:, None], NOISE_PCT) + (penalty * start**2).sum(-1)).argmin(-1)
     return np.asarray(start[np.arange(len(weights)), best])
-
-
-def _loss(residual: Floats, weights: Floats) -> Floats:
-    loss = 2.0 * NOISE_PCT**2 * (np.sqrt(1.0 + (residual / NOISE_PCT) ** 2) - 1.0)
-    return np.asarray((weights * loss).sum(-1))

@@ -19,6 +19,7 @@ from rbridge_tasks.cli.fit import fit
 from rbridge_tasks.cli.forecast import forecast
 from rbridge_tasks.cli.frequencies import frequencies
 from rbridge_tasks.cli.gate import gate
+from rbridge_tasks.cli.ladder import ladder
 from rbridge_tasks.cli.log import log
 from rbridge_tasks.cli.noise import noise
 from rbridge_tasks.cli.plan import plan
@@ -45,6 +46,7 @@ app.command()(rank)
 app.command()(select)
 app.command()(compare)
 app.command()(forecast)
+app.command()(ladder)
 app.command()(noise)
 app.command()(plan)
 app.command()(gate)

@@ -1,0 +1,115 @@
+"""``rbridge ladder``: what a larger model will score, from runs of several sizes and lengths."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rbridge_tasks.cli.options import AllowIncomparable, AsJson, Benchmarks, Level, Plot, Resamples, Seed, TableOutput
+
+if TYPE_CHECKING:
+    from rbridge_tasks.decisions.ladder_result import Ladder
+
+
+def ladder(
+    scores: Annotated[str, typer.Argument(help="Score table of rbridge collect: .csv, .tsv or .parquet.")],
+    metric: Annotated[str, typer.Option("--metric", "-m", help="Metric between size and accuracy.")] = "rbridge_nll",
+    target_metric: Annotated[str, typer.Option(metavar="METRIC", help="The accuracy to forecast.")] = "acc",
+    predict: Annotated[
+        list[str] | None, typer.Option("--predict", metavar="PARAMS:TOKENS", help="Target, e.g. 7B:4T. Repeatable.")
+    ] = None,
+    benchmark: Benchmarks = None,
+    up_to: Annotated[
+        str | None, typer.Option(metavar="PARAMS", help="Fit sizes up to this one; default: all below the targets.")
+    ] = None,
+    least_ratio: Annotated[float, typer.Option(min=0.0, help="Fit runs of at least so many tokens per parameter.")] = 0,
+    chance: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[BENCHMARK=]FRACTION", help="Accuracy of chance, e.g. arc_easy=0.25. Repeatable."),
+    ] = None,
+    reach: Annotated[
+        list[float] | None, typer.Option("--reach", help="Cheapest size and tokens for this accuracy, e.g. 0.6.")
+    ] = None,
+    level: Level = 0.9,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    allow_incomparable: AllowIncomparable = False,
+    plot: Plot = None,
+    output: TableOutput = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forecast the accuracy of a larger model from a ladder of small ones, after a backtest on the ladder itself.
+
+    Example: rbridge ladder scores.csv --metric bits_per_byte --target-metric acc_norm --predict 7B:4T --reach 0.6
+    """
+    from rbridge_tasks.cli.output import check_outputs, print_json
+    from rbridge_tasks.decisions.ladder import ladder as forecast_ladder
+    from rbridge_tasks.tables.score_table import write_table
+
+    check_outputs("forecasts", table=output, plot=plot)
+    result = forecast_ladder(
+        scores, metric, target_metric=target_metric, predict=predict or [], benchmarks=benchmark or [], up_to=up_to,
+        least_ratio=least_ratio, chance=_chances(chance or []), reach=reach or [], level=level, resamples=resamples,
+        seed=seed, allow_incomparable=allow_incomparable,
+    )  # fmt: skip
+    if plot:
+        result.plot(plot)
+    if output:
+        write_table(result.to_frame() if predict else result.grid_frame(), output, "forecasts")
+    print_json(result.to_dict()) if as_json else _show(result)
+
+
+def _chances(texts: list[str]) -> float | dict[str, float] | None:
+    """One chance for all benchmarks, or a chance by name."""
+    chances: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            chances[name] = float(number)
+        except ValueError as error:
+            raise typer.BadParameter(f"--chance {text}: write a fraction, or BENCHMARK=FRACTION") from error
+    return chances[""] if [*chances] == [""] else chances or None
+
+
+def _show(result: Ladder) -> None:
+    """Print the backtest first, then the forecasts; notes go to stderr."""
+    from rbridge_tasks.cli.output import note, print_table
+    from rbridge_tasks.tables.sizes import count_text
+
+    interval, tests, forecasts, reaches = f"{100 * result.level:g} %", [], [], []
+    names = [name for part in result.benchmarks[:1] for name in part.errors]
+    for part in result.benchmarks:
+        for fold in part.folds:
+            limit = f"{count_text(fold.limit)} params" if fold.by_size else f"{fold.limit:.2g} FLOPs"
+            errors = [f"{error:.2f}" for error in (fold.error, *fold.baselines.values())]
+            counts = [str(fold.fitted), str(fold.held)]
+            tests.append([part.benchmark, f"up to {limit}", *counts, *errors, f"{100 * fold.coverage:.0f} %"])
+        for row in part.forecasts:
+            measured = "" if row.measured_pct != row.measured_pct else f"{row.measured_pct:.1f}"
+            forecasts.append(
+                [
+                    part.benchmark, count_text(row.params), count_text(row.tokens), f"{row.accuracy_pct:.1f}",
+                    f"{row.low_pct:.1f} to {row.high_pct:.1f}", f"{row.compute_ratio:.3g}", measured,
+                    f"{100 * (1 - row.next_rung_width):.0f} %",
+                ]
+            )  # fmt: skip
+        for reached in part.reaches:
+            known = reached.flops == reached.flops
+            cost = f"{reached.flops:.2g}" if known else "not within 12 times the ladder"
+            place = [count_text(reached.params), count_text(reached.tokens), cost]
+            reaches.append([part.benchmark, f"{reached.accuracy_pct:g}", *place])
+    if tests:
+        columns = ["benchmark", "fitted", "runs", "held out", *names, f"in {interval} interval"]
+        print_table("Backtest: mean absolute error on larger runs, in points of accuracy", columns, tests)
+    for part in result.benchmarks:
+        typer.echo(part.verdict)
+    if forecasts:
+        columns = ["benchmark", "params", "tokens", f"{result.target_metric}, %", interval, "times the compute"]
+        columns += ["measured", "narrower by one more size"]
+        print_table(f"Forecast through {result.metric}", columns, forecasts)
+    if reaches:
+        columns = ["benchmark", "accuracy, %", "params", "tokens", "FLOPs"]
+        print_table("Cheapest model for an accuracy", columns, reaches)
+    for text in result.notes:
+        note(text)
