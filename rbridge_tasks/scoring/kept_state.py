@@ -149,7 +149,7 @@ def _copy(state: Any, batch: int, *, kept: bool) -> Any:
 
 
 def _copied_layer(layer: Any, batch: int, *, kept: bool) -> Any:
-    kind = type(layer) if kept else _READ_ONLY[type(layer)]
+    kind: Any = type(layer) if kept else _READ_ONLY[type(layer)]
     copied = kind.__new__(kind)
     vars(copied).update(vars(layer))
     for name, value in vars(layer).items():

@@ -163,8 +163,8 @@ class PaddedReader:
 
     def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:
         """The model's own state after the prefix."""
-        state = kept_state.keep(self.forward, ids, parent and parent.state)
-        return state and Prefix(state, ids.size)
+        state = kept_state.keep(self.forward, ids, parent.state if parent else None)
+        return Prefix(state, ids.size) if state else None
 
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
         """Columns of the scored tokens."""

@@ -36,7 +36,7 @@ class UnusedStateError(NotImplementedError):
 @contextlib.contextmanager
 def scans_from(model: Any, cache: Any) -> Iterator[None]:
     """Have the model's selective scans of several tokens go on from the recurrent states in a cache."""
-    mixers = [module for module in model.modules() if _scans(type(module))]
+    mixers = [module for module in model.modules() if _scans(module.__class__)]
     if not mixers:
         yield
         return
@@ -137,7 +137,7 @@ def scan_from(
     elapsed = (functional.softplus(steps) if delta_softplus else steps).cumsum(-1)
     state, rates = state.float(), rates.float()
     added = []
-    for some, vectors in zip(elapsed.split(_TOKENS, -1), outward.float().split(_TOKENS, -1), strict=True):
+    for some, vectors in zip(*(torch.split(some, _TOKENS, -1) for some in (elapsed, outward.float())), strict=True):
         decayed = (rates[:, None] * some[..., None]).exp_().mul_(state[:, :, None])
         added.append(torch.einsum("bctw,bwt->bct", decayed, vectors))
     out = out + torch.cat(added, -1).to(out.dtype)
