@@ -6,10 +6,15 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rbridge_metrics import RBridgeError
 from rbridge_tasks.scoring.prompts import Prompt, prompt_of
 from rbridge_traces import Benchmark, Manifest, Trace, WorkedExamples, examples_of
 
 logger = logging.getLogger(__name__)
+
+
+class FewShotError(RBridgeError, ValueError):
+    """More worked examples are asked for than a benchmark has."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,21 @@ class BenchmarkTraces:
     benchmark: Benchmark
     examples: WorkedExamples
     prompt: Prompt
+
+    def shots(self, num_fewshot: int | None) -> int:
+        """The number of worked examples before each question; None stands for the benchmark's default.
+
+        Raises:
+            FewShotError: there are fewer.
+        """
+        available = self.examples.available
+        shots = self.examples.default_shots if num_fewshot is None else num_fewshot
+        if shots > available:
+            raise FewShotError(
+                f"num_fewshot={shots} asks for more worked examples than {self.benchmark.name} has ({available}); give "
+                f"a number from 0 to {available}, or more examples with fewshot=FILE"
+            )
+        return shots
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def score(
         The metrics with standard errors, and the token scores of each trace.
 
     Raises:
-        ScoreUsageError: an argument cannot be used.
+        ScoreUsageError, FewShotError: an argument cannot be used.
         ChatTemplateError: the tokenizer has no default chat template.
         TraceError, MissingWeightsError, ModelLoadError, TokenizationError, ScoringError: the cache, its traces, the
             model, its tokenizer or its numbers are not usable; the message says how to go on.
@@ -112,7 +112,7 @@ def score(
     )
     traces = source_traces.traces[:limit]
     require_weights([*traces], weights, source_traces.location)
-    shots = _shots(source_traces, num_fewshot)
+    shots = source_traces.shots(num_fewshot)
     model, tokenizer, name = _model_and_tokenizer(model, tokenizer, device)
     template = ChatTemplate(tokenizer) if apply_chat_template else None
     contexts = Contexts(
@@ -151,18 +151,6 @@ def _check_arguments(
         raise ScoreUsageError(f"limit is {limit!r}; give a whole number of at least 1, or None for all traces")
     if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
         raise ScoreUsageError(f'batch_size is {batch_size!r}; give a whole number of at least 1, or "auto"')
-
-
-def _shots(source: BenchmarkTraces, num_fewshot: int | None) -> int:
-    """The number of worked examples before each question."""
-    available = source.examples.available
-    shots = source.examples.default_shots if num_fewshot is None else num_fewshot
-    if shots > available:
-        raise ScoreUsageError(
-            f"num_fewshot={shots} asks for more worked examples than {source.benchmark.name} has ({available}); give a "
-            f"number from 0 to {available}, or more examples with fewshot=FILE"
-        )
-    return shots
 
 
 def _model_and_tokenizer(model: Any, tokenizer: Any, device: str | None) -> tuple[Any, Any, str]:

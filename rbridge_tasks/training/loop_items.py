@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from rbridge_tasks.scoring.benchmark_traces import benchmark_traces
+from rbridge_tasks.scoring.contexts import Contexts
 from rbridge_tasks.scoring.item_metrics import needs_of, require_weights
-from rbridge_tasks.scoring.prompts import context_of
-from rbridge_tasks.training.settings import InLoopError, LoopSettings
+from rbridge_tasks.training.settings import LoopSettings
 from rbridge_tasks.training.stratified import StratifiedOrder
-from rbridge_traces import Trace, few_shot_examples
+from rbridge_traces import Trace
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def loop_benchmarks(settings: LoopSettings) -> tuple[LoopBenchmark, ...]:
     """Read the traces of each benchmark and draw its sample.
 
     Raises:
-        InLoopError: more worked examples than there are.
+        FewShotError: more worked examples than there are.
         TraceError, MissingWeightsError: the cache or its traces are not usable.
     """
     return tuple(_loop_benchmark(name, settings) for name in settings.names)
@@ -64,14 +64,11 @@ def _loop_benchmark(name: str, settings: LoopSettings) -> LoopBenchmark:
         needs=needs_of(settings.weights),
     )
     require_weights([*source.traces], settings.weights, source.location)
-    examples = few_shot_examples(name)
-    if settings.num_fewshot > len(examples):
-        raise InLoopError(f"num_fewshot is {settings.num_fewshot}, and {name} has {len(examples)} worked examples")
-    shown = examples[: settings.num_fewshot]
+    contexts = Contexts(source.examples, source.shots(settings.num_fewshot), prompt=source.prompt)
     return LoopBenchmark(
         name,
         source.traces,
-        tuple(context_of(trace, shown) for trace in source.traces),
+        tuple(map(contexts.of, source.traces)),
         StratifiedOrder.of([len(trace.trace) for trace in source.traces], settings.seed),
         min(settings.items or len(source.traces), len(source.traces)),
         all(trace.spans for trace in source.traces),

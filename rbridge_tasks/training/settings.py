@@ -36,7 +36,7 @@ class LoopSettings:
         budget_seconds: longest time of one scoring, all benchmarks together. The sample shrinks to what earlier
             scorings showed to fit; a scoring that is slower stops after the batch in which its time ends. None sets no
             limit.
-        num_fewshot: worked examples before each question.
+        num_fewshot: worked examples before each question; None for the default of each benchmark, 5 for the six.
         weights: "confidence", "confidence_test_set", "spans" or "none", as of ``rb.score``.
         cache: folder or URL of a trace cache, or "sample"; None for ``$RBRIDGE_CACHE``, else the user's cache.
         source: which source of traces, where the cache holds several.
@@ -63,7 +63,7 @@ class LoopSettings:
     items: int | None = None
     seed: int = 0
     budget_seconds: float | None = None
-    num_fewshot: int = 5
+    num_fewshot: int | None = None
     weights: str = "confidence"
     cache: str | None = None
     source: str | None = None
@@ -91,7 +91,7 @@ class LoopSettings:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and value > 0):
                 raise InLoopError(f"{name} is {value!r}; give a number above 0, or None")
-        if not isinstance(self.num_fewshot, int) or self.num_fewshot < 0:
+        if self.num_fewshot is not None and (not isinstance(self.num_fewshot, int) or self.num_fewshot < 0):
             raise InLoopError(f"num_fewshot is {self.num_fewshot!r}; give a whole number from 0")
         if self.batch_size != "auto" and (not isinstance(self.batch_size, int) or self.batch_size < 1):
             raise InLoopError(f'batch_size is {self.batch_size!r}; give a whole number of at least 1, or "auto"')
