@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from rbridge_traces import Choice
 from rbridge_traces.generation.grading import chosen_label, grade, number_in
 
-from ..support import complaint
-
 ELEMENTS = (Choice("A", "iron"), Choice("B", "carbon"), Choice("C", "carbon dioxide"), Choice("D", "3 g"))
 NUMBERED = (Choice("1", "iron"), Choice("2", "carbon"), Choice("3", "gold"), Choice("4", "a lead"))
 
@@ -170,4 +168,3 @@ def test_what_cannot_be_known_is_null() -> None:
     assert grade("humaneval", "return 1", "return 1") is None
     assert grade("gsm8k", None, "1") is None
     assert grade("csqa", "A", None, ELEMENTS) is None
-    assert "gsm8k" in complaint(grade, "gsm9k", "1", "1")
