@@ -40,7 +40,7 @@ class Option:
 
     Attributes:
         name: the key.
-        kind: text, the path of a local file, true or false, one of ``choices``, or a list of names.
+        kind: text, the path of a local file or folder, true or false, one of ``choices``, or a list of names.
         help: one line for users.
         default: the value where the key is absent or null.
         choices: the allowed values of the kind "choice".
@@ -48,7 +48,7 @@ class Option:
     """
 
     name: str
-    kind: Literal["text", "file", "switch", "choice", "names"]
+    kind: Literal["text", "file", "folder", "switch", "choice", "names"]
     help: str
     default: str | bool | None = None
     choices: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ OPTIONS = (
     Option("rbridge_group", "names", "benchmarks in the groups rbridge and rbridge_proxies, in place of the six"),
     Option("rbridge_compile", "switch", "with layers compiled by torch.compile, under --model hf", default=False),
     Option("rbridge_slow", "switch", "through lm-eval's own loglikelihood, for any model class", default=False),
-    Option("rbridge_token_scores", "text", "folder for files of token scores", example="out"),
+    Option("rbridge_token_scores", "folder", "folder for files of token scores", example="out"),
     Option(
         "rbridge_frequencies", "file", "file of rbridge frequencies, for the tasks rbridge_proxies_*",
         example="counts.parquet",

@@ -71,7 +71,7 @@ def test_import_takes_any_format_and_show_prints_it(rbridge: Rbridge, tmp_path: 
         (["traces", "import", "{text}", "-b", "gsm8k"], "not JSON"),
         (["traces", "import", "{missing}", "-b", "gsm8k"], "missing.json"),
         (["traces", "import", "{empty}", "-b", "gsm8k", *MAPS], "--skip-empty"),
-        (["traces", "import", "{file}", "-b", "gsm9k"], "gsm8k"),
+        (["traces", "import", "{file}", "-b", "gsm-8k"], "gsm8k"),
         (["traces", "show", "gsm8k"], "no traces"),
         (["traces", "verify"], "no traces"),
         (["traces", "score", "-b", "gsm8k", "--model", "nowhere"], "no traces"),

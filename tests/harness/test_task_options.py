@@ -31,6 +31,7 @@ def test_the_documents_have_the_same_table() -> None:
     kinds = {
         "text": "text",
         "file": "file",
+        "folder": "folder",
         "switch": "`true`, `false`",
         "names": "list of names",
     }
