@@ -43,6 +43,10 @@ def draw_contours(axes: Axes, result: LadderBenchmark) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     grid = result.grid
+    axes.set_xscale("log")  # before the contours, whose labels need the final scale
+    axes.set_yscale("log")
+    axes.set_xlim(grid.params[0], grid.params[-1])
+    axes.set_ylim(grid.tokens[0], grid.tokens[-1])
     colour = series(0)["color"]
     lines = axes.contour(grid.params, grid.tokens, grid.accuracy_pct.T, levels=8, colors=colour, linewidths=1.2)
     axes.clabel(lines, fmt="%g", fontsize="x-small")
@@ -57,8 +61,6 @@ def draw_contours(axes: Axes, result: LadderBenchmark) -> None:
     if result.forecasts:
         places = [(row.params, row.tokens) for row in result.forecasts]
         axes.plot(*zip(*places, strict=True), "D", color=INK, markerfacecolor=PAPER, label="targets")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(numticks=5))
         axis.set_major_formatter(FuncFormatter(lambda value, _: count_text(value)))

@@ -96,7 +96,7 @@ def _show(result: Ladder) -> None:
             )  # fmt: skip
         for reached in part.reaches:
             known = reached.flops == reached.flops
-            cost = f"{reached.flops:.2g}" if known else "not within 12 times the ladder"
+            cost = f"{reached.flops:.2g}" if known else "beyond the grid"
             place = [count_text(reached.params), count_text(reached.tokens), cost]
             reaches.append([part.benchmark, f"{reached.accuracy_pct:g}", *place])
     if tests:

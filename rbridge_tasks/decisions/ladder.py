@@ -117,7 +117,7 @@ def ladder(
                 name, 100.0 * each.rungs.floor, each.names, each.rungs.params, each.rungs.tokens,
                 100.0 * each.rungs.accuracy, {m.name: float(w) for m, w in zip(METHODS, weights, strict=True)},
                 _law(test.fitted), forecaster.forecasts(sizes, measured), forecaster.folds(of_folds),
-                forecaster.grid(_GRID), forecaster.reaches(reach),
+                forecaster.grid(_GRID, sizes), forecaster.reaches(reach, sizes),
             )
         )  # fmt: skip
     notes += _cannot_know(read[0].rungs, sizes)
@@ -199,18 +199,21 @@ class _Forecaster:
             results.append(LadderFold(fold.by_size, fold.limit, *counts, float(np.abs(error).mean()), means, inside))
         return tuple(results)
 
-    def grid(self, points: int) -> LadderGrid:
-        """From the smallest size to 12 times the largest, and the same for tokens."""
-        params = np.geomspace(self.rungs.params.min(), _GRID_BEYOND * self.rungs.params.max(), points)
-        tokens = np.geomspace(self.rungs.tokens.min(), _GRID_BEYOND * self.rungs.tokens.max(), points)
+    def grid(self, points: int, sizes: Sequence[Size]) -> LadderGrid:
+        """From the smallest size to 12 times the largest and all targets, and the same for tokens."""
+        farthest = np.array([*sizes, (0.0, 0.0)]).max(axis=0)
+        params, tokens = (
+            np.geomspace(rungs.min() / 1.2, max(_GRID_BEYOND * rungs.max(), 1.2 * far), points)
+            for rungs, far in zip((self.rungs.params, self.rungs.tokens), farthest, strict=True)
+        )
         mesh = [side.ravel() for side in np.meshgrid(params, tokens, indexing="ij")]
         return LadderGrid(params, tokens, 100.0 * self.accuracy(*mesh).reshape(points, points))
 
-    def reaches(self, wanted: Sequence[float]) -> tuple[Reach, ...]:
+    def reaches(self, wanted: Sequence[float], sizes: Sequence[Size]) -> tuple[Reach, ...]:
         """The cheapest place of a fine grid for each accuracy, a fraction."""
         if not wanted:
             return ()
-        fine = self.grid(_FINE_GRID)
+        fine = self.grid(_FINE_GRID, sizes)
         flops = training_flops(*np.meshgrid(fine.params, fine.tokens, indexing="ij"))
         results = []
         for accuracy in wanted:

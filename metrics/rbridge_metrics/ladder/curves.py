@@ -7,12 +7,13 @@ chance, where the longest or the most frequent choice is wrong more often than n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from rbridge_metrics.alignment import FloatArray
+from rbridge_metrics.alignment import FloatArray, IntArray
 from rbridge_metrics.levenberg_marquardt import descend
 
 CurveName = Literal["loss", "log loss"]
@@ -61,6 +62,19 @@ class Curve:
         """Accuracy above chance in per cent, (fits or 1, points) to (fits, points)."""
         return self(self.scaled(loss), self.params)
 
+    def refitted(self, loss: FloatArray, above_chance_pct: FloatArray, weights: FloatArray, start: IntArray) -> Curve:
+        """The curve fitted to other weights, shape (fits, points), each from the row ``start`` of its parameters."""
+        precision = np.array([0.0, 0.0, (_NOISE_PCT / FLOOR_SPREAD) ** 2])
+        params = descend(
+            self, self.scaled(loss)[None], above_chance_pct, weights, self.params[start],
+            noise=_NOISE_PCT, precision=precision, steps=_STEPS,
+        )  # fmt: skip
+        return replace(self, params=params)
+
+    def joined(self, others: Sequence[Curve]) -> Curve:
+        """The fits of this one and of others, one after another."""
+        return replace(self, params=np.concatenate([curve.params for curve in (self, *others)]))
+
     def of_rows(self, rows: slice) -> Curve:
         """The curve with some of its fits."""
         return replace(self, params=self.params[rows])
@@ -89,13 +103,7 @@ def fit_curve(name: CurveName, loss: FloatArray, above_chance_pct: FloatArray, w
     share = np.clip(above_chance_pct / 100.0, 0.02, 0.98)
     middle = float(np.log(share / (1.0 - share)).mean())
     start = np.tile([middle, 0.5, 0.0], (len(weights), 1))
-    curve = Curve(name, centre, scale, start)
-    precision = np.array([0.0, 0.0, (_NOISE_PCT / FLOOR_SPREAD) ** 2])
-    u = curve.scaled(loss)
-    params = descend(
-        curve, u[None], above_chance_pct, weights, start, noise=_NOISE_PCT, precision=precision, steps=_STEPS
-    )
-    return Curve(name, centre, scale, params)
+    return Curve(name, centre, scale, start).refitted(loss, above_chance_pct, weights, np.arange(len(weights)))
 
 
 def _logistic(z: FloatArray) -> FloatArray:

@@ -7,6 +7,7 @@ against each other, and the prior then keeps them where those of other ladders a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -105,6 +106,14 @@ class Law:
         """The law fitted to other weights, shape (fits, runs), each from the row ``start`` of its own parameters."""
         law = replace(self, noise=self.noise[start])
         return replace(law, params=law._descended(params, tokens, values, weights, self.params[start], _REFIT_STEPS))
+
+    def joined(self, others: Sequence[Law]) -> Law:
+        """The fits of this one and of others, one after another."""
+        return replace(
+            self,
+            noise=np.concatenate([law.noise for law in (self, *others)]),
+            params=np.concatenate([law.params for law in (self, *others)]),
+        )
 
     def of_rows(self, rows: slice) -> Law:
         """The law with some of its fits."""
