@@ -164,7 +164,7 @@ def test_without_log_probabilities_the_next_step_is_named(build: Build, server: 
     [
         ([], "set OPENAI_API_KEY"),
         (["--base-url", "localhost:1"], "no address"),
-        (["-b", "gsm9k"], "gsm8k"),
+        (["-b", "gsm-8k"], "gsm8k"),
         (["-b", "csqa"], "it looks like gsm8k"),
         (["--questions", "missing.jsonl"], "missing.jsonl"),
         (["--limit", "0"], "--limit"),
