@@ -13,14 +13,20 @@ KEY, TITLE = "noise", "Noise of training"
 
 def noise_section(inputs: Inputs) -> PageSection:
     """Noise, signal and decision accuracy of each metric and benchmark, by ``rbridge noise``."""
+    from rbridge_tasks.decisions.candidates import CandidatesError
     from rbridge_tasks.decisions.noise import Noise, noise, summary
 
+    scores = inputs.scores if inputs.measured is None else inputs.measured
+    without_targets = []
     try:
-        result: Noise = noise(
-            inputs.scores if inputs.measured is None else inputs.measured,
-            target=inputs.targets, target_metric=[metric.name for metric in inputs.target_metrics],
-            target_at=inputs.target_at, allow_incomparable=True,
-        )  # fmt: skip
+        try:
+            result: Noise = noise(
+                scores, target=inputs.targets, target_metric=[metric.name for metric in inputs.target_metrics],
+                target_at=inputs.target_at, allow_incomparable=True,
+            )  # fmt: skip
+        except CandidatesError as error:  # targets of several sizes, for example
+            result = noise(scores, allow_incomparable=True)
+            without_targets = [f"The targets are left out here: {error}."]
     except NoiseError as error:
         return PageSection(KEY, TITLE, missing=f"{str(error)[0].upper()}{str(error)[1:]}.")
     rows = [
@@ -48,5 +54,5 @@ def noise_section(inputs: Inputs) -> PageSection:
         ),
         remarks=[Remark("Noise", text) for text in summary(result)],
         tables=[PageTable("Noise by metric and benchmark", columns, rows, headers=2)],
-        notes=result.notes,
+        notes=[*result.notes, *without_targets],
     )

@@ -108,6 +108,22 @@ def noisy_candidates(folder: Path) -> None:
     table(folder / "targets.csv", targets)
 
 
+def ladder_of_runs(folder: Path) -> None:
+    """Four sizes at three token counts each, by a law of size and tokens and a curve to accuracy."""
+    rows, rng = [], np.random.default_rng(0)
+    for params in (190e6, 370e6, 760e6, 1.3e9):
+        for ratio in (20, 40, 100):
+            size = (params, ratio * params)
+            bits = 0.5 + 60 / params**0.25 + 120 / (ratio * params) ** 0.28 + 0.002 * rng.normal()
+            accuracy = 0.25 + 0.7 / (1 + np.exp(6 * (bits - 0.9))) + 0.002 * rng.normal()
+            run = f"web-{params / 1e6:.0f}M-{ratio}"
+            rows += [
+                row(run, bits, size=size, metric="bits_per_byte"),
+                row(run, accuracy, size=size, metric="acc_norm"),
+            ]
+    table(folder / "scores.csv", rows)
+
+
 def candidates_and_runs(folder: Path) -> None:
     """Both of the above."""
     two_runs(folder)
@@ -218,6 +234,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "docs/fitting.md": two_runs,
     "docs/forecasting.md": fitted,
     "docs/gate.md": gated,
+    "docs/ladder.md": ladder_of_runs,
     "docs/noise.md": noisy_candidates,
     "docs/proxies.md": corpus,
     "docs/ranking.md": candidates,
