@@ -1,4 +1,4 @@
-"""What selecting proxies costs: 30 models, 12 benchmarks, 80 proxies, 199 permutations; ``rbridge select`` under 30 s.
+"""What selecting proxies costs: 30 models, 12 benchmarks, 80 proxies, 199 permutations.
 
 The exhaustive search over all 82,160 triples is timed by itself and against a loop that solves three equations for
 every triple; the RankSVM for all permutations at once against scikit-learn's for one. Scores are synthetic: only their

@@ -7,6 +7,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tensors as small as these a second thread costs more than it saves
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """``make test-fast`` draws fewer random cases for each property; ``tests.metrics.strategies.cases`` reads this."""
+    """``make test-fast`` draws fewer random cases (``tests.metrics.strategies.cases``); Ctrl-C is never ignored."""
     if config.option.markexpr == "not slow":
         os.environ.setdefault("RBRIDGE_TEST_CASES", "40")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell without job control starts what it puts into the background so, and our commands would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -86,7 +87,7 @@ def _show(result: Ladder) -> None:
             counts = [str(fold.fitted), str(fold.held)]
             tests.append([part.benchmark, f"up to {limit}", *counts, *errors, f"{100 * fold.coverage:.0f} %"])
         for row in part.forecasts:
-            measured = "" if row.measured_pct != row.measured_pct else f"{row.measured_pct:.1f}"
+            measured = "" if math.isnan(row.measured_pct) else f"{row.measured_pct:.1f}"
             forecasts.append(
                 [
                     part.benchmark, count_text(row.params), count_text(row.tokens), f"{row.accuracy_pct:.1f}",
@@ -95,8 +96,7 @@ def _show(result: Ladder) -> None:
                 ]
             )  # fmt: skip
         for reached in part.reaches:
-            known = reached.flops == reached.flops
-            cost = f"{reached.flops:.2g}" if known else "beyond the grid"
+            cost = "beyond the grid" if math.isnan(reached.flops) else f"{reached.flops:.2g}"
             place = [count_text(reached.params), count_text(reached.tokens), cost]
             reaches.append([part.benchmark, f"{reached.accuracy_pct:g}", *place])
     if tests:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from rbridge_metrics.ladder.backtest import BacktestFit
 from rbridge_metrics.ladder.methods import METHODS, Fitted
 from rbridge_metrics.ladder.rungs import Rungs
 from rbridge_tasks.decisions.ladder_result import Ladder, LadderBenchmark, LadderFold, LadderForecast, LadderGrid, Reach
-from rbridge_tasks.decisions.ladder_rungs import BenchmarkRungs, LadderError, benchmark_rungs
+from rbridge_tasks.decisions.ladder_rungs import LadderError, benchmark_rungs
 from rbridge_tasks.decisions.training_runs import Array, as_count
 from rbridge_tasks.tables.directions import metric_called
 from rbridge_tasks.tables.names import check_benchmarks, check_metrics
@@ -29,6 +30,7 @@ _FAR = 10.0  # times the largest size or compute of the ladder, for a warning
 _SAME_SIZE, _SAME_TOKENS = 5e-3, 0.02  # relative, of a target and a run that measured it
 _GRID, _FINE_GRID = 25, 120  # points along each side
 _GRID_BEYOND = 12.0  # times the largest size
+_UNTESTED_DRIFT = 2.0**2  # squared points for each unit of distance, where no benchmark has a backtest
 
 
 def ladder(
@@ -85,8 +87,8 @@ def ladder(
     """
     way, target = metric_called(metric), metric_called(target_metric)
     sizes = [parse_size(size) if isinstance(size, str) else Size(*size) for size in predict]
-    if not all(0 < value < 1 for value in reach):
-        raise LadderError(f"--reach {reach[0]:g}: an accuracy is a fraction between 0 and 1 here, such as 0.6")
+    if wrong := [value for value in reach if not 0 < value < 1]:
+        raise LadderError(f"--reach {wrong[0]:g}: an accuracy is a fraction between 0 and 1 here, such as 0.6")
     scores = as_scores(table)
     check_metrics(scores, [way.name], where="the score table")
     check_metrics(scores, [target.name], where="the score table", option="--target-metric")
@@ -108,8 +110,10 @@ def ladder(
     for name, each, test, weights, drift, of_folds in zip(
         names, read, tests, backtest.stack_weights(squared), drifts, errors, strict=True
     ):
-        forecaster = _Forecaster(each, test, weights, intervals.shrunk(drift, len(test.folds), pooled), level)
-        forecaster.resample(resamples, seed)
+        squared_drift = intervals.shrunk(drift, len(test.folds), pooled)
+        forecaster = _Forecaster(
+            each.rungs, test, weights, squared_drift, level, _refits(test, resamples, seed), resamples
+        )
         truth = scores[(scores["benchmark"] == name) & (scores["metric"] == target.name)]
         measured = [100.0 * _measured(truth, size) / each.unit for size in sizes]
         results.append(
@@ -124,26 +128,37 @@ def ladder(
     return Ladder(way.name, target.name, level, tuple(results), tuple(dict.fromkeys(notes)))
 
 
-_UNTESTED_DRIFT = 2.0**2  # squared points for each unit of distance, where no benchmark has a backtest
+def _refits(test: BacktestFit, resamples: int, seed: int) -> Fitted:
+    """Refits to random weights of the runs: ``resamples`` of all runs, then ``_FOLD_RESAMPLES`` of each fold."""
+    draws = [intervals.run_weights(test.weights[:1], resamples, seed)]
+    rows = [np.zeros(resamples, dtype=np.int64)]
+    if test.folds:
+        draws.append(intervals.run_weights(test.weights[1:], _FOLD_RESAMPLES, seed))
+        rows.append(np.repeat(1 + np.arange(len(test.folds)), _FOLD_RESAMPLES))
+    return test.fitted.refitted(np.concatenate(draws), np.concatenate(rows))
 
 
+@dataclass(frozen=True)
 class _Forecaster:
-    """Forecasts and intervals on one benchmark: the stack of the methods and its spread."""
+    """Forecasts and intervals on one benchmark: the stack of the methods and its spread.
 
-    def __init__(self, read: BenchmarkRungs, test: BacktestFit, weights: Array, drift: float, level: float) -> None:
-        self.rungs, self.test, self.weights, self.drift, self.level = read.rungs, test, weights, drift, level
-        self.refits: Fitted = test.fitted
-        self.first = 1
+    Attributes:
+        rungs: the ladder.
+        test: its backtest.
+        weights: of the methods, shape (methods,).
+        drift: squared points for each unit of distance.
+        level: of the intervals.
+        refits: to random weights: ``resamples`` rows of all runs, then those of the folds.
+        resamples: number of these rows.
+    """
 
-    def resample(self, resamples: int, seed: int) -> None:
-        """Refit to random weights of the runs: ``resamples`` of all, and fewer of each fold."""
-        draws = [intervals.run_weights(self.test.weights[:1], resamples, seed)]
-        rows = [np.zeros(resamples, dtype=np.int64)]
-        if self.test.folds:
-            draws.append(intervals.run_weights(self.test.weights[1:], _FOLD_RESAMPLES, seed))
-            rows.append(np.repeat(1 + np.arange(len(self.test.folds)), _FOLD_RESAMPLES))
-        self.refits = self.test.fitted.refitted(np.concatenate(draws), np.concatenate(rows))
-        self.first = resamples
+    rungs: Rungs
+    test: BacktestFit
+    weights: Array
+    drift: float
+    level: float
+    refits: Fitted
+    resamples: int
 
     def accuracy(self, params: Array, tokens: Array) -> Array:
         """The stack fitted to all runs, fractions, shape (points,)."""
@@ -152,7 +167,7 @@ class _Forecaster:
     def interval(self, params: Array, tokens: Array) -> tuple[Array, Interval]:
         """Forecasts and intervals, fractions."""
         centre = self.accuracy(params, tokens)
-        samples = self.refits.predict(params, tokens, rows=slice(0, self.first))
+        samples = self.refits.predict(params, tokens, rows=slice(0, self.resamples))
         away = intervals.distance(training_flops(params, tokens), float(self.rungs.flops.max()))
         return centre, self._interval(centre, samples, self.weights, away, self.drift, len(self.test.folds))
 
@@ -186,7 +201,7 @@ class _Forecaster:
             actual = self.rungs.accuracy[fold.held]
             others = [part for index, part in enumerate(errors) if index != row]
             drift = intervals.drift(*map(np.concatenate, zip(*others, strict=True))) if others else self.drift
-            first = self.first + row * _FOLD_RESAMPLES
+            first = self.resamples + row * _FOLD_RESAMPLES
             samples = self.refits.predict(*place, rows=slice(first, first + _FOLD_RESAMPLES))
             centre = actual + 0.01 * error
             low, high = self._interval(centre, samples, self.weights, away, drift, max(len(others), 1))

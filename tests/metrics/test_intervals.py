@@ -83,7 +83,7 @@ def checkpoints_covered(correlation: float, *, count: int, repeats: int) -> list
 @pytest.mark.parametrize("count", [15, 40])
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])
 def test_intervals_of_checkpoints_cover_unseen_blocks(correlation: float, count: int) -> None:
-    """Within five points of 90 % although neighbours' errors are correlated, and four Monte Carlo errors of 0.02."""
+    """Within five points of 90 % although neighbours' errors are correlated, and two Monte Carlo errors of 0.02."""
     assert abs(np.mean(checkpoints_covered(correlation, count=count, repeats=6)) - 0.9) < 0.05 + 0.04
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def scan_token_by_token(
 def test_a_scan_from_a_state_is_the_rest_of_a_scan(tokens: int, batch: int, seed: int) -> None:
     """What the state adds, decayed, to a scan that begins at zero gives the scan that begins at the state."""
     random = torch.Generator().manual_seed(seed)
-    normal = lambda *shape: torch.randn(shape, generator=random)  # noqa: E731
+    normal = functools.partial(torch.randn, generator=random)
     given_arguments = (
         normal(batch, 6, tokens),
         normal(batch, 6, tokens),

@@ -152,7 +152,8 @@ def test_texts_of_models_with_states_do_not_leak_into_each_other(name: str, dtyp
     model = model_of(config_class, gain=2.0, **settings).to(dtype)
     pairs = pairs_of()
     scorer, difference = scored(model, pairs)
-    assert scorer.way_of_reading.startswith("padded")  # rounding that grows may keep the trial from sharing the prompt
+    # Rounding that grows in strong layers may keep the trial from sharing the prompt of Qwen3-Next.
+    assert scorer.way_of_reading in ({"padded", "padded, prompt read again"} if name == "qwen3_next" else {"padded"})
     assert difference <= bound(dtype, np.concatenate([alone(model, pair) for pair in pairs]))
 
 

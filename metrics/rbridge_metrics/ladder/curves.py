@@ -47,12 +47,20 @@ class Curve:
         return _LIMITS[0], _LIMITS[1]
 
     def __call__(self, u: FloatArray, params: FloatArray) -> FloatArray:
-        """Accuracy above chance in per cent: u (fits or 1, points) and (fits, n_params) to (fits, points)."""
+        """Accuracy above chance in per cent.
+
+        Args:
+            u: standardised losses, shape (fits, points), or (1, points) for all fits.
+            params: a, b and f of each fit, shape (fits, 3).
+
+        Returns:
+            Shape (fits, points).
+        """
         floor = params[..., 2:3]
         return floor + (100.0 - floor) * _logistic(params[..., :1] + params[..., 1:2] * u)
 
     def slopes(self, u: FloatArray, params: FloatArray, fitted: FloatArray) -> FloatArray:
-        """Derivatives by the parameters, shape (fits, n_params, points)."""
+        """Derivatives by the parameters, shape (fits, 3, points)."""
         floor = params[:, 2:3]
         share = (fitted - floor) / (100.0 - floor)
         steep = (fitted - floor) * (1.0 - share)
