@@ -311,10 +311,15 @@ def _observed(
     target: Targets | None,
     ways: Mapping[str, str],
 ) -> float:
-    """Decision accuracy of the candidates that have a target; NaN where it is unknown."""
+    """Decision accuracy of the candidates that have a target, each the mean of its seeds; NaN where it is unknown."""
     if target is None:
         return math.nan
-    pairs = [(values[run], target.value[run]) for runs in names.values() for run in runs if run in target.value]
+    known = [[run for run in runs if run in target.value] for runs in names.values()]
+    pairs = [
+        (float(np.mean([values[run] for run in runs])), float(np.mean([target.value[run] for run in runs])))
+        for runs in known
+        if runs
+    ]
     try:
         lower = metric_called(ways.get(metric, metric)).lower_is_better
     except DirectionError:

@@ -62,6 +62,19 @@ def test_averaging_raises_the_decision_accuracy() -> None:
     assert np.mean(implied, axis=0) == pytest.approx([last, averaged], abs=0.08)
 
 
+def test_seeds_of_a_candidate_decide_together() -> None:
+    """Two seeds are one candidate in the observed decision accuracy, too: their own order is no decision."""
+    table, truths = candidates(noise=0.001), targets()
+    twin, twin_target = table[table["run"] == "mix0"], truths[truths["run"] == "mix0"]
+    table = pd.concat([table[table["run"] != "mix0"], twin.assign(run="mix0-seed1"), twin.assign(run="mix0-seed2")])
+    table.loc[table["run"] == "mix0-seed2", "value"] += 1e-6
+    second = twin_target.assign(run="mix0-seed2", value=twin_target["value"] + 1e-6)
+    truths = pd.concat([truths[truths["run"] != "mix0"], twin_target.assign(run="mix0-seed1"), second])
+    (row,) = noise(table, target=truths).rows
+    assert row.candidates == 8
+    assert row.observed_decision_accuracy == 1.0
+
+
 def test_a_row_by_hand() -> None:
     """Signal, spread and level of the last checkpoints; the noise is that of 8 * 7 degrees of freedom."""
     table = candidates()
