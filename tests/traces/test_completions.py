@@ -96,6 +96,17 @@ def test_a_token_that_shows_nothing_shares_the_character_it_begins() -> None:
     assert found.token_byte_end.tolist() == [1, 3, 5, 6]
 
 
+def test_tokens_shown_as_nothing_hold_the_end_of_a_text_behind_white_space() -> None:
+    """``ab\\n}�``, its last tokens ``}`` with EF, BF and BD shown as nothing: white space before them belongs to it.
+
+    The four bytes of ``}�`` are shared by three tokens: they end one, two and four bytes behind the line break. The
+    same tokens without the ``}�`` are those of a text that ends at ``ab``, with a line break and stop tokens behind it.
+    """
+    tokens = ["ab", "\n", "", "", ""]
+    assert of_texts("ab\n}\ufffd", tokens).token_byte_end.tolist() == [2, 3, 4, 5, 7]
+    assert of_texts("ab", tokens).token_byte_end.tolist() == [2]
+
+
 def known_confidence(found: Reasoning) -> npt.NDArray[np.float64]:
     """Confidence of each character, NaN where the log-probability of its token is unknown."""
     return np.repeat(np.exp(found.token_logprob.astype(np.float64)), np.diff(found.token_end, prepend=0))

@@ -80,7 +80,7 @@ def token_ends_in(
     if len(stopped) > 1:
         refused = f"it stands there {len(stopped)} times, each time with other tokens behind it"
     tokens = [_decoded(piece) for piece in pieces]
-    leading, trailing = _around(tokens, text)
+    leading, trailing = _leading(tokens, text), next(_trailing(tokens, text))
     parting = parted(spelled.decode("utf-8", errors="backslashreplace"), leading + text + trailing)
     # A server that sends bytes sends those of partial characters too: nothing is replaced then.
     if "".join(tokens).encode() == spelled and PART.encode() in spelled + wanted:
@@ -140,15 +140,16 @@ def _replaced(tokens: Sequence[str], text: str, parting: PartedError) -> npt.NDA
         if begin and ascii_before[-1] - ascii_before[begin] + hidden_before[-1] - hidden_before[first] < needed:
             continue
         rest = [shown[begin : starts[first + 1]], *tokens[first + 1 :]]
-        leading, trailing = _around(rest, text)
-        if begin and _INSIDE.search(trailing):
-            continue
-        try:
-            ends = replaced_ends(rest, leading + text + trailing)
-        except PartedError as other:
-            error = error if begin else other
-            continue
-        return np.concatenate((np.zeros(first, np.int64), ends - len(leading.encode())))
+        leading = _leading(rest, text)
+        for number, trailing in enumerate(_trailing(rest, text)):
+            if begin and _INSIDE.search(trailing):
+                continue
+            try:
+                ends = replaced_ends(rest, leading + text + trailing)
+            except PartedError as other:
+                error = error if begin or number else other
+                continue
+            return np.concatenate((np.zeros(first, np.int64), ends - len(leading.encode())))
     raise error
 
 
@@ -162,16 +163,28 @@ def _beginnings(shown: str, text: str) -> Iterator[int]:
     yield from sorted(places - {0, len(shown)}, reverse=True)
 
 
-def _around(tokens: Sequence[str], text: str) -> tuple[str, str]:
-    """White space and end-of-text tokens around the text that only the tokens have."""
+def _leading(tokens: Sequence[str], text: str) -> str:
+    """White space before the text that only the tokens have."""
     spelled = "".join(tokens)
-    leading = spelled[: len(spelled) - len(spelled.lstrip())].removesuffix(text[: len(text) - len(text.lstrip())])
+    return spelled[: len(spelled) - len(spelled.lstrip())].removesuffix(text[: len(text) - len(text.lstrip())])
+
+
+def _trailing(tokens: Sequence[str], text: str) -> Iterator[str]:
+    """White space and end-of-text tokens behind the text that only the tokens have.
+
+    As much as can be; then what follows each token shown as nothing, which may hold the end of the text.
+    """
     first = len(tokens)
     while first and _END.fullmatch(tokens[first - 1]):
         first -= 1
-    behind = "".join(tokens[first:])
-    return leading, next(
-        behind[length:]
-        for length in range(len(behind), -1, -1)
-        if text.endswith(behind[:length]) and _END.fullmatch(behind[length:])
-    )
+    seen: set[str] = set()
+    for start in (first, *(place + 1 for place in range(first, len(tokens)) if not tokens[place])):
+        behind = "".join(tokens[start:])
+        trailing = next(
+            behind[length:]
+            for length in range(len(behind), -1, -1)
+            if text.endswith(behind[:length]) and _END.fullmatch(behind[length:])
+        )
+        if trailing not in seen:
+            seen.add(trailing)
+            yield trailing
