@@ -46,6 +46,12 @@ def report(
         str | None, typer.Option(metavar="PARAMS:TOKENS", help="The target's size, where --target holds several.")
     ] = None,
     average_last: AverageLast = None,
+    predict: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--predict", metavar="PARAMS:TOKENS", help="Forecast this size from runs of several sizes. Repeatable."
+        ),
+    ] = None,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Probability that intervals are made for.")] = 0.9,
     allow_incomparable: AllowIncomparable = False,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
@@ -73,6 +79,7 @@ def report(
         samples=samples or [],
         traces=traces,
         average_last=average_last,
+        predict=predict or [],
         level=level,
         title=title,
         date=date,
