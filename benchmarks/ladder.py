@@ -1,6 +1,6 @@
 """Processor and wall time of a ladder: 10 benchmarks, 30 runs, 1,000 bootstrap refits, on made-up scores.
 
-    python benchmarks/ladder.py [--json FILE]
+python benchmarks/ladder.py [--json FILE]
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 import pandas as pd
+from figures import parser_of, report
 
 import rbridge_tasks as rb
-from benchmarks.figures import parser_of, report
 
 SIZES, RATIOS = (1e8, 2e8, 4e8, 8e8, 1.6e9, 3.2e9), (10, 20, 40, 100, 200)
 BENCHMARKS, CHECKPOINTS, REFITS = 10, 20, 1_000

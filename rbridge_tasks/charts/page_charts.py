@@ -10,8 +10,8 @@ import numpy as np
 
 from rbridge_tasks.charts.inline_svg import inline_svg
 from rbridge_tasks.charts.intervals import IntervalRow, draw_intervals
-from rbridge_tasks.charts.lines import MOST_MARKS, Series, draw_lines
 from rbridge_tasks.charts.ladder import draw_contours
+from rbridge_tasks.charts.lines import MOST_MARKS, Series, draw_lines
 from rbridge_tasks.charts.style import RULE, look
 from rbridge_tasks.charts.texts import number_text, shortened, text_width, tip_text
 from rbridge_tasks.tables.sizes import count_text

@@ -52,6 +52,9 @@ def report(
             "--predict", metavar="PARAMS:TOKENS", help="Forecast this size from runs of several sizes. Repeatable."
         ),
     ] = None,
+    reach: Annotated[
+        list[float] | None, typer.Option("--reach", help="Cheapest size and tokens for this accuracy, e.g. 0.6.")
+    ] = None,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Probability that intervals are made for.")] = 0.9,
     allow_incomparable: AllowIncomparable = False,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
@@ -80,6 +83,7 @@ def report(
         traces=traces,
         average_last=average_last,
         predict=predict or [],
+        reach=reach or [],
         level=level,
         title=title,
         date=date,

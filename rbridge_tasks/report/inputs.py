@@ -53,6 +53,7 @@ class Inputs:
         title, date: in the head; the date is left out where it is None.
         doubts: settings in which the scores differ, a line each.
         predict: sizes to forecast from the ladder of sizes in the table.
+        reach: accuracies, fractions, whose cheapest size is wanted.
         average_last: checkpoints in a mean, as asked for.
         measured: the scores before they were averaged over checkpoints; None if they were not.
         counts: checkpoints in a mean, by benchmark, metric and size.
@@ -72,6 +73,7 @@ class Inputs:
     date: str | None = None
     doubts: tuple[str, ...] = ()
     predict: tuple[Size, ...] = ()
+    reach: tuple[float, ...] = ()
     average_last: int | str | None = None
     measured: pd.DataFrame | None = None
     counts: Mapping[NoiseKey, int] = field(default_factory=dict)
@@ -115,6 +117,7 @@ def read_inputs(
     traces: int = 3,
     average_last: int | str | None = None,
     predict: Sequence[str] = (),
+    reach: Sequence[float] = (),
     level: float = 0.9,
     title: str | None = None,
     date: str | None = None,
@@ -133,6 +136,7 @@ def read_inputs(
         traces: how many to show of each benchmark.
         average_last: score every checkpoint by the mean of it and the ones before it: their number, or ``auto``.
         predict: sizes ``PARAMS:TOKENS`` to forecast from the ladder of sizes in the table, see ``ladder``.
+        reach: accuracies, fractions, whose cheapest size and tokens on this ladder are wanted.
         level: of the intervals.
         title, date: for the head.
         allow_incomparable: show scores of different settings together; the page says so.
@@ -172,6 +176,7 @@ def read_inputs(
         evaluations=evaluated,
         traces=traces,
         predict=tuple(parse_size(size) for size in predict),
+        reach=tuple(reach),
         average_last=average_last,
         level=level,
         title=title or "rBridge report",

@@ -35,14 +35,14 @@ def ladder_section(inputs: Inputs) -> PageSection:
     """Contours of the accuracy over size and tokens, forecasts and their backtest, by ``rbridge ladder``."""
     from rbridge_tasks.decisions.ladder import ladder
 
-    if not inputs.predict:
+    if not (inputs.predict or inputs.reach):
         return PageSection(KEY, TITLE, missing=NO_TARGET)
     metric, target = inputs.metric, inputs.target_metrics[0]
     try:
         result = ladder(
             inputs.scores if inputs.measured is None else inputs.measured,
             f"{metric.name}:{metric.direction.split()[0]}", target_metric=target.name, predict=inputs.predict,
-            average_last=inputs.average_last, level=inputs.level, allow_incomparable=True,
+            reach=inputs.reach, average_last=inputs.average_last, level=inputs.level, allow_incomparable=True,
         )  # fmt: skip
     except RBridgeError as error:
         return PageSection(KEY, TITLE, missing=f"No forecast: {error}.")
@@ -60,7 +60,7 @@ def ladder_section(inputs: Inputs) -> PageSection:
             for part in result.benchmarks
         ],
         panels=[_panel(f"ladder-{place}", part, result) for place, part in enumerate(result.benchmarks)],
-        tables=[_forecasts(result, inputs), *_backtests(result, inputs)],
+        tables=[*_forecasts(result, inputs), *_cheapest(result), *_backtests(result, inputs)],
         notes=[f"{text[0].upper()}{text[1:]}." for text in result.notes],
     )
 
@@ -68,9 +68,7 @@ def ladder_section(inputs: Inputs) -> PageSection:
 def _panel(key: str, part: LadderBenchmark, ladder: Ladder) -> Panel:
     grid = part.grid
     sizes, lengths = (range(0, len(side), _EVERY) for side in (grid.params, grid.tokens))
-    rows = [
-        [count(float(grid.params[i])), *(percent(float(grid.accuracy_pct[i, j])) for j in lengths)] for i in sizes
-    ]
+    rows = [[count(float(grid.params[i])), *(percent(float(grid.accuracy_pct[i, j])) for j in lengths)] for i in sizes]
     columns = ["params", *(f"{count_text(float(grid.tokens[j]))} tokens" for j in lengths)]
     texts = [
         f"{count_text(row.params)} parameters at {count_text(row.tokens)} tokens: {row.accuracy_pct:.1f} %, "
@@ -87,7 +85,7 @@ def _panel(key: str, part: LadderBenchmark, ladder: Ladder) -> Panel:
     return Panel(part.benchmark, f"{ladder.target_metric}, %", chart, table)
 
 
-def _forecasts(ladder: Ladder, inputs: Inputs) -> PageTable:
+def _forecasts(ladder: Ladder, inputs: Inputs) -> list[PageTable]:
     rows = [
         [
             Cell(part.benchmark), count(row.params), count(row.tokens), percent(row.accuracy_pct),
@@ -100,7 +98,18 @@ def _forecasts(ladder: Ladder, inputs: Inputs) -> PageTable:
     ]  # fmt: skip
     columns = ["benchmark", "params", "tokens", f"{ladder.target_metric}, %", f"{inputs.level_text} interval"]
     columns += ["times the compute", "measured, %", "narrower by one more size, %"]
-    return PageTable("Forecasts", columns, rows, headers=2)
+    return [PageTable("Forecasts", columns, rows, headers=2)] if rows else []
+
+
+def _cheapest(ladder: Ladder) -> list[PageTable]:
+    rows = []
+    for part in ladder.benchmarks:
+        for row in part.reaches:
+            place = [count(row.params), count(row.tokens), rounded(row.flops, ".2g", "k")]
+            place = [dash("k")] * 3 if math.isnan(row.flops) else place
+            rows.append([Cell(part.benchmark), percent(row.accuracy_pct), *place])
+    columns = ["benchmark", f"{ladder.target_metric}, %", "params", "tokens", "FLOPs"]
+    return [PageTable("Cheapest model for an accuracy", columns, rows, headers=2)] if rows else []
 
 
 def _backtests(ladder: Ladder, inputs: Inputs) -> list[PageTable]:

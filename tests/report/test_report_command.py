@@ -159,14 +159,20 @@ def test_forecasts_are_those_of_ladder(tmp_path: Path) -> None:
     """Contours with a description and a table, the forecast with its interval, the backtest; a reason without runs."""
     scores = tmp_path / "s.csv"
     ladder_table().to_csv(scores, index=False)
-    invoke("report", scores, "-m", "bits_per_byte", "--predict", "7B:1T", "-o", tmp_path / "r.html")
+    invoke("report", scores, "-m", "bits_per_byte", "--predict", "7B:1T", "--reach", 0.6, "-o", tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     [part] = as_json("ladder", scores, "-m", "bits_per_byte", "--predict", "7B:1T")["benchmarks"]
     forecast = part["forecasts"][0]
     assert f'<data value="{forecast["accuracy_pct"]:.6g}">{forecast["accuracy_pct"]:.1f}</data>' in page
     assert f"{forecast['low_pct']:.1f} to {forecast['high_pct']:.1f}" in page
     assert part["verdict"].partition(": ")[2] in page
-    for text in ("acc on hellaswag over size and training tokens", "Backtest", "1e21 FLOPs", "7B params, 1T tokens"):
+    for text in (
+        "acc on hellaswag over size and training tokens",
+        "Backtest",
+        "Cheapest model",
+        "1e21 FLOPs",
+        "7B params, 1T tokens",
+    ):
         assert text in page
     two = ladder_table(sizes=(1e8, 3e8))
     two.to_csv(scores, index=False)
