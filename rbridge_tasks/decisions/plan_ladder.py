@@ -1,4 +1,4 @@
-"""What a ladder adds to a plan: cost of its rungs, width of its intervals, and the chance that forecasts keep the best."""
+"""A ladder in a plan: cost of its rungs, width of its intervals, chance that forecasts keep the best candidate."""
 
 from __future__ import annotations
 
