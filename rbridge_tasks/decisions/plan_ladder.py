@@ -112,7 +112,7 @@ def _is_size(row: dict[str, float], size: Size) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PlanError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -87,3 +87,13 @@ def test_a_target_far_outside_is_a_warning_with_its_ratio():
     notes = " ".join(forecast(table(), predict=["60B:60T"]).notes)
     assert "20 times the largest size" in notes
     assert "1000 tokens per parameter" in notes
+
+
+def test_averages_of_one_checkpoint_change_nothing_and_of_several_lag():
+    """A mean over two equal halves of a rising run lies below its end."""
+    ends = table()
+    halves = pd.concat([ends.assign(tokens=ends["tokens"] / 2), ends])
+    halves.loc[(halves["metric"] == "acc").to_numpy() & (np.arange(len(halves)) < len(ends)), "value"] -= 0.02
+    last, one, two = (forecast(halves, average_last=count).benchmarks[0].accuracy_pct for count in (None, 1, 2))
+    np.testing.assert_allclose(one, last)
+    np.testing.assert_allclose(two, last - 1.0)
