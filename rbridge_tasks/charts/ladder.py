@@ -53,9 +53,7 @@ def draw_contours(axes: Axes, result: LadderBenchmark) -> None:
     params, tokens = np.meshgrid(grid.params, grid.tokens)
     flops = np.log10(training_flops(params, tokens))
     decades = np.arange(np.ceil(flops.min()), np.floor(flops.max()) + 1)
-    same = axes.contour(
-        params, tokens, flops, levels=decades, colors=SOFT, linestyles="dashed", linewidths=0.6, alpha=0.7
-    )
+    same = axes.contour(params, tokens, flops, levels=decades, colors=SOFT, linestyles="dashed", linewidths=0.6)
     axes.clabel(same, fmt=lambda power: f"1e{power:.0f} FLOPs", fontsize="xx-small")
     axes.plot(result.params, result.tokens, "o", color=INK, label="runs fitted")
     if result.forecasts:

@@ -10,6 +10,7 @@ import numpy as np
 
 from rbridge_tasks.charts.inline_svg import inline_svg
 from rbridge_tasks.charts.intervals import IntervalRow, draw_intervals
+from rbridge_tasks.charts.ladder import draw_contours
 from rbridge_tasks.charts.lines import MOST_MARKS, Series, draw_lines
 from rbridge_tasks.charts.style import RULE, look
 from rbridge_tasks.charts.texts import number_text, shortened, text_width, tip_text
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from rbridge_tasks.decisions.ladder_result import LadderBenchmark
+
 _WIDTH, _HEIGHT, _TOP, _BOTTOM, _LEFT, _ROW = 360.0, 242.0, 12.0, 46.0, 48.0, 26.0  # points
-_LABEL_STEP = 15.0
+_LABEL_STEP, _CONTOUR_HEIGHT = 15.0, 300.0
 
 
 @look(page=True)
@@ -92,6 +95,32 @@ def interval_chart(key: str, rows: Sequence[IntervalRow], *, title: str, descrip
         artist.set_gid(f"tips-{group}")
         shown = [rows[place] for place in places]
         tips[f"tips-{group}"] = [tip_text(row.name, row.value, row.low, row.high) for row in shown]
+    return _svg(figure, key, title, description, tips)
+
+
+@look(page=True)
+def contour_chart(key: str, result: LadderBenchmark, *, title: str, description: str) -> str:
+    """Contours of the accuracy over size and tokens, with the runs and the targets, as SVG for a page.
+
+    Args:
+        key: unique on the page.
+        result: forecasts on one benchmark.
+        title, description: for readers who cannot see the chart.
+    """
+    figure, axes = _page_panel(_CONTOUR_HEIGHT, left=_LEFT + 20, right=_WIDTH - 10)
+    draw_contours(axes, result)
+    places = {
+        "runs fitted": zip(result.runs, result.params, result.tokens, result.accuracy_pct, strict=True),
+        "targets": (("target", row.params, row.tokens, row.accuracy_pct) for row in result.forecasts),
+    }
+    tips = {}
+    for number, (label, points) in enumerate(places.items()):
+        if marks := [line for line in axes.lines if line.get_label() == label]:
+            marks[0].set_gid(f"tips-{number}")
+            tips[f"tips-{number}"] = [
+                f"{name}, {count_text(params)} params, {count_text(tokens)} tokens: {accuracy:.1f} %"
+                for name, params, tokens, accuracy in points
+            ]
     return _svg(figure, key, title, description, tips)
 
 

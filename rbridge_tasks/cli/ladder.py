@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable, AsJson, Benchmarks, Level, Plot, Resamples, Seed, TableOutput
+from rbridge_tasks.cli.options import (
+    AllowIncomparable,
+    AsJson,
+    AverageLast,
+    Benchmarks,
+    Level,
+    Plot,
+    Resamples,
+    Seed,
+    TableOutput,
+)
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.ladder_result import Ladder
@@ -32,6 +42,7 @@ def ladder(
     reach: Annotated[
         list[float] | None, typer.Option("--reach", help="Cheapest size and tokens for this accuracy, e.g. 0.6.")
     ] = None,
+    average_last: AverageLast = None,
     level: Level = 0.9,
     resamples: Resamples = 1000,
     seed: Seed = 0,
@@ -51,8 +62,8 @@ def ladder(
     check_outputs("forecasts", table=output, plot=plot)
     result = forecast_ladder(
         scores, metric, target_metric=target_metric, predict=predict or [], benchmarks=benchmark or [], up_to=up_to,
-        least_ratio=least_ratio, chance=_chances(chance or []), reach=reach or [], level=level, resamples=resamples,
-        seed=seed, allow_incomparable=allow_incomparable,
+        least_ratio=least_ratio, chance=_chances(chance or []), reach=reach or [], average_last=average_last,
+        level=level, resamples=resamples, seed=seed, allow_incomparable=allow_incomparable,
     )  # fmt: skip
     if plot:
         result.plot(plot)
@@ -75,7 +86,7 @@ def _chances(texts: list[str]) -> float | dict[str, float] | None:
 
 def _show(result: Ladder) -> None:
     """Print the backtest first, then the forecasts; notes go to stderr."""
-    from rbridge_tasks.cli.output import note, print_table
+    from rbridge_tasks.cli.output import note, print_table, shortened
     from rbridge_tasks.tables.sizes import count_text
 
     interval, tests, forecasts, reaches = f"{100 * result.level:g} %", [], [], []
@@ -107,7 +118,11 @@ def _show(result: Ladder) -> None:
     if forecasts:
         columns = ["benchmark", "params", "tokens", f"{result.target_metric}, %", interval, "times the compute"]
         columns += ["measured", "narrower by one more size"]
-        print_table(f"Forecast through {result.metric}", columns, forecasts)
+        shown, hidden = shortened(forecasts, whole=False)
+        title = f"Forecast through {result.metric}" + (f"; {len(forecasts)} forecasts" if hidden else "")
+        print_table(title, columns, shown)
+        if hidden:
+            note(f"{hidden} forecasts amid a long list not shown; --json or -o FILE gives all")
     if reaches:
         columns = ["benchmark", "accuracy, %", "params", "tokens", "FLOPs"]
         print_table("Cheapest model for an accuracy", columns, reaches)

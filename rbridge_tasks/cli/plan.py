@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from rbridge_tasks.cli.options import AsJson, Seed
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.plan import SearchPlan
+    from rbridge_tasks.decisions.plan_ladder import LadderPlan
 
 
 def plan(
@@ -35,6 +37,12 @@ def plan(
         int, typer.Option(min=1, help="Simulations, if each stage has its own decision accuracy.")
     ] = 100_000,
     seed: Seed = 0,
+    ladder: Annotated[
+        str | None, typer.Option(metavar="FILE", help="rbridge ladder --predict TARGET --json: cost and intervals.")
+    ] = None,
+    spread: Annotated[
+        float | None, typer.Option(help="With --ladder: standard deviation of the candidates at the target, in points.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Plan a search in stages: FLOPs and GPU-hours against training every candidate at the target's size.
@@ -54,6 +62,8 @@ def plan(
         decision_accuracy=decision_accuracy or (),
         trials=trials,
         seed=seed,
+        ladder=ladder,
+        spread=math.nan if spread is None else spread,
     )
     print_json(search.to_dict()) if as_json else _show(search)
 
@@ -84,3 +94,24 @@ def _show(search: SearchPlan) -> None:
         )
     if search.chances:
         typer.echo("(Model: values and errors normal and independent, see docs/planning.md.)")
+    if search.ladder:
+        _show_ladder(search.ladder)
+
+
+def _show_ladder(ladder: LadderPlan) -> None:
+    from rbridge_tasks.cli.output import print_table
+    from rbridge_tasks.tables.sizes import count_text
+
+    rows = [
+        [
+            row.benchmark, f"{row.width:.1f}", f"{row.next_width:.1f}",
+            *("-" if math.isnan(chance) else f"{chance:.3f}" for chance in (row.chance_best_is_kept, row.next_chance)),
+        ]
+        for row in ladder.benchmarks
+    ]  # fmt: skip
+    typer.echo(
+        f"The ladder's {ladder.runs} runs take {ladder.flops:.3g} FLOPs for each candidate; one more size, "
+        f"{count_text(ladder.next_params)} params, takes {ladder.next_flops:.3g} more."
+    )
+    columns = ["benchmark", "width, points", "with one more size", "best kept", "with one more size"]
+    print_table(f"{100 * ladder.level:g} % intervals of the target's accuracy from the ladder", columns, rows)

@@ -46,6 +46,15 @@ def report(
         str | None, typer.Option(metavar="PARAMS:TOKENS", help="The target's size, where --target holds several.")
     ] = None,
     average_last: AverageLast = None,
+    predict: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--predict", metavar="PARAMS:TOKENS", help="Forecast this size from runs of several sizes. Repeatable."
+        ),
+    ] = None,
+    reach: Annotated[
+        list[float] | None, typer.Option("--reach", help="Cheapest size and tokens for this accuracy, e.g. 0.6.")
+    ] = None,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Probability that intervals are made for.")] = 0.9,
     allow_incomparable: AllowIncomparable = False,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
@@ -73,6 +82,8 @@ def report(
         samples=samples or [],
         traces=traces,
         average_last=average_last,
+        predict=predict or [],
+        reach=reach or [],
         level=level,
         title=title,
         date=date,

@@ -18,6 +18,7 @@ from rbridge_metrics.ladder.rungs import Rungs
 from rbridge_tasks.decisions.ladder_result import Ladder, LadderBenchmark, LadderFold, LadderForecast, LadderGrid, Reach
 from rbridge_tasks.decisions.ladder_rungs import LadderError, benchmark_rungs
 from rbridge_tasks.decisions.training_runs import Array, as_count
+from rbridge_tasks.tables.averaging import average_last as mean_of_last
 from rbridge_tasks.tables.directions import metric_called
 from rbridge_tasks.tables.names import check_benchmarks, check_metrics
 from rbridge_tasks.tables.rows import counted
@@ -44,6 +45,7 @@ def ladder(
     least_ratio: float = 0.0,
     chance: float | Mapping[str, float] | None = None,
     reach: Sequence[float] = (),
+    average_last: int | str | None = None,
     level: float = 0.9,
     resamples: int = 1000,
     seed: int = 0,
@@ -64,6 +66,8 @@ def ladder(
         least_ratio: fit runs of at least so many tokens per parameter.
         chance: accuracy of chance, a fraction, of all or by benchmark; by default from a list of known benchmarks.
         reach: accuracies, fractions, whose cheapest size and tokens are wanted.
+        average_last: score every checkpoint by the mean of it and the ones before it: their number, or ``auto``. The
+            end of a run is otherwise the trend over its last tenth, which takes part of the noise out already.
         level: of the intervals.
         resamples: refits to randomly weighted runs.
         seed: of these weights.
@@ -75,6 +79,7 @@ def ladder(
         DirectionError: a metric of unknown direction, or fractions beside percentages.
         IncomparableError: scores of one benchmark and metric had different settings.
         SizeError: a target that cannot be read.
+        NoiseError: ``average_last`` is no number, or ``auto`` and no run has enough checkpoints.
 
     >>> n, d = np.repeat([1e8, 3e8, 1e9], 3), np.tile([1.0, 4.0, 16.0], 3) * 20 * np.repeat([1e8, 3e8, 1e9], 3)
     >>> loss = 0.4 + 60 * n**-0.25 + 60 * d**-0.25
@@ -96,8 +101,9 @@ def ladder(
     scores = scores[scores["metric"].isin([way.name, target.name])]
     names = [*benchmarks] or _with_both(scores, way.name, target.name)
     scores = scores[scores["benchmark"].isin(names)]
-    rows, notes = _rows_to_fit(scores, sizes, up_to, least_ratio)
-    notes += check_rows(rows, allow=allow_incomparable)
+    averaged, _, lines = mean_of_last(scores, average_last, shared_trend=False)
+    rows, notes = _rows_to_fit(averaged, sizes, up_to, least_ratio)
+    notes += lines + check_rows(rows, allow=allow_incomparable)
     read = [benchmark_rungs(rows, name, way, target, chance) for name in names]
     notes += [note for each in read for note in each.notes]
     tests = [backtest.fit_folds(each.rungs) for each in read]

@@ -128,13 +128,19 @@ class LadderBenchmark:
         return float(np.average([fold.coverage for fold in self.folds], weights=held))
 
     @property
+    def beats_baselines(self) -> bool:
+        """Whether its mean error in the backtest is below that of every baseline; False without a backtest."""
+        errors = self.errors
+        return bool(errors) and errors["ladder"] < min(errors[name] for name in errors if name != "ladder")
+
+    @property
     def verdict(self) -> str:
         """Whether the ladder beats its baselines in the backtest, in words."""
         errors = self.errors
         if not errors:
             return f"{self.benchmark}: too few runs for a backtest; nothing says how far to trust the forecast"
         best = min((name for name in errors if name != "ladder"), key=errors.__getitem__)
-        verb = "beats its baselines" if errors["ladder"] < errors[best] else f"does NOT beat the baseline {best}"
+        verb = "beats its baselines" if self.beats_baselines else f"does NOT beat the baseline {best}"
         return (
             f"{self.benchmark}: the ladder {verb} in the backtest (mean absolute error {errors['ladder']:.2f} points, "
             f"{best} {errors[best]:.2f})"

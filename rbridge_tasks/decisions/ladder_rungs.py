@@ -20,6 +20,7 @@ _FEWEST_SIZES, _FEWEST_TOKENS = 3, 2
 _SAME = 1.02  # ratio of tokens up to which two runs count as equally long
 _GUESSES = (0.5, 1 / 3, 0.25, 0.2, 0.1, 0.0)
 _BELOW_CHANCE = 0.02
+_NEAR_CHANCE = 0.05  # of the range from chance to 1; below it no run has learnt the task
 
 
 class LadderError(RBridgeError, ValueError):
@@ -88,6 +89,12 @@ def benchmark_rungs(
             f"{count_text(sizes.max())} params ({metric.direction}); choose another --metric, or give its direction"
         )
     floor, notes = _floor(benchmark, target, chance, float(end_accuracy.min()))
+    highest = float(end_accuracy.max())
+    if highest - floor < _NEAR_CHANCE * (1.0 - floor):
+        notes += (
+            f"{benchmark}: no run is more than {100 * max(highest - floor, 0.0):.1f} points above chance; the ladder "
+            "cannot show a rise that starts at larger models, and the interval does not cover it",
+        )
     known = np.array(scatters)[np.isfinite(scatters)]
     rungs = Rungs(
         sizes, lengths, end_loss, end_accuracy, run.astype(np.int64), point_loss, point_accuracy, floor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from rbridge_metrics.errors import PlanError
 from rbridge_metrics.planning import StagedSearch, chance_to_find_best, chance_to_keep_best, gpu_hours, make_plan
 from rbridge_tasks.decisions.decision import Decision
+from rbridge_tasks.decisions.ladder_result import Ladder
+from rbridge_tasks.decisions.plan_ladder import LadderPlan, plan_ladder
 from rbridge_tasks.tables.sizes import Size, parse_size
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class SearchPlan(Decision):
         ratio: ``flops_without / flops``.
         chances: after each stage whose proxy has a known decision accuracy.
         peak_flops, utilisation, seed: as given.
+        ladder: cost and intervals of a ladder, if one was given.
     """
 
     candidates: int
@@ -73,6 +77,7 @@ class SearchPlan(Decision):
     peak_flops: float
     utilisation: float
     seed: int
+    ladder: LadderPlan | None = None
 
     @property
     def names(self) -> list[str]:
@@ -105,6 +110,8 @@ def plan(
     decision_accuracy: float | Sequence[float] = (),
     trials: int = 100_000,
     seed: int = 0,
+    ladder: Ladder | str | Path | None = None,
+    spread: float = math.nan,
 ) -> SearchPlan:
     """Plan a search in stages: FLOPs and GPU-hours against training every candidate at the target's size.
 
@@ -119,6 +126,8 @@ def plan(
             simulated.
         trials: number of simulations.
         seed: seed of the simulation.
+        ladder: result of ``ladder`` with a forecast of the target, or a file of ``rbridge ladder --json``.
+        spread: with a ladder: standard deviation of the candidates' accuracies at the target, points of accuracy.
 
     Raises:
         PlanError, SizeError: numbers out of range or that do not fit together.
@@ -146,6 +155,7 @@ def plan(
         peak_flops=peak_flops,
         utilisation=utilisation,
         seed=seed,
+        ladder=None if ladder is None else plan_ladder(ladder, sizes[-1], candidates, search.target.models, spread),
     )
 
 

@@ -21,6 +21,7 @@ REASONS = {
     "g": "too few resamples or no standard errors, so no interval",
     "j": "fewer than two runs of one size end at the same tokens",
     "i": "the samples carry no such number for it",
+    "k": "no size and length on the chart reaches it",
     "h": "the fit holds no accuracy of this run to carry on from, or no training tokens to fit to",
 }
 

@@ -52,6 +52,9 @@ class Inputs:
         level: of the intervals.
         title, date: in the head; the date is left out where it is None.
         doubts: settings in which the scores differ, a line each.
+        predict: sizes to forecast from the ladder of sizes in the table.
+        reach: accuracies, fractions, whose cheapest size is wanted.
+        average_last: checkpoints in a mean, as asked for.
         measured: the scores before they were averaged over checkpoints; None if they were not.
         counts: checkpoints in a mean, by benchmark, metric and size.
     """
@@ -69,6 +72,9 @@ class Inputs:
     title: str = "rBridge report"
     date: str | None = None
     doubts: tuple[str, ...] = ()
+    predict: tuple[Size, ...] = ()
+    reach: tuple[float, ...] = ()
+    average_last: int | str | None = None
     measured: pd.DataFrame | None = None
     counts: Mapping[NoiseKey, int] = field(default_factory=dict)
 
@@ -110,6 +116,8 @@ def read_inputs(
     samples: Sequence[str | Path] = (),
     traces: int = 3,
     average_last: int | str | None = None,
+    predict: Sequence[str] = (),
+    reach: Sequence[float] = (),
     level: float = 0.9,
     title: str | None = None,
     date: str | None = None,
@@ -127,6 +135,8 @@ def read_inputs(
         samples: samples files of our tasks and folders of them.
         traces: how many to show of each benchmark.
         average_last: score every checkpoint by the mean of it and the ones before it: their number, or ``auto``.
+        predict: sizes ``PARAMS:TOKENS`` to forecast from the ladder of sizes in the table, see ``ladder``.
+        reach: accuracies, fractions, whose cheapest size and tokens on this ladder are wanted.
         level: of the intervals.
         title, date: for the head.
         allow_incomparable: show scores of different settings together; the page says so.
@@ -165,6 +175,9 @@ def read_inputs(
         target_at=parse_size(target_at) if target_at else None,
         evaluations=evaluated,
         traces=traces,
+        predict=tuple(parse_size(size) for size in predict),
+        reach=tuple(reach),
+        average_last=average_last,
         level=level,
         title=title or "rBridge report",
         date=date,

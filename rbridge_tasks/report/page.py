@@ -15,6 +15,7 @@ from rbridge_tasks.report.every_metric import metrics_section
 from rbridge_tasks.report.frontier import frontier_section
 from rbridge_tasks.report.head import contents, findings
 from rbridge_tasks.report.inputs import read_inputs
+from rbridge_tasks.report.ladder import ladder_section
 from rbridge_tasks.report.noise import noise_section
 from rbridge_tasks.report.predictions import prediction_section
 from rbridge_tasks.report.ranking import ranking_section
@@ -79,6 +80,7 @@ def make_report(scores: pd.DataFrame | str | Path, fit: str | Path | None = None
     sections = [
         training_section(inputs, lines),
         accuracy,
+        ladder_section(inputs),
         ranking,
         frontier_section(inputs),
         metrics_section(inputs, lines),

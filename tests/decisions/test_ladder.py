@@ -72,7 +72,28 @@ def test_what_is_no_ladder_is_refused_in_one_line(scores, words):
     assert "\n" not in str(error.value)
 
 
+def test_runs_at_chance_are_a_warning():
+    """A late rise is not in the data: the forecast is chance, and the note says that the interval does not cover it."""
+    scores = table()
+    chance = scores["metric"] == "acc"
+    scores.loc[chance, "value"] = 0.25 + 0.004 * np.arange(chance.sum()) / chance.sum()
+    result = forecast(scores, predict=["60B:6T"])
+    assert "above chance" in " ".join(result.notes)
+    assert result.benchmarks[0].forecasts[0].accuracy_pct < 30
+    assert "above chance" not in " ".join(forecast(table(), predict=["7B:1T"]).notes)
+
+
 def test_a_target_far_outside_is_a_warning_with_its_ratio():
     notes = " ".join(forecast(table(), predict=["60B:60T"]).notes)
     assert "20 times the largest size" in notes
     assert "1000 tokens per parameter" in notes
+
+
+def test_averages_of_one_checkpoint_change_nothing_and_of_several_lag():
+    """A mean over two equal halves of a rising run lies below its end."""
+    ends = table()
+    halves = pd.concat([ends.assign(tokens=ends["tokens"] / 2), ends])
+    halves.loc[(halves["metric"] == "acc").to_numpy() & (np.arange(len(halves)) < len(ends)), "value"] -= 0.02
+    last, one, two = (forecast(halves, average_last=count).benchmarks[0].accuracy_pct for count in (None, 1, 2))
+    np.testing.assert_allclose(one, last)
+    np.testing.assert_allclose(two, last - 1.0)

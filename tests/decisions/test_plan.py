@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 
 from rbridge_metrics import RBridgeError
 from rbridge_metrics.planning import chance_to_keep_best
+from rbridge_tasks.decisions.ladder import ladder
 from rbridge_tasks.decisions.plan import SearchPlan, plan
+
+from .test_ladder import table as ladder_table
 
 
 def search(**arguments: Any) -> SearchPlan:
@@ -63,6 +67,31 @@ def test_a_plan_shows_itself(tmp_path: Path) -> None:
     assert "stage 2" in result._repr_html_()
     result.plot(tmp_path / "plan.svg")
     assert "all at target size" in (tmp_path / "plan.svg").read_text()
+
+
+def test_a_ladder_adds_its_cost_its_width_and_its_chance(tmp_path: Path) -> None:
+    """From the result and from the file of ``--json``; a narrower interval keeps the best more often."""
+    scores = ladder_table(sizes=(1e8, 2e8, 4e8))
+    forecast = ladder(scores, "bits_per_byte", predict=["1.2B:98B"], resamples=50)
+    (tmp_path / "ladder.json").write_text(json.dumps(forecast.to_dict()))
+    added = search(ladder=forecast, spread=2.0).ladder
+    assert added is not None
+    assert added == search(ladder=tmp_path / "ladder.json", spread=2.0).ladder
+    runs = scores.drop_duplicates("run")
+    assert added.flops == pytest.approx(6 * (runs["params"] * runs["tokens"]).sum())
+    largest = runs[runs["params"] == 4e8]
+    assert (added.next_params, added.next_flops) == (
+        8e8,
+        pytest.approx(24 * (largest["params"] * largest["tokens"]).sum()),
+    )
+    (row,), (target,) = added.benchmarks, forecast.benchmarks[0].forecasts
+    assert row.width == pytest.approx(target.high_pct - target.low_pct)
+    assert row.next_width == pytest.approx(row.width * target.next_rung_width)
+    assert 1 / 25 < row.chance_best_is_kept < row.next_chance < 1
+    with pytest.raises(RBridgeError, match=r"no forecast of 7B:1T.*--predict"):
+        search(target="7B:1T", ladder=forecast)
+    with pytest.raises(RBridgeError, match="a spread of -1"):
+        search(ladder=forecast, spread=-1.0)
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "docs/gate.md": gated,
     "docs/ladder.md": ladder_of_runs,
     "docs/noise.md": noisy_candidates,
+    "docs/planning.md": ladder_of_runs,
     "docs/proxies.md": corpus,
     "docs/ranking.md": candidates,
     "docs/report.md": reported,

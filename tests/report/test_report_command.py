@@ -11,6 +11,7 @@ import pytest
 from rbridge_metrics.proxy_names import PROXIES
 from rbridge_tasks.cli import main
 
+from ..decisions.test_ladder import table as ladder_table
 from ..tables.made_scores import as_json, invoke
 from .made_report import TRACES, samples, score_rows, table, target_rows, token_scores
 
@@ -152,3 +153,28 @@ def test_a_wrong_input_is_one_line(
     (tmp_path / "nan.csv").write_text("run,benchmark,metric,value\nweb,gsm8k,acc,nan\n")
     assert said in refused(*arguments)
     assert not [*tmp_path.glob("*.html"), *tmp_path.glob("*.pdf")]
+
+
+def test_forecasts_are_those_of_ladder(tmp_path: Path) -> None:
+    """Contours with a description and a table, the forecast with its interval, the backtest; a reason without runs."""
+    scores = tmp_path / "s.csv"
+    ladder_table().to_csv(scores, index=False)
+    invoke("report", scores, "-m", "bits_per_byte", "--predict", "7B:1T", "--reach", 0.6, "-o", tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    [part] = as_json("ladder", scores, "-m", "bits_per_byte", "--predict", "7B:1T")["benchmarks"]
+    forecast = part["forecasts"][0]
+    assert f'<data value="{forecast["accuracy_pct"]:.6g}">{forecast["accuracy_pct"]:.1f}</data>' in page
+    assert f"{forecast['low_pct']:.1f} to {forecast['high_pct']:.1f}" in page
+    assert part["verdict"].partition(": ")[2] in page
+    for text in (
+        "acc on hellaswag over size and training tokens",
+        "Backtest",
+        "Cheapest model",
+        "1e21 FLOPs",
+        "7B params, 1T tokens",
+    ):
+        assert text in page
+    two = ladder_table(sizes=(1e8, 3e8))
+    two.to_csv(scores, index=False)
+    result = invoke("report", scores, "-m", "bits_per_byte", "--predict", "7B:1T", "-o", tmp_path / "r.html")
+    assert "hellaswag has runs of 2 sizes" in result.stderr
