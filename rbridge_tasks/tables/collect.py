@@ -119,7 +119,7 @@ def collect(
     rows: list[ScoreRow] = []
     skipped: dict[str, list[str]] = defaultdict(list)
     n_files = 0
-    for path, was_named in _files([paths] if isinstance(paths, (str, Path)) else paths):
+    for path, was_named in files_of([paths] if isinstance(paths, (str, Path)) else paths):
         try:
             results = ResultsFile(path)
         except ResultsError as error:
@@ -172,7 +172,7 @@ def one_table(
     return _table(rows), notes
 
 
-def _files(sources: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
+def files_of(sources: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
     """Files to read, each once, and whether the user named them rather than their folder."""
     files: dict[Path, tuple[Path, bool]] = {}
     for source in map(Path, sources):
