@@ -13,10 +13,8 @@ from functools import lru_cache
 import pandas as pd
 
 from rbridge_tasks.tables.comparable import Measured, check_comparable
-from rbridge_tasks.tables.score_table import ScoreTableError
+from rbridge_tasks.tables.score_table import SETTINGS, ScoreTableError
 from rbridge_tasks.tables.settings import DEFAULTS, ITEMS
-
-SETTINGS = "settings"
 
 
 def settings_text(settings: Mapping[str, str]) -> str:
