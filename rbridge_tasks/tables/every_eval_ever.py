@@ -99,7 +99,8 @@ def _measured(results: ResultsFile, model_id: str) -> dict[str, Any]:
         **({} if model.params is None else {"num_parameters": f"{model.params:.0f}"}),
         **model.precision,
     }
-    info: dict[str, Any] = {"name": model.label, "id": model_id, "developer": model_id.partition("/")[0]}
+    name = model.label if model.label.startswith(model_id) else model_id  # no paths of this machine
+    info: dict[str, Any] = {"name": name, "id": model_id, "developer": model_id.partition("/")[0]}
     engine = _ENGINES.get(str(config.get("model")))
     if engine is not None:
         version = results.data.get(f"{engine}_version")

@@ -229,9 +229,10 @@ def _with_settings_columns(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_one_settings_column(table: pd.DataFrame) -> pd.DataFrame:
-    """The reverse of ``_with_settings_columns``."""
+    """The reverse of ``_with_settings_columns``, for a score table. Columns of other kinds of one's own stay."""
     columns = [name for name in table.columns if str(name).startswith(f"{SETTINGS}.")]
-    if not columns or SETTINGS in table.columns:
+    texts = all(pd.api.types.is_string_dtype(table[name].dropna()) for name in columns)
+    if not columns or not texts or not {*REQUIRED} <= {*table.columns} or SETTINGS in table.columns:
         return table
     names = [name.removeprefix(f"{SETTINGS}.") for name in columns]
     rows = (

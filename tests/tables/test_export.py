@@ -57,6 +57,7 @@ def test_records_are_of_the_schema_and_lie_where_the_store_asks_for(out: Path, t
         "gsm8k/EleutherAI/pythia-160m", "gsm8k/org/target-13b", "odd/org/target-13b",
         "gsm8k/us/dclm-97.9M_step1-tokens1B",
     }  # fmt: skip
+    assert not any("ckpts" in path.read_text(encoding="utf-8") for path in exported.files)  # the path of a machine
     again = rb.export(out, folder, to="every-eval-ever", developer="us", **OURS)
     assert {*again.files} == {*exported.files} == {*folder.rglob("*.json")}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rbridge_tasks.tables.score_table import read_scores, write_scores
+from rbridge_tasks.tables.score_table import read_scores, read_table, write_scores
 
 DOCS = Path(__file__).parents[2] / "docs"
 FIVE, ZERO = ({"n-shot": shots, "traces": "abc"} for shots in "50")
@@ -44,6 +44,15 @@ def test_a_column_of_ones_own_with_that_name_stays(scores: pd.DataFrame, tmp_pat
     """What is no JSON object of texts is not ours to take apart."""
     write_scores(scores.assign(settings=cell), tmp_path / "scores.parquet")
     assert {*read_scores(tmp_path / "scores.parquet")["settings"]} == {cell}
+
+
+def test_columns_of_ones_own_with_such_names_stay(scores: pd.DataFrame, tmp_path: Path) -> None:
+    """Numbers, and tables that hold no scores."""
+    own = scores.drop(columns="settings").assign(**{"settings.lr": 0.5})
+    write_scores(own, tmp_path / "own.parquet")
+    assert {*read_scores(tmp_path / "own.parquet")["settings.lr"]} == {0.5}
+    pd.DataFrame({"proxy": [1.0], "settings.mix": ["web"]}).to_parquet(tmp_path / "pairs.parquet")
+    assert [*read_table(tmp_path / "pairs.parquet").columns] == ["proxy", "settings.mix"]
 
 
 def test_the_queries_of_the_documentation(

@@ -39,7 +39,7 @@ def test_all_items_give_the_numbers_of_score(model: Any, tokenizer: Any) -> None
     "options",
     [
         {"apply_chat_template": True, "num_fewshot": 2},
-        {"apply_chat_template": True, "num_fewshot": 1, "fewshot_as_multiturn": False, "system_instruction": "Be brief"},
+        {"apply_chat_template": True, "num_fewshot": 1, "fewshot_as_multiturn": False, "system_instruction": "Short"},
         {"system_instruction": "Be brief. ", "num_fewshot": 1, "fewshot": "traces"},
         {"prompt": "bare"},
     ],
