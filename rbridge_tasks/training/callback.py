@@ -58,11 +58,10 @@ class RBridgeCallback(LoopSettings, TrainerCallback):  # type: ignore[misc]  # t
         self._prepare(args, kwargs.get("processing_class"))
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
-        """Start the clock; in a resumed training, remember the scores that alarms need."""
+        """Start the clock. Alarms go on with the scores of the checkpoint that is resumed; else they start anew."""
         loop = self._prepare(args, kwargs.get("processing_class"))
         loop.start(state.global_step)
-        if _STATE in state.stateful_callbacks:
-            loop.load_state_dict(state.stateful_callbacks[_STATE])
+        loop.load_state_dict(state.stateful_callbacks.get(_STATE, {}))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

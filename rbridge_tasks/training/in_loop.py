@@ -142,7 +142,7 @@ class InLoop(LoopSettings):
         """Go on with the alarms of a checkpoint as if the training had not been interrupted.
 
         Args:
-            state: of ``state_dict``. One of another metric is left out, with a warning.
+            state: of ``state_dict``. One of another metric is left out, with a warning. An empty one starts anew.
         """
         self._watch.load_state_dict(state)
 

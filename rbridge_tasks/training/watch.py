@@ -59,11 +59,12 @@ class Watch:
         return {"metric": self.settings.metric, "alarms": self._alarms, "past": [*self._packed]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Remember what ``state_dict`` returned, to the last bit. Scores of another metric are left out."""
-        if state["metric"] != self.settings.metric:
-            logger.warning("alarms start anew: the checkpoint has scores of %s", state["metric"])
-            state = {"alarms": 0, "past": []}
-        self._alarms, self._packed = state["alarms"], [*state["past"]]
+        """Remember what ``state_dict`` returned, to the last bit; nothing if it is empty or of another metric."""
+        metric = state.get("metric")
+        if metric not in (None, self.settings.metric):
+            logger.warning("alarms start anew: the checkpoint has scores of %s", metric)
+            state = {}
+        self._alarms, self._packed = state.get("alarms", 0), [*state.get("past", [])]
         self._past = [unpacked(scoring, self.settings.metric) for scoring in self._packed]
         self._forget()
 

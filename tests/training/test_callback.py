@@ -129,6 +129,14 @@ def test_a_checkpoint_without_scores_can_be_resumed(tokenizer: Any, tmp_path: Pa
     assert [each["step"] for each in trainer.state.stateful_callbacks["rbridge"]["past"]] == [4, 5, 6]
 
 
+def test_another_training_starts_anew(tokenizer: Any, tmp_path: Path) -> None:
+    """A callback that served in one training does not compare the next one with it."""
+    callback = rb.RBridgeCallback("gsm8k", every_steps=3, alarm="best", **OPTIONS)
+    for _ in range(2):
+        trainer = train(tokenizer, tmp_path, callback)
+        assert [each["step"] for each in trainer.state.stateful_callbacks["rbridge"]["past"]] == [3, 6]
+
+
 def test_an_interval_is_required(tokenizer: Any) -> None:
     """Said when the callback is made."""
     with pytest.raises(RBridgeError, match="every_steps"):
