@@ -60,7 +60,7 @@ def write_every_eval_ever(
     records: dict[tuple[Path, str], list[ExportedScore]] = {}
     for score in scores:
         records.setdefault((score.results.path, score.benchmark), []).append(score)
-    done = Exported(scores=len(scores))
+    files = []
     now = f"{time.time():.3f}"
     for (_, benchmark), of_record in records.items():
         model_id = of_record[0].model_id
@@ -74,8 +74,8 @@ def write_every_eval_ever(
         }
         file = Path(folder) / "data" / _path_part(benchmark) / model_id / f"{_file_id(record)}.json"
         write_file(file, json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n")
-        done.files.append(file)
-    return done
+        files.append(file)
+    return Exported(files, len(scores))
 
 
 def _file_id(record: Mapping[str, Any]) -> uuid.UUID:

@@ -48,7 +48,7 @@ class ExportedScore:
         return benchmark_of(self.score.task)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Exported:
     """What was exported.
 
@@ -58,8 +58,8 @@ class Exported:
         left_out: a line for each reason for which scores were left out.
     """
 
-    files: list[Path] = field(default_factory=list)
-    scores: int = 0
+    files: list[Path]
+    scores: int
     left_out: list[str] = field(default_factory=list)
 
 

@@ -90,14 +90,14 @@ def write_eval_results(
         raise ExportError(
             f"nothing to export: {'; '.join(left_out)}; give --dataset BENCHMARK=OWNER/NAME:TASK for one of them"
         )
-    done = Exported(scores=len(entries), left_out=left_out)
+    files = []
     for (model, benchmark), score in entries.items():
         name = re.sub(r"[^\w.-]+", "_", benchmark)
         file = Path(folder) / model / ".eval_results" / f"{name}.yaml"
         text = yaml.safe_dump([_entry(score, benchmarks[benchmark], source_url)], sort_keys=False, allow_unicode=True)
         write_file(file, text.encode())
-        done.files.append(file)
-    return done
+        files.append(file)
+    return Exported(files, len(entries), left_out)
 
 
 def _left_out(scores: Sequence[ExportedScore], benchmarks: Iterable[str]) -> str:
