@@ -27,7 +27,8 @@ from rbridge_tasks.tables.averaging import average_last as mean_of_last
 from rbridge_tasks.tables.directions import DirectionError, Metric, metric_called
 from rbridge_tasks.tables.names import check_benchmarks, check_metrics, split_names
 from rbridge_tasks.tables.rows import counted
-from rbridge_tasks.tables.score_table import COLUMNS, KEY, SETTINGS, as_scores, checked_scores
+from rbridge_tasks.tables.score_table import COLUMNS, KEY, as_scores, checked_scores
+from rbridge_tasks.tables.settings_columns import SETTINGS
 from rbridge_traces.files import plain
 
 if TYPE_CHECKING:

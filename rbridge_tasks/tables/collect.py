@@ -28,8 +28,9 @@ from rbridge_tasks.tables.rows import (
 )
 from rbridge_tasks.tables.run_names import read_name
 from rbridge_tasks.tables.runs_table import Known, RunsTable
-from rbridge_tasks.tables.score_table import COLUMNS, SETTINGS, checked_scores, encodable
+from rbridge_tasks.tables.score_table import COLUMNS, checked_scores, encodable
 from rbridge_tasks.tables.settings import settings_of
+from rbridge_tasks.tables.settings_columns import SETTINGS
 from rbridge_tasks.tables.table_settings import settings_text
 from rbridge_traces.files import plain
 

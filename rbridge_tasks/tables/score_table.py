@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.tables.settings_columns import with_one_settings_column, with_settings_columns
 from rbridge_traces.files import check_suffix, write_file
 
 TEXT = ("run", "model", "benchmark", "metric")
@@ -37,7 +37,6 @@ NUMBERS = ("params", "tokens", "value", "stderr", "n")
 COLUMNS = ("run", "model", "params", "tokens", "benchmark", "metric", "value", "stderr", "n")
 REQUIRED = ("run", "benchmark", "metric", "value")
 KEY = ("run", "model", "params", "tokens", "benchmark", "metric")
-SETTINGS = "settings"
 WRITTEN = (".csv", ".parquet")
 READ = (".csv", ".tsv", ".parquet")
 
@@ -146,7 +145,8 @@ def read_table(path: str | os.PathLike[str], *, text: Sequence[str] = ()) -> pd.
         data = Path(path).read_bytes()
         if suffix != ".parquet":
             return _read_csv(data, suffix, text)
-        return _with_one_settings_column(pd.read_parquet(io.BytesIO(data)))
+        table = pd.read_parquet(io.BytesIO(data))
+        return with_one_settings_column(table) if {*REQUIRED} <= {*table.columns} else table
     except FileNotFoundError as error:
         raise ScoreTableError(f"there is no file {str(path)!r}; name an existing table") from error
     except OSError as error:
@@ -204,43 +204,8 @@ def write_scores(frame: pd.DataFrame, path: str | Path) -> None:
     """
     table = checked_scores(frame).astype({"n": "Int64"})
     if Path(path).suffix.lower() == ".parquet":
-        table = _with_settings_columns(table)
+        table = with_settings_columns(table)
     write_table(table, path, "a score table")
-
-
-def _with_settings_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """A table with a text column for each setting. A column that holds other than JSON objects of texts stays."""
-    if SETTINGS not in table.columns:
-        return table
-    rows = []
-    for cell in table[SETTINGS]:
-        try:
-            row = json.loads(cell) if isinstance(cell, str) and cell.strip() else {}
-        except ValueError:
-            return table
-        if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
-            return table
-        rows.append(row)
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {f"{SETTINGS}.{name}": pd.array([row.get(name) for row in rows], dtype="string") for name in names}
-    if not columns or {*columns} & {*table.columns}:
-        return table
-    return pd.concat([table.drop(columns=SETTINGS), pd.DataFrame(columns, index=table.index)], axis=1)
-
-
-def _with_one_settings_column(table: pd.DataFrame) -> pd.DataFrame:
-    """The reverse of ``_with_settings_columns``, for a score table. Columns of other kinds of one's own stay."""
-    columns = [name for name in table.columns if str(name).startswith(f"{SETTINGS}.")]
-    texts = all(pd.api.types.is_string_dtype(table[name].dropna()) for name in columns)
-    if not columns or not texts or not {*REQUIRED} <= {*table.columns} or SETTINGS in table.columns:
-        return table
-    names = [name.removeprefix(f"{SETTINGS}.") for name in columns]
-    rows = (
-        {name: cell for name, cell in zip(names, cells, strict=True) if isinstance(cell, str)}
-        for cells in table[columns].itertuples(index=False, name=None)
-    )
-    cells = [json.dumps(row, ensure_ascii=False) if row else "" for row in rows]
-    return table.drop(columns=columns).assign(**{SETTINGS: cells})
 
 
 def write_table(table: pd.DataFrame, path: str | Path, what: str) -> None:

@@ -13,8 +13,9 @@ from functools import lru_cache
 import pandas as pd
 
 from rbridge_tasks.tables.comparable import Measured, check_comparable
-from rbridge_tasks.tables.score_table import SETTINGS, ScoreTableError
+from rbridge_tasks.tables.score_table import ScoreTableError
 from rbridge_tasks.tables.settings import DEFAULTS, ITEMS
+from rbridge_tasks.tables.settings_columns import SETTINGS
 
 
 def settings_text(settings: Mapping[str, str]) -> str:

@@ -46,6 +46,12 @@ def test_a_column_of_ones_own_with_that_name_stays(scores: pd.DataFrame, tmp_pat
     assert {*read_scores(tmp_path / "scores.parquet")["settings"]} == {cell}
 
 
+def test_texts_that_parquet_cannot_hold_are_spelled_out(scores: pd.DataFrame, tmp_path: Path) -> None:
+    """JSON can spell a lone surrogate."""
+    write_scores(scores.assign(settings='{"dtype": "\\ud800"}'), tmp_path / "scores.parquet")
+    assert {*pd.read_parquet(tmp_path / "scores.parquet")["settings.dtype"]} == {"\\ud800"}
+
+
 def test_columns_of_ones_own_with_such_names_stay(scores: pd.DataFrame, tmp_path: Path) -> None:
     """Numbers, and tables that hold no scores."""
     own = scores.drop(columns="settings").assign(**{"settings.lr": 0.5})
