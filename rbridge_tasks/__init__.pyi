@@ -18,12 +18,15 @@ from .scoring.scores import Scores, reweight
 from .sweeping.request import SweepRequest, SweepResult
 from .sweeping.sweep import sweep
 from .tables.collect import Collected, collect
+from .tables.export import export
+from .tables.exported_scores import Exported
 from .training.callback import RBridgeCallback
 from .training.in_loop import InLoop
 
 __all__ = [
     "Collected",
     "Comparison",
+    "Exported",
     "Fit",
     "Forecasts",
     "GateResult",
@@ -43,6 +46,7 @@ __all__ = [
     "__version__",
     "collect",
     "compare",
+    "export",
     "fit",
     "forecast",
     "gate",

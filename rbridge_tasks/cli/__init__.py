@@ -15,6 +15,7 @@ from rbridge_tasks.cli import build, publish, pull, score, show  # noqa: F401  #
 from rbridge_tasks.cli import traces as trace_commands  # noqa: F401
 from rbridge_tasks.cli.collect import collect
 from rbridge_tasks.cli.compare import compare
+from rbridge_tasks.cli.export import export
 from rbridge_tasks.cli.fit import fit
 from rbridge_tasks.cli.forecast import forecast
 from rbridge_tasks.cli.frequencies import frequencies
@@ -52,6 +53,7 @@ app.command()(plan)
 app.command()(gate)
 app.command()(log)
 app.command()(report)
+app.command()(export)
 app.command()(proxies)
 app.command()(frequencies)
 

@@ -99,7 +99,7 @@ def _columns(predictions: Predictions) -> list[str]:
     """Columns that identify a row: its checkpoint in a score table, else the first columns of text and the order."""
     from pandas.api.types import is_string_dtype
 
-    from rbridge_tasks.tables.table_settings import SETTINGS
+    from rbridge_tasks.tables.settings_columns import SETTINGS
 
     source, tables = predictions.fit.source, [group.rows for group in predictions.groups]
     available = dict.fromkeys(name for rows in tables for name in rows.columns if name not in predictions.fit.columns)

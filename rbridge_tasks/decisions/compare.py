@@ -28,7 +28,7 @@ from rbridge_tasks.tables.directions import DirectionError, Metric, metric_calle
 from rbridge_tasks.tables.names import check_benchmarks, check_metrics, split_names
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import COLUMNS, KEY, as_scores, checked_scores
-from rbridge_tasks.tables.table_settings import SETTINGS
+from rbridge_tasks.tables.settings_columns import SETTINGS
 from rbridge_traces.files import plain
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from rbridge_tasks.tables.trace_samples import Evaluation
 
 KEY, TITLE = "traces", "Traces, token by token"
 NO_SAMPLES = (
-    "No samples were given. What lm_eval --log_samples wrote for one or two checkpoints fills this section: "
+    "No samples were given. What lm_eval --log_samples or a sweep wrote for one or two checkpoints fills this section: "
     "--samples out/step1000 --samples out/step2000."
 )
 _MOST_TOKENS = 900  # of a trace

@@ -30,7 +30,8 @@ from rbridge_tasks.tables.run_names import read_name
 from rbridge_tasks.tables.runs_table import Known, RunsTable
 from rbridge_tasks.tables.score_table import COLUMNS, checked_scores, encodable
 from rbridge_tasks.tables.settings import settings_of
-from rbridge_tasks.tables.table_settings import SETTINGS, settings_text
+from rbridge_tasks.tables.settings_columns import SETTINGS
+from rbridge_tasks.tables.table_settings import settings_text
 from rbridge_traces.files import plain
 
 #: What was left out or doubtful in the files: kind of the note, noun to count, text around an example.
@@ -119,7 +120,7 @@ def collect(
     rows: list[ScoreRow] = []
     skipped: dict[str, list[str]] = defaultdict(list)
     n_files = 0
-    for path, was_named in _files([paths] if isinstance(paths, (str, Path)) else paths):
+    for path, was_named in files_of([paths] if isinstance(paths, (str, Path)) else paths):
         try:
             results = ResultsFile(path)
         except ResultsError as error:
@@ -172,7 +173,7 @@ def one_table(
     return _table(rows), notes
 
 
-def _files(sources: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
+def files_of(sources: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
     """Files to read, each once, and whether the user named them rather than their folder."""
     files: dict[Path, tuple[Path, bool]] = {}
     for source in map(Path, sources):

@@ -55,7 +55,8 @@ class ResultsFile:
         path: of the file.
         data: what it holds.
         model: what was evaluated.
-        date: start of the evaluation, seconds since 1970.
+        date: start of the evaluation, seconds since 1970; where nothing states it, the time of the file.
+        stated_date: the same, None where nothing states it.
         scores: its finite numbers.
         unusable: values that are NaN, infinite or not a number, one line each.
         unusable_stderrs: standard errors that are present but not a number >= 0, one line each; "N/A" and NaN, which
@@ -69,7 +70,8 @@ class ResultsFile:
         self.path = path
         self.data = _load(path)
         self.model = model_of(self.section("config"), self.data.get("model_name"), path)
-        self.date = _date(self.data, path)
+        self.stated_date = _stated_date(self.data, path)
+        self.date = path.stat().st_mtime if self.stated_date is None else self.stated_date
         self.scores: list[Score] = []
         self.unusable: list[str] = []
         self.unusable_stderrs: list[str] = []
@@ -187,8 +189,8 @@ def _load(path: Path) -> dict[str, Any]:
     return data
 
 
-def _date(data: Mapping[str, Any], path: Path) -> float:
-    """When the evaluation began; else the date in the file's name; else that of the file."""
+def _stated_date(data: Mapping[str, Any], path: Path) -> float | None:
+    """When the evaluation began; else the date in the file's name; else None."""
     if number_of(data.get("date")) > 0:
         return number_of(data["date"])
     named = _FILE_DATE.search(path.name)
@@ -197,7 +199,7 @@ def _date(data: Mapping[str, Any], path: Path) -> float:
             return datetime.fromisoformat(named.group(1) + named.group(2).replace("-", ":")).timestamp()
         except ValueError:  # no such day or hour
             pass
-    return path.stat().st_mtime
+    return None
 
 
 def _joined(metric: str, filter_name: str) -> str:

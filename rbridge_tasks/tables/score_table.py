@@ -10,6 +10,9 @@ Columns:
     value: the score, never NaN: what was not measured has no row.
     stderr: its standard error over the items, NaN where unknown.
     n: items behind it (a count), NaN where unknown.
+    settings: how it was measured, a JSON object of texts; empty where nothing is known (see ``table_settings``).
+
+A Parquet file has a text column for each setting in place of the last: ``settings.n-shot``, null where not stated.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
+from rbridge_tasks.tables.settings_columns import with_one_settings_column, with_settings_columns
 from rbridge_traces.files import check_suffix, write_file
 
 TEXT = ("run", "model", "benchmark", "metric")
@@ -139,7 +143,10 @@ def read_table(path: str | os.PathLike[str], *, text: Sequence[str] = ()) -> pd.
         raise ScoreTableError(f"{str(path)!r} is not a table that can be read; it should end in {', '.join(READ)}")
     try:
         data = Path(path).read_bytes()
-        return pd.read_parquet(io.BytesIO(data)) if suffix == ".parquet" else _read_csv(data, suffix, text)
+        if suffix != ".parquet":
+            return _read_csv(data, suffix, text)
+        table = pd.read_parquet(io.BytesIO(data))
+        return with_one_settings_column(table) if {*REQUIRED} <= {*table.columns} else table
     except FileNotFoundError as error:
         raise ScoreTableError(f"there is no file {str(path)!r}; name an existing table") from error
     except OSError as error:
@@ -195,7 +202,10 @@ def write_scores(frame: pd.DataFrame, path: str | Path) -> None:
         OutputError: another suffix.
         ScoreTableError: the table is not one of scores.
     """
-    write_table(checked_scores(frame).astype({"n": "Int64"}), path, "a score table")
+    table = checked_scores(frame).astype({"n": "Int64"})
+    if Path(path).suffix.lower() == ".parquet":
+        table = with_settings_columns(table)
+    write_table(table, path, "a score table")
 
 
 def write_table(table: pd.DataFrame, path: str | Path, what: str) -> None:

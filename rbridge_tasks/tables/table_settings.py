@@ -15,8 +15,7 @@ import pandas as pd
 from rbridge_tasks.tables.comparable import Measured, check_comparable
 from rbridge_tasks.tables.score_table import ScoreTableError
 from rbridge_tasks.tables.settings import DEFAULTS, ITEMS
-
-SETTINGS = "settings"
+from rbridge_tasks.tables.settings_columns import SETTINGS
 
 
 def settings_text(settings: Mapping[str, str]) -> str:

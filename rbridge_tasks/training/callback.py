@@ -17,6 +17,10 @@ from rbridge_tasks.training.settings import InLoopError, LoopSettings
 
 logger = logging.getLogger(__name__)
 
+#: Place in ``TrainerState.stateful_callbacks``, which the Trainer writes to its checkpoints. Under the name of a class
+#: the Trainer would make a new callback of what it finds, of which tokenizer and process group cannot be part.
+_STATE = "rbridge"
+
 
 @dataclass(eq=False, kw_only=True)
 class RBridgeCallback(LoopSettings, TrainerCallback):  # type: ignore[misc]  # transformers is not typed
@@ -25,7 +29,8 @@ class RBridgeCallback(LoopSettings, TrainerCallback):  # type: ignore[misc]  # t
     The scores are in ``state.log_history`` and reach W&B, TensorBoard, MLflow, ... as ``rbridge/<benchmark>/<metric>``;
     several of these put ``train/`` before every name. The last step is always scored. Works with one process and
     several, DDP, FSDP and DeepSpeed; the model is scored in the Trainer's mixed precision. Training ends in the same
-    weights with and without the callback. See ``InLoop`` for what is kept.
+    weights with and without the callback. See ``InLoop`` for what is kept. Alarms and early stopping go on where a
+    training is resumed from one of the Trainer's checkpoints.
 
     The attributes are those of ``LoopSettings``; ``every_steps`` or ``every_minutes`` must be given.
 
@@ -53,8 +58,10 @@ class RBridgeCallback(LoopSettings, TrainerCallback):  # type: ignore[misc]  # t
         self._prepare(args, kwargs.get("processing_class"))
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
-        """Start the clock."""
-        self._prepare(args, kwargs.get("processing_class")).start(state.global_step)
+        """Start the clock. Alarms go on with the scores of the checkpoint that is resumed; else they start anew."""
+        loop = self._prepare(args, kwargs.get("processing_class"))
+        loop.start(state.global_step)
+        loop.load_state_dict(state.stateful_callbacks.get(_STATE, {}))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -67,6 +74,7 @@ class RBridgeCallback(LoopSettings, TrainerCallback):  # type: ignore[misc]  # t
         if scores is None:
             return control
         self.last = scores
+        state.stateful_callbacks[_STATE] = loop.state_dict()
         _log(scores.to_logs(), args, state, control)
         if scores.stop:
             logger.warning("step %d: training stops: %s", state.global_step, scores.stop)

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from rbridge_metrics import TokenScores
 from rbridge_tasks.scoring.callable_lm import CallableScorer
 from rbridge_tasks.scoring.causal_lm import CausalScorer
+from rbridge_tasks.scoring.chat_template import ChatTemplate
 from rbridge_tasks.scoring.collector import ScoringError, ignore_finished
 from rbridge_tasks.scoring.item_metrics import item_metrics
 from rbridge_tasks.scoring.load import context_length, prefix_token_id
@@ -75,6 +76,7 @@ class InLoop(LoopSettings):
 
     Raises:
         InLoopError: an option that cannot be used.
+        ChatTemplateError: the tokenizer has no default chat template.
         TraceError, MissingWeightsError: the cache or its traces are not usable.
 
     >>> in_loop = InLoop("gsm8k", tokenizer, every_steps=500, items=200)  # doctest: +SKIP
@@ -88,7 +90,11 @@ class InLoop(LoopSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._benchmarks = loop_benchmarks(self)
+        template = None
+        if self.apply_chat_template:
+            template = ChatTemplate(self._encoder.tokenizer)
+            _ = template.checksum  # an error if there is none
+        self._benchmarks = loop_benchmarks(self, template)
         self._items = sampled_items(self._benchmarks)
         self._schedule = Schedule(self.every_steps, self.every_minutes, self.clock)
         self._watch = Watch(self)
@@ -127,6 +133,18 @@ class InLoop(LoopSettings):
         if scores.gate is not None and scores.alarm and ranks.rank == 0:
             logger.warning("step %d: %s", step, scores.gate.verdict)
         return scores
+
+    def state_dict(self) -> dict[str, Any]:
+        """What alarms and early stopping remember of earlier scorings, as JSON can hold it, for a checkpoint."""
+        return self._watch.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the alarms of a checkpoint as if the training had not been interrupted.
+
+        Args:
+            state: of ``state_dict``. One of another metric is left out, with a warning. An empty one starts anew.
+        """
+        self._watch.load_state_dict(state)
 
     def start(self, step: int) -> None:
         """Start to count minutes and the share of time, unless started before; else the first call does."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rbridge_tasks.scoring.benchmark_traces import benchmark_traces
+from rbridge_tasks.scoring.chat_template import ChatTemplate
 from rbridge_tasks.scoring.contexts import Contexts
 from rbridge_tasks.scoring.item_metrics import needs_of, require_weights
 from rbridge_tasks.training.settings import LoopSettings
@@ -45,26 +46,36 @@ class LoopItem:
     characters: int
 
 
-def loop_benchmarks(settings: LoopSettings) -> tuple[LoopBenchmark, ...]:
+def loop_benchmarks(settings: LoopSettings, template: ChatTemplate | None) -> tuple[LoopBenchmark, ...]:
     """Read the traces of each benchmark and draw its sample.
 
+    Args:
+        settings: of the loop.
+        template: applied to the contexts; None for plain text.
+
     Raises:
+        ChatTemplateError: the tokenizer has no default chat template.
         FewShotError: more worked examples than there are.
         TraceError, MissingWeightsError: the cache or its traces are not usable.
     """
-    return tuple(_loop_benchmark(name, settings) for name in settings.names)
+    return tuple(_loop_benchmark(name, settings, template) for name in settings.names)
 
 
-def _loop_benchmark(name: str, settings: LoopSettings) -> LoopBenchmark:
+def _loop_benchmark(name: str, settings: LoopSettings, template: ChatTemplate | None) -> LoopBenchmark:
     source = benchmark_traces(
         name,
         cache=settings.cache,
         source=settings.source,
         only_correct=settings.only_correct,
         needs=needs_of(settings.weights),
+        fewshot=settings.fewshot,
+        prompt=settings.prompt,
     )
     require_weights([*source.traces], settings.weights, source.location)
-    contexts = Contexts(source.examples, source.shots(settings.num_fewshot), prompt=source.prompt)
+    contexts = Contexts(
+        source.examples, source.shots(settings.num_fewshot), template, settings.fewshot_as_multiturn,
+        settings.system_instruction, source.prompt,
+    )  # fmt: skip
     return LoopBenchmark(
         name,
         source.traces,

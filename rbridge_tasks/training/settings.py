@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.decisions.gate import as_share
+from rbridge_tasks.scoring.prompts import PROMPTS
 from rbridge_tasks.scoring.weightings import WEIGHTINGS
 from rbridge_tasks.tables.directions import metric_called
 
@@ -37,6 +38,8 @@ class LoopSettings:
             scorings showed to fit; a scoring that is slower stops after the batch in which its time ends. None sets no
             limit.
         num_fewshot: worked examples before each question; None for the default of each benchmark, 5 for the six.
+        apply_chat_template, fewshot_as_multiturn, system_instruction, fewshot, prompt: as of ``rb.score``. A chat
+            template needs the tokenizer when the object is made.
         weights: "confidence", "confidence_test_set", "spans" or "none", as of ``rb.score``.
         cache: folder or URL of a trace cache, or "sample"; None for ``$RBRIDGE_CACHE``, else the user's cache.
         source: which source of traces, where the cache holds several.
@@ -64,6 +67,11 @@ class LoopSettings:
     seed: int = 0
     budget_seconds: float | None = None
     num_fewshot: int | None = None
+    apply_chat_template: bool = False
+    fewshot_as_multiturn: bool = True
+    system_instruction: str | None = None
+    fewshot: str | None = None
+    prompt: Literal["default", "bare"] = "default"
     weights: str = "confidence"
     cache: str | None = None
     source: str | None = None
@@ -95,10 +103,9 @@ class LoopSettings:
             raise InLoopError(f"num_fewshot is {self.num_fewshot!r}; give a whole number from 0")
         if self.batch_size != "auto" and (not isinstance(self.batch_size, int) or self.batch_size < 1):
             raise InLoopError(f'batch_size is {self.batch_size!r}; give a whole number of at least 1, or "auto"')
-        if self.weights not in WEIGHTINGS:
-            raise InLoopError(f"weights is {self.weights!r}; choose one of {', '.join(WEIGHTINGS)}")
-        if self.alarm is not None and self.alarm not in BASELINES:
-            raise InLoopError(f"alarm is {self.alarm!r}; choose one of {', '.join(BASELINES)}, or None")
+        for name, choices in (("weights", WEIGHTINGS), ("prompt", PROMPTS), ("alarm", (*BASELINES, None))):
+            if getattr(self, name) not in choices:
+                raise InLoopError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(map(str, choices))}")
         if self.stop_after_alarms is not None and self.alarm is None:
             raise InLoopError('stop_after_alarms needs alarms; give alarm="best", "previous" or "forecast"')
         if not self.names or len(set(self.names)) < len(self.names):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from rbridge_tasks.decisions.gate_result import GateError, GateResult, GateSetti
 from rbridge_tasks.tables.directions import Metric, metric_called
 from rbridge_tasks.tables.joined_items import JoinedItems
 from rbridge_tasks.training.loop_scores import LoopScores
+from rbridge_tasks.training.packed_scores import packed, unpacked
 from rbridge_tasks.training.settings import LoopSettings
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class Watch:
 
     settings: LoopSettings
     _past: list[LoopScores] = field(default_factory=list, init=False)
+    _packed: list[dict[str, Any]] = field(default_factory=list, init=False)
     _alarms: int = field(default=0, init=False)
 
     def judge(self, scores: LoopScores) -> LoopScores:
@@ -47,7 +50,31 @@ class Watch:
             stop = f"no benchmark is significantly better than {settings.stop_without_gain} scorings ago"
         if scores.benchmarks:
             self._past.append(scores)
+            self._packed.append(packed(scores, self.settings.metric))
+            self._forget()
         return replace(scores, gate=result, alarm=alarm, stop=stop)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Earlier scorings as far as tests need them, and the alarms in a row, as JSON can hold them."""
+        return {"metric": self.settings.metric, "alarms": self._alarms, "past": [*self._packed]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Remember what ``state_dict`` returned, to the last bit; nothing if it is empty or of another metric."""
+        metric = state.get("metric")
+        if metric not in (None, self.settings.metric):
+            logger.warning("alarms start anew: the checkpoint has scores of %s", metric)
+            state = {}
+        self._alarms, self._packed = state.get("alarms", 0), [*state.get("past", [])]
+        self._past = [unpacked(scoring, self.settings.metric) for scoring in self._packed]
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop scorings that no later test needs."""
+        if self.settings.alarm in ("best", "forecast"):
+            return
+        needed = max(int(self.settings.alarm is not None), self.settings.stop_without_gain or 0)
+        for scorings in (self._past, self._packed):
+            del scorings[: len(scorings) - needed]
 
     @property
     def _metric(self) -> Metric:

@@ -157,6 +157,8 @@ class Wandb:
         for folder in sorted((self.folder / "wandb").glob("offline-run-*")):
             records = wandb_records(folder)
             name = next((one["run"]["display_name"] for one in records if one["type"] == "run"), "")
+            axes = {one["metric"].get("step_metric") for one in records if one["type"] == "metric"}
+            assert "tokens" in axes or not any(one["type"] == "history" for one in records)  # or charts count rows
             for one in (record["history"]["item"] for record in records if record["type"] == "history"):
                 steps.setdefault(name, []).append(one["_step"])
                 numbers = {key: value for key, value in one.items() if not key.startswith("_")}

@@ -231,6 +231,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "docs/comparators.md": human_eval_file,
     "docs/comparing.md": candidates_and_runs,
     "docs/dashboards.md": two_runs,
+    "docs/exporting.md": evaluations,
     "docs/fitting.md": two_runs,
     "docs/forecasting.md": fitted,
     "docs/gate.md": gated,

@@ -17,6 +17,7 @@ from ..support import tiny_model
 from .conftest import SAMPLE, weights_of
 
 OPTIONS = SAMPLE | {"items": 2}
+TIMES = ("rbridge/seconds", "rbridge/share_of_time")
 
 
 class Logged(TrainerCallback):
@@ -29,7 +30,7 @@ class Logged(TrainerCallback):
         self.logs.append((state.global_step, dict(logs)))
 
 
-def train(tokenizer: Any, folder: Path, *callbacks: Any, **options: Any) -> Trainer:
+def train(tokenizer: Any, folder: Path, *callbacks: Any, resume_from: Path | None = None, **options: Any) -> Trainer:
     """A Trainer after six steps with dropout, two of them accumulated."""
     model = tiny_model("llama", len(tokenizer), attention_dropout=0.1)
     torch.manual_seed(0)
@@ -43,7 +44,7 @@ def train(tokenizer: Any, folder: Path, *callbacks: Any, **options: Any) -> Trai
         model, TrainingArguments(**settings | options), train_dataset=data, processing_class=tokenizer,
         callbacks=list(callbacks), data_collator=default_data_collator,
     )  # fmt: skip
-    trainer.train()
+    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     return trainer
 
 
@@ -92,6 +93,48 @@ def test_a_run_that_gets_no_better_is_stopped(tokenizer: Any, tmp_path: Path) ->
     assert trainer.state.global_step == 3
     assert callback.last is not None
     assert callback.last.stop
+
+
+@pytest.mark.parametrize("restore", [False, True])
+def test_alarms_go_on_in_a_resumed_training(tokenizer: Any, tmp_path: Path, restore: bool) -> None:
+    """Verdicts and scores are those of an uninterrupted run, whatever else the Trainer restores."""
+    options = SAMPLE | {"every_steps": 1, "items": 6, "alarm": "best", "stop_after_alarms": 100, "batch_size": 1}
+    settings = {"save_strategy": "steps", "save_steps": 3, "restore_callback_states_from_checkpoint": restore}
+    whole = rb.RBridgeCallback("gsm8k", **options)
+    uninterrupted = train(tokenizer, tmp_path, whole, **settings)
+    resumed = rb.RBridgeCallback("gsm8k", **options)
+    again = train(tokenizer, tmp_path / "2", resumed, resume_from=tmp_path / "checkpoint-3", **settings)
+    assert again.state.global_step == 6
+    assert whole.last is not None
+    assert resumed.last is not None
+    assert whole.last.gate is not None
+    assert resumed.last.gate == whole.last.gate
+
+    def scores(trainer: Trainer) -> list[dict[str, float]]:
+        rows = [row for row in trainer.state.log_history if "rbridge/seconds" in row]
+        return [{name: row[name] for name in row if name not in TIMES} for row in rows]
+
+    assert scores(again) == scores(uninterrupted)
+    state = again.state.stateful_callbacks
+    assert [each["step"] for each in state["rbridge"]["past"]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_checkpoint_without_scores_can_be_resumed(tokenizer: Any, tmp_path: Path) -> None:
+    """The callback may be new in a training; its own checkpoints are written."""
+    settings = {"save_strategy": "steps", "save_steps": 3}
+    train(tokenizer, tmp_path, **settings)
+    callback = rb.RBridgeCallback("gsm8k", every_steps=1, alarm="best", **OPTIONS)
+    trainer = train(tokenizer, tmp_path / "2", callback, resume_from=tmp_path / "checkpoint-3", **settings)
+    assert (tmp_path / "2" / "checkpoint-6").exists()
+    assert [each["step"] for each in trainer.state.stateful_callbacks["rbridge"]["past"]] == [4, 5, 6]
+
+
+def test_another_training_starts_anew(tokenizer: Any, tmp_path: Path) -> None:
+    """A callback that served in one training does not compare the next one with it."""
+    callback = rb.RBridgeCallback("gsm8k", every_steps=3, alarm="best", **OPTIONS)
+    for _ in range(2):
+        trainer = train(tokenizer, tmp_path, callback)
+        assert [each["step"] for each in trainer.state.stateful_callbacks["rbridge"]["past"]] == [3, 6]
 
 
 def test_an_interval_is_required(tokenizer: Any) -> None:

@@ -35,6 +35,36 @@ def test_all_items_give_the_numbers_of_score(model: Any, tokenizer: Any) -> None
     assert set(frame["n"]) == {10}
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"apply_chat_template": True, "num_fewshot": 2},
+        {"apply_chat_template": True, "num_fewshot": 1, "fewshot_as_multiturn": False, "system_instruction": "Short"},
+        {"system_instruction": "Be brief. ", "num_fewshot": 1, "fewshot": "traces"},
+        {"prompt": "bare"},
+    ],
+)  # fmt: skip
+def test_contexts_are_those_of_score(model: Any, tokenizer: Any, options: dict[str, Any]) -> None:
+    """Chat templates, system instructions, examples and prompts, to the last bit."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    options = SAMPLE | {"batch_size": 1} | options
+    scores = rb.InLoop("gsm8k", tokenizer, **options)(model, 1)
+    assert scores is not None
+    assert scores["gsm8k"].metrics == rb.score(model, tokenizer, "gsm8k", **options).metrics
+
+
+def test_a_chat_template_is_asked_for_when_the_loop_is_made(tokenizer: Any) -> None:
+    """Not at the first scoring, hours later."""
+    with pytest.raises(RBridgeError, match=r"tokenizer\.chat_template"):
+        rb.InLoop("gsm8k", tokenizer, apply_chat_template=True, **SAMPLE)
+    with pytest.raises(RBridgeError, match="tokenizer is None"):
+        rb.InLoop("gsm8k", apply_chat_template=True, **SAMPLE)
+
+
 def test_a_function_gives_the_numbers_of_its_model(model: Any, tokenizer: Any) -> None:
     """Its module is put into evaluation mode if it is given."""
     expected = rb.InLoop("gsm8k", tokenizer, **SAMPLE)(model, 1)

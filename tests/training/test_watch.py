@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -104,3 +105,47 @@ def test_a_run_without_gain_stops() -> None:
     """Once nothing is significantly better than two scorings ago."""
     scores = judged([1.0, 0.9, 0.8, 0.8, 0.8], stop_without_gain=2)
     assert [bool(each.stop) for each in scores] == [False, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"alarm": "best", "stop_after_alarms": 2}, {"alarm": "previous"}, {"alarm": "forecast", "alpha": 0.01},
+        {"stop_without_gain": 2}, {"alarm": "previous", "stop_without_gain": 3},
+    ],
+)  # fmt: skip
+def test_a_resumed_run_is_judged_as_an_uninterrupted_one(options: dict[str, Any]) -> None:
+    """Wherever it is interrupted, to the last bit, with the state in a JSON file."""
+    levels = [1.0, 0.9, 0.85, 0.83, 0.82, 0.95, 0.96, 0.81, 0.81, 0.81]
+    scorings = [scoring(step, level) for step, level in enumerate(levels, start=1)]
+    whole = Watch(LoopSettings(**options))
+    expected = [whole.judge(each) for each in scorings]
+    for at in (1, 4, 6):
+        first, second = Watch(LoopSettings(**options)), Watch(LoopSettings(**options))
+        for each in scorings[:at]:
+            first.judge(each)
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        for wanted, found in zip(expected[at:], map(second.judge, scorings[at:]), strict=True):
+            assert (found.alarm, found.stop, repr(found.gate)) == (wanted.alarm, wanted.stop, repr(wanted.gate))
+    assert any(each.alarm or each.stop for each in expected)
+
+
+def test_a_state_is_no_larger_than_tests_need() -> None:
+    """Nothing without alarms; the last scoring for "previous"; all for "best", at about 12 bytes an item."""
+    sizes = {}
+    for alarm in (None, "previous", "best"):
+        watch = Watch(LoopSettings(alarm=alarm))
+        for step in range(1, 21):
+            watch.judge(scoring(step, 1.0))
+        assert len(watch.state_dict()["past"]) == {None: 0, "previous": 1, "best": 20}[alarm]
+        sizes[alarm] = len(json.dumps(watch.state_dict()))
+    assert sizes["best"] < 20 * 200 * 20
+
+
+def test_scores_of_another_metric_are_not_compared() -> None:
+    """A training that is resumed with another metric starts anew."""
+    watch = Watch(LoopSettings(alarm="best"))
+    watch.judge(scoring(1, 1.0))
+    other = Watch(LoopSettings(alarm="best", metric="trace_nll"))
+    other.load_state_dict(watch.state_dict())
+    assert other.state_dict()["past"] == []
