@@ -154,7 +154,8 @@ def import_file(
         form=answer_form(trace, answer_format, code=benchmark_named(benchmark).grader == "code"),
     )
     frontier_model = frontier_model or report.model
-    scored = any(trace.has_confidence for trace in report.traces)
+    scored = any(found.has_confidence for found in report.traces)
+    thinking = "traces are the model's thinking" if trace == "thinking" else ""
     manifest = target.write(
         report.traces,
         benchmark=benchmark,
@@ -162,7 +163,7 @@ def import_file(
         frontier_model=frontier_model,
         confidence_model=(confidence_model or frontier_model) if scored else None,
         licence=licence,
-        note=counted_repairs(report.repairs) or None,
+        note="; ".join(filter(None, [thinking, counted_repairs(report.repairs)])) or None,
         replace=replace,
     )
     if definition is not None:
