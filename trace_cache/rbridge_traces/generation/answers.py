@@ -139,7 +139,7 @@ def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], form: AnswerFor
 
 def _check_answer(answer: str | None) -> None:
     if not (answer and answer.strip()):
-        raise TraceError("it names no final answer")
+        raise TraceError("it has no final_answer")
     try:
         answer.encode("utf-8")
     except UnicodeEncodeError:
