@@ -65,6 +65,9 @@ LAYOUTS: dict[str, Layout] = {
     "reasoning": Layout(*_QWEN, {"reasoning": THINKING, "reasoning_content": None, "content": ANSWER}),
     "in the content": Layout(*_QWEN, {"content": f"<think>\n{THINKING}\n</think>\n\n{ANSWER}"}),
     "in the content, its beginning in the prompt": Layout(*_FORCED, {"content": f"{THINKING}\n</think>\n\n{ANSWER}"}),
+    "in the content, with the beginning that is in the prompt": Layout(
+        *_FORCED, {"content": f"<think>\n{THINKING}\n</think>\n\n{ANSWER}"}
+    ),
     "a field, its beginning in the prompt": Layout(*_FORCED, {"reasoning_content": THINKING, "content": ANSWER}),
     "only in the tokens": Layout(*_QWEN, {"content": ANSWER}),
     "harmony": Layout(_ANALYSIS, _FINAL, [b"<|return|>"], {"reasoning": THINKING, "content": ANSWER}),

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from rbridge_traces.errors import TraceError
 from rbridge_traces.replacement_characters import PART, PartedError
 from rbridge_traces.text_in_tokens import Stop, token_ends_in
+from rbridge_traces.thinking import next_block
 from rbridge_traces.unknown_logprobs import known_logprobs
 
 _HALF = re.compile("[\ud800-\udfff]")
@@ -68,7 +69,16 @@ def completion_of_choice(choice: Mapping[str, Any]) -> Completion:
     text = text_of_choice(choice)
     if not isinstance(text, str) or not text:
         raise CompletionError(f"the answer holds no text (it has {', '.join(choice) or 'no fields'})")
-    return completion_of_tokens(*tokens_of_choice(choice), text=text, stop=stop_of_choice(choice))
+    pieces, logprobs = tokens_of_choice(choice)
+    return completion_of_tokens(pieces, logprobs, text=_as_sampled(text, pieces), stop=stop_of_choice(choice))
+
+
+def _as_sampled(text: str, pieces: Sequence[bytes]) -> str:
+    """A text without an opening mark of thinking that was in the prompt, which some servers put before the answer."""
+    block = next_block(text, 0)
+    if block is None or text[: block.start].strip() or block.mark.encode() in b"".join(pieces):
+        return text
+    return text[block.start + len(block.mark) :].lstrip()
 
 
 def tokens_of_choice(choice: Mapping[str, Any], name: str = "content") -> tuple[list[bytes], list[float | None]]:

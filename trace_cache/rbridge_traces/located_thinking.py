@@ -15,6 +15,7 @@ from typing import Any
 from rbridge_traces.completions import (
     Completion,
     CompletionError,
+    completion_of_choice,
     completion_of_tokens,
     stop_of_choice,
     text_of_choice,
@@ -76,8 +77,8 @@ def _located(choice: Mapping[str, Any]) -> tuple[Completion, int, int]:
     if thinking:
         return _with_content(pieces, values, thinking, content, choice)
     if thinking_in(content):
-        completion = completion_of_tokens(pieces, values, text=content, stop=stop_of_choice(choice))
-        return completion, *_between_marks(content)
+        completion = completion_of_choice(choice)
+        return completion, *_between_marks(completion.text)
     completion = completion_of_tokens(pieces, values)
     start, end = _between_marks(completion.text)
     if PART in completion.text[start:end]:
