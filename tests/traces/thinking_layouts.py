@@ -119,6 +119,10 @@ SHOWN: dict[str, Callable[[Sequence[bytes]], list[dict[str, Any]]]] = {
     "U+FFFD with bytes of its own": lambda pieces: [
         {"token": text, "bytes": list(text.encode())} for text in decoded_alone(pieces)
     ],
+    "held back beside ids": lambda pieces: [
+        {"token": f"token_id:{number}", "bytes": list(text.encode())}
+        for number, text in enumerate(decoded_in_context(pieces))
+    ],
     "held back": lambda pieces: [{"token": text, "bytes": list(text.encode())} for text in decoded_in_context(pieces)],
 }
 

@@ -220,7 +220,7 @@ def token_bytes(token: object, raw: object) -> bytes:
             sent = bytes(raw if isinstance(raw, list) else list(raw))  # type: ignore[call-overload]
         except (TypeError, ValueError):
             raise CompletionError("the bytes of a token are not numbers from 0 to 255") from None
-        if sent or not token:
+        if sent or not token or (isinstance(token, str) and _ID.fullmatch(token.encode(errors="replace"))):
             return sent
     if not isinstance(token, str):
         raise CompletionError(f"a token is a {type(token).__name__}, not text, and its bytes are not given")
