@@ -32,6 +32,8 @@ _TOKENS_AT_ONCE = 1 << 18
 _TOKENS_AT_ONCE_DATA_PARALLEL = 1 << 22
 #: Bytes of logits in a step above which the log names the setting that reduces them.
 _LARGE_STEP = 8 << 30
+#: Positions whose logits vLLM's model runner V2 makes at once, whatever the step.
+_ROWS_OF_RUNNER_V2 = 1024
 
 
 def score(
@@ -176,7 +178,10 @@ def _warn_of_memory(lm: Any, longest: int) -> None:
     """Warn where the logits of one step are large: a running engine cannot be told to take smaller steps."""
     step = longest
     if lm.data_parallel_size <= 1:
-        step = min(longest, lm.model.llm_engine.vllm_config.scheduler_config.max_num_batched_tokens)
+        config = lm.model.llm_engine.vllm_config
+        step = min(longest, config.scheduler_config.max_num_batched_tokens)
+        if getattr(config, "use_v2_model_runner", False):
+            step = min(step, _ROWS_OF_RUNNER_V2)
     needed = step * _vocab_size(lm) * 4 * 2  # float32, as logits and as log-probabilities
     if needed > _LARGE_STEP:
         logger.warning(

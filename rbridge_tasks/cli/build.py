@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rbridge_tasks.cli.trace_options import Benchmark, Cache, Replace, UsageError, traces, writable_cache
+from rbridge_tasks.cli.trace_options import Benchmark, Cache, Replace, TracePart, UsageError, traces, writable_cache
 
 if TYPE_CHECKING:
     from rbridge_traces.generation.answers import Outcome
@@ -22,10 +22,14 @@ _SECONDS_BETWEEN_LINES = 60
 @traces.command()
 def build(
     benchmark: Benchmark,
-    model: Annotated[str, typer.Option(help="Frontier model, as the server calls it, e.g. gpt-4o.")],
+    model: Annotated[str, typer.Option(help="Frontier model, as the server calls it, e.g. openai/gpt-oss-120b.")],
     base_url: Annotated[
         str | None, typer.Option(help="Of any Chat Completions server. Default: $OPENAI_BASE_URL, else OpenAI.")
     ] = None,
+    trace: TracePart = "reasoning",
+    answer_format: Annotated[
+        str, typer.Option("--format", help="json: the paper's prompt. text: plain text, ended by its final answer.")
+    ] = "json",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
     questions: Annotated[
         str | None, typer.Option(metavar="FILE", help="Local copy of the questions. Default: the data set on the Hub.")
@@ -53,8 +57,9 @@ def build(
 
     Every answer is kept at once: stopped at any point, the same command goes on where it was and pays nothing twice.
 
-    Example: OPENAI_API_KEY=... rbridge traces build -b math500 --model gpt-4o
+    Example: rbridge traces build -b math500 --model openai/gpt-oss-120b --base-url http://localhost:8000/v1
     """
+    from rbridge_traces.answer_form import answer_form
     from rbridge_traces.benchmark import benchmark_named
     from rbridge_traces.generation.build import Build
     from rbridge_traces.generation.client import Connection, check_connection
@@ -69,6 +74,7 @@ def build(
         load_questions(benchmark, path=questions)[:limit],
         connection,
         origin=questions_origin(benchmark, questions),
+        form=answer_form(trace, answer_format, code=benchmark_named(benchmark).grader == "code"),
         source=source,
         replace=replace,
         retry_failed=retry_failed,

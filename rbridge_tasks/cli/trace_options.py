@@ -28,6 +28,12 @@ Cache = Annotated[
 ]
 Benchmark = Annotated[str, typer.Option("--benchmark", "-b", help="gsm8k, math500, ..., or any name of your own.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Write over what the cache holds under that name.")]
+TracePart = Annotated[
+    str,
+    typer.Option(
+        "--trace", help="The trace: reasoning, as the answer gives it, or thinking, what the model wrote before it."
+    ),
+]
 OnlyCorrect = Annotated[
     bool, typer.Option("--only-correct", help="Leave out traces whose final answer is not known to be right.")
 ]

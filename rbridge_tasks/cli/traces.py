@@ -11,6 +11,7 @@ from rbridge_tasks.cli.trace_options import (
     Benchmark,
     Cache,
     Replace,
+    TracePart,
     UsageError,
     console,
     pairs,
@@ -92,6 +93,10 @@ def import_file(
     questions: Annotated[
         str | None, typer.Option(metavar="FILE", help="The benchmark's test set, for questions that the file lacks.")
     ] = None,
+    trace: TracePart = "reasoning",
+    answer_format: Annotated[
+        str | None, typer.Option("--format", help="Of API answers: json, or text, ended by its final answer.")
+    ] = None,
     gold_from: Annotated[
         int | None,
         typer.Option(min=0, max=1, help="Index of the first choice, where gold answers are indexes. Default: 0."),
@@ -120,6 +125,8 @@ def import_file(
     Example: rbridge traces import cot.jsonl.gz -b gsm8k --map trace=response --map question=question
     """
     from rbridge_traces import check_benchmark, import_traces
+    from rbridge_traces.answer_form import answer_form
+    from rbridge_traces.benchmark import benchmark_named
     from rbridge_traces.definition import redefined
     from rbridge_traces.extraction import counted_repairs
 
@@ -144,9 +151,11 @@ def import_file(
         questions=questions,
         gold_from=None if gold_from is None else 1 if gold_from else 0,
         logprobs=not no_logprobs,
+        form=answer_form(trace, answer_format, code=benchmark_named(benchmark).grader == "code"),
     )
     frontier_model = frontier_model or report.model
-    scored = any(trace.has_confidence for trace in report.traces)
+    scored = any(found.has_confidence for found in report.traces)
+    thinking = "traces are the model's thinking" if trace == "thinking" else ""
     manifest = target.write(
         report.traces,
         benchmark=benchmark,
@@ -154,7 +163,7 @@ def import_file(
         frontier_model=frontier_model,
         confidence_model=(confidence_model or frontier_model) if scored else None,
         licence=licence,
-        note=counted_repairs(report.repairs) or None,
+        note="; ".join(filter(None, [thinking, counted_repairs(report.repairs)])) or None,
         replace=replace,
     )
     if definition is not None:

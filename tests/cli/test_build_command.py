@@ -242,3 +242,25 @@ def test_thinking_that_is_cut_off_is_a_failure_with_its_reason(build: Build, ser
     assert code != 0
     assert "malformed" in err
     assert "its thinking" in err
+
+
+def test_the_trace_may_be_the_models_thinking_and_the_answer_plain_text(
+    build: Build, server: ChatServer, tmp_path: Path
+) -> None:
+    """Each under a name of its own; with another of the two the answers there are are not mixed."""
+    tokens = [(b"<think>", -9.0), (b"One and", -0.5), (b" one.", -0.25), (b"</think>", -9.0)]
+    text = "It is two.\nFinal answer: 2"
+    server.answer = lambda _: completion(text, [*tokens, (text.encode(), -0.1)], reasoning="One and one.")
+    code, out, err = build("--base-url", server.url, "--trace", "thinking", "--format", "text", "--price", "0,0")
+    assert (code, err) == (0, "")
+    assert "as gpt-4o-text-thinking" in out
+    assert "2 of 6 correct" in out
+    held = TraceCache(str(tmp_path / "cache")).load("gsm8k", "gpt-4o-text-thinking")
+    assert {trace.trace for trace in held.traces} == {"One and one."}
+    assert held.traces[0].token_end is not None
+    assert held.traces[0].token_end.tolist() == [7, 12]
+    again = ["--base-url", server.url, "--format", "text", "--source", "gpt-4o-text-thinking"]
+    code, _, err = build(*again)
+    assert code == 2
+    assert "begun with trace thinking, now it is reasoning" in err
+    assert build("--base-url", server.url, "--trace", "thought")[0] == 2

@@ -10,7 +10,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in s
 
 #: Lines that are left out of what is run, as they stand, and why. Everything else runs.
 LEFT_OUT = {
-    r"vllm serve \w+": "serves until it is stopped; a server of the test answers at its address",
+    r"vllm serve \S+": "serves until it is stopped; a server of the test answers at its address",
     r"lm_eval --model vllm .*": "needs vLLM; `make test-vllm` runs this on a real one",
     r"lm_eval .* --(wandb|trackio)_args .*": "sends to a dashboard; tests/dashboards runs both, offline",
     r"python benchmarks/\w+\.py .*": "measures for minutes; its script has to exist",

@@ -105,6 +105,7 @@ class Reader:
         return {
             "CKPT_OF_A_STRONG_MODEL": str(world.checkpoint), "CKPT-sft": "adapter", "CKPT": str(world.checkpoint),
             "http://localhost:8000/v1/completions": world.completions, "http://localhost:8000/v1": world.chat,
-            "MODEL": "gpt-4o", "FILE": "cot.jsonl.gz", "OWNER/NAME": "owner/name", "DIR": "exported", "COPY": "copy",
+            "MODEL": "gpt-4o", "openai/gpt-oss-120b": "gpt-4o",
+            "FILE": "cot.jsonl.gz", "OWNER/NAME": "owner/name", "DIR": "exported", "COPY": "copy",
             "CLASS ...": f"hf --model_args pretrained={world.checkpoint}",
         }  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ..backends.completions_server import CompletionsServer
-from ..traces.chat_server import ChatServer
+from ..traces.chat_server import ChatServer, known_thinking
 from ..traces.hub_upload_server import HubUploadServer
 from ..traces.releases import as_lines, items, plain
 from ..warm_commands import WarmCommands
@@ -63,7 +63,7 @@ def world(hub: str, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint)
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(root / "wheels"), str(PROJECT)]
     assert subprocess.run(build, capture_output=True, check=False).returncode == 0
-    with ChatServer() as chat, CompletionsServer(model, tokenizer) as completions:
+    with ChatServer(known_thinking) as chat, CompletionsServer(model, tokenizer) as completions:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("RBRIDGE", "PYTHON"))}
         environment |= {
             "HF_ENDPOINT": hub,

@@ -97,6 +97,17 @@ def known_answer(question: str) -> Reply:
     return completion(text, cut_anywhere(text, seed))
 
 
+def known_thinking(question: str) -> Reply:
+    """The same answer after some thinking, as vLLM returns it with a parser."""
+    reply = known_answer(question)
+    (choice,) = reply.body["choices"]
+    tokens = [("<think>", -9.0), ("I add", -0.5), (" one.", -0.25), ("</think>", -9.0)]
+    thought = [{"token": token, "bytes": list(token.encode()), "logprob": logprob} for token, logprob in tokens]
+    choice["message"]["reasoning"] = "I add one."
+    choice["logprobs"]["content"] = thought + choice["logprobs"]["content"]
+    return reply
+
+
 class ChatServer:
     """Serve ``/v1/chat/completions`` and ``/v1/models``.
 

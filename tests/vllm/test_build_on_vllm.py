@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from rbridge_traces import TraceCache, load_questions
 from rbridge_traces.generation.prompt import messages
 
 from .answering_llama import answering_llama
+from .confidence_by_hand import ask, by_hand, json_letters
 from .vllm_server import needs_vllm, served
 
 BIN = Path(sys.executable).parent
@@ -68,8 +67,8 @@ def test_letter_confidences_are_those_of_the_servers_own_response(built: tuple[P
     """Asked again by hand, each letter of the reasoning has the mean probability of the tokens that hold its bytes."""
     for trace in TraceCache(str(built[0])).load("gsm8k").traces:
         question = next(q for q in load_questions("gsm8k", path=str(QUESTIONS)) if q.item_id == trace.item_id)
-        choice = _ask(server, messages(question))
-        expected = _by_hand(choice["message"]["content"], choice["logprobs"]["content"], trace.trace)
+        choice = ask(server, messages(question), max_tokens=300)
+        expected = by_hand(choice["logprobs"]["content"], json_letters(trace.trace))
         assert trace.token_end is not None
         assert trace.token_logprob is not None
         found = character_confidence(trace.token_end, trace.token_logprob)
@@ -88,44 +87,3 @@ def test_lm_eval_scores_the_cache(built: tuple[Path, str], checkpoint: Path, tmp
     scores = json.loads(file.read_text())["results"]["rbridge_gsm8k"]
     assert np.isfinite(scores["rbridge_nll,none"])
     assert scores["rbridge_nll,none"] < scores["trace_nll,none"]
-
-
-def _ask(server: str, asked: list[dict[str, str]]) -> dict[str, Any]:
-    body = {"model": "tiny", "messages": asked, "temperature": 0, "logprobs": True, "max_tokens": 300}
-    request = urllib.request.Request(
-        f"{server}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        choice: dict[str, Any] = json.load(response)["choices"][0]
-    return choice
-
-
-def _by_hand(content: str, tokens: list[dict[str, Any]], reasoning: str) -> list[float]:
-    """Confidence of each letter: a loop over bytes.
-
-    vLLM shows a token that ends inside a character as no text, and the whole character with the token that completes
-    it; the bytes of that character, and of what stands before it there, are shared evenly.
-    """
-    of_byte: list[float] = []
-    held: list[float] = []  # probabilities of tokens whose bytes the server did not show yet
-    for token in tokens:
-        probability, text = float(np.exp(token["logprob"])), token["token"]
-        if not text:
-            held.append(probability)
-            continue
-        if held:
-            first = next(number for number, letter in enumerate(text) if ord(letter) > 127)
-            run, shared = [*held, probability], len(text[: first + 1].encode())
-            ends = [shared * (number + 1) // len(run) for number in range(len(run))]
-            for share, (start, end) in zip(run, zip([0, *ends], ends, strict=False), strict=True):
-                of_byte += [share] * (end - start)
-            text, held = text[first + 1 :], []
-        of_byte += [probability] * len(text.encode())
-    raw = json.dumps(reasoning, ensure_ascii=False)[1:-1]  # how the checkpoint was taught to write it
-    at = len(content[: content.index(raw)].encode())
-    expected = []
-    for letter in reasoning:
-        n_bytes = len(json.dumps(letter, ensure_ascii=False)[1:-1].encode())
-        expected.append(float(np.mean(of_byte[at : at + n_bytes])))
-        at += n_bytes
-    return expected

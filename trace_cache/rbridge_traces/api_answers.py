@@ -12,21 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rbridge_traces.answer_form import AnswerForm, ReadAnswer, read_choice
 from rbridge_traces.api_choices import DEPTH, choices_of, has_entries, responses_in
 from rbridge_traces.completions import CompletionError, completion_of_choice, text_of_choice
 from rbridge_traces.errors import TraceImportError
-from rbridge_traces.extraction import (
-    REASONING,
-    LocatedReasoning,
-    MalformedCompletionError,
-    Reasoning,
-    locate_reasoning,
-    tokens_between,
-    with_tokens,
-)
+from rbridge_traces.extraction import LocatedReasoning, Reasoning, tokens_between, with_tokens
 from rbridge_traces.reasoning_match import reasoning_in
 from rbridge_traces.rows import Row
-from rbridge_traces.thinking import without_thinking
 
 ASKED = "Respond ONLY with a JSON object"
 """The beginning of the paper's prompt after the question."""
@@ -97,49 +89,22 @@ def answers_in(row: Row) -> list[Answered]:
     ]
 
 
-@dataclass(frozen=True)
-class ReadAnswer:
-    """The content of an answer.
-
-    Attributes:
-        trace: its reasoning, or all of its text.
-        final_answer: None where it names none.
-        tokens: of the trace; None where they are not known.
-        repairs: escapes that were read as LaTeX; None for an answer that is no JSON object.
-    """
-
-    trace: str
-    final_answer: str | None
-    tokens: Reasoning | None
-    repairs: int | None
-
-
-def read_answer(answered: Answered, question: str | None, *, logprobs: bool) -> ReadAnswer:
-    """Trace, final answer and tokens of an answer, which is the paper's JSON object or the trace itself.
+def read_answer(answered: Answered, question: str | None, form: AnswerForm, *, logprobs: bool) -> ReadAnswer:
+    """Trace, final answer and tokens of an answer.
 
     Args:
         answered: with a text.
         question: that was asked, where it is known.
+        form: what to read.
         logprobs: whether to take the log-probabilities, where there are some.
 
     Raises:
-        TraceError: a JSON object that is malformed or cut off, or tokens that do not spell the text.
+        TraceError: it lacks what the form asks for, or its tokens do not spell the trace.
     """
-    text, completion = answered.text, None
-    if logprobs and _has_tokens(answered.choice):
+    has_tokens = logprobs and _has_tokens(answered.choice)
+    if has_tokens:
         _refuse_echo(answered, question)
-        completion = completion_of_choice(_without_prompt(answered))
-    try:
-        located = locate_reasoning(text)
-    except MalformedCompletionError:
-        if _is_meant_as_object(text):
-            raise
-        start, end = _plain(text)
-        trace = text[start:end]
-        tokens = Reasoning(trace, None, *tokens_between(completion, start, end)) if completion else None
-        return ReadAnswer(trace, None, tokens, None)
-    tokens = with_tokens(located, completion) if completion else None
-    return ReadAnswer(located.text, located.final_answer, tokens, located.repairs)
+    return read_choice(_without_prompt(answered), form, logprobs=has_tokens)
 
 
 def tokens_of_trace(
@@ -273,21 +238,3 @@ def _refuse_echo(answered: Answered, question: str | None) -> None:
     values = logprobs.get("token_logprobs") if isinstance(logprobs, Mapping) else None
     if values and values[0] is None and question and question in answered.text:
         raise CompletionError("its text repeats the prompt (echo); give the exact prompt in a field prompt")
-
-
-def _plain(text: str) -> tuple[int, int]:
-    """Start and end of an answer without thinking and white space around it.
-
-    Raises:
-        MalformedCompletionError: nothing is left, or the thinking does not end.
-    """
-    rest = without_thinking(text)
-    start, end = len(text) - len(rest.lstrip()), len(text.rstrip())
-    if start >= end:
-        raise MalformedCompletionError("thinking and nothing else")
-    return start, end
-
-
-def _is_meant_as_object(text: str) -> bool:
-    """Whether a text was meant as a JSON object with a reasoning, but is broken or cut off."""
-    return "{" in text and f'"{REASONING}"' in text

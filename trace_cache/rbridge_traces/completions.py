@@ -18,15 +18,21 @@ import numpy.typing as npt
 from rbridge_traces.errors import TraceError
 from rbridge_traces.replacement_characters import PART, PartedError
 from rbridge_traces.text_in_tokens import Stop, token_ends_in
+from rbridge_traces.thinking import next_block
 from rbridge_traces.unknown_logprobs import known_logprobs
 
 _HALF = re.compile("[\ud800-\udfff]")
+_ID = re.compile(rb"token_id:\d+")  # vLLM: return_tokens_as_token_ids
 # Legacy completions write a token that is not UTF-8 as Python writes its bytes: ``bytes: \xe2\x80``.
 _BYTES_NOTATION = re.compile(r"bytes:(?=.*\\x)((?:[ -\[\]-~]|\\[\\'ntr]|\\x[0-9a-fA-F]{2})+)")
 
 
 class CompletionError(TraceError):
     """An answer has no tokens, no log-probabilities, or tokens that do not spell its text."""
+
+
+class IdsAsTokensError(CompletionError):
+    """The server lists ids in place of tokens."""
 
 
 class NoLogprobsError(CompletionError):
@@ -60,13 +66,37 @@ def completion_of_choice(choice: Mapping[str, Any]) -> Completion:
     >>> completion_of_choice({"message": {"content": "aé"}, "logprobs": {"content": tokens}}).token_byte_end
     array([2, 3])
     """
-    logprobs = choice.get("logprobs")
     text = text_of_choice(choice)
     if not isinstance(text, str) or not text:
         raise CompletionError(f"the answer holds no text (it has {', '.join(choice) or 'no fields'})")
-    if not isinstance(logprobs, Mapping) or not (logprobs.get("content") or logprobs.get("tokens")):
+    pieces, logprobs = tokens_of_choice(choice)
+    return completion_of_tokens(pieces, logprobs, text=_as_sampled(text, pieces), stop=stop_of_choice(choice))
+
+
+def _as_sampled(text: str, pieces: Sequence[bytes]) -> str:
+    """A text without an opening mark of thinking that was in the prompt, which some servers put before the answer."""
+    block = next_block(text, 0)
+    if block is None or text[: block.start].strip() or block.mark.encode() in b"".join(pieces):
+        return text
+    return text[block.start + len(block.mark) :].lstrip()
+
+
+def tokens_of_choice(choice: Mapping[str, Any], name: str = "content") -> tuple[list[bytes], list[float | None]]:
+    """The bytes and log-probabilities of the tokens that a choice lists.
+
+    Args:
+        choice: in the Chat Completions or the legacy completions layout.
+        name: of the list of tokens in the Chat layout.
+
+    Raises:
+        NoLogprobsError: it has no log-probabilities.
+        IdsAsTokensError: ids stand in place of the tokens.
+        CompletionError: they are in no known layout.
+    """
+    logprobs = choice.get("logprobs")
+    if not isinstance(logprobs, Mapping) or not (logprobs.get(name) or logprobs.get("tokens")):
         raise NoLogprobsError("the answer has no log-probabilities")
-    if entries := logprobs.get("content"):
+    if entries := logprobs.get(name):
         try:
             pieces = [token_bytes(entry.get("token"), entry.get("bytes")) for entry in entries]
             values = [entry.get("logprob") for entry in entries]
@@ -75,9 +105,18 @@ def completion_of_choice(choice: Mapping[str, Any]) -> Completion:
     else:
         pieces = [token_bytes(token, None) for token in logprobs["tokens"]]
         values = logprobs.get("token_logprobs") or []
+    if all(map(_ID.fullmatch, pieces)):
+        raise IdsAsTokensError(
+            f"ids stand in place of its tokens ({pieces[0].decode()}), which only the model's tokenizer can read; "
+            "serve the model without --return-tokens-as-token-ids and ask again"
+        )
+    return pieces, values
+
+
+def stop_of_choice(choice: Mapping[str, Any]) -> Stop:
+    """How the answer of a choice ended."""
     reason = choice.get("stop_reason")
-    stop = Stop(choice.get("finish_reason") == "stop", reason if isinstance(reason, str) else None)
-    return completion_of_tokens(pieces, values, text=text, stop=stop)
+    return Stop(choice.get("finish_reason") == "stop", reason if isinstance(reason, str) else None)
 
 
 def text_of_choice(choice: Mapping[str, Any]) -> Any:
@@ -181,7 +220,7 @@ def token_bytes(token: object, raw: object) -> bytes:
             sent = bytes(raw if isinstance(raw, list) else list(raw))  # type: ignore[call-overload]
         except (TypeError, ValueError):
             raise CompletionError("the bytes of a token are not numbers from 0 to 255") from None
-        if sent or not token:
+        if sent or not token or (isinstance(token, str) and _ID.fullmatch(token.encode(errors="replace"))):
             return sent
     if not isinstance(token, str):
         raise CompletionError(f"a token is a {type(token).__name__}, not text, and its bytes are not given")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rbridge_traces.answer_form import AnswerForm
 from rbridge_traces.benchmark import check_benchmark
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
 from rbridge_traces.field_values import as_correct, as_text
@@ -22,6 +23,7 @@ from rbridge_traces.row_to_trace import (
 from rbridge_traces.rows import read_rows
 from rbridge_traces.schema import Trace
 
+_EITHER = AnswerForm(format=None)
 _ENOUGH_INDEXES = 16  # of four choices: only 1 in 100 files that count from 0 has no 0 among so many
 
 
@@ -58,6 +60,7 @@ def import_traces(
     questions: str | None = None,
     gold_from: CountFrom | None = None,
     logprobs: bool = True,
+    form: AnswerForm = _EITHER,
 ) -> ImportReport:
     """Read a file of any form ``read_rows`` knows as traces of one benchmark.
 
@@ -82,13 +85,14 @@ def import_traces(
         questions: a file of the benchmark's questions, to fill in questions, choices and golds that rows lack.
         gold_from: the index of the first choice, where golds are indexes. Default: 0, refused where that is doubtful.
         logprobs: take the log-probabilities of tokens that rows hold, and refuse a row with some in no known layout.
+        form: what to read from answers of an API. Default: the ``reasoning`` of a JSON object, else the whole text.
 
     Raises:
         TraceImportError: the file cannot be read, or a row is not a valid trace; names the file and the row (from 1).
         TraceError: not a name of a benchmark.
     """
     check_benchmark(benchmark)
-    options = RowOptions(mapping or {}, has_questions=questions is not None, logprobs=logprobs)
+    options = RowOptions(mapping or {}, has_questions=questions is not None, logprobs=logprobs, form=form)
     for target in options.mapping:
         if target not in TARGETS:
             raise TraceImportError(

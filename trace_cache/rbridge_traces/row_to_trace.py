@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from rbridge_traces.answer_form import AnswerForm
 from rbridge_traces.api_answers import (
     Answered,
     answers_in,
@@ -42,11 +43,13 @@ class RowOptions:
         mapping: field of a trace -> field of the file.
         has_questions: a file of questions fills in missing ones.
         logprobs: use the log-probabilities in the rows.
+        form: what to read from answers of an API.
     """
 
     mapping: Mapping[str, str]
     has_questions: bool
     logprobs: bool
+    form: AnswerForm
 
 
 class FailedAnswerError(TraceImportError):
@@ -163,7 +166,7 @@ def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions
     if not answered.text.strip():
         return "", None
     try:
-        read = read_answer(answered, values["question"], logprobs=options.logprobs)
+        read = read_answer(answered, values["question"], options.form, logprobs=options.logprobs)
     except MalformedCompletionError as error:
         cut = " (it reached its token limit)" if choice.get("finish_reason") == "length" else ""
         raise FailedAnswerError(f"its answer is {error}{cut}", "malformed") from error

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from rbridge_traces.replacement_characters import MOST_CHARACTERS, PART, PartedError, parted, replaced_ends
 
-_MARK = r"<[^<>\s][^<>]*>|\[/?[A-Z_]+\]|◁[^◁▷]+▷"  # <|im_end|>, </s>, [/INST], ◁/think▷
-_END = re.compile(rf"(?:\s|{_MARK})*")
-_BEGIN = re.compile(rf"(?:{_MARK})\s*")
-_MARKED_BEFORE = re.compile(rf"(?:{_MARK})\s*\Z")
+MARK = r"<[^<>\s][^<>]*>|\[/?[A-Z_]+\]|◁[^◁▷]+▷"  # <|im_end|>, </s>, [/INST], ◁/think▷
+_END = re.compile(rf"(?:\s|{MARK})*")
+_BEGIN = re.compile(rf"(?:{MARK})\s*")
+_MARKED_BEFORE = re.compile(rf"(?:{MARK})\s*\Z")
 # A mark that ends thinking or begins another message: text before it is not the answer.
 _INSIDE = re.compile(r"(?i)[<\[◁][^<>\[\]◁▷]*(?:think|thought|reason|channel|message)[^<>\[\]◁▷]*[>\]▷]|<\|start\|>")
 _LONGEST_STOP = 64  # characters of a stop string that the server does not name

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rbridge_traces.text_in_tokens import MARK
+
 _TAG = r"(?:[\w-]+:)?(?:[a-z_]*think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|analysis)"
 _CHANNEL = r"<\|channel\|>\s*"
 _ANSWERED = rf"{_CHANNEL}final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>"
@@ -30,6 +32,12 @@ _KINDS = [
 ]
 _OPENING = re.compile("|".join(f"(?P<kind{number}>{kind[0]})" for number, kind in enumerate(_KINDS)), re.I | re.S)
 _ALONE = re.compile("|".join(kind[2] for kind in _KINDS), re.IGNORECASE)
+_CLOSING = "|".join(kind[1].replace("{tag}", _TAG) for kind in _KINDS)
+_HEADER = r"(?:assistant|system|user|analysis|commentary|final|json|to=[\w.]+)(?=\s*<)"  # between marks
+#: From the end of the thinking to the beginning of the answer.
+SEAM = re.compile(rf"\s*(?:{_CLOSING})\s*(?:(?:{MARK}|{_HEADER})\s*)*", re.IGNORECASE)
+#: Before the thinking: marks of a conversation, channel names, the opening mark.
+BEFORE = re.compile(rf"\s*(?:(?:{MARK}|{_HEADER})\s*)*(?:analysis|thought)?\s*", re.IGNORECASE)
 _QUOTES = ("``", '""', "''")
 
 
@@ -93,6 +101,30 @@ def without_thinking(text: str) -> str:
     while (end := closed_after(text, at)) is not None:
         at = end
     return text[at:]
+
+
+def thinking_in(text: str) -> tuple[int, int] | None:
+    """Start and end of the thinking at the beginning of a text, without its marks and the white space around it.
+
+    None without thinking, without an end of it, or with several blocks of it.
+
+    >>> text = "<think>\\n2 + 2\\n</think>\\n\\n4"
+    >>> start, end = thinking_in(text)
+    >>> text[start:end]
+    '2 + 2'
+    """
+    answer = len(text) - len(without_thinking(text))
+    seams = [seam for seam in SEAM.finditer(text, 0, answer) if not _quoted(text, seam)]
+    end = next((seam.start() for seam in seams if not text[seam.end() : answer].strip()), None)
+    if end is None:
+        return None
+    block = next_block(text, 0)
+    start = 0
+    if block is not None and block.start < end and BEFORE.fullmatch(text, 0, block.start):
+        start = block.start + len(block.mark)
+    start += len(text[start:end]) - len(text[start:end].lstrip())
+    inside = any(start <= seam.start() < end for seam in seams) or next_block(text[start:end], 0) is not None
+    return None if inside or start >= end else (start, end)
 
 
 def _unquoted(mark: re.Pattern[str], text: str, at: int) -> re.Match[str] | None:

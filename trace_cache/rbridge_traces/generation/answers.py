@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rbridge_traces.completions import NoLogprobsError, completion_of_choice, text_of_choice
+from rbridge_traces.answer_form import AnswerForm, read_choice
+from rbridge_traces.completions import NoLogprobsError
 from rbridge_traces.errors import TraceError
-from rbridge_traces.extraction import LocatedReasoning, Reasoning, extract_reasoning, locate_reasoning
+from rbridge_traces.extraction import Reasoning
 
 Kind = Literal["ok", "malformed", "no log-probabilities", "no answer", "truncated", "filtered", "refused"]
 
@@ -78,18 +79,19 @@ class Answers:
         return (last.turn + 1, 1) if retry_failed else None
 
 
-def outcome_of(entry: Mapping[str, Any], *, logprobs: bool) -> Outcome:
+def outcome_of(entry: Mapping[str, Any], form: AnswerForm, *, logprobs: bool) -> Outcome:
     """Read an entry of the journal.
 
     Args:
         entry: as ``Journal.append`` takes it.
+        form: what to read from the answer.
         logprobs: whether confidences are wanted; without, the text alone counts.
     """
     usage = entry.get("usage") or {}
     choice = entry.get("choice") or {}
     listed = (choice.get("logprobs") or {}).get("content")
     return Outcome(
-        **_judged(entry, choice, logprobs=logprobs),
+        **_judged(entry, choice, form, logprobs=logprobs),
         item_id=entry["item_id"],
         digest=entry["digest"],
         turn=entry["turn"],
@@ -108,21 +110,16 @@ def listed_failures(outcomes: Iterable[Outcome]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
-def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], *, logprobs: bool) -> dict[str, Any]:
+def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], form: AnswerForm, *, logprobs: bool) -> dict[str, Any]:
     """The fields of an outcome that follow from its answer."""
     if error := entry.get("error"):
         return {"kind": error["kind"], "reason": error["message"]}
     message = choice.get("message") or {}
     if not message.get("content") and (choice.get("finish_reason") == "content_filter" or message.get("refusal")):
         return {"kind": "filtered", "reason": str(message.get("refusal") or "by the server's content filter")}
-    reasoning_text: Reasoning | LocatedReasoning
     try:
-        if logprobs:
-            reasoning_text = reasoning = extract_reasoning(completion_of_choice(choice))
-        else:
-            content = text_of_choice(choice)
-            reasoning, reasoning_text = None, locate_reasoning(content if isinstance(content, str) else "")
-        _check_answer(reasoning_text.final_answer)
+        read = read_choice(choice, form, logprobs=logprobs)
+        _check_answer(read.final_answer)
     except NoLogprobsError as error:
         return {"kind": "no log-probabilities", "reason": str(error)}
     except TraceError as error:
@@ -131,8 +128,13 @@ def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], *, logprobs: bo
         if choice.get("finish_reason") == "content_filter":
             return {"kind": "filtered", "reason": "it is cut off by the server's content filter"}
         return {"kind": "malformed", "reason": str(error)}
-    read = {"text": reasoning_text.text, "final_answer": reasoning_text.final_answer, "repairs": reasoning_text.repairs}
-    return {"kind": "ok", "reasoning": reasoning, **read}
+    return {
+        "kind": "ok",
+        "reasoning": read.tokens,
+        "text": read.trace,
+        "final_answer": read.final_answer,
+        "repairs": read.repairs or 0,
+    }
 
 
 def _check_answer(answer: str | None) -> None:

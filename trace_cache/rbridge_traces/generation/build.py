@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rbridge_traces.answer_form import AnswerForm
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError
 from rbridge_traces.generation import prompt
 from rbridge_traces.generation.answers import Answers, Outcome, outcome_of
@@ -22,6 +23,7 @@ from rbridge_traces.questions import Question
 from rbridge_traces.store import TraceCache
 from rbridge_traces.table import to_parquet
 
+_PAPER = AnswerForm()
 _ELSEWHERE = "build under another name with --source NAME"
 _START_OVER = "start over with --replace, which sets the answers so far aside"
 
@@ -46,7 +48,8 @@ class Build:
         questions: of one benchmark, at least one.
         connection: of the server.
         origin: where the questions come from, for people.
-        source: name of the traces in the cache. Default: from the model's name.
+        form: what to ask for, and to read from the answers. Default: the paper's.
+        source: name of the traces in the cache. Default: from the model's name and the form.
         replace: write over what the cache holds under that name; set a journal with other settings aside.
         retry_failed: ask again what has failed.
         moved: the same server has another address now.
@@ -67,21 +70,24 @@ class Build:
         connection: Connection,
         *,
         origin: str,
+        form: AnswerForm = _PAPER,
         source: str | None = None,
         replace: bool = False,
         retry_failed: bool = False,
         moved: bool = False,
     ) -> None:
         self.cache, self.questions, self.connection = cache, list(questions), connection
-        self.benchmark, self.source = questions[0].benchmark, source or source_of(connection.model)
+        self.benchmark, self.form = questions[0].benchmark, form
+        self.source = source or source_of(connection.model, form)
         self._origin, self._replace = origin, replace
         held = self._held()
         self._settings: dict[str, Any] = {
             "benchmark": self.benchmark,
             "model": connection.model,
             "base_url": connection.url,
-            "prompt": prompt.template(self.benchmark),
+            "prompt": prompt.template(self.benchmark, form.format),
             "logprobs": connection.logprobs,
+            "trace": form.trace,
         }
         self.answers = Answers()
         self._amended: dict[str, Any] = {}
@@ -110,7 +116,8 @@ class Build:
 
     def estimate(self, price: Price | None) -> CostEstimate:
         """What it costs to ask what is still to be asked."""
-        return estimate([job.question for job in self.jobs], price, max_tokens=self.connection.max_tokens)
+        questions = [job.question for job in self.jobs]
+        return estimate(questions, price, max_tokens=self.connection.max_tokens, form=self.form.format)
 
     def ask(self, *, concurrency: int, report: Callable[[Outcome], None]) -> None:
         """Ask what is still to be asked. Every answer is in the journal before it is reported.
@@ -131,7 +138,9 @@ class Build:
             elif self._amended:
                 journal.amend(self._amended)
             self._id = journal.id
-            session = Session(self.jobs, self.answers, journal, self.connection, concurrency=concurrency, report=report)
+            session = Session(
+                self.jobs, self.answers, journal, self.connection, self.form, concurrency=concurrency, report=report
+            )
             try:
                 session.run()
             except TraceError as error:
@@ -144,7 +153,8 @@ class Build:
             TraceError: not one item has a usable answer, or the cache cannot be written.
         """
         built = traces_of(self.questions, self._outcomes())
-        about = built.described(self.connection, prompt.template(self.benchmark), self._origin, self._id)
+        asked = prompt.template(self.benchmark, self.form.format)
+        about = built.described(self.connection, self.form, asked, self._origin, self._id)
         held = self._held()
         digest = hashlib.sha256(to_parquet(built.traces)).hexdigest()
         if held is not None and digest in held.files.values() and about.items() <= vars(held).items():
@@ -182,8 +192,8 @@ class Build:
     def _take_in_the_journal(self, *, moved: bool) -> None:
         """Read the answers so far, and refuse to mix them with those to other questions."""
         for entry in self._recorded.entries():
-            self.answers.add(outcome_of(entry, logprobs=self.connection.logprobs))
-        was = self._recorded.settings if self.answers.by_item else {}
+            self.answers.add(outcome_of(entry, self.form, logprobs=self.connection.logprobs))
+        was = {"trace": "reasoning", **self._recorded.settings} if self.answers.by_item else {}
         self._amended = {name: value for name, value in self._settings.items() if was and was.get(name) != value}
         allowed = {"base_url"} if moved else set()
         if not self.connection.logprobs and not self.answers.any_logprobs:
@@ -196,7 +206,7 @@ class Build:
                 raise JournalError(f"{self._recorded.path} was begun {how}; {_ELSEWHERE}{also}, or {_START_OVER}")
         for question in self.questions:
             asked = self.answers.by_item.get(question.item_id)
-            if asked is not None and asked.digest != prompt.digest(question):
+            if asked is not None and asked.digest != prompt.digest(question, self.form.format):
                 raise JournalError(
                     f"{self._recorded.path}: the question {question.item_id} was another when it was asked; "
                     f"{_ELSEWHERE}, or {_START_OVER}"
@@ -224,11 +234,14 @@ class Build:
         return type(error)(f"{error}: {kept}{lost}; run the same command again to continue")
 
 
-def source_of(model: str) -> str:
+def source_of(model: str, form: AnswerForm = _PAPER) -> str:
     """The name in a cache that a model's traces have by default.
 
     >>> source_of("gpt-4o"), source_of("meta-llama/Llama-3.1-70B-Instruct")
     ('gpt-4o', 'llama-3.1-70b-instruct')
+    >>> source_of("openai/gpt-oss-120b", AnswerForm("thinking"))
+    'gpt-oss-120b-thinking'
     """
     last = model.rstrip("/").rpartition("/")[2].lower()
-    return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._") or "built"
+    name = re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._") or "built"
+    return name + "-text" * (form.format == "text") + "-thinking" * (form.trace == "thinking")

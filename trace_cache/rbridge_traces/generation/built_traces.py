@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rbridge_traces.answer_form import AnswerForm
 from rbridge_traces.confidence import mean_confidence
 from rbridge_traces.errors import TraceError
 from rbridge_traces.extraction import counted_repairs
@@ -39,16 +40,20 @@ class BuiltTraces:
         """How many backslashes were repaired in how many answers; empty if none."""
         return counted_repairs(answer.repairs for answer in self.answers)
 
-    def described(self, connection: Connection, prompt: str, origin: str, build_id: str) -> dict[str, str | None]:
+    def described(
+        self, connection: Connection, form: AnswerForm, prompt: str, origin: str, build_id: str
+    ) -> dict[str, str | None]:
         """The fields of a manifest that say how the traces were made."""
         models = ", ".join(sorted({outcome.model or connection.model for outcome in self.answers}))
         failed = f"{len(self.failed)} failed: {listed_failures(self.failed)}" if self.failed else ""
+        thinking = "traces are the model's thinking" if form.trace == "thinking" else ""
+        facts = [f"questions of {origin}", thinking, failed, self.repairs, f"build {build_id}"]
         return {
             "frontier_model": models,
             "confidence_model": models if connection.logprobs else None,
             "prompt": prompt,
             "decoding": " or ".join(sorted({outcome.decoding for outcome in self.answers})),
-            "note": "; ".join(filter(None, [f"questions of {origin}", failed, self.repairs, f"build {build_id}"])),
+            "note": "; ".join(filter(None, facts)),
         }
 
 

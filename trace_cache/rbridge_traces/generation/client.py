@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from rbridge_traces.completions import CompletionError, IdsAsTokensError, tokens_of_choice
 from rbridge_traces.errors import TraceError
 from rbridge_traces.generation.refusals import (
     ItemRefusedError,
@@ -20,6 +21,7 @@ from rbridge_traces.generation.refusals import (
     what_it_is,
     wrong_address,
 )
+from rbridge_traces.located_thinking import FIELDS as THINKING_FIELDS
 
 if TYPE_CHECKING:
     import openai
@@ -28,6 +30,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 INSTALL = 'pip install "rbridge-tasks[api]"'
 
 _CONNECT_SECONDS = 10.0
+_KEPT = ("content", "refusal", *THINKING_FIELDS)
 _USAGE = ("prompt_tokens", "completion_tokens")
 
 
@@ -124,6 +127,7 @@ class Client:
         )
         self._limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
         self._greedy = True
+        self._ids_as_tokens = False  # vLLM, unless it is asked not to
         self._models: list[str] = []
 
     async def __aenter__(self) -> Client:
@@ -162,7 +166,7 @@ class Client:
         """
         import openai
 
-        for _ in range(3):  # there are two adaptations
+        for _ in range(4):  # there are three adaptations
             request = self._request(messages)
             try:
                 raw = await self._client.chat.completions.with_raw_response.create(**request)
@@ -172,9 +176,11 @@ class Client:
             except openai.APIConnectionError as error:
                 raise ServerGaveUpError(f"{self.connection.url} {connection_trouble(error)}") from error
             else:
-                return self._read(
-                    raw.content, str(raw.headers.get("content-type", "")), greedy="temperature" in request
-                )
+                kind = str(raw.headers.get("content-type", ""))
+                answer = self._read(raw.content, kind, greedy="temperature" in request)
+                if self._ids_as_tokens or not _lists_ids(answer):
+                    return answer
+                self._ids_as_tokens = True
         raise ItemRefusedError("refused", "the server accepts none of the ways to ask")
 
     def _request(self, messages: Sequence[dict[str, str]]) -> dict[str, Any]:
@@ -184,6 +190,8 @@ class Client:
             request["temperature"] = 0
         if self.connection.logprobs:
             request["logprobs"] = True
+        if self._ids_as_tokens:
+            request["extra_body"] = {"return_tokens_as_token_ids": False}
         return request
 
     def _read(self, content: bytes, kind: str, *, greedy: bool) -> ServerAnswer:
@@ -191,7 +199,7 @@ class Client:
             response = json.loads(content)
             choice = response["choices"][0]
             message = choice["message"]
-            kept = {key: message[key] for key in ("content", "refusal") if message.get(key) is not None}
+            kept = {key: message[key] for key in _KEPT if message.get(key) is not None}
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             if not self.answered:
                 raise wrong_address(self.connection, f"answers with {what_it_is(content, kind)}") from None
@@ -234,9 +242,23 @@ class Client:
 
 def _without_alternatives(logprobs: Any) -> dict[str, Any] | None:
     """The tokens of an answer without their alternatives, which take twenty times the space."""
-    entries = logprobs.get("content") if isinstance(logprobs, dict) else None
-    if not entries:
-        return None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        return {"content": entries}  # whoever reads the answer says what is wrong with it
-    return {"content": [{key: entry.get(key) for key in ("token", "logprob", "bytes")} for entry in entries]}
+    lists = logprobs if isinstance(logprobs, dict) else {}
+    kept = {}
+    for name in ("content", *THINKING_FIELDS):
+        entries = lists.get(name)
+        if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
+            entries = [{key: entry.get(key) for key in ("token", "logprob", "bytes")} for entry in entries]
+        if entries:  # whoever reads the answer says what is wrong with another type
+            kept[name] = entries
+    return kept or None
+
+
+def _lists_ids(answer: ServerAnswer) -> bool:
+    """Whether a server writes ids in place of the tokens."""
+    try:
+        tokens_of_choice(answer.choice)
+    except IdsAsTokensError:
+        return True
+    except CompletionError:
+        return False
+    return False

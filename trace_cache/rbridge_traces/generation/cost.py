@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rbridge_traces.answer_form import AnswerFormat
 from rbridge_traces.benchmark import benchmark_named
 from rbridge_traces.errors import TraceError
 from rbridge_traces.generation import prompt
@@ -79,14 +80,16 @@ class CostEstimate:
         return None if self.price is None else self.price.cost_usd(self.prompt_tokens, self.most_answer_tokens)
 
 
-def estimate(questions: Sequence[Question], price: Price | None, *, max_tokens: int) -> CostEstimate:
+def estimate(
+    questions: Sequence[Question], price: Price | None, *, max_tokens: int, form: AnswerFormat | None = "json"
+) -> CostEstimate:
     """CostEstimate what it costs to ask some questions of one benchmark once each.
 
     >>> question = Question("csqa", "1", "Where is it?", None, "A")
     >>> estimate([question] * 1000, Price(2.5, 10), max_tokens=2048).answer_tokens
     90000
     """
-    characters = sum(len(message["content"]) for question in questions for message in prompt.messages(question))
+    characters = sum(len(message["content"]) for question in questions for message in prompt.messages(question, form))
     prompt_tokens = math.ceil(characters / _CHARACTERS_PER_TOKEN) + 2 * _TOKENS_A_MESSAGE * len(questions)
     answer = sum(min(benchmark_named(question.benchmark).answer_tokens, max_tokens) for question in questions)
     return CostEstimate(len(questions), prompt_tokens, answer, max_tokens * len(questions), price)

@@ -13,9 +13,9 @@ from rbridge_traces.benchmark import Benchmark, benchmark_named
 from rbridge_traces.errors import TraceError
 from rbridge_traces.generation.client import INSTALL
 from rbridge_traces.schema import Choice
+from rbridge_traces.text_answers import BOX
 
 _SECONDS = 5  # for one expression; some take for ever to simplify
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _TYPESET = re.compile(r"\\(?:boxed|fbox|text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _MARKS = re.compile(r"[*_`$]|\\[()\[\],!;]|\\(?=%)")
 _NUMBER = re.compile(r"-?\d+(?:\s+\d+\s*/\s*\d+|\s*/\s*\d+|\.\d+)?|-?\.\d+")
@@ -169,7 +169,7 @@ def _squeezed(text: str) -> str:
 
 def _last_box(text: str) -> str:
     """What the last ``\\boxed{}`` holds, where there is one."""
-    boxes = _BOX.findall(text)
+    boxes = BOX.findall(text)
     return boxes[-1] if boxes else text
 
 

@@ -83,8 +83,9 @@ def wrong_address(connection: Connection, what: str) -> UnusableServerError:
 def no_logprobs(connection: Connection) -> UnusableServerError:
     """The error for a model without log-probabilities."""
     return UnusableServerError(
-        f"the model {connection.model} returns no log-probabilities (reasoning models do not); build its traces with "
-        "--no-logprobs, then give them confidences with: rbridge traces score --benchmark X --model STRONG_LOCAL_MODEL"
+        f"the model {connection.model} returns no log-probabilities (APIs of thinking models do not, models "
+        "that you serve do); build its traces with --no-logprobs, then give them confidences with: "
+        "rbridge traces score --benchmark X --model STRONG_LOCAL_MODEL"
     )
 
 

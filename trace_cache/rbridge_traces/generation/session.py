@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from rbridge_traces.answer_form import AnswerForm
 from rbridge_traces.errors import TraceError
 from rbridge_traces.generation import prompt
 from rbridge_traces.generation.answers import RETRIED, Answers, Outcome, outcome_of
@@ -47,6 +48,7 @@ class Session:
         answers: what is known so far; grows.
         journal: open, with its head written.
         connection: of the server.
+        form: what to ask for, and to read from the answers.
         concurrency: requests at a time.
         report: called with each outcome, after it is in the journal.
 
@@ -60,12 +62,14 @@ class Session:
         answers: Answers,
         journal: Journal,
         connection: Connection,
+        form: AnswerForm,
         *,
         concurrency: int,
         report: Callable[[Outcome], None],
     ) -> None:
         self._jobs, self._answers, self._journal = deque(jobs), answers, journal
         self._connection, self._concurrency, self._report = connection, concurrency, report
+        self._form = form
         self._stop: TraceError | None = None
         self._usable = sum(outcome.kind == "ok" for outcome in answers.by_item.values())
         self._in_vain = self._no_answers = self.unsaved = 0
@@ -130,12 +134,12 @@ class Session:
     async def _ask(self, job: Job) -> None:
         entry: dict[str, Any] = {
             "item_id": job.question.item_id,
-            "digest": prompt.digest(job.question),
+            "digest": prompt.digest(job.question, self._form.format),
             "turn": job.turn,
             "attempt": job.attempt,
         }
         try:
-            answer = await self._client.ask(prompt.messages(job.question))
+            answer = await self._client.ask(prompt.messages(job.question, self._form.format))
         except (UnusableServerError, ServerGaveUpError) as error:
             self._halt(error)
             return
@@ -153,7 +157,7 @@ class Session:
             self.unsaved += "choice" in entry
             self._halt(error)
             return
-        outcome = outcome_of(entry, logprobs=self._connection.logprobs)
+        outcome = outcome_of(entry, self._form, logprobs=self._connection.logprobs)
         self._answers.add(outcome)
         self._report(outcome)
         if outcome.kind == "no log-probabilities" and not self._answers.any_logprobs:
@@ -180,7 +184,8 @@ class Session:
             self._halt(
                 UnusableServerError(
                     f"none of the first {self._in_vain} answers of {self._connection.model} can be used (the last: "
-                    f"{outcome.kind}, {outcome.reason}); choose a model that answers in the JSON form asked for"
+                    f"{outcome.kind}, {outcome.reason}); choose a model that answers in the form asked for, "
+                    "or ask for another with --format"
                 )
             )
 

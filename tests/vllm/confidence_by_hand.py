@@ -1,0 +1,57 @@
+"""Ask a vLLM server directly, and compute the confidence of each letter by a loop over bytes."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def ask(server: str, asked: list[dict[str, str]], **fields: Any) -> dict[str, Any]:
+    """The choice of a greedy answer with log-probabilities."""
+    body = {"model": "tiny", "messages": asked, "temperature": 0, "logprobs": True, **fields}
+    request = urllib.request.Request(
+        f"{server}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        choice: dict[str, Any] = json.load(response)["choices"][0]
+    return choice
+
+
+def json_letters(text: str) -> list[str]:
+    """Each letter as the checkpoint was taught to write it in a JSON string."""
+    return [json.dumps(letter, ensure_ascii=False)[1:-1] for letter in text]
+
+
+def by_hand(tokens: list[dict[str, Any]], letters: Sequence[str]) -> list[float]:
+    """Confidence of each letter of the last place at which they stand: a loop over bytes.
+
+    vLLM shows a token that ends inside a character as no text, and the whole character with the token that completes
+    it; the bytes of that character, and of what stands before it there, are shared evenly.
+    """
+    of_byte: list[float] = []
+    held: list[float] = []  # probabilities of tokens whose bytes the server did not show yet
+    for token in tokens:
+        probability, text = float(np.exp(token["logprob"])), token["token"]
+        if not text:
+            held.append(probability)
+            continue
+        if held:
+            first = next(number for number, letter in enumerate(text) if ord(letter) > 127)
+            run, shared = [*held, probability], len(text[: first + 1].encode())
+            ends = [shared * (number + 1) // len(run) for number in range(len(run))]
+            for share, (start, end) in zip(run, zip([0, *ends], ends, strict=False), strict=True):
+                of_byte += [share] * (end - start)
+            text, held = text[first + 1 :], []
+        of_byte += [probability] * len(text.encode())
+    spelled = "".join(token["token"] for token in tokens)
+    at = len(spelled[: spelled.rindex("".join(letters))].encode())
+    expected = []
+    for letter in letters:
+        n_bytes = len(letter.encode())
+        expected.append(float(np.mean(of_byte[at : at + n_bytes])))
+        at += n_bytes
+    return expected
