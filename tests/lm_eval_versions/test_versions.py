@@ -185,21 +185,22 @@ def test_predictions_without_metrics(venv: Path, evaluations: Evaluations) -> No
     "metadata", ['{"rbridge_wieghts": "none"}', '{"rbridge_cache": 12}', '{"rbridge_source": true}']
 )
 def test_wrong_options_are_one_line_before_the_model_is_loaded(venv: Path, tmp_path: Path, metadata: str) -> None:
-    """The model does not even exist: it is not looked at. From Python as well, where the model is loaded first."""
+    """The model does not even exist: it is not looked at. From Python, an error that the caller can catch says it."""
     model = ["--model", "hf", "--model_args", "pretrained=/no/such/model", "--tasks", "rbridge_gsm8k"]
+    finished = run(venv, "lm_eval", *model, "--metadata", metadata, cwd=tmp_path)
+    assert finished.returncode != 0
+    assert "Traceback" not in finished.stderr
+    assert "/no/such/model" not in finished.stderr
+    (last,) = finished.stderr.strip().splitlines()[-1:]
+    assert last.startswith("rbridge: error: ")
     code = (
         "import json, sys; from lm_eval import simple_evaluate\n"
         "simple_evaluate('hf', 'pretrained=/no/such/model', tasks=['rbridge_gsm8k'], metadata=json.loads(sys.argv[1]))"
     )
     (tmp_path / "call.py").write_text(code)
-    for finished in (
-        run(venv, "lm_eval", *model, "--metadata", metadata, cwd=tmp_path),
-        run(venv, "call", metadata, cwd=tmp_path, PYTHONPATH=str(tmp_path)),
-    ):
-        assert finished.returncode != 0
-        assert "Traceback" not in finished.stderr
-        assert "/no/such/model" not in finished.stderr
-        assert finished.stderr.strip().splitlines()[-1].startswith("rbridge: error: ")
+    called = run(venv, "call", metadata, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert called.returncode != 0
+    assert called.stderr.strip().splitlines()[-1].endswith(last.removeprefix("rbridge: error: "))
 
 
 def test_the_commands_that_read_results(venv: Path, evaluations: Evaluations, tmp_path: Path) -> None:
