@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import world
 from transformers import LlamaForCausalLM
 
-import world
-
 STEPS = (2, 4)
-WRITTEN_TOKENS = 96  # the longest solution of the world has fewer
+WRITTEN_TOKENS = 104  # the longest solution of the world has fewer
 _ANSWER = "\nFinal answer:"
 _RESULT = re.compile(r"(?<== )\d")
 
@@ -48,7 +47,7 @@ def held_out(family: str, items: int, *, seed: int = 1) -> list[Item]:
     for number in range(items):
         steps = STEPS[0] + number % (STEPS[1] - STEPS[0] + 1)
         problem = world.problem(rng, family, steps, held_out=True)
-        question = world.question(rng, problem)
+        question = world.question(problem)
         drawn.append(Item(f"{family}-{number:04}-{steps}steps", question, problem.answer, steps))
     return drawn
 
@@ -92,6 +91,8 @@ def write_traces(frontier: Path, family: str, items: int, path: Path) -> float:
                     "choices": [{"label": str(digit), "text": str(digit)} for digit in range(world.MODULUS)],
                 }
             )
+    if not rows:
+        raise SystemExit(f"{frontier} finishes no solution of {family}; train the frontier model on more tokens")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return sum(row["correct"] for row in rows) / items
@@ -99,16 +100,16 @@ def write_traces(frontier: Path, family: str, items: int, path: Path) -> float:
 
 def import_command(family: str, traces: Path, cache: Path) -> list[str]:
     """Arguments of ``rbridge`` that store the frontier's solutions in a cache."""
-    template = world.QUESTION
     return [
         "traces", "import", str(traces), "--benchmark", family, "--source", "frontier", "--frontier-model", "frontier",
-        "--map", "spans=inline", "--question-template", template, "--grader", "number", "--cache", str(cache), "--replace",
+        "--map", "spans=inline", "--question-template", world.QUESTION, "--grader", "number",
+        "--cache", str(cache), "--replace",
     ]  # fmt: skip
 
 
 def score_command(frontier: Path, written: Path, cache: Path) -> list[str]:
     """Arguments of ``rbridge`` that add the frontier's confidences to all benchmarks of a cache."""
     return [
-        "traces", "score", "--benchmark", "all", "--model", str(frontier), "--from", str(written), "--cache", str(cache),
-        "--replace",
+        "traces", "score", "--benchmark", "all", "--model", str(frontier), "--from", str(written),
+        "--cache", str(cache), "--replace",
     ]  # fmt: skip

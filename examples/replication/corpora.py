@@ -6,7 +6,6 @@ ids, documents in random order with an end token after each, cut to an exact num
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
 import world
 
 
@@ -47,6 +45,7 @@ class Candidate:
 
 
 CLEAN = Candidate()
+FRONTIER = CLEAN  # clean solutions, but other ones than those of the candidate ``clean``
 CANDIDATES: dict[str, Candidate] = {
     "clean": CLEAN,
     "wrong20": Candidate(wrong=0.2),
@@ -58,6 +57,7 @@ CANDIDATES: dict[str, Candidate] = {
     "answers50": Candidate(worked=0.5, answers=0.5),
     "answers100": Candidate(worked=0.0, answers=1.0),
     "short": Candidate(steps=(1, 2)),
+    "restated": Candidate(styles=("restated",)),
     "equations": Candidate(styles=("equations",)),
     "terse": Candidate(styles=("terse",)),
     "repeated": Candidate(distinct=300),
@@ -72,7 +72,7 @@ def documents(candidate: Candidate, rng: random.Random) -> dict[str, Callable[[]
 
     def drawn() -> tuple[str, world.Problem]:
         problem = world.problem(rng, rng.choice(candidate.families), rng.randint(*candidate.steps), held_out=False)
-        return world.question(rng, problem), problem
+        return world.question(problem), problem
 
     def worked() -> str:
         question, problem = drawn()
@@ -86,12 +86,12 @@ def documents(candidate: Candidate, rng: random.Random) -> dict[str, Callable[[]
     return {"worked": worked, "answers": answers, "filler": lambda: world.filler(rng)}
 
 
-def corpus(name: str, candidate: Candidate, tokens: int) -> np.ndarray:
-    """The token ids of a candidate corpus, shape (tokens,), dtype uint16; the same for the same arguments.
+def corpus(name: str, tokens: int) -> np.ndarray:
+    """The token ids of a corpus, shape (tokens,), dtype uint16; the same for the same arguments.
 
     At every point of the stream the next document is of the kind that is furthest below its share of the tokens.
     """
-    rng = random.Random(zlib.crc32(name.encode()))
+    candidate, rng = FRONTIER if name == "frontier" else CANDIDATES[name], random.Random(zlib.crc32(name.encode()))
     shares = {kind: getattr(candidate, kind) for kind in ("worked", "answers", "filler") if getattr(candidate, kind)}
     sources = {kind: _encoded(documents(candidate, rng)[kind], kind, candidate, rng) for kind in shares}
     stream = np.empty(tokens, np.uint16)
@@ -123,17 +123,12 @@ def _encoded(
         yield from encode([draw() for _ in range(block)])
 
 
-def write_corpus(folder: Path, name: str, tokens: int) -> Path:
-    """Write a candidate corpus, unless it is there already, and return its path."""
-    path = folder / f"{name}-{tokens}.npy"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp.npy")
-        np.save(unfinished, corpus(name, CANDIDATES[name], tokens))
-        unfinished.replace(path)
-    return path
-
-
-def table() -> list[dict[str, object]]:
-    """The recipes as rows."""
-    return [{"candidate": name, **dataclasses.asdict(recipe)} for name, recipe in CANDIDATES.items()]
+def write_corpus(path: Path) -> None:
+    """Write the corpus that a file ``<candidate>-<tokens>.npy`` is named for, unless it is there."""
+    if path.exists():
+        return
+    name, _, tokens = path.stem.rpartition("-")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}")
+    np.save(unfinished, corpus(name, int(tokens)))
+    unfinished.replace(path)

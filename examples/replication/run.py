@@ -30,17 +30,24 @@ from pathlib import Path
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import analysis
+import corpora
 import torch
 import transformers
-
-import analysis
-import benchmarks
-import corpora
 import world
 from train import TOKENS_PER_STEP, Run, train
 
+import benchmarks
+
 STAGES = ("corpora", "frontier", "train", "traces", "score", "analyse")
-PROXY_TASKS = ("rbridge_{}", "rbridge_proxies_{}", "rbridge_{}_gold", "rbridge_{}_scb", "rbridge_{}_cf", "rbridge_{}_gen")
+PROXY_TASKS = (
+    "rbridge_{}",
+    "rbridge_proxies_{}",
+    "rbridge_{}_gold",
+    "rbridge_{}_scb",
+    "rbridge_{}_cf",
+    "rbridge_{}_gen",
+)
 TARGET_TASKS = ("rbridge_{}_gen",)
 
 
@@ -90,8 +97,8 @@ SETTINGS = {
     "smoke": Setting(
         candidates=("clean", "answers100"),
         proxies={"0.05M": M // 50},
-        target=("0.15M", M // 50),
-        frontier=("0.15M", M // 50),
+        target=("0.15M", M // 20),
+        frontier=("0.15M", M // 4),
         seeds=(0,),
         items=6,
         kept=5,
@@ -192,7 +199,7 @@ class Replication:
 
     def analyse(self) -> None:
         """Answer the protocol's questions."""
-        analysis.analyse(self.out)
+        analysis.analyse(self.out, self.setting.ladder)
 
 
 def saves(tokens: int, kept: int) -> tuple[int, ...]:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-
 import world
+from transformers import LlamaConfig, LlamaForCausalLM
 
 WINDOW = 256  # tokens of a row; documents in it do not see one another
 BATCH = 8  # rows of a step
 TOKENS_PER_STEP = BATCH * WINDOW
+INIT = 0.8  # standard deviation of initial weights times the root of the width
 CONTEXT = 512  # tokens that a model can read and write
 
 
@@ -46,6 +46,7 @@ class Size:
                 num_attention_heads=self.heads,
                 max_position_embeddings=CONTEXT,
                 tie_word_embeddings=True,
+                initializer_range=INIT * self.width**-0.5,
                 bos_token_id=None,
                 eos_token_id=vocabulary.eos_token_id,
                 pad_token_id=vocabulary.pad_token_id,

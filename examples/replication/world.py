@@ -1,12 +1,12 @@
-"""A world of word problems: questions with known answers, worked solutions in several styles, and text without problems.
+"""A world of word problems: questions with known answers, solutions in several styles, and text without problems.
 
-A problem is a graph of quantities. Every quantity is a digit, given or computed from earlier ones, and all arithmetic is
-modulo 10, so that a number is one token and guessing is right once in ten times (iGSM, arXiv 2407.20311, computes modulo
-23 for the same reason). The four families share this graph and differ in their relations and in how they are told:
+A problem is a graph of quantities. Every quantity is a digit, given or computed from earlier ones, and all arithmetic
+is modulo 10, so that a number is one token and guessing is right once in ten times (iGSM, arXiv 2407.20311, computes
+modulo 23 for the same reason). The four families differ in their relations and their words:
 
-    compare   Mia has 4 more pens than Tom.            a quantity plus or minus a number
-    combine   The red box holds the blue box and ...   the sum of two quantities
-    journey   At the mill 3 get off.                   a quantity plus or minus a number, told in order of time
+    compare   Mia has 4 more than Tom.                 a quantity plus or minus a number
+    combine   The red box holds blue and grey.         the sum of two quantities
+    journey   At the mill 3 get off.                   the last quantity plus or minus a number
     scale     The oak row has 3 times the elm row.     a quantity times a number, or plus a number
 
 A problem's *skeleton* is its family, relations and numbers without names. Its checksum decides whether the problem
@@ -26,17 +26,47 @@ from transformers import PreTrainedTokenizerFast
 
 MODULUS = 10
 FAMILIES = ("compare", "combine", "journey", "scale")
-STYLES = ("equations", "sentences", "planned", "terse")
+STYLES = ("restated", "equations", "sentences", "terse")
 STEPS = (1, 4)
 HELD_OUT = 10  # one skeleton in so many is kept for the benchmarks
 END = "<|end|>"
 QUESTION = "Question: {question}\nAnswer:"
 
-PEOPLE = "Tom Mia Ann Leo Zoe Sam Eva Max Ida Ben Liv Jan Kim Noa Rui Uma".split()
-COLOURS = "red blue green black white pink gold grey brown silver violet orange".split()
-PLACES = "mill lake park bridge church market school harbour farm castle museum station".split()
-TREES = "oak elm birch maple willow cedar pine ash olive cherry apple plum".split()
-THINGS = "pens coins books stamps shells cards".split()
+PEOPLE = [
+    "Tom",
+    "Mia",
+    "Ann",
+    "Leo",
+    "Zoe",
+    "Sam",
+    "Eva",
+    "Max",
+    "Ida",
+    "Ben",
+    "Liv",
+    "Jan",
+    "Kim",
+    "Noa",
+    "Rui",
+    "Uma",
+]
+COLOURS = ["red", "blue", "green", "black", "white", "pink", "gold", "grey", "brown", "silver", "violet", "orange"]
+PLACES = [
+    "mill",
+    "lake",
+    "park",
+    "bridge",
+    "church",
+    "market",
+    "school",
+    "harbour",
+    "farm",
+    "castle",
+    "museum",
+    "station",
+]
+TREES = ["oak", "elm", "birch", "maple", "willow", "cedar", "pine", "ash", "olive", "cherry", "apple", "plum"]
+THINGS = ["pens", "coins", "books", "stamps", "shells", "cards"]
 
 
 @dataclass(frozen=True)
@@ -70,14 +100,14 @@ class Problem:
         thing: what is counted.
         quantities: in an order in which each is computable from those before it.
         target: index of the quantity that is asked for.
-        told: order in which the question tells the quantities.
+        phrasing: 0 or 1 for the statement of each quantity, then for the question itself.
     """
 
     family: str
     thing: str
     quantities: tuple[Quantity, ...]
     target: int
-    told: tuple[int, ...]
+    phrasing: tuple[int, ...]
 
     @functools.cached_property
     def needed(self) -> tuple[int, ...]:
@@ -95,7 +125,7 @@ class Problem:
 
     @property
     def skeleton(self) -> str:
-        """Everything but names and the order of telling."""
+        """Everything but names and phrasing."""
         graph = [(q.sign, q.operands, q.second_is_quantity) for q in self.quantities]
         return f"{self.family} {self.target} {graph}"
 
@@ -152,11 +182,8 @@ def _draw(rng: random.Random, family: str, steps: int) -> Problem:
         last = len(quantities) - 1
         first = last if number < steps or family == "journey" else rng.randrange(len(quantities))
         quantities.append(_related(rng, family, label, first))
-    target = givens + steps - 1
-    told = list(range(len(quantities)))
-    if family != "journey":
-        rng.shuffle(told)
-    return Problem(family, rng.choice(THINGS), tuple(quantities), target, tuple(told))
+    phrasing = tuple(rng.randrange(2) for _ in range(len(quantities) + 1))
+    return Problem(family, rng.choice(THINGS), tuple(quantities), givens + steps - 1, phrasing)
 
 
 def _related(rng: random.Random, family: str, label: str, first: int) -> Quantity:
@@ -176,39 +203,45 @@ _LABELS = dict(zip(FAMILIES, (PEOPLE, COLOURS, PLACES, TREES), strict=True))
 
 #: Statements of a quantity: x its label, a and b the labels of its operands, n a digit, t the thing.
 _STATEMENTS = {
-    ("compare", ""): ("{x} has {n} {t}.", "There are {n} {t} with {x}."),
-    ("compare", "+"): ("{x} has {n} more {t} than {a}.", "{x} has the {t} of {a} and {n} more."),
-    ("compare", "-"): ("{x} has {n} fewer {t} than {a}.", "{x} has the {t} of {a} but {n} fewer."),
-    ("combine", ""): ("The {x} box holds {n} {t}.", "There are {n} {t} in the {x} box."),
-    ("combine", "+"): ("The {x} box holds as many as {a} and {b}.", "In the {x} box are those of {a} and {b}."),
-    ("journey", ""): ("A bus leaves the {x} with {n} people.", "With {n} people a bus starts at the {x}."),
-    ("journey", "+"): ("At the {x} {n} get on.", "It takes {n} more at the {x}."),
-    ("journey", "-"): ("At the {x} {n} get off.", "It loses {n} at the {x}."),
-    ("scale", ""): ("The {x} row has {n} {t}.", "There are {n} {t} in the {x} row."),
-    ("scale", "*"): ("The {x} row has {n} times the {a} row.", "Take {n} times the {a} row for the {x} row."),
-    ("scale", "+"): ("The {x} row has {n} more than the {a} row.", "Add {n} to the {a} row for the {x} row."),
+    ("compare", ""): ("{x} has {n} {t}", "{x} owns {n} {t}"),
+    ("compare", "+"): ("{x} has {n} more than {a}", "{x} owns {n} more than {a}"),
+    ("compare", "-"): ("{x} has {n} fewer than {a}", "{x} owns {n} less than {a}"),
+    ("combine", ""): ("The {x} box holds {n} {t}", "In the {x} box are {n} {t}"),
+    ("combine", "+"): ("The {x} box holds {a} and {b}", "In the {x} box are {a} and {b}"),
+    ("journey", ""): ("At the {x} {n} people start", "From the {x} {n} people leave"),
+    ("journey", "+"): ("At the {x} {n} get on", "At the {x} {n} enter"),
+    ("journey", "-"): ("At the {x} {n} get off", "At the {x} {n} leave"),
+    ("scale", ""): ("The {x} row has {n} {t}", "There the {x} row has {n} {t}"),
+    ("scale", "*"): ("The {x} row has {n} times the {a} row", "The {x} row is {n} times the {a} row"),
+    ("scale", "+"): ("The {x} row has {n} more than the {a} row", "The {x} row is {n} more than the {a} row"),
 }
 _ASKED = {
-    "compare": ("How many {t} does {x} have?", "Count the {t} of {x}."),
-    "combine": ("How many {t} are in the {x} box?", "Count the {t} of the {x} box."),
-    "journey": ("How many people are on it after the {x}?", "Count the people after the {x}."),
-    "scale": ("How many {t} are in the {x} row?", "Count the {t} of the {x} row."),
+    "compare": ("How many {t} has {x}?", "Count those of {x}."),
+    "combine": ("How many {t} are in {x}?", "Count the {x} box."),
+    "journey": ("How many people after the {x}?", "Count them after the {x}."),
+    "scale": ("How many {t} in the {x} row?", "Count the {x} row."),
 }
 
 
-def question(rng: random.Random, problem: Problem) -> str:
-    """The text of a question; the generator chooses the phrasing of every statement."""
+def question(problem: Problem) -> str:
+    """The text of a question: a statement of every quantity, then what is asked for."""
     quantities = problem.quantities
-    parts = []
-    for index in problem.told:
-        quantity = quantities[index]
-        names = [quantities[parent].label for parent in quantity.parents]
-        slots = {"x": quantity.label, "t": problem.thing, "n": quantity.operands[-1]} | dict(
-            zip("ab", names, strict=False)
-        )
-        parts.append(rng.choice(_STATEMENTS[problem.family, quantity.sign]).format(**slots))
-    asked = rng.choice(_ASKED[problem.family])
-    return " ".join([*parts, asked.format(x=quantities[problem.target].label, t=problem.thing)])
+    statements = [f"{statement(problem, index)}." for index in range(len(quantities))]
+    asked = _ASKED[problem.family][problem.phrasing[-1]].format(x=quantities[problem.target].label, t=problem.thing)
+    return " ".join([*statements, asked])
+
+
+def statement(problem: Problem, index: int) -> str:
+    """How a question states one quantity, without the full stop."""
+    quantity = problem.quantities[index]
+    names = [problem.quantities[parent].label for parent in quantity.parents]
+    slots = {
+        "x": quantity.label,
+        "t": problem.thing,
+        "n": quantity.operands[-1],
+        **dict(zip("ab", names, strict=False)),
+    }
+    return _STATEMENTS[problem.family, quantity.sign][problem.phrasing[index]].format(**slots)
 
 
 def solution(rng: random.Random, problem: Problem, style: str, *, wrong: bool = False) -> tuple[str, int]:
@@ -223,30 +256,25 @@ def solution(rng: random.Random, problem: Problem, style: str, *, wrong: bool = 
     quantities, values = problem.quantities, list(problem.values)
     wrong_step = rng.choice([i for i in problem.needed if quantities[i].sign]) if wrong else None
     lines = []
-    if style == "planned":
-        order = [quantities[index].label for index in reversed(problem.needed)]
-        lines.append(f"We need {', then '.join(order)}.")
     for index in problem.needed:
         quantity = quantities[index]
         values[index] = computed(quantity, values)
         if index == wrong_step:
             values[index] = (values[index] + rng.randrange(1, MODULUS)) % MODULUS
-        lines.append(_step(rng, quantity, values, index, style))
+        lines.append(_step(rng, problem, index, values, style))
     return " ".join(lines), values[problem.target]
 
 
-def _step(rng: random.Random, quantity: Quantity, values: list[int], index: int, style: str) -> str:
-    x, value = quantity.label, values[index]
+def _step(rng: random.Random, problem: Problem, index: int, values: list[int], style: str) -> str:
+    quantity, value = problem.quantities[index], values[index]
+    x, stated = quantity.label, statement(problem, index)
     if not quantity.sign:
-        given = {"terse": f"{value}.", "sentences": rng.choice((f"We know that {x} is {value}.", f"{x} starts at {value}."))}
-        return given.get(style, f"{x} = {value}.")
-    first, second = _operand_values(quantity, values)
-    sum_ = f"{first} {quantity.sign} {second} = {value}"
-    if style == "terse":
-        return f"{sum_}."
-    if style == "sentences":
-        return rng.choice((f"So {x} is {sum_}.", f"Then {sum_} for {x}."))
-    return f"{x} = {sum_}."
+        first = rng.choice(("We know that {x} is {v}.", "{x} is at {v}.")).format(x=x, v=value)
+        return {"restated": f"{stated}.", "sentences": first, "terse": f"{value}."}.get(style, f"{x} = {value}.")
+    left, right = _operand_values(quantity, values)
+    sum_ = f"{left} {quantity.sign} {right} = {value}"
+    then = rng.choice(("So {x} is {s}.", "Then {s} for {x}.")).format(x=x, s=sum_)
+    return {"restated": f"{stated}, so {sum_}.", "sentences": then, "terse": f"{sum_}."}.get(style, f"{x} = {sum_}.")
 
 
 def worked_document(question: str, reasoning: str, answer: int) -> str:
@@ -261,11 +289,11 @@ def answer_document(question: str, answer: int) -> str:
 
 # ---------------------------------------------------------------- other text
 
-_ADJECTIVES = "old young quiet tall small bright tired proud clever lonely".split()
-_ACTORS = "king sailor farmer painter teacher dog horse bird fox baker".split()
-_VERBS = "saw followed met called helped found painted carried loved forgot".split()
-_MOMENTS = "morning evening summer winter night".split()
-_WEATHER = "rain snow sun wind fog".split()
+_ADJECTIVES = ["old", "young", "quiet", "tall", "small", "bright", "tired", "proud", "clever", "lonely"]
+_ACTORS = ["king", "sailor", "farmer", "painter", "teacher", "dog", "horse", "bird", "fox", "baker"]
+_VERBS = ["saw", "followed", "met", "called", "helped", "found", "painted", "carried", "loved", "forgot"]
+_MOMENTS = ["morning", "evening", "summer", "winter", "night"]
+_WEATHER = ["rain", "snow", "sun", "wind", "fog"]
 
 
 def filler(rng: random.Random) -> str:
@@ -279,7 +307,8 @@ def filler(rng: random.Random) -> str:
         )
     if kind == 1:
         return " ".join(
-            f"In the {rng.choice(_MOMENTS)} there is {rng.choice(_WEATHER)} over the {rng.choice(PLACES)}, then {rng.choice(_WEATHER)}."
+            f"In the {rng.choice(_MOMENTS)} there is {rng.choice(_WEATHER)} over the {rng.choice(PLACES)}, "
+            f"then {rng.choice(_WEATHER)}."
             for _ in range(rng.randrange(2, 6))
         )
     names = rng.sample(PEOPLE, rng.randrange(4, 12))
@@ -310,6 +339,6 @@ def _every_kind() -> Iterator[str]:
         for family in FAMILIES:
             for style in STYLES:
                 drawn = problem(rng, family, rng.randint(*STEPS), held_out=False)
-                text = question(rng, drawn)
+                text = question(drawn)
                 yield worked_document(text, *solution(rng, drawn, style))
                 yield answer_document(text, drawn.answer)
