@@ -19,7 +19,7 @@ import pandas as pd
 import world
 
 import rbridge_tasks as rb
-from rbridge_metrics import TokenScores, decision_accuracy, rbridge_nll
+from rbridge_metrics import decision_accuracy, rbridge_nll
 from rbridge_tasks.decisions.metric_comparison import ComparedMetric
 from rbridge_tasks.tables.score_table import read_scores, write_scores
 from rbridge_tasks.tables.token_scores_file import stored_results, token_score_rows
@@ -71,8 +71,8 @@ class Analysis:
 
     def write_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Write the score tables: of each seed, and means over seeds of proxies, targets and all 80 proxy metrics."""
-        scores = read_scores(self.out / "proxies" / "scores.parquet")
-        items = item_scores(self.out / "proxies")
+        scores = pd.concat([read_scores(self.out / part / "scores.parquet") for part in ("traces", "answers")])
+        items = item_scores(self.out / "traces")
         items.to_parquet(self.folder / "items.parquet")
         plain = items.groupby(KEY[:-1], as_index=False)["nll_without_minmax"].mean()
         plain = plain.rename(columns={"nll_without_minmax": "value"}).assign(metric="nll_without_minmax")
@@ -84,7 +84,7 @@ class Analysis:
         targets = mean_over_seeds(read_scores(self.out / "targets" / "scores.parquet"))
         write_scores(proxies, self.folder / "proxies.parquet")
         write_scores(targets, self.folder / "targets.parquet")
-        self.rbridge("proxies", str(self.out / "proxies"), "-o", self.path("eighty_seeds.parquet"), name="proxies")
+        self.rbridge("proxies", str(self.out / "traces"), "-o", self.path("eighty_seeds.parquet"), name="proxies")
         eighty = read_scores(self.folder / "eighty_seeds.parquet")
         eighty = eighty[~eighty["run"].str.contains("-half-|-quarter-")]
         write_scores(mean_over_seeds(last_checkpoints(eighty)), self.folder / "eighty.parquet")
@@ -211,19 +211,19 @@ def item_scores(folder: Path) -> pd.DataFrame:
     """Scores of every trace under the last checkpoint of every proxy, from the token scores that the sweep kept.
 
     Returns:
-        Columns ``KEY`` without the metric, ``item_id``, ``rbridge_nll`` and ``nll_without_minmax``, whose weights are the
-        frontier's confidences as they are, not rescaled within the trace.
+        Columns ``KEY`` without the metric, ``item_id``, ``rbridge_nll``, and ``nll_without_minmax``, whose weights are
+        the frontier's confidences as they are, not rescaled within the trace.
     """
     table = last_checkpoints(read_scores(folder / "scores.parquet")).drop_duplicates("model").set_index("model")
     rows = []
     for family in world.FAMILIES:
-        for path in sorted(folder.glob(f"shards/*/samples_rbridge_{family}_2*.parquet")):
+        for path in sorted(folder.glob(f"shards/**/samples_rbridge_{family}_2*.parquet")):
             model = stored_results(path)["config"]["model_args"]["pretrained"]
             if model not in table.index:
                 continue
             checkpoint = table.loc[model, ["run", "params", "tokens"]].to_dict() | {"benchmark": family}
             for sample in token_score_rows(path):
-                scores = TokenScores.from_json(sample["resps"][0][0])
+                scores = sample["resps"][0][0]
                 plain = rbridge_nll(scores.nll, scores.confidence)
                 rows.append({**checkpoint, "item_id": sample["doc"]["item_id"], "rbridge_nll": sample["rbridge_nll"],
                              "nll_without_minmax": plain})  # fmt: skip
@@ -233,8 +233,9 @@ def item_scores(folder: Path) -> pd.DataFrame:
 def difference(ours: ComparedMetric, other: ComparedMetric) -> dict[str, float]:
     """Difference of two decision accuracies and its 90 % interval from the same resamples of the candidates."""
     measure = "decision_accuracy"
-    drawn = ours.resampled[measure] - other.resampled[measure] if measure in ours.resampled else np.array([np.nan])
-    low, high = np.nanquantile(drawn, (0.05, 0.95))
+    low = high = np.nan  # fewer than five candidates have no resamples
+    if measure in ours.resampled and measure in other.resampled:
+        low, high = np.nanquantile(ours.resampled[measure] - other.resampled[measure], (0.05, 0.95))
     return {"difference": ours.value[measure] - other.value[measure], "low": low, "high": high}
 
 

@@ -10,8 +10,10 @@ Every stage skips what is done already, and a killed run continues where it was.
     ladder/<candidate>-<part>-seed<seed>/..   train.py                 shorter proxies, for the ladder
     written/<family>.jsonl                    benchmarks.py            the frontier's solutions
     written/<family>/, cache/<family>/        rbridge traces import, score   the same as traces, and with confidences
-    proxies/, targets/                        rbridge sweep            scores.parquet, token scores of every trace
+    traces/, answers/, targets/               rbridge sweep            scores.parquet; token scores of every trace
     analysis/                                 analysis.py              tables, output of every command, report.html
+
+``night`` is the protocol's setting; ``quick`` shows in minutes that all of it runs, and nothing else.
 """
 
 from __future__ import annotations
@@ -40,14 +42,8 @@ from train import TOKENS_PER_STEP, Run, train
 import benchmarks
 
 STAGES = ("corpora", "frontier", "train", "traces", "score", "analyse")
-PROXY_TASKS = (
-    "rbridge_{}",
-    "rbridge_proxies_{}",
-    "rbridge_{}_gold",
-    "rbridge_{}_scb",
-    "rbridge_{}_cf",
-    "rbridge_{}_gen",
-)
+TRACE_TASKS = ("rbridge_{}", "rbridge_proxies_{}")
+ANSWER_TASKS = ("rbridge_{}_gold", "rbridge_{}_scb", "rbridge_{}_cf", "rbridge_{}_gen")
 TARGET_TASKS = ("rbridge_{}_gen",)
 
 
@@ -182,20 +178,22 @@ class Replication:
         rbridge(*benchmarks.score_command(checkpoint, written, self.out / "cache"))
 
     def score(self) -> None:
-        """Score all proxies by every metric, and the targets by the accuracy of what they write."""
-        target_size, target_tokens = self.setting.target
-        sources = {"targets": [], "proxies": []}
-        for run in self.runs():
-            kind = "targets" if (run.size, run.tokens) == (target_size, target_tokens) else "proxies"
-            sources[kind].append(str(run.folder))
-        for kind, tasks in (("proxies", PROXY_TASKS), ("targets", TARGET_TASKS)):
-            names = [task.format(family) for task in tasks for family in world.FAMILIES]
-            rbridge(
-                "sweep", *sources[kind], "-o", str(self.out / kind), "--tasks", ",".join(names), "--num-fewshot", "0",
-                "--batch-size", "64", "--jobs", str(self.jobs), "--device", self.device,
-                "--metadata", json.dumps({"rbridge_cache": str(self.out / "cache")}),
-                "--", "--gen_kwargs", f"max_gen_toks={benchmarks.WRITTEN_TOKENS}",
-            )  # fmt: skip
+        """Score every checkpoint of the proxies on traces, the last by all comparators, and the targets by accuracy."""
+        targets = [run for run in self.runs() if (run.size, run.tokens) == self.setting.target]
+        proxies = [run for run in self.runs() if run not in targets]
+        self.sweep("traces", [run.folder for run in proxies], TRACE_TASKS)
+        self.sweep("answers", [run.checkpoint(run.tokens) for run in proxies], ANSWER_TASKS)
+        self.sweep("targets", [run.checkpoint(run.tokens) for run in targets], TARGET_TASKS)
+
+    def sweep(self, name: str, sources: Sequence[Path], tasks: Sequence[str]) -> None:
+        """Run ``rbridge sweep`` on checkpoints or run folders."""
+        names = [task.format(family) for task in tasks for family in world.FAMILIES]
+        rbridge(
+            "sweep", *map(str, sources), "-o", str(self.out / name), "--tasks", ",".join(names), "--num-fewshot", "0",
+            "--batch-size", "64", "--jobs", str(self.jobs), "--device", self.device,
+            "--metadata", json.dumps({"rbridge_cache": str(self.out / "cache")}),
+            "--", "--gen_kwargs", f"max_gen_toks={benchmarks.WRITTEN_TOKENS}",
+        )  # fmt: skip
 
     def analyse(self) -> None:
         """Answer the protocol's questions."""
