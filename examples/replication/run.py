@@ -41,7 +41,7 @@ from train import TOKENS_PER_STEP, Run, train
 
 import benchmarks
 
-STAGES = ("corpora", "frontier", "train", "traces", "score", "analyse")
+STAGES = ("corpora", "train", "traces", "score", "analyse")
 TRACE_TASKS = ("rbridge_{}", "rbridge_proxies_{}")
 ANSWER_TASKS = ("rbridge_{}_gold", "rbridge_{}_scb", "rbridge_{}_cf", "rbridge_{}_gen")
 TARGET_TASKS = ("rbridge_{}_gen",)
@@ -69,16 +69,16 @@ class Setting:
     seeds: tuple[int, ...] = (0, 1)
     ladder: tuple[str, ...] = ()
     items: int = 300
-    kept: int = 6
+    kept: int = 5
 
 
-M = 500 * TOKENS_PER_STEP  # 1.02 million tokens
+M = 500 * TOKENS_PER_STEP  # 1,024,000 tokens
 SETTINGS = {
     "night": Setting(
         candidates=tuple(corpora.CANDIDATES),
-        proxies={"0.05M": 2 * M, "0.15M": 2 * M, "0.4M": 2 * M},
+        proxies={"0.05M": M, "0.15M": M, "0.4M": M},
         target=("2.3M", 5 * M),
-        frontier=("2.3M", 16 * M),
+        frontier=("2.3M", 12 * M),
         ladder=("clean", "filler80", "wrong50"),
     ),
     "quick": Setting(
@@ -88,7 +88,6 @@ SETTINGS = {
         frontier=("0.15M", M),
         seeds=(0,),
         items=30,
-        kept=5,
     ),
     "smoke": Setting(
         candidates=("clean", "answers100"),
@@ -97,7 +96,6 @@ SETTINGS = {
         frontier=("0.15M", M // 4),
         seeds=(0,),
         items=6,
-        kept=5,
     ),
 }
 
@@ -116,8 +114,7 @@ class Replication:
         began = time.monotonic()
         {
             "corpora": self.write_corpora,
-            "frontier": lambda: self.train([self.frontier]),
-            "train": lambda: self.train([*self.runs()]),
+            "train": lambda: self.train([self.frontier, *self.runs()]),
             "traces": self.write_traces,
             "score": self.score,
             "analyse": self.analyse,
