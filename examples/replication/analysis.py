@@ -31,6 +31,7 @@ COMPARED = (
 )  # fmt: skip
 TRACES = (10, 30, 100, 300)
 DRAWS = 200  # subsets of traces
+SHORTER = "-half-|-quarter-"  # in the names of the runs of the ladder
 KEY = ["run", "params", "tokens", "benchmark", "metric"]
 
 
@@ -60,6 +61,8 @@ class Analysis:
         plot_accuracies(proxies, targets, self.folder / "accuracies.svg")
         self.compare(sizes, proxies)
         self.decide(sizes)
+        for size in sizes:
+            self.rank_by_items(size, targets)
         self.what_weights_add(sizes).to_csv(self.folder / "weights.csv", index=False)
         self.traces_needed(targets).to_csv(self.folder / "traces_needed.csv", index=False)
         for candidate in self.ladder:
@@ -79,14 +82,14 @@ class Analysis:
         models = scores.drop_duplicates(KEY[:3])[[*KEY[:3], "model"]]
         scores = pd.concat([scores, plain.merge(models, on=KEY[:3])], ignore_index=True)
         write_scores(scores, self.folder / "seeds.parquet")
-        in_full = scores[~scores["run"].str.contains("-half-|-quarter-")]
+        in_full = scores[~scores["run"].str.contains(SHORTER)]
         proxies = mean_over_seeds(in_full)
         targets = mean_over_seeds(read_scores(self.out / "targets" / "scores.parquet"))
         write_scores(proxies, self.folder / "proxies.parquet")
         write_scores(targets, self.folder / "targets.parquet")
         self.rbridge("proxies", str(self.out / "traces"), "-o", self.path("eighty_seeds.parquet"), name="proxies")
         eighty = read_scores(self.folder / "eighty_seeds.parquet")
-        eighty = eighty[~eighty["run"].str.contains("-half-|-quarter-")]
+        eighty = eighty[~eighty["run"].str.contains(SHORTER)]
         write_scores(mean_over_seeds(last_checkpoints(eighty)), self.folder / "eighty.parquet")
         return proxies, targets
 
@@ -119,6 +122,19 @@ class Analysis:
         self.rbridge(
             "report", proxies, *self.target, "-o", self.path("report.html"), "--title", "Replication", name="report"
         )
+
+    def rank_by_items(self, size: float, targets: pd.DataFrame) -> None:
+        """Rank the candidates by the proxies of each seed alone, with paired intervals over items."""
+        items = pd.read_parquet(self.folder / "items.parquet", columns=["run", "params", "tokens", "samples"])
+        items = items[(items["params"] == size) & ~items["run"].str.contains(SHORTER)].drop_duplicates()
+        for seed, part in items.groupby(items["run"].str.extract(r"(-seed\d+)$", expand=False)):
+            goals = self.folder / f"targets{seed}.parquet"
+            write_scores(targets.assign(run=targets["run"] + seed), goals)
+            samples = [word for row in part.itertuples() for word in ("--samples", f"{row.run}={row.samples}")]
+            self.rbridge(
+                "rank", self.path("seeds.parquet"), "--at", f"{size:.0f}:{part['tokens'].iloc[0]:.0f}",
+                "--target", str(goals), "--target-metric", ACCURACY, *samples, name=f"rank-{size:.0f}{seed}",
+            )  # fmt: skip
 
     @property
     def target(self) -> list[str]:
@@ -211,8 +227,8 @@ def item_scores(folder: Path) -> pd.DataFrame:
     """Scores of every trace under the last checkpoint of every proxy, from the token scores that the sweep kept.
 
     Returns:
-        Columns ``KEY`` without the metric, ``item_id``, ``rbridge_nll``, and ``nll_without_minmax``, whose weights are
-        the frontier's confidences as they are, not rescaled within the trace.
+        Columns ``KEY`` without the metric, ``samples`` (folder of the token scores), ``item_id``, ``rbridge_nll``, and
+        ``nll_without_minmax``, whose weights are the frontier's confidences as they are, not rescaled within the trace.
     """
     table = last_checkpoints(read_scores(folder / "scores.parquet")).drop_duplicates("model").set_index("model")
     rows = []
@@ -221,7 +237,8 @@ def item_scores(folder: Path) -> pd.DataFrame:
             model = stored_results(path)["config"]["model_args"]["pretrained"]
             if model not in table.index:
                 continue
-            checkpoint = table.loc[model, ["run", "params", "tokens"]].to_dict() | {"benchmark": family}
+            checkpoint = table.loc[model, ["run", "params", "tokens"]].to_dict()
+            checkpoint |= {"benchmark": family, "samples": str(path.parent)}
             for sample in token_score_rows(path):
                 scores = sample["resps"][0][0]
                 plain = rbridge_nll(scores.nll, scores.confidence)

@@ -60,7 +60,7 @@ CANDIDATES: dict[str, Candidate] = {
     "restated": Candidate(styles=("restated",)),
     "equations": Candidate(styles=("equations",)),
     "terse": Candidate(styles=("terse",)),
-    "repeated": Candidate(distinct=300),
+    "repeated": Candidate(distinct=1000),
     "two_families": Candidate(families=("compare", "journey")),
     "filler50_wrong50": Candidate(worked=0.5, wrong=0.5),
     "one_family_filler50": Candidate(worked=0.5, families=("combine",)),

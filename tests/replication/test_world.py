@@ -111,10 +111,10 @@ TOKENS = 20_000
 
 
 @functools.cache
-def kinds_of(name: str) -> tuple[dict[str, float], list[str]]:
+def kinds_of(name: str, tokens: int = TOKENS) -> tuple[dict[str, float], list[str]]:
     """Share of tokens of each kind of document in a corpus, and its whole problem documents."""
     tokenizer = world.tokenizer()
-    ids = corpora.corpus(name, TOKENS).tolist()
+    ids = corpora.corpus(name, tokens).tolist()
     documents, document = [], []
     for token in ids:
         document.append(token)
@@ -139,10 +139,14 @@ def test_a_corpus_has_its_tokens_and_shares(name: str) -> None:
     assert corpora.corpus(name, TOKENS).shape == (TOKENS,)
     shares, problems = kinds_of(name)
     assert shares == pytest.approx({kind: getattr(recipe, kind) for kind in shares}, abs=0.01)
-    if recipe.distinct is not None:
-        assert len(set(problems)) <= recipe.distinct < len(problems)
-    elif len(problems) > 50 and recipe.worked > recipe.answers:
+    if recipe.distinct is None and recipe.worked > recipe.answers and len(problems) > 50:
         assert len(set(problems)) > 0.99 * len(problems)
+
+
+def test_a_repeated_corpus_holds_few_documents() -> None:
+    """The stated number of different problems fills the whole corpus."""
+    _, problems = kinds_of("repeated", 200_000)
+    assert len(set(problems)) == corpora.CANDIDATES["repeated"].distinct < len(problems)
 
 
 def test_share_of_wrong_solutions() -> None:
