@@ -112,7 +112,9 @@ class Analysis:
             "--frontier-plot", self.path("frontier.svg"), name="rank",
         )  # fmt: skip
         self.rbridge("noise", seeds, *self.target, "-o", self.path("noise.csv"), name="noise")
-        self.rbridge("select", self.path("eighty.parquet"), *self.target, "--permutations", "39", name="select")
+        eighty = read_scores(self.folder / "eighty.parquet")
+        write_scores(eighty[eighty["params"] == max(sizes)], self.folder / "eighty_largest.parquet")
+        self.rbridge("select", self.path("eighty_largest.parquet"), *self.target, "--permutations", "39", name="select")
         pairs = self.pairs(max(sizes))
         pairs.to_csv(self.path("pairs.csv"), index=False)
         self.rbridge(
