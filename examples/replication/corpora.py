@@ -1,7 +1,7 @@
 """The candidate corpora: what a data team chooses between, at equal tokens.
 
-Each candidate changes one property of ``clean``, except the mixtures of two at the end. A corpus is a stream of token
-ids, documents in random order with an end token after each, cut to an exact number of tokens.
+Each candidate changes one property of ``clean``; the last changes two. A corpus is a stream of token ids, documents in
+random order with an end token after each, cut to an exact number of tokens.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ CLEAN = Candidate()
 FRONTIER = CLEAN  # clean solutions, but other ones than those of the candidate ``clean``
 CANDIDATES: dict[str, Candidate] = {
     "clean": CLEAN,
-    "wrong20": Candidate(wrong=0.2),
     "wrong50": Candidate(wrong=0.5),
     "wrong100": Candidate(wrong=1.0),
     "filler50": Candidate(worked=0.5),
@@ -58,12 +57,10 @@ CANDIDATES: dict[str, Candidate] = {
     "answers100": Candidate(worked=0.0, answers=1.0),
     "short": Candidate(steps=(1, 2)),
     "restated": Candidate(styles=("restated",)),
-    "equations": Candidate(styles=("equations",)),
     "terse": Candidate(styles=("terse",)),
     "repeated": Candidate(distinct=1000),
     "two_families": Candidate(families=("compare", "journey")),
     "filler50_wrong50": Candidate(worked=0.5, wrong=0.5),
-    "one_family_filler50": Candidate(worked=0.5, families=("combine",)),
 }
 
 

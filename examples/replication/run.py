@@ -77,7 +77,7 @@ SETTINGS = {
     "night": Setting(
         candidates=tuple(corpora.CANDIDATES),
         proxies={"0.05M": M, "0.15M": M, "0.4M": M},
-        target=("2.3M", 5 * M),
+        target=("2.3M", 7 * M),
         frontier=("2.3M", 12 * M),
         ladder=("clean", "filler80", "wrong50"),
     ),
