@@ -33,38 +33,14 @@ END = "<|end|>"
 QUESTION = "Question: {question}\nAnswer:"
 
 PEOPLE = [
-    "Tom",
-    "Mia",
-    "Ann",
-    "Leo",
-    "Zoe",
-    "Sam",
-    "Eva",
-    "Max",
-    "Ida",
-    "Ben",
-    "Liv",
-    "Jan",
-    "Kim",
-    "Noa",
-    "Rui",
+    "Tom", "Mia", "Ann", "Leo", "Zoe", "Sam", "Eva", "Max", "Ida", "Ben", "Liv", "Jan", "Kim", "Noa", "Rui",
     "Uma",
-]
+]  # fmt: skip
 COLOURS = ["red", "blue", "green", "black", "white", "pink", "gold", "grey", "brown", "silver", "violet", "orange"]
 PLACES = [
-    "mill",
-    "lake",
-    "park",
-    "bridge",
-    "church",
-    "market",
-    "school",
-    "harbour",
-    "farm",
-    "castle",
-    "museum",
+    "mill", "lake", "park", "bridge", "church", "market", "school", "harbour", "farm", "castle", "museum",
     "station",
-]
+]  # fmt: skip
 TREES = ["oak", "elm", "birch", "maple", "willow", "cedar", "pine", "ash", "olive", "cherry", "apple", "plum"]
 THINGS = ["pens", "coins", "books", "stamps", "shells", "cards"]
 
