@@ -22,10 +22,18 @@ GGUF = gguf==0.19.0
 # Tests in one process that depend on lm-eval, to be run under each version of it.
 LM_EVAL_TESTS = tests/harness tests/backends/test_stock_backend.py
 
-.PHONY: demo test test-fast test-kernels test-gpu test-real test-lm-eval test-vllm test-llama-cpp lint format docs clean
+.PHONY: demo replication replication-quick test test-fast test-kernels test-gpu test-real test-lm-eval test-vllm test-llama-cpp lint format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --out demo_out
+
+# The experiment of examples/replication/PROTOCOL.md: a night on two cores. Started again, it goes on where it was.
+replication: $(VENV)/installed
+	$(BIN)/python examples/replication/run.py night --out replication_out/night
+
+# The same with two corpora and the smallest models: shows in minutes that all of it runs, and nothing else.
+replication-quick: $(VENV)/installed
+	$(BIN)/python examples/replication/run.py quick --out replication_out/quick
 
 test: $(VENV)/installed
 	$(PYTEST)
