@@ -145,10 +145,10 @@ def measure(model: Any, tokenizer: Any, pairs: Pairs, args: argparse.Namespace) 
         the different tokens, ``peak_gib`` of a GPU, ``difference``: mean absolute difference from stock's sums in nats
         a token; ``ratio``: stock's seconds a trace divided by the side's. None where stock is not measured.
     """
-    from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
     from rbridge_tasks.backends import hf
+    from rbridge_tasks.harness.lm_eval_versions import new_request
     from rbridge_tasks.scoring.tokenization import PairEncoder
 
     stock = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=args.stock_batch_size, max_length=8192)
@@ -156,7 +156,7 @@ def measure(model: Any, tokenizer: Any, pairs: Pairs, args: argparse.Namespace) 
     encoder = PairEncoder(tokenizer, stock.add_bos_token, stock.prefix_token_id)
 
     def by_stock(some: Pairs, _done: Any) -> list[float]:
-        requests = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(some)]
+        requests = [new_request("loglikelihood", {}, pair, i) for i, pair in enumerate(some)]
         return [total for total, _ in stock.loglikelihood(requests, disable_tqdm=True)]
 
     def by_ours(some: Pairs, done: Any, *, compiled: bool = False) -> list[float]:

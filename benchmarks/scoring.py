@@ -241,10 +241,10 @@ def run_side(side: str, work: Path) -> None:
     """Load the model, score the requests one way, and write what it took."""
     import torch
     import transformers
-    from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
     from rbridge_tasks.backends import hf
+    from rbridge_tasks.harness.lm_eval_versions import new_request
     from rbridge_tasks.scoring.tokenization import PairEncoder
 
     transformers.logging.set_verbosity_error()
@@ -269,7 +269,7 @@ def run_side(side: str, work: Path) -> None:
     figures = {"loaded_mib": peak_mib()}
     began = clock()
     if side == "stock":
-        requests = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
+        requests = [new_request("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
         figures["sums"] = [total for total, _ in lm.loglikelihood(requests, disable_tqdm=True)]
     else:
         scores = score(lm, pairs, [str(i) for i in range(len(pairs))])

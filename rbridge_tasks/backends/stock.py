@@ -154,8 +154,17 @@ def _ask_text(
                     f"trace {collector.label(window)} is split into other tokens up to {prefixes[number][1][-20:]!r} "
                     f"than as a whole, and {type(lm).__name__} takes only text; use a model class that takes token ids"
                 )
-        requests += [
-            Instance("loglikelihood", {}, prefix, 0, ("", 0, 1), task_name="", doc_id=0) for prefix in prefixes
+        requests += [  # by name: the order of fields differs between versions of lm-eval
+            Instance(
+                request_type="loglikelihood",
+                doc={},
+                arguments=prefix,
+                idx=0,
+                task_name="",
+                doc_id=0,
+                metadata=("", 0, 1),
+            )
+            for prefix in prefixes
         ]
     totals = iter(_log_likelihoods(lm, "loglikelihood", requests))
     for window in chunk:

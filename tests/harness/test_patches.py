@@ -36,7 +36,11 @@ def state():
 
 
 def _attribute(patch: patches.Patch) -> Any:
-    owner = importlib.import_module(patch.module)
+    """What a patch replaces; None where this version of lm-eval does not have it."""
+    try:
+        owner = importlib.import_module(patch.module)
+    except ModuleNotFoundError:
+        return None
     for name in patch.name.split("."):
         owner = getattr(owner, name, None)
     return owner
