@@ -24,10 +24,10 @@ FRONTIER_AXES: dict[str, Any] = {"x_text": flops_text, "log": True, "bounds": (0
 def draw_frontier(points: Sequence[TargetAgreement], path: str | Path | None = None, *, level: float) -> Figure:
     """Draw a panel for each benchmark: the frontier as a line, sizes off it as dots with a grey bar.
 
-    Sizes of unknown compute are left out. Bars are intervals over items.
+    Sizes of unknown compute, and benchmarks whose targets tie, are left out. Bars are intervals over items.
 
     Raises:
-        ChartError: compute is unknown at every size.
+        ChartError: compute is unknown at every size, or all targets tie.
         OutputError: the file is neither ``.svg`` nor ``.png``.
     """
     points = [point for point in points if math.isfinite(point.flops)]
@@ -35,6 +35,12 @@ def draw_frontier(points: Sequence[TargetAgreement], path: str | Path | None = N
         raise ChartError(
             "compute is unknown at every size, so there is no frontier to draw; give runs their params and tokens with "
             "rbridge collect --runs TABLE"
+        )
+    points = [point for point in points if math.isfinite(point.value["decision_accuracy"])]
+    if not points:
+        raise ChartError(
+            "no two candidates differ in their targets' accuracy, so no order can be right and there is no frontier to "
+            "draw; give targets that differ"
         )
     benchmarks = list(dict.fromkeys(point.benchmark for point in points))
     metrics = list(dict.fromkeys(point.metric for point in points))

@@ -73,6 +73,19 @@ def test_impossible_figures_are_refused(scores: Path, options: tuple[str, str], 
         invoke("rank", scores, *options)
 
 
+def test_targets_that_tie_have_no_frontier(scores: Path, targets: Path, tmp_path: Path) -> None:
+    """No order of equal targets is right: no panel for their benchmark, one line where no other is left."""
+    table = pd.read_csv(targets)
+    table.assign(value=0.5).to_csv(tmp_path / "equal.csv", index=False)
+    drawn = tmp_path / "frontier.svg"
+    with pytest.raises(RBridgeError, match="differ"):
+        invoke("rank", scores, "--target", tmp_path / "equal.csv", "--frontier-plot", drawn)
+    assert not drawn.exists()
+    report = tmp_path / "report.html"
+    invoke("report", scores, "--target", tmp_path / "equal.csv", "-o", report)
+    assert "frontier-0" not in report.read_text()
+
+
 def test_a_long_list_is_shortened(tmp_path: Path) -> None:
     """Of 40 candidates 20 and 5 are printed; all with --all-candidates, in JSON and in a file."""
     runs = [f"mix{at:02}" for at in range(40)]
