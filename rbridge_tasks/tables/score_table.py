@@ -18,9 +18,11 @@ A Parquet file has a text column for each setting in place of the last: ``settin
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +40,13 @@ COLUMNS = ("run", "model", "params", "tokens", "benchmark", "metric", "value", "
 REQUIRED = ("run", "benchmark", "metric", "value")
 KEY = ("run", "model", "params", "tokens", "benchmark", "metric")
 WRITTEN = (".csv", ".parquet")
-READ = (".csv", ".tsv", ".parquet")
+READ = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 
 def is_score_table(path: str | Path) -> bool:
     """Whether the name of a file is that of a score table. A file of token scores begins with ``samples_``."""
-    return Path(path).suffix.lower() in READ and not Path(path).name.startswith("samples_")
+    name = Path(path).name
+    return name.lower().endswith(READ) and not name.startswith("samples_")
 
 
 _NOTHING = frozenset(("", "NA", "N/A", "n/a", "nan", "NaN", "null", "None", "-"))  # in columns of numbers
@@ -129,7 +132,7 @@ def numbers(column: pd.Series, *, name: str) -> pd.Series:
 
 
 def read_table(path: str | os.PathLike[str], *, text: Sequence[str] = ()) -> pd.DataFrame:
-    """Read any table from a ``.csv``, ``.tsv`` or ``.parquet`` file.
+    """Read any table from a ``.csv`` or ``.tsv`` file, plain or gzipped, or from a ``.parquet`` file.
 
     Args:
         path: the file.
@@ -138,20 +141,21 @@ def read_table(path: str | os.PathLike[str], *, text: Sequence[str] = ()) -> pd.
     Raises:
         ScoreTableError: the file is missing, of another kind, empty or damaged, or names a column twice.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in READ:
+    name = Path(path).name.lower()
+    if not name.endswith(READ):
         raise ScoreTableError(f"{str(path)!r} is not a table that can be read; it should end in {', '.join(READ)}")
+    suffix = Path(name.removesuffix(".gz")).suffix
     try:
         data = Path(path).read_bytes()
         if suffix != ".parquet":
-            return _read_csv(data, suffix, text)
+            return _read_csv(gzip.decompress(data) if name.endswith(".gz") else data, suffix, text)
         table = pd.read_parquet(io.BytesIO(data))
         return with_one_settings_column(table) if {*REQUIRED} <= {*table.columns} else table
     except FileNotFoundError as error:
         raise ScoreTableError(f"there is no file {str(path)!r}; name an existing table") from error
     except OSError as error:
         raise ScoreTableError(f"cannot read {path}: {error.strerror or error}; check the file") from error
-    except (ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors too
+    except (ValueError, csv.Error, EOFError, zlib.error) as error:  # pyarrow's errors are ValueErrors too
         raise ScoreTableError(f"cannot read {path} as {suffix[1:]}: {error}; check the file") from error
 
 

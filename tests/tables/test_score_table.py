@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 
@@ -123,7 +124,10 @@ def test_what_cannot_be_a_score_is_named(changes: dict[str, object], named: str,
         ("a.csv", b'run,benchmark,metric,value\na,b,c,"1\n', "cannot read"),
         ("a.csv", b"\xff\xfe\x00", "cannot read"),
         ("a.parquet", b"PAR1 not really", "cannot read"),
-        ("a.xlsx", b"", ".csv, .tsv, .parquet"),
+        ("a.csv.gz", b"run,benchmark,metric,value\na,b,c,1\n", "cannot read"),
+        ("a.csv.gz", gzip.compress(b"run,benchmark,metric,value\na,b,c,1\n")[:-12], "cannot read"),
+        ("a.xlsx", b"", ".csv, .tsv"),
+        ("a.parquet.gz", b"", ".csv, .tsv"),
     ],
 )
 def test_files_that_are_no_tables_are_one_line(name: str, content: bytes, named: str, tmp_path: Path) -> None:
@@ -133,6 +137,13 @@ def test_files_that_are_no_tables_are_one_line(name: str, content: bytes, named:
         read_scores(tmp_path / name)
     assert name in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_gzipped_tables_are_read(tmp_path: Path) -> None:
+    """The same rows as from the plain file."""
+    write_scores(table(), tmp_path / "scores.csv")
+    (tmp_path / "scores.csv.gz").write_bytes(gzip.compress((tmp_path / "scores.csv").read_bytes()))
+    pd.testing.assert_frame_equal(read_scores(tmp_path / "scores.csv.gz"), read_scores(tmp_path / "scores.csv"))
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
