@@ -34,7 +34,6 @@ class Watch:
 
     settings: LoopSettings
     _past: list[LoopScores] = field(default_factory=list, init=False)
-    _packed: list[dict[str, Any]] = field(default_factory=list, init=False)
     _alarms: int = field(default=0, init=False)
 
     def judge(self, scores: LoopScores) -> LoopScores:
@@ -50,13 +49,13 @@ class Watch:
             stop = f"no benchmark is significantly better than {settings.stop_without_gain} scorings ago"
         if scores.benchmarks:
             self._past.append(scores)
-            self._packed.append(packed(scores, self.settings.metric))
             self._forget()
         return replace(scores, gate=result, alarm=alarm, stop=stop)
 
     def state_dict(self) -> dict[str, Any]:
         """Earlier scorings as far as tests need them, and the alarms in a row, as JSON can hold them."""
-        return {"metric": self.settings.metric, "alarms": self._alarms, "past": [*self._packed]}
+        metric = self.settings.metric
+        return {"metric": metric, "alarms": self._alarms, "past": [packed(past, metric) for past in self._past]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Remember what ``state_dict`` returned, to the last bit; nothing if it is empty or of another metric."""
@@ -64,8 +63,8 @@ class Watch:
         if metric not in (None, self.settings.metric):
             logger.warning("alarms start anew: the checkpoint has scores of %s", metric)
             state = {}
-        self._alarms, self._packed = state.get("alarms", 0), [*state.get("past", [])]
-        self._past = [unpacked(scoring, self.settings.metric) for scoring in self._packed]
+        self._alarms = state.get("alarms", 0)
+        self._past = [unpacked(scoring, self.settings.metric) for scoring in state.get("past", [])]
         self._forget()
 
     def _forget(self) -> None:
@@ -73,8 +72,7 @@ class Watch:
         if self.settings.alarm in ("best", "forecast"):
             return
         needed = max(int(self.settings.alarm is not None), self.settings.stop_without_gain or 0)
-        for scorings in (self._past, self._packed):
-            del scorings[: len(scorings) - needed]
+        del self._past[: max(0, len(self._past) - needed)]
 
     @property
     def _metric(self) -> Metric:

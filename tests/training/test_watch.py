@@ -14,13 +14,12 @@ from rbridge_tasks.training.loop_scores import BenchmarkScores, ItemValues, Loop
 from rbridge_tasks.training.settings import LoopSettings
 from rbridge_tasks.training.watch import Watch
 
-RNG = np.random.default_rng(0)
-DIFFICULTY = np.concatenate([1 + RNG.gamma(4.0, 0.2, 60), RNG.gamma(4.0, 0.2, 140)])
+DIFFICULTY = np.random.default_rng(0).gamma(4.0, 0.2, 200) + np.repeat([1.0, 0.0], [60, 140])
 
 
 def scoring(step: int, level: float, items: int = 200) -> LoopScores:
     """A scoring whose items are ``level`` times as hard as they are, with some noise."""
-    nll = level * DIFFICULTY[:items] * (1 + 0.01 * RNG.normal(size=items))
+    nll = level * DIFFICULTY[:items] * (1 + 0.01 * np.random.default_rng(step).normal(size=items))
     values = {"rbridge_nll": ItemValues(nll, np.ones(items))}
     ids = tuple(f"item{i:03}" for i in range(items))
     scores = BenchmarkScores("gsm8k", {"rbridge_nll": float(nll.mean())}, {}, {}, ids, 200, values)
@@ -101,10 +100,12 @@ def test_alarms_in_a_row_stop_the_training() -> None:
     assert [bool(each.stop) for each in scores] == [False, False, False, False, True]
 
 
-def test_a_run_without_gain_stops() -> None:
-    """Once nothing is significantly better than two scorings ago."""
-    scores = judged([1.0, 0.9, 0.8, 0.8, 0.8], stop_without_gain=2)
-    assert [bool(each.stop) for each in scores] == [False, False, False, False, True]
+@pytest.mark.parametrize("ago", [1, 2, 3, 5])
+@pytest.mark.parametrize("alarm", [None, "previous", "best"])
+def test_a_run_without_gain_stops(ago: int, alarm: str | None) -> None:
+    """Once nothing is significantly better than so many scorings ago, which are remembered for it."""
+    scores = judged([1.0, 0.9, *[0.8] * (ago + 1)], stop_without_gain=ago, alarm=alarm)
+    assert [bool(each.stop) for each in scores] == [False] * (ago + 2) + [True]
 
 
 @pytest.mark.parametrize(
