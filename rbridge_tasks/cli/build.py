@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rbridge_tasks.cli.trace_options import Benchmark, Cache, Replace, TracePart, UsageError, traces, writable_cache
+from rbridge_tasks.cli.trace_options import (
+    Benchmark,
+    Cache,
+    Replace,
+    TracePart,
+    UsageError,
+    answer_form,
+    traces,
+    writable_cache,
+)
 
 if TYPE_CHECKING:
     from rbridge_traces.generation.answers import Outcome
@@ -59,7 +68,6 @@ def build(
 
     Example: rbridge traces build -b math500 --model openai/gpt-oss-120b --base-url http://localhost:8000/v1
     """
-    from rbridge_traces.answer_form import answer_form
     from rbridge_traces.benchmark import benchmark_named
     from rbridge_traces.generation.build import Build
     from rbridge_traces.generation.client import Connection, check_connection
@@ -74,7 +82,7 @@ def build(
         load_questions(benchmark, path=questions)[:limit],
         connection,
         origin=questions_origin(benchmark, questions),
-        form=answer_form(trace, answer_format, code=benchmark_named(benchmark).grader == "code"),
+        form=answer_form(trace, answer_format, benchmark),
         source=source,
         replace=replace,
         retry_failed=retry_failed,

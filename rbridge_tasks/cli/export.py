@@ -7,7 +7,7 @@ from typing import Annotated, cast
 import typer
 
 from rbridge_tasks.cli.options import AsJson, IncludeSample
-from rbridge_tasks.cli.trace_options import UsageError
+from rbridge_tasks.cli.trace_options import pairs
 
 
 def export(
@@ -52,8 +52,8 @@ def export(
 
     done = export_results(
         results, output, to=cast("Format", to), metrics=metric or [], developer=developer, organization=organization,
-        relationship=relationship, datasets=_datasets(dataset or []), source_url=source_url,
-        include_sample=include_sample,
+        relationship=relationship, source_url=source_url, include_sample=include_sample,
+        datasets=pairs("--dataset", dataset, "BENCHMARK=OWNER/NAME:TASK"),
     )  # fmt: skip
     if as_json:
         print_json({"files": [*map(str, done.files)], "scores": done.scores, "left_out": done.left_out})
@@ -61,13 +61,3 @@ def export(
     typer.echo(f"{counted(done.scores, 'score')} in {counted(len(done.files), 'file')} in {output}")
     for line in done.left_out:
         note(line)
-
-
-def _datasets(pairs: list[str]) -> dict[str, str]:
-    datasets: dict[str, str] = {}
-    for pair in pairs:
-        benchmark, equals, dataset = (part.strip() for part in pair.partition("="))
-        if not (benchmark and equals and dataset):
-            raise UsageError(f"--dataset {pair!r} is not BENCHMARK=OWNER/NAME:TASK, such as gsm8k=openai/gsm8k:gsm8k")
-        datasets[benchmark] = dataset
-    return datasets

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rbridge_traces import Trace, TraceCache
+    from rbridge_traces.answer_form import AnswerForm
     from rbridge_traces.control_characters import SuspiciousText
 
 traces = typer.Typer(help="Reasoning traces of frontier models: get, list, show, score, publish.", no_args_is_help=True)
@@ -62,6 +63,20 @@ def pairs(option: str, given: Sequence[str] | None, form: str = "NAME=VALUE") ->
             raise UsageError(f"{option} {pair!r} is not {form}; see the examples of this command under --help")
         by_name[name] = value
     return by_name
+
+
+def answer_form(trace: str, form: str | None, benchmark: str) -> AnswerForm:
+    """What ``--trace`` and ``--format`` ask for; final answers of benchmarks graded by running them are programs."""
+    from rbridge_traces.answer_form import AnswerForm, AnswerFormat, TracePart
+    from rbridge_traces.benchmark import benchmark_named
+    from rbridge_traces.errors import did_you_mean
+
+    for option, given, known in (("--trace", trace, get_args(TracePart)), ("--format", form, get_args(AnswerFormat))):
+        if given is not None and given not in known:
+            raise UsageError(f"{option} {given!r} is not known{did_you_mean(given, known)}; say {' or '.join(known)}")
+    return AnswerForm(
+        cast("TracePart", trace), cast("AnswerFormat | None", form), benchmark_named(benchmark).grader == "code"
+    )
 
 
 def slug(file: str) -> str:

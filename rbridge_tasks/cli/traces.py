@@ -13,6 +13,7 @@ from rbridge_tasks.cli.trace_options import (
     Replace,
     TracePart,
     UsageError,
+    answer_form,
     console,
     pairs,
     slug,
@@ -125,8 +126,6 @@ def import_file(
     Example: rbridge traces import cot.jsonl.gz -b gsm8k --map trace=response --map question=question
     """
     from rbridge_traces import check_benchmark, import_traces
-    from rbridge_traces.answer_form import answer_form
-    from rbridge_traces.benchmark import benchmark_named
     from rbridge_traces.definition import redefined
     from rbridge_traces.extraction import counted_repairs
 
@@ -151,7 +150,7 @@ def import_file(
         questions=questions,
         gold_from=None if gold_from is None else 1 if gold_from else 0,
         logprobs=not no_logprobs,
-        form=answer_form(trace, answer_format, code=benchmark_named(benchmark).grader == "code"),
+        form=answer_form(trace, answer_format, benchmark),
     )
     frontier_model = frontier_model or report.model
     scored = any(found.has_confidence for found in report.traces)

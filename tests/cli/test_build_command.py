@@ -263,4 +263,9 @@ def test_the_trace_may_be_the_models_thinking_and_the_answer_plain_text(
     code, _, err = build(*again)
     assert code == 2
     assert "begun with trace thinking, now it is reasoning" in err
-    assert build("--base-url", server.url, "--trace", "thought")[0] == 2
+    code, _, err = build("--base-url", server.url, "--trace", "thinkin")
+    assert code == 2
+    assert "did you mean thinking" in err
+    code, _, err = build("--base-url", server.url, "--format", "xml")
+    assert code == 2
+    assert "say json or text" in err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rbridge_traces import Choice, MalformedCompletionError
-from rbridge_traces.answer_form import AnswerForm, answer_form, read_choice
+from rbridge_traces.answer_form import AnswerForm, read_choice
 from rbridge_traces.generation.grading import grade
 from rbridge_traces.generation.prompt import messages, template
 from rbridge_traces.questions import Question
@@ -16,7 +16,6 @@ from rbridge_traces.text_answers import reasoning_end_and_answer
 
 from .chat_server import ChatServer, completion
 from .generation.support import cached, finish
-from .support import complaint
 
 SHORT = "2 + 2 = 4."
 
@@ -89,7 +88,7 @@ def test_an_answer_without_reasoning_is_none(text: str) -> None:
 
 
 def test_a_build_asks_for_plain_text(tmp_path: Path) -> None:
-    """Another prompt, in the manifest too; the answer is graded, and the source has a name of its own."""
+    """The prompt asks for plain text and stands in the manifest; answers are graded; the source is MODEL-text."""
     (asked,) = (message["content"] for message in messages(Question("gsm8k", "1", "q", None, "1"), "text")[1:])
     assert "JSON" not in asked
     assert "'Final answer:'" in asked
@@ -105,9 +104,3 @@ def test_a_build_asks_for_plain_text(tmp_path: Path) -> None:
     assert held.traces[0].token_end is not None
     assert held.traces[0].token_end.tolist() == [8, 13]
     np.testing.assert_allclose(held.traces[0].token_logprob, [-0.25, -0.5])
-
-
-def test_words_that_are_not_known_are_named() -> None:
-    """With the nearest that is."""
-    assert "did you mean thinking" in complaint(answer_form, "thinkin", None, code=False)
-    assert "say json or text" in complaint(answer_form, "thinking", "xml", code=False)

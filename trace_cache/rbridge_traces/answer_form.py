@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from rbridge_traces.completions import Completion, completion_of_choice, text_of_choice
-from rbridge_traces.errors import TraceError, did_you_mean
 from rbridge_traces.extraction import (
     REASONING,
     MalformedCompletionError,
@@ -40,18 +39,6 @@ class AnswerForm:
     code: bool = False
 
 
-def answer_form(trace: str, form: str | None, *, code: bool) -> AnswerForm:
-    """The form that two words of a user name.
-
-    Raises:
-        TraceError: one of them is not known; lists those that are.
-    """
-    for option, given, known in (("--trace", trace, get_args(TracePart)), ("--format", form, get_args(AnswerFormat))):
-        if given is not None and given not in known:
-            raise TraceError(f"{option} {given!r} is not known{did_you_mean(given, known)}; say {' or '.join(known)}")
-    return AnswerForm(trace, form, code)  # type: ignore[arg-type]  # checked
-
-
 @dataclass(frozen=True)
 class ReadAnswer:
     """The content of an answer.
@@ -70,7 +57,7 @@ class ReadAnswer:
 
 
 def read_choice(choice: Mapping[str, Any], form: AnswerForm, *, logprobs: bool) -> ReadAnswer:
-    """Trace, final answer and tokens of one entry of ``choices``.
+    """Read the trace, its tokens and the final answer from one entry of ``choices``.
 
     Args:
         choice: in the Chat Completions or the legacy completions layout.

@@ -90,7 +90,7 @@ def answers_in(row: Row) -> list[Answered]:
 
 
 def read_answer(answered: Answered, question: str | None, form: AnswerForm, *, logprobs: bool) -> ReadAnswer:
-    """Trace, final answer and tokens of an answer.
+    """Read the trace, its tokens and the final answer from an answer of an API.
 
     Args:
         answered: with a text.

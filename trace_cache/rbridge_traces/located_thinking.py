@@ -7,7 +7,6 @@ thinking, marks and content together; DeepSeek's own lists those of the thinking
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -29,8 +28,7 @@ from rbridge_traces.thinking import BEFORE, SEAM, thinking_in
 FIELDS = ("reasoning_content", "reasoning")
 """Fields of a message that hold the thinking, and of its log-probabilities that list its tokens alone."""
 
-_ASCII_BEGINNING = re.compile(r"[\x00-\x7f]*")
-_ASCII_END = re.compile(r"[\x00-\x7f]*\Z")
+_ASCII = bytes(range(128)).decode()
 _MOST_SEAMS = 20  # candidates examined
 
 
@@ -110,10 +108,10 @@ def _seams(shown: str, thinking: str, content: str) -> Iterator[tuple[int, str]]
 
     Characters beyond ASCII may be shown as U+FFFD or not at all: only ASCII characters beside the seam are compared.
     """
-    first, next_one = (_ASCII_BEGINNING.match(text)[0] for text in (thinking, content))  # type: ignore[index]
-    last = _ASCII_END.search(thinking)[0]  # type: ignore[index]  # both match any text
-    limit = BEFORE.match(shown).end()  # type: ignore[union-attr]
-    for start in range(limit, -1, -1):
+    first, next_one = (text[: len(text) - len(text.lstrip(_ASCII))] for text in (thinking, content))
+    last = thinking[len(thinking.rstrip(_ASCII)) :]
+    before = BEFORE.match(shown)
+    for start in range(before.end() if before else 0, -1, -1):
         if shown.startswith(first, start) and BEFORE.fullmatch(shown, 0, start):
             for seam in SEAM.finditer(shown, start):
                 if shown.endswith(last, start, seam.start()) and shown.startswith(next_one, seam.end()):

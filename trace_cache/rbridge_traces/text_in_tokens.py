@@ -177,14 +177,10 @@ def _trailing(tokens: Sequence[str], text: str) -> Iterator[str]:
     first = len(tokens)
     while first and _END.fullmatch(tokens[first - 1]):
         first -= 1
-    seen: set[str] = set()
-    for start in (first, *(place + 1 for place in range(first, len(tokens)) if not tokens[place])):
-        behind = "".join(tokens[start:])
-        trailing = next(
+    starts = [first, *(place + 1 for place in range(first, len(tokens)) if not tokens[place])]
+    for behind in dict.fromkeys("".join(tokens[start:]) for start in starts):
+        yield next(
             behind[length:]
             for length in range(len(behind), -1, -1)
             if text.endswith(behind[:length]) and _END.fullmatch(behind[length:])
         )
-        if trailing not in seen:
-            seen.add(trailing)
-            yield trailing
