@@ -101,7 +101,7 @@ def count_axis(axes: Axes, text: Callable[[float], str], *, log: bool = False) -
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
     low, high = axes.dataLim.intervalx
-    if 0 < low <= high and (log or high / low >= _LOG_FROM):  # without points, low is infinite
+    if low > 0 and (log or high / low >= _LOG_FROM):
         decades = math.log10(high / low)
         multiples = (1, 2, 5) if decades < 1.2 else (1, 3) if decades < 2.5 else (1,)
         axes.set_xscale("log")

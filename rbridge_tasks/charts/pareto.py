@@ -30,13 +30,12 @@ def draw_frontier(points: Sequence[TargetAgreement], path: str | Path | None = N
         ChartError: compute is unknown at every size, or all targets tie.
         OutputError: the file is neither ``.svg`` nor ``.png``.
     """
-    points = [point for point in points if math.isfinite(point.flops)]
-    if not points:
+    if not any(math.isfinite(point.flops) for point in points):
         raise ChartError(
             "compute is unknown at every size, so there is no frontier to draw; give runs their params and tokens with "
             "rbridge collect --runs TABLE"
         )
-    points = [point for point in points if math.isfinite(point.value["decision_accuracy"])]
+    points = [point for point in points if point.is_known]
     if not points:
         raise ChartError(
             "no two candidates differ in their targets' accuracy, so no order can be right and there is no frontier to "

@@ -54,6 +54,11 @@ class TargetAgreement:
     over: str = ""
     on_frontier: bool = False
 
+    @property
+    def is_known(self) -> bool:
+        """Whether compute and decision accuracy are known; the latter is NaN where all targets tie."""
+        return math.isfinite(self.flops) and math.isfinite(self.value["decision_accuracy"])
+
 
 def compare_with_target(
     rankings: Sequence[SizeRanking], targets: Mapping[str, Targets], *, level: float

@@ -57,7 +57,7 @@ def frontier_section(inputs: Inputs) -> PageSection:
         points, notes = compare_with_target(rankings, values, level=inputs.level)
     except RBridgeError as error:
         return PageSection(KEY, TITLE, missing=f"No agreement with a target: {error}.")
-    known = [p for p in points if math.isfinite(p.flops) and math.isfinite(p.value["decision_accuracy"])]
+    known = [point for point in points if point.is_known]
     places = {name: place for place, name in enumerate(inputs.benchmarks)}
     names = sorted(dict.fromkeys(point.benchmark for point in known), key=lambda name: places.get(name, len(places)))
     panels = [_panel(f"frontier-{place}", name, known, inputs) for place, name in enumerate(names)]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from rbridge_tasks.tables.every_eval_ever import write_every_eval_ever
 from rbridge_tasks.tables.exported_scores import Exported, ExportError, exported_scores
 from rbridge_tasks.tables.hub_eval_results import write_eval_results
 
 Format = Literal["every-eval-ever", "eval-results"]
-FORMATS = ("every-eval-ever", "eval-results")
 
 
 def export(
@@ -48,8 +47,8 @@ def export(
         ExportError: nothing is left, or an option is missing or cannot be used.
         ResultsError: a file that was named holds no results.
     """
-    if to not in FORMATS:
-        raise ExportError(f"{to!r} is no format of an export; choose {' or '.join(FORMATS)}")
+    if to not in get_args(Format):
+        raise ExportError(f"{to!r} is no format of an export; choose {' or '.join(get_args(Format))}")
     scores, left_out = exported_scores(paths, metrics=metrics, developer=developer, include_sample=include_sample)
     if to == "every-eval-ever":
         done = write_every_eval_ever(scores, folder, organization=organization, relationship=relationship)

@@ -134,7 +134,7 @@ def kinds_of(name: str, tokens: int = TOKENS) -> tuple[dict[str, float], list[st
 
 @pytest.mark.parametrize("name", corpora.CANDIDATES)
 def test_a_corpus_has_its_tokens_and_shares(name: str) -> None:
-    """Every candidate has the same number of tokens, and its kinds of documents the stated shares."""
+    """Every corpus has so many tokens, and each kind of document its stated share of them."""
     recipe = corpora.CANDIDATES[name]
     assert corpora.corpus(name, TOKENS).shape == (TOKENS,)
     shares, problems = kinds_of(name)
