@@ -1,13 +1,16 @@
-"""Ask a vLLM server directly, and compute the confidence of each letter by a loop over bytes."""
+"""Ask a vLLM server directly, and compute the confidence of each character by a loop over bytes."""
 
 from __future__ import annotations
 
 import json
+import math
 import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from ..error_bounds import model_bound
 
 
 def ask(server: str, asked: list[dict[str, str]], **fields: Any) -> dict[str, Any]:
@@ -21,13 +24,13 @@ def ask(server: str, asked: list[dict[str, str]], **fields: Any) -> dict[str, An
     return choice
 
 
-def json_letters(text: str) -> list[str]:
-    """Each letter as the checkpoint was taught to write it in a JSON string."""
-    return [json.dumps(letter, ensure_ascii=False)[1:-1] for letter in text]
+def json_characters(text: str) -> list[str]:
+    """Each character as the checkpoint was taught to write it in a JSON string."""
+    return [json.dumps(character, ensure_ascii=False)[1:-1] for character in text]
 
 
-def by_hand(tokens: list[dict[str, Any]], letters: Sequence[str]) -> list[float]:
-    """Confidence of each letter of the last place at which they stand: a loop over bytes.
+def by_hand(tokens: list[dict[str, Any]], characters: Sequence[str]) -> list[float]:
+    """Confidence of each character of a text where it stands last in the tokens, by a loop over bytes.
 
     vLLM shows a token that ends inside a character as no text, and the whole character with the token that completes
     it; the bytes of that character, and of what stands before it there, are shared evenly.
@@ -40,7 +43,7 @@ def by_hand(tokens: list[dict[str, Any]], letters: Sequence[str]) -> list[float]
             held.append(probability)
             continue
         if held:
-            first = next(number for number, letter in enumerate(text) if ord(letter) > 127)
+            first = next(number for number, character in enumerate(text) if ord(character) > 127)
             run, shared = [*held, probability], len(text[: first + 1].encode())
             ends = [shared * (number + 1) // len(run) for number in range(len(run))]
             for share, (start, end) in zip(run, zip([0, *ends], ends, strict=False), strict=True):
@@ -48,10 +51,15 @@ def by_hand(tokens: list[dict[str, Any]], letters: Sequence[str]) -> list[float]
             text, held = text[first + 1 :], []
         of_byte += [probability] * len(text.encode())
     spelled = "".join(token["token"] for token in tokens)
-    at = len(spelled[: spelled.rindex("".join(letters))].encode())
+    at = len(spelled[: spelled.rindex("".join(characters))].encode())
     expected = []
-    for letter in letters:
-        n_bytes = len(letter.encode())
+    for character in characters:
+        n_bytes = len(character.encode())
         expected.append(float(np.mean(of_byte[at : at + n_bytes])))
         at += n_bytes
     return expected
+
+
+def relative_bound(confidences: Sequence[float]) -> float:
+    """How far two readings by ``answering_llama`` may lie apart in a confidence, relative: exp(error in nats) - 1."""
+    return math.expm1(model_bound(np.log(confidences), width=128, inner=384, positions=2048))

@@ -16,7 +16,7 @@ from rbridge_traces import TraceCache, load_questions
 from rbridge_traces.generation.prompt import messages
 
 from .answering_llama import answering_llama
-from .confidence_by_hand import ask, by_hand, json_letters
+from .confidence_by_hand import ask, by_hand, json_characters, relative_bound
 from .vllm_server import needs_vllm, served
 
 BIN = Path(sys.executable).parent
@@ -63,16 +63,16 @@ def test_nearly_every_question_gets_a_trace_with_confidences(built: tuple[Path, 
     assert manifest.rows == ITEMS or "failed" in built[1]
 
 
-def test_letter_confidences_are_those_of_the_servers_own_response(built: tuple[Path, str], server: str) -> None:
-    """Asked again by hand, each letter of the reasoning has the mean probability of the tokens that hold its bytes."""
+def test_confidences_of_characters_are_those_of_the_servers_own_response(built: tuple[Path, str], server: str) -> None:
+    """Asked again by hand, each character has the mean probability of the tokens that hold its bytes."""
     for trace in TraceCache(str(built[0])).load("gsm8k").traces:
         question = next(q for q in load_questions("gsm8k", path=str(QUESTIONS)) if q.item_id == trace.item_id)
         choice = ask(server, messages(question), max_tokens=300)
-        expected = by_hand(choice["logprobs"]["content"], json_letters(trace.trace))
+        expected = by_hand(choice["logprobs"]["content"], json_characters(trace.trace))
         assert trace.token_end is not None
         assert trace.token_logprob is not None
         found = character_confidence(trace.token_end, trace.token_logprob)
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        np.testing.assert_allclose(found, expected, rtol=relative_bound(expected))
 
 
 def test_lm_eval_scores_the_cache(built: tuple[Path, str], checkpoint: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rbridge_traces import TraceCache, load_questions
 from rbridge_traces.generation.prompt import messages
 
 from .answering_llama import answering_llama
-from .confidence_by_hand import ask, by_hand, json_letters
+from .confidence_by_hand import ask, by_hand, json_characters, relative_bound
 from .vllm_server import needs_vllm, served
 
 BIN = Path(sys.executable).parent
@@ -47,8 +47,10 @@ def server(
 
 
 @pytest.mark.parametrize("trace", ["reasoning", "thinking"])
-def test_letter_confidences_are_those_of_the_servers_own_response(server: str, tmp_path: Path, trace: str) -> None:
-    """Asked again by hand, each letter has the mean probability of the tokens that hold its bytes."""
+def test_confidences_of_characters_are_those_of_the_servers_own_response(
+    server: str, tmp_path: Path, trace: str
+) -> None:
+    """Asked again by hand, each character has the mean probability of the tokens that hold its bytes."""
     rows = [{"question": f"What is {n} and {n + 1}?", "answer": f"#### {2 * n + 1}"} for n in range(ITEMS)]
     questions = tmp_path / "questions.jsonl"
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -63,8 +65,9 @@ def test_letter_confidences_are_those_of_the_servers_own_response(server: str, t
     asked = {question.item_id: question for question in load_questions("gsm8k", path=str(questions))}
     for found in traces:
         choice = ask(server, messages(asked[found.item_id]), max_tokens=MAX_TOKENS, return_tokens_as_token_ids=False)
-        letters = json_letters(found.trace) if trace == "reasoning" else list(found.trace)
-        expected = by_hand(choice["logprobs"]["content"], letters)
+        characters = json_characters(found.trace) if trace == "reasoning" else list(found.trace)
+        expected = by_hand(choice["logprobs"]["content"], characters)
         assert found.token_end is not None
         assert found.token_logprob is not None
-        np.testing.assert_allclose(character_confidence(found.token_end, found.token_logprob), expected, rtol=1e-4)
+        confidence = character_confidence(found.token_end, found.token_logprob)
+        np.testing.assert_allclose(confidence, expected, rtol=relative_bound(expected))
