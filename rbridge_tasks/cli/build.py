@@ -76,13 +76,14 @@ def build(
     from rbridge_traces.questions import load_questions, questions_origin
 
     target, costs = writable_cache(cache), price_of(model, price)
+    form = answer_form(trace, answer_format, benchmark)  # before the questions are fetched
     connection = Connection(model, base_url, not no_logprobs, max_tokens, timeout, max_retries)
     work = Build(
         target,
         load_questions(benchmark, path=questions)[:limit],
         connection,
         origin=questions_origin(benchmark, questions),
-        form=answer_form(trace, answer_format, benchmark),
+        form=form,
         source=source,
         replace=replace,
         retry_failed=retry_failed,

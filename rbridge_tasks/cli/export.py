@@ -53,7 +53,7 @@ def export(
     done = export_results(
         results, output, to=cast("Format", to), metrics=metric or [], developer=developer, organization=organization,
         relationship=relationship, source_url=source_url, include_sample=include_sample,
-        datasets=pairs("--dataset", dataset, "BENCHMARK=OWNER/NAME:TASK"),
+        datasets=pairs("--dataset", dataset, "BENCHMARK=OWNER/NAME:TASK, such as gsm8k=openai/gsm8k:gsm8k"),
     )  # fmt: skip
     if as_json:
         print_json({"files": [*map(str, done.files)], "scores": done.scores, "left_out": done.left_out})

@@ -16,7 +16,7 @@ from rbridge_metrics.ladder.backtest import BacktestFit
 from rbridge_metrics.ladder.methods import METHODS, Fitted
 from rbridge_metrics.ladder.rungs import Rungs
 from rbridge_tasks.decisions.ladder_result import Ladder, LadderBenchmark, LadderFold, LadderForecast, LadderGrid, Reach
-from rbridge_tasks.decisions.ladder_rungs import LadderError, benchmark_rungs
+from rbridge_tasks.decisions.ladder_rungs import LadderError, benchmark_rungs, check_reach
 from rbridge_tasks.decisions.training_runs import Array, as_count
 from rbridge_tasks.tables.averaging import average_last as mean_of_last
 from rbridge_tasks.tables.directions import metric_called
@@ -92,8 +92,7 @@ def ladder(
     """
     way, target = metric_called(metric), metric_called(target_metric)
     sizes = [parse_size(size) if isinstance(size, str) else Size(*size) for size in predict]
-    if wrong := [value for value in reach if not 0 < value < 1]:
-        raise LadderError(f"--reach {wrong[0]:g}: an accuracy is a fraction between 0 and 1 here, such as 0.6")
+    check_reach(reach)
     scores = as_scores(table)
     check_metrics(scores, [way.name], where="the score table")
     check_metrics(scores, [target.name], where="the score table", option="--target-metric")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,16 @@ _NEAR_CHANCE = 0.05  # of the range from chance to 1; below it no run has learnt
 
 class LadderError(RBridgeError, ValueError):
     """Runs that are no ladder: too few sizes or lengths, unknown sizes, or a metric that does not improve."""
+
+
+def check_reach(accuracies: Sequence[float]) -> None:
+    """Check accuracies whose cheapest size is wanted.
+
+    Raises:
+        LadderError: one is no fraction.
+    """
+    if wrong := [value for value in accuracies if not 0 < value < 1]:
+        raise LadderError(f"--reach {wrong[0]:g}: an accuracy is a fraction between 0 and 1 here, such as 0.6")
 
 
 class BenchmarkRungs(NamedTuple):

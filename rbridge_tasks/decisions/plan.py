@@ -141,6 +141,8 @@ def plan(
         )
         for stage in (*search.stages, search.target)
     ]  # fmt: skip
+    if ladder is None and not math.isnan(spread):
+        raise PlanError("a spread is used with a ladder only; give --ladder, a file of rbridge ladder --json")
     accuracies = [decision_accuracy] if isinstance(decision_accuracy, (int, float)) else [*decision_accuracy]
     return SearchPlan(
         candidates=candidates,

@@ -114,7 +114,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise PlanError(f"{path} cannot be read: {error.strerror}") from error
+        raise PlanError(
+            f"{path} cannot be read: {error.strerror}; write it with rbridge ladder ... --json > {path}"
+        ) from error
     except ValueError as error:
         raise PlanError(f"{path} is no JSON; write it with rbridge ladder ... --json > {path}") from error
     parts = values.get("benchmarks") if isinstance(values, dict) else None

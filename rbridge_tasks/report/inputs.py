@@ -147,8 +147,10 @@ def read_inputs(
         RBridgeError: a file cannot be read, or a direction is not known.
     """
     from rbridge_tasks.decisions.fit_file import load_fit
+    from rbridge_tasks.decisions.ladder_rungs import check_reach
     from rbridge_tasks.tables.trace_samples import evaluations
 
+    check_reach(reach)
     name = "a score table" if isinstance(scores, pd.DataFrame) else str(scores)
     table = as_scores(scores)
     known = [*dict.fromkeys(table["benchmark"])]

@@ -90,6 +90,10 @@ def test_a_ladder_adds_its_cost_its_width_and_its_chance(tmp_path: Path) -> None
     assert 1 / 25 < row.chance_best_is_kept < row.next_chance < 1
     with pytest.raises(RBridgeError, match=r"no forecast of 7B:1T.*--predict"):
         search(target="7B:1T", ladder=forecast)
+    with pytest.raises(RBridgeError, match="--ladder"):
+        search(spread=2.0)
+    with pytest.raises(RBridgeError, match=r"none.json.*rbridge ladder"):
+        search(ladder=tmp_path / "none.json")
     with pytest.raises(RBridgeError, match="a spread of -1"):
         search(ladder=forecast, spread=-1.0)
 

@@ -140,6 +140,8 @@ def test_a_fit_of_something_else_leaves_its_reason(tmp_path: Path) -> None:
         (["scores.csv", "--samples", "nowhere"], "there is no file or folder 'nowhere'"),
         (["scores.csv", "--target", "empty.csv"], "has no rows"),
         (["scores.csv", "--target-at", "13B"], "PARAMS:TOKENS"),
+        (["scores.csv", "--predict", "7B"], "PARAMS:TOKENS"),
+        (["scores.csv", "--reach", "60"], "--reach 60"),
     ],
 )
 def test_a_wrong_input_is_one_line(
