@@ -16,7 +16,7 @@ from rbridge_tasks.training.loop_scores import BenchmarkScores, ItemValues, Loop
 
 
 def packed(scores: LoopScores, metric: str) -> dict[str, Any]:
-    """Step, tokens and the items' values of a metric: about 12 bytes an item, and 12 more where denominators vary."""
+    """Step, tokens and the items' values of a metric: about 14 bytes an item, and 12 more where denominators vary."""
     return {
         "step": scores.step,
         "tokens": None if math.isnan(scores.tokens) else scores.tokens,
