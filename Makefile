@@ -27,9 +27,9 @@ LM_EVAL_TESTS = tests/harness tests/backends/test_stock_backend.py
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --out demo_out
 
-# The experiment of examples/replication/PROTOCOL.md: a night on two cores. Started again, it goes on where it was.
+# The experiment of examples/replication/PROTOCOL.md: hours on two cores. Started again, it goes on where it was.
 replication: $(VENV)/installed
-	$(BIN)/python examples/replication/run.py night --out replication_out/night
+	$(BIN)/python examples/replication/run.py full --out replication_out/full
 
 # The same with two corpora and the smallest models: shows in minutes that all of it runs, and nothing else.
 replication-quick: $(VENV)/installed

@@ -1,11 +1,14 @@
-"""Answer the questions of PROTOCOL.md from the scores of a replication, with the commands of rbridge.
+"""Answer the questions of PROTOCOL.md from the tables of a replication, with the commands of rbridge.
 
-All results are in ``<out>/analysis``: the output of every command as ``<name>.txt``, tables, figures and
-``report.html``. ``commands.txt`` lists the commands as they can be typed.
+    python examples/replication/analysis.py examples/replication/results --out replication_out/analysis
+
+Written are the output of every command as ``<name>.txt``, tables, figures and ``report.html``. ``commands.txt`` lists
+the commands as they can be typed.
 """
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import subprocess
 import sys
@@ -17,55 +20,45 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import world
+from results import ACCURACY, KEY, SHORTER, last_checkpoints, read_results
 
 import rbridge_tasks as rb
-from rbridge_metrics import decision_accuracy, rbridge_nll
+from rbridge_metrics import decision_accuracy
 from rbridge_tasks.decisions.metric_comparison import ComparedMetric
 from rbridge_tasks.tables.score_table import read_scores, write_scores
-from rbridge_tasks.tables.token_scores_file import stored_results, token_score_rows
 
-ACCURACY = "exact_match"
 COMPARED = (
     "rbridge_nll", "trace_nll", "nll_without_minmax:lower", "rbridge_span_nll", "trace_bits_per_byte", "gold_nll",
     "scb_nll", "cf_norm_correct_prob", "cf_correct_prob", "ted_per_token", ACCURACY,
 )  # fmt: skip
 TRACES = (10, 30, 100, 300)
 DRAWS = 200  # subsets of traces
-SHORTER = "-half-|-quarter-"  # in the names of the runs of the ladder
-KEY = ["run", "params", "tokens", "benchmark", "metric"]
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """The scores of a replication and the folder for what they say.
+    """The results of a replication and the folder for what they say.
 
     Attributes:
-        out: folder of the replication.
-        ladder: candidates with a ladder.
+        results: folder with the tables of every seed.
+        folder: folder for the answers.
     """
 
-    out: Path
-    ladder: tuple[str, ...]
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the results."""
-        return self.out / "analysis"
+    results: Path
+    folder: Path
 
     def run(self) -> None:
         """Write all tables, figures and outputs."""
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "commands.txt").write_text("", encoding="utf-8")
         proxies, targets = self.write_tables()
         sizes = sorted(set(proxies["params"]))
         plot_accuracies(proxies, targets, self.folder / "accuracies.svg")
         self.compare(sizes, proxies)
         self.decide(sizes)
-        for size in sizes:
-            self.rank_by_items(size, targets)
         self.what_weights_add(sizes).to_csv(self.folder / "weights.csv", index=False)
         self.traces_needed(targets).to_csv(self.folder / "traces_needed.csv", index=False)
-        for candidate in self.ladder:
+        for candidate in self.ladder_candidates():
             self.climb(candidate, targets)
 
     def path(self, name: str) -> str:
@@ -73,25 +66,22 @@ class Analysis:
         return str(self.folder / name)
 
     def write_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Write the score tables: of each seed, and means over seeds of proxies, targets and all 80 proxy metrics."""
-        scores = pd.concat([read_scores(self.out / part / "scores.parquet") for part in ("traces", "answers")])
-        items = item_scores(self.out / "traces")
-        items.to_parquet(self.folder / "items.parquet")
-        plain = items.groupby(KEY[:-1], as_index=False)["nll_without_minmax"].mean()
-        plain = plain.rename(columns={"nll_without_minmax": "value"}).assign(metric="nll_without_minmax")
-        models = scores.drop_duplicates(KEY[:3])[[*KEY[:3], "model"]]
-        scores = pd.concat([scores, plain.merge(models, on=KEY[:3])], ignore_index=True)
+        """Write the score tables: all seeds, and means over seeds of proxies, targets and all 80 proxy metrics."""
+        scores = read_results(self.results, "scores")
         write_scores(scores, self.folder / "seeds.parquet")
         in_full = scores[~scores["run"].str.contains(SHORTER)]
-        proxies = mean_over_seeds(in_full)
-        targets = mean_over_seeds(read_scores(self.out / "targets" / "scores.parquet"))
+        proxies, targets = mean_over_seeds(in_full), mean_over_seeds(read_results(self.results, "targets"))
         write_scores(proxies, self.folder / "proxies.parquet")
         write_scores(targets, self.folder / "targets.parquet")
-        self.rbridge("proxies", str(self.out / "traces"), "-o", self.path("eighty_seeds.parquet"), name="proxies")
-        eighty = read_scores(self.folder / "eighty_seeds.parquet")
+        eighty = read_results(self.results, "eighty")
         eighty = eighty[~eighty["run"].str.contains(SHORTER)]
         write_scores(mean_over_seeds(last_checkpoints(eighty)), self.folder / "eighty.parquet")
         return proxies, targets
+
+    def ladder_candidates(self) -> list[str]:
+        """Candidates whose proxies were also trained on parts of their tokens."""
+        runs = set(read_scores(self.folder / "seeds.parquet")["run"])
+        return sorted(run.partition("-half-")[0] for run in runs if "-half-" in run)
 
     def compare(self, sizes: Sequence[float], proxies: pd.DataFrame) -> None:
         """Compare metrics, and then all 80 proxies, by how they order the targets."""
@@ -124,19 +114,6 @@ class Analysis:
         self.rbridge(
             "report", proxies, *self.target, "-o", self.path("report.html"), "--title", "Replication", name="report"
         )
-
-    def rank_by_items(self, size: float, targets: pd.DataFrame) -> None:
-        """Rank the candidates by the proxies of each seed alone, with paired intervals over items."""
-        items = pd.read_parquet(self.folder / "items.parquet", columns=["run", "params", "tokens", "samples"])
-        items = items[(items["params"] == size) & ~items["run"].str.contains(SHORTER)].drop_duplicates()
-        for seed, part in items.groupby(items["run"].str.extract(r"(-seed\d+)$", expand=False)):
-            goals = self.folder / f"targets{seed}.parquet"
-            write_scores(targets.assign(run=targets["run"] + seed), goals)
-            samples = [word for row in part.itertuples() for word in ("--samples", f"{row.run}={row.samples}")]
-            self.rbridge(
-                "rank", self.path("seeds.parquet"), "--at", f"{size:.0f}:{part['tokens'].iloc[0]:.0f}",
-                "--target", str(goals), "--target-metric", ACCURACY, *samples, name=f"rank-{size:.0f}{seed}",
-            )  # fmt: skip
 
     @property
     def target(self) -> list[str]:
@@ -174,9 +151,8 @@ class Analysis:
         """Decision accuracy of rBridge NLL from random subsets of the traces: mean and middle 90 % over subsets."""
         rng, rows = np.random.default_rng(0), []
         truth = targets[targets["metric"] == ACCURACY].set_index(["run", "benchmark"])["value"]
-        items = pd.read_parquet(self.folder / "items.parquet")
-        items = items[items["run"].isin({f"{run}-seed0" for run in truth.index.get_level_values("run")})]
-        items = items.assign(run=items["run"].str.removesuffix("-seed0"))
+        items = read_results(self.results, "items")
+        items = mean_over_seeds(items[~items["run"].str.contains(SHORTER)], [*KEY[:-1], "item_id"], "rbridge_nll")
         for (params, benchmark), part in items.groupby(["params", "benchmark"]):
             table = part.pivot_table(index="run", columns="item_id", values="rbridge_nll")
             right = truth.xs(benchmark, level="benchmark").reindex(table.index)
@@ -208,45 +184,16 @@ class Analysis:
         done = subprocess.run([sys.executable, "-m", "rbridge_tasks", *arguments], capture_output=True, text=True)
         (self.folder / f"{name}.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
         with (self.folder / "commands.txt").open("a", encoding="utf-8") as commands:
-            commands.write(shlex.join(["rbridge", *arguments]).replace(str(self.out), "replication_out") + "\n")
+            commands.write(shlex.join(["rbridge", *arguments]).replace(f"{self.folder}/", "") + "\n")
         if done.returncode:
             print(f"  rbridge {arguments[0]} ({name}) refused: {done.stderr.strip().splitlines()[-1]}", flush=True)
 
 
-def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
+def mean_over_seeds(scores: pd.DataFrame, key: Sequence[str] = KEY, value: str = "value") -> pd.DataFrame:
     """Means over the seeds of each candidate; runs are then named by the candidate."""
     named = scores.assign(run=scores["run"].str.replace(r"-seed\d+$", "", regex=True))
-    first = {column: "first" for column in named.columns if column not in (*KEY, "value", "stderr")}
-    return named.groupby(KEY, as_index=False).agg({"value": "mean", **first})
-
-
-def last_checkpoints(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the last checkpoint of each run and size."""
-    return scores[scores["tokens"] == scores.groupby(["run", "params"])["tokens"].transform("max")]
-
-
-def item_scores(folder: Path) -> pd.DataFrame:
-    """Scores of every trace under the last checkpoint of every proxy, from the token scores that the sweep kept.
-
-    Returns:
-        Columns ``KEY`` without the metric, ``samples`` (folder of the token scores), ``item_id``, ``rbridge_nll``, and
-        ``nll_without_minmax``, whose weights are the frontier's confidences as they are, not rescaled within the trace.
-    """
-    table = last_checkpoints(read_scores(folder / "scores.parquet")).drop_duplicates("model").set_index("model")
-    rows = []
-    for family in world.FAMILIES:
-        for path in sorted(folder.glob(f"shards/**/samples_rbridge_{family}_2*.parquet")):
-            model = stored_results(path)["config"]["model_args"]["pretrained"]
-            if model not in table.index:
-                continue
-            checkpoint = table.loc[model, ["run", "params", "tokens"]].to_dict()
-            checkpoint |= {"benchmark": family, "samples": str(path.parent)}
-            for sample in token_score_rows(path):
-                scores = sample["resps"][0][0]
-                plain = rbridge_nll(scores.nll, scores.confidence)
-                rows.append({**checkpoint, "item_id": sample["doc"]["item_id"], "rbridge_nll": sample["rbridge_nll"],
-                             "nll_without_minmax": plain})  # fmt: skip
-    return pd.DataFrame(rows)
+    first = {column: "first" for column in named.columns if column not in (*key, value, "stderr")}
+    return named.groupby(list(key), as_index=False).agg({value: "mean", **first})
 
 
 def difference(ours: ComparedMetric, other: ComparedMetric) -> dict[str, float]:
@@ -274,6 +221,13 @@ def plot_accuracies(proxies: pd.DataFrame, targets: pd.DataFrame, path: Path) ->
     plt.close(figure)
 
 
-def analyse(out: Path, ladder: Sequence[str]) -> None:
-    """Analyse a replication."""
-    Analysis(out, tuple(ladder)).run()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path, help="folder with the tables of every seed")
+    parser.add_argument("--out", type=Path, default=Path("analysis"), help="folder for the answers")
+    args = parser.parse_args()
+    Analysis(args.results.resolve(), args.out.resolve()).run()
+
+
+if __name__ == "__main__":
+    main()

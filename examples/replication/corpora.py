@@ -1,6 +1,6 @@
 """The candidate corpora: what a data team chooses between, at equal tokens.
 
-Each candidate changes one property of ``clean``; the last changes two. A corpus is a stream of token ids, documents in
+Each candidate changes one property of ``clean``. A corpus is a stream of token ids, documents in
 random order with an end token after each, cut to an exact number of tokens.
 """
 
@@ -55,12 +55,10 @@ CANDIDATES: dict[str, Candidate] = {
     "filler95": Candidate(worked=0.05),
     "answers50": Candidate(worked=0.5, answers=0.5),
     "answers100": Candidate(worked=0.0, answers=1.0),
-    "short": Candidate(steps=(1, 2)),
-    "restated": Candidate(styles=("restated",)),
+    "short": Candidate(steps=(1, 1)),
     "terse": Candidate(styles=("terse",)),
     "repeated": Candidate(distinct=1000),
     "two_families": Candidate(families=("compare", "journey")),
-    "filler50_wrong50": Candidate(worked=0.5, wrong=0.5),
 }
 
 

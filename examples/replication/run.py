@@ -1,6 +1,6 @@
 """The replication, from an empty folder to its report.
 
-    python examples/replication/run.py night --out replication_out
+    python examples/replication/run.py full --out replication_out
 
 Every stage skips what is done already, and a killed run continues where it was. Files and who writes them:
 
@@ -10,10 +10,13 @@ Every stage skips what is done already, and a killed run continues where it was.
     ladder/<candidate>-<part>-seed<seed>/..   train.py                 shorter proxies, for the ladder
     written/<family>.jsonl                    benchmarks.py            the frontier's solutions
     written/<family>/, cache/<family>/        rbridge traces import, score   the same as traces, and with confidences
-    traces/, answers/, targets/               rbridge sweep            scores.parquet; token scores of every trace
+    traces/, proxies/, answers/, targets/     rbridge sweep            scores.parquet; token scores of every trace
+    results/seed<seed>/                       results.py               the tables that are kept
     analysis/                                 analysis.py              tables, output of every command, report.html
 
-``night`` is the protocol's setting; ``quick`` shows in minutes that all of it runs, and nothing else.
+``full`` is the protocol's setting; ``quick`` shows in minutes that all of it runs, and nothing else. With ``--seeds 1``
+only the runs of that seed are trained and scored, and the analysis takes all seeds that have results. With ``--traces``
+the traces of an earlier replication are taken, and no frontier model is trained.
 """
 
 from __future__ import annotations
@@ -26,23 +29,25 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import analysis
 import corpora
+import results
 import torch
 import transformers
 import world
+from analysis import Analysis
 from train import TOKENS_PER_STEP, Run, train
 
 import benchmarks
 
-STAGES = ("corpora", "train", "traces", "score", "analyse")
-TRACE_TASKS = ("rbridge_{}", "rbridge_proxies_{}")
+STAGES = ("corpora", "train", "traces", "score", "results", "analyse")
+TRACE_TASKS = ("rbridge_{}",)
+PROXY_TASKS = ("rbridge_proxies_{}",)
 ANSWER_TASKS = ("rbridge_{}_gold", "rbridge_{}_scb", "rbridge_{}_cf", "rbridge_{}_gen")
 TARGET_TASKS = ("rbridge_{}_gen",)
 
@@ -69,16 +74,16 @@ class Setting:
     seeds: tuple[int, ...] = (0, 1)
     ladder: tuple[str, ...] = ()
     items: int = 300
-    kept: int = 5
+    kept: int = 3
 
 
-M = 500 * TOKENS_PER_STEP  # 1,024,000 tokens
+M = 2000 * TOKENS_PER_STEP  # 1,024,000 tokens
 SETTINGS = {
-    "night": Setting(
+    "full": Setting(
         candidates=tuple(corpora.CANDIDATES),
-        proxies={"0.05M": M, "0.15M": M, "0.4M": M},
-        target=("2.3M", 7 * M),
-        frontier=("2.3M", 12 * M),
+        proxies={"0.05M": M // 2, "0.15M": M // 2, "0.4M": M // 2},
+        target=("1M", M * 5 // 2),
+        frontier=("2.3M", 4 * M),
         ladder=("clean", "filler80", "wrong50"),
     ),
     "quick": Setting(
@@ -108,15 +113,18 @@ class Replication:
     out: Path
     jobs: int
     device: str
+    compiled: bool = False
+    traces: Path | None = None
 
     def stage(self, name: str) -> None:
         """Run one of ``STAGES``."""
         began = time.monotonic()
         {
             "corpora": self.write_corpora,
-            "train": lambda: self.train([self.frontier, *self.runs()]),
+            "train": self.train,
             "traces": self.write_traces,
             "score": self.score,
+            "results": self.gather,
             "analyse": self.analyse,
         }[name]()
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
@@ -137,7 +145,7 @@ class Replication:
                 for seed in setting.seeds:
                     folder = self.out / "runs" / f"{name}-seed{seed}" / size
                     yield Run(folder, self.corpus(name, most), size, seed, tokens, saves(tokens, kept))
-        for size, tokens in setting.proxies.items():
+        for size, tokens in setting.proxies.items() if 0 in setting.seeds else ():
             for name in setting.ladder:
                 for part, share in (("half", 2), ("quarter", 4)):
                     folder = self.out / "ladder" / f"{name}-{part}-seed0" / size
@@ -151,20 +159,26 @@ class Replication:
     def write_corpora(self) -> None:
         """Generate the token ids of all candidates and of the frontier's corpus."""
         world.tokenizer().save_pretrained(self.out / "tokenizer")
-        for path in {run.corpus: None for run in (self.frontier, *self.runs())}:
-            corpora.write_corpus(path)
+        with ProcessPoolExecutor(self.jobs) as workers:
+            list(workers.map(corpora.write_corpus, {run.corpus: None for run in self.all_runs()}))
 
-    def train(self, runs: Sequence[Run]) -> None:
+    def all_runs(self) -> list[Run]:
+        """The runs to train: the frontier model's where its traces are not given, then all others."""
+        return [*([] if self.traces else [self.frontier]), *self.runs()]
+
+    def train(self) -> None:
         """Train what is not trained yet, ``jobs`` runs at once."""
-        waiting = [run for run in runs if not run.is_finished]
+        waiting = [run for run in self.all_runs() if not run.is_finished]
         with ProcessPoolExecutor(self.jobs, initializer=_start_worker) as workers:
-            started = {workers.submit(train, run, device=self.device): run for run in waiting}
+            started = {workers.submit(train, run, device=self.device, compiled=self.compiled): run for run in waiting}
             for number, finished in enumerate(as_completed(started), 1):
                 finished.result()
                 print(f"  {number} of {len(waiting)}: {started[finished].folder.relative_to(self.out)}", flush=True)
 
     def write_traces(self) -> None:
         """Let the frontier model solve the benchmarks, and store its solutions with its confidences."""
+        if self.traces:
+            return
         checkpoint, written = self.frontier.checkpoint(self.frontier.tokens), self.out / "written"
         for family in world.FAMILIES:
             path = written / f"{family}.jsonl"
@@ -172,14 +186,17 @@ class Replication:
                 accuracy = benchmarks.write_traces(checkpoint, family, self.setting.items, path)
                 print(f"  {family}: the frontier model solves {accuracy:.0%}", flush=True)
             rbridge(*benchmarks.import_command(family, path, written))
-        rbridge(*benchmarks.score_command(checkpoint, written, self.out / "cache"))
+        frontier = checkpoint.relative_to(self.out)  # the name of the model in the cache and in every score table
+        rbridge(*benchmarks.score_command(frontier, written, self.out / "cache"), cwd=self.out)
 
     def score(self) -> None:
-        """Score every checkpoint of the proxies on traces, the last by all comparators, and the targets by accuracy."""
+        """Score the proxies on traces, their last checkpoints by every other metric, and the targets by accuracy."""
         targets = [run for run in self.runs() if (run.size, run.tokens) == self.setting.target]
         proxies = [run for run in self.runs() if run not in targets]
+        last = [run.checkpoint(run.tokens) for run in proxies]
         self.sweep("traces", [run.folder for run in proxies], TRACE_TASKS)
-        self.sweep("answers", [run.checkpoint(run.tokens) for run in proxies], ANSWER_TASKS)
+        self.sweep("proxies", last, PROXY_TASKS)
+        self.sweep("answers", last, ANSWER_TASKS)
         self.sweep("targets", [run.checkpoint(run.tokens) for run in targets], TARGET_TASKS)
 
     def sweep(self, name: str, sources: Sequence[Path], tasks: Sequence[str]) -> None:
@@ -188,13 +205,18 @@ class Replication:
         rbridge(
             "sweep", *map(str, sources), "-o", str(self.out / name), "--tasks", ",".join(names), "--num-fewshot", "0",
             "--batch-size", "64", "--jobs", str(self.jobs), "--device", self.device,
-            "--metadata", json.dumps({"rbridge_cache": str(self.out / "cache")}),
+            "--metadata", json.dumps({"rbridge_cache": str(self.traces or self.out / "cache")}),
             "--", "--gen_kwargs", f"max_gen_toks={benchmarks.WRITTEN_TOKENS}",
         )  # fmt: skip
 
+    def gather(self) -> None:
+        """Write the tables of each seed."""
+        for seed in self.setting.seeds:
+            results.gather(self.out, seed, self.out / "results" / f"seed{seed}")
+
     def analyse(self) -> None:
         """Answer the protocol's questions."""
-        analysis.analyse(self.out, self.setting.ladder)
+        Analysis(self.out / "results", self.out / "analysis").run()
 
 
 def saves(tokens: int, kept: int) -> tuple[int, ...]:
@@ -203,9 +225,9 @@ def saves(tokens: int, kept: int) -> tuple[int, ...]:
     return tuple(steps * part // kept * TOKENS_PER_STEP for part in range(1, kept + 1))
 
 
-def rbridge(*arguments: str) -> None:
+def rbridge(*arguments: str, cwd: Path | None = None) -> None:
     """Run the ``rbridge`` command; end with its exit code if it fails."""
-    status = subprocess.call([sys.executable, "-m", "rbridge_tasks", *arguments])
+    status = subprocess.call([sys.executable, "-m", "rbridge_tasks", *arguments], cwd=cwd)
     if status:
         sys.exit(f"rbridge {' '.join(arguments[:2])} ended with code {status}; run the same command again to continue")
 
@@ -221,10 +243,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("replication_out"), help="folder of all files")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs that are trained or scored at once")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--compile", action="store_true", help="compile models for training; needs a C++ compiler")
+    parser.add_argument("--seeds", type=int, nargs="+", help="seeds of proxies and targets; default: the setting's")
+    parser.add_argument("--traces", type=Path, help="cache folder of traces with confidences; default: make them")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     args = parser.parse_args()
     _start_worker()
-    replication = Replication(SETTINGS[args.setting], args.out.resolve(), args.jobs, args.device)
+    setting = SETTINGS[args.setting]
+    if args.seeds:
+        setting = replace(setting, seeds=tuple(args.seeds))
+    traces = args.traces.resolve() if args.traces else None
+    replication = Replication(setting, args.out.resolve(), args.jobs, args.device, args.compile, traces)
     for name in args.stages:
         replication.stage(name)
 

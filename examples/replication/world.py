@@ -4,10 +4,10 @@ A problem is a graph of quantities. Every quantity is a digit, given or computed
 is modulo 10, so that a number is one token and guessing is right once in ten times (iGSM, arXiv 2407.20311, computes
 modulo 23 for the same reason). The four families differ in their relations and their words:
 
-    compare   Mia has 4 more than Tom.                 a quantity plus or minus a number
+    compare   Mia has 4 more than Tom.                 a quantity plus or minus a small number
     combine   The red box holds blue and grey.         the sum of two quantities
-    journey   At the mill 3 get off.                   the last quantity plus or minus a number
-    scale     The oak row has 3 times the elm row.     a quantity times a number, or plus a number
+    journey   At the mill 3 get off.                   the last quantity plus or minus a small number
+    scale     The oak row has 3 times the elm row.     a quantity times 3 or 7, or plus a small number
 
 A problem's *skeleton* is its family, relations and numbers without names. Its checksum decides whether the problem
 belongs to training or to the benchmarks, so no benchmark problem is a renamed training problem.
@@ -26,8 +26,9 @@ from transformers import PreTrainedTokenizerFast
 
 MODULUS = 10
 FAMILIES = ("compare", "combine", "journey", "scale")
+WITH_DISTRACTORS = ("compare", "scale")  # families whose questions may state a quantity that the answer does not need
 STYLES = ("restated", "equations", "sentences", "terse")
-STEPS = (1, 4)
+STEPS = (1, 3)
 HELD_OUT = 10  # one skeleton in so many is kept for the benchmarks
 END = "<|end|>"
 QUESTION = "Question: {question}\nAnswer:"
@@ -151,7 +152,7 @@ def problem(rng: random.Random, family: str, steps: int, *, held_out: bool) -> P
 
 def _draw(rng: random.Random, family: str, steps: int) -> Problem:
     givens = 2 if family == "combine" else 1
-    distractors = rng.randrange(2)
+    distractors = rng.randrange(2) if family in WITH_DISTRACTORS else 0
     labels = rng.sample(_LABELS[family], givens + steps + distractors)
     quantities = [Quantity(label, "", (rng.randrange(MODULUS),)) for label in labels[:givens]]
     for number, label in enumerate(labels[givens:]):
@@ -167,10 +168,11 @@ def _related(rng: random.Random, family: str, label: str, first: int) -> Quantit
         others = [index for index in range(max(first + 1, 2)) if index != first]
         return Quantity(label, "+", (first, rng.choice(others)), second_is_quantity=True)
     sign = rng.choice("*+") if family == "scale" else rng.choice("+-")
-    return Quantity(label, sign, (first, rng.choice(_FACTORS) if sign == "*" else rng.randrange(1, MODULUS)))
+    return Quantity(label, sign, (first, rng.choice(_FACTORS if sign == "*" else _DIFFERENCES)))
 
 
-_FACTORS = (3, 7, 9)  # coprime to the modulus, so that every answer stays equally probable
+_DIFFERENCES = (1, 2, 3, 4)
+_FACTORS = (3, 7)  # coprime to the modulus, so that every answer stays equally probable
 
 
 _LABELS = dict(zip(FAMILIES, (PEOPLE, COLOURS, PLACES, TREES), strict=True))
