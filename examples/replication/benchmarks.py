@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +42,21 @@ class Item:
 
 
 def held_out(family: str, items: int, *, seed: int = 1) -> list[Item]:
-    """Problems of a family that no corpus holds, with 1, 2 and 3 steps in equal shares."""
+    """Problems of a family that no corpus holds: 1 to 3 steps in equal shares, every digit equally often the answer.
+
+    So whoever always gives the same answer is right once in ten times. Problems of one step come first, as few of their
+    skeletons are held out and some digits answer none of them.
+    """
     rng = random.Random(f"{family} {seed}")
+    most = -(-items // world.MODULUS)
+    answers: Counter[int] = Counter()
     drawn: list[Item] = []
     for number in range(items):
-        steps = STEPS[0] + number % (STEPS[1] - STEPS[0] + 1)
+        steps = STEPS[0] + number * (STEPS[1] - STEPS[0] + 1) // items
         problem = world.problem(rng, family, steps, held_out=True)
+        while answers[problem.answer] == most:
+            problem = world.problem(rng, family, steps, held_out=True)
+        answers[problem.answer] += 1
         question = world.question(problem)
         drawn.append(Item(f"{family}-{number:04}-{steps}steps", question, problem.answer, steps))
     return drawn
