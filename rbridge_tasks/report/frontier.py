@@ -11,9 +11,10 @@ import pandas as pd
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.charts.page_charts import line_chart
 from rbridge_tasks.charts.pareto import FRONTIER_AXES, frontier_lines
-from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, count, dash, interval, percent
+from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, Remark, count, dash, interval, percent
 from rbridge_tasks.report.inputs import Inputs
 from rbridge_tasks.tables.averaging import noise_of_mean
+from rbridge_tasks.tables.sizes import count_text
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.target_agreement import TargetAgreement
@@ -26,7 +27,7 @@ NO_TARGET = (
     "section: --target targets.csv."
 )
 _RESAMPLES = 2000
-_COMPARED = ("acc", "trace_bits_per_byte")  # what a team would have without rBridge
+_COMPARED = ("acc", "exact_match", "trace_bits_per_byte")  # what a team would have without rBridge
 _MANY = 24  # rows of a table; more are shown where they are on a frontier
 
 
@@ -69,6 +70,7 @@ def frontier_section(inputs: Inputs) -> PageSection:
             "Compute is 6 × params × tokens of one run. A line joins the sizes that no cheaper size of the same metric "
             f"matches (its Pareto frontier). Bars are {inputs.level_text} intervals over items."
         ),
+        remarks=_order_remarks(known, targets, inputs),
         panels=panels,
         tables=[] if panels else [_table("all benchmarks", points, inputs)],
         notes=notes,
@@ -103,6 +105,38 @@ def _compared(scores: pd.DataFrame, headline: Metric) -> list[Metric]:
 
     names = set(scores["metric"]) - {headline.name}
     return [headline, *(metric_called(name) for name in _COMPARED if name in names)]
+
+
+def _order_remarks(points: Sequence[TargetAgreement], targets: pd.DataFrame, inputs: Inputs) -> list[Remark]:
+    """How well the largest proxies order the runs, for what part of the targets' compute, beside other metrics."""
+    from rbridge_tasks.decisions.target_agreement import MEAN
+
+    benchmarks = [point.benchmark for point in points]
+    whole = [point for point in points if point.benchmark == (MEAN if MEAN in benchmarks else benchmarks[0])]
+    ours = [point for point in whole if point.metric == inputs.metric.name]
+    if not ours:
+        return []
+    largest = max(ours, key=lambda point: point.flops)
+    others = [
+        point
+        for point in whole
+        if point.metric != largest.metric and (point.params, point.tokens) == (largest.params, largest.tokens)
+    ]
+    times = float((6 * targets["params"] * targets["tokens"]).max()) / largest.flops
+    compute = f", for 1/{times:,.0f} of a target's training compute" if times > 1 else ""
+    text = (
+        f"{largest.metric} of runs of {count_text(largest.params)} parameters and {count_text(largest.tokens)} tokens "
+        f"orders {_pairs_right(largest, inputs)} of the pairs of {largest.candidates} runs as the targets do{compute}"
+    )
+    rest = "".join(f"; {point.metric} of the same runs {_pairs_right(point, inputs)}" for point in others)
+    right = largest.value["decision_accuracy"]
+    is_best = right > max([0.5, *(point.value["decision_accuracy"] for point in others)])
+    return [Remark("Order of the runs", f"{text}{rest}; a coin 50 %.", "good" if is_best else "doubt")]
+
+
+def _pairs_right(point: TargetAgreement, inputs: Inputs) -> str:
+    low, value, high = (100 * side["decision_accuracy"] for side in (point.low, point.value, point.high))
+    return f"{value:.0f} %" + (f" ({inputs.level_text}: {low:.0f} to {high:.0f})" if math.isfinite(low) else "")
 
 
 def _panel(key: str, benchmark: str, points: Sequence[TargetAgreement], inputs: Inputs) -> Panel:

@@ -42,12 +42,14 @@ def findings(
     lines: Sequence[RunLine],
     rankings: Sequence[SizeRanking],
     latest: Sequence[Latest],
+    order: Sequence[Remark],
     verdicts: Sequence[Remark],
 ) -> list[Remark]:
-    """Settings that differ between the scores, what is best, how it changed, what is predicted, how far to trust it."""
+    """Settings that differ, what is best, how well runs are ordered, how they changed, predictions, trust in them."""
     return [
         *(Remark("Settings differ", f"{text}.", "doubt") for text in inputs.doubts),
         _best(inputs, lines, rankings),
+        *order,
         *_training(inputs, lines),
         *_predicted(latest, inputs.level_text),
         *_trust(verdicts),

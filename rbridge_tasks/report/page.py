@@ -76,13 +76,14 @@ def make_report(scores: pd.DataFrame | str | Path, fit: str | Path | None = None
     lines = lines_of(inputs.scores, inputs.metric)
     ranking, rankings = ranking_section(inputs, lines)
     accuracy, latest = prediction_section(inputs, lines)
+    frontier = frontier_section(inputs)
     traced = traced_benchmarks(inputs, lines)
     sections = [
         training_section(inputs, lines),
         accuracy,
         ladder_section(inputs),
         ranking,
-        frontier_section(inputs),
+        frontier,
         metrics_section(inputs, lines),
         noise_section(inputs),
         PageSection(KEY, TITLE, missing="" if traced else NO_SAMPLES),
@@ -90,7 +91,7 @@ def make_report(scores: pd.DataFrame | str | Path, fit: str | Path | None = None
     html = _template().render(
         inputs=inputs,
         contents=contents(inputs),
-        findings=findings(inputs, lines, rankings, latest, accuracy.remarks),
+        findings=findings(inputs, lines, rankings, latest, frontier.remarks, accuracy.remarks),
         sections=sections,
         traced=traced,
         shades=SHADES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,29 @@ def test_fifty_checkpoints_of_every_proxy_stay_under_3_mb(tmp_path: Path) -> Non
     options = [part for name in benchmarks for part in ("--samples", tmp_path / name)]
     invoke("report", scores, tmp_path / "fit.json", "-o", tmp_path / "r.html", "--traces", 4, *options)
     assert (tmp_path / "r.html").stat().st_size < 3e6
+
+
+def test_head_says_how_well_the_runs_are_ordered(tmp_path: Path) -> None:
+    """The proxy orders 5 of 6 pairs as the targets do, accuracy at its size 2 of 6, for a twentieth of the compute."""
+    runs = ("a", "b", "c", "d")
+    scores = {"rbridge_nll": (0.9, 0.8, 0.6, 0.7), "exact_match": (0.10, 0.12, 0.11, 0.09)}
+
+    def row(run: str, metric: str, value: float, params: float, tokens: float) -> dict[str, object]:
+        return {
+            "run": run, "model": f"{run}-{params:g}", "params": params, "tokens": tokens, "benchmark": "gsm8k",
+            "metric": metric, "value": value, "stderr": None, "n": 100,
+        }  # fmt: skip
+
+    proxies = [
+        row(run, metric, value, 1e6, 1e9)
+        for metric, values in scores.items()
+        for run, value in zip(runs, values, strict=True)
+    ]
+    targets = [row(run, "exact_match", 0.1 * place, 1e7, 2e9) for place, run in enumerate(runs, 1)]
+    files = [table(tmp_path / name, rows) for name, rows in (("s.csv", proxies), ("t.csv", targets))]
+    invoke("report", files[0], "-o", tmp_path / "r.html", "--target", files[1], "--target-metric", "exact_match")
+    head = (tmp_path / "r.html").read_text(encoding="utf-8").partition("Order of the runs")[2].partition("</dd>")[0]
+    assert re.findall(r"[\d/]+ %|1/\d+", head) == ["83 %", "1/20", "33 %", "50 %"]
 
 
 def test_agreement_with_a_target_is_that_of_rank(tmp_path: Path) -> None:
