@@ -25,7 +25,7 @@ LM_EVAL_TESTS = tests/harness tests/backends/test_stock_backend.py
 .PHONY: demo replication replication-quick test test-fast test-kernels test-gpu test-real test-lm-eval test-vllm test-llama-cpp lint format docs clean
 
 demo: $(VENV)/installed
-	$(BIN)/python examples/demo.py --out demo_out
+	$(BIN)/python examples/replication/demo.py --out demo_out
 
 # The experiment of examples/replication/PROTOCOL.md: hours on two cores. Started again, it goes on where it was.
 replication: $(VENV)/installed

@@ -169,15 +169,21 @@ class Analysis:
 
     def climb(self, candidate: str, targets: pd.DataFrame) -> None:
         """Forecast the target of a candidate from its proxies of all sizes and token counts."""
-        scores = read_scores(self.folder / "seeds.parquet")
-        names = [f"{candidate}-seed0", f"{candidate}-half-seed0", f"{candidate}-quarter-seed0"]
-        write_scores(scores[scores["run"].isin(names)], self.folder / f"ladder-{candidate}.parquet")
+        ladder = self.write_ladder(candidate)
         goal = targets[targets["run"] == candidate].iloc[0]
         self.rbridge(
-            "ladder", self.path(f"ladder-{candidate}.parquet"), "--target-metric", ACCURACY, "--chance",
-            str(1 / world.MODULUS), "--predict", f"{goal['params']:.0f}:{goal['tokens']:.0f}",
-            "--plot", self.path(f"ladder-{candidate}.svg"), name=f"ladder-{candidate}",
+            "ladder", str(ladder), "--target-metric", ACCURACY, "--chance", str(1 / world.MODULUS),
+            "--predict", f"{goal['params']:.0f}:{goal['tokens']:.0f}", "--plot", self.path(f"ladder-{candidate}.svg"),
+            name=f"ladder-{candidate}",
         )  # fmt: skip
+
+    def write_ladder(self, candidate: str) -> Path:
+        """Write the scores of a candidate's proxies of all sizes, on the whole, half and a quarter of their tokens."""
+        scores = read_scores(self.folder / "seeds.parquet")
+        names = [f"{candidate}-seed0", f"{candidate}-half-seed0", f"{candidate}-quarter-seed0"]
+        path = self.folder / f"ladder-{candidate}.parquet"
+        write_scores(scores[scores["run"].isin(names)], path)
+        return path
 
     def rbridge(self, *arguments: str, name: str) -> None:
         """Run a command and keep its output; a refusal is a result, too, and is kept and announced."""

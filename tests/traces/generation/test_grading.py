@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from fractions import Fraction
 
@@ -168,3 +169,18 @@ def test_what_cannot_be_known_is_null() -> None:
     assert grade("humaneval", "return 1", "return 1") is None
     assert grade("gsm8k", None, "1") is None
     assert grade("csqa", "A", None, ELEMENTS) is None
+
+
+@pytest.mark.slow
+def test_an_answer_that_takes_for_ever_is_wrong_and_the_caller_keeps_its_alarm() -> None:
+    """A tower of powers ends after seconds of processor time; the next answer is graded, and signals are as before."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGVTALRM)]
+    signal.setitimer(signal.ITIMER_REAL, 3600)
+    try:
+        assert grade("math500", "9^{9^{9^{9}}}", "5") is False
+        assert grade("math500", r"\frac{1}{2}", "0.5") is True
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+    assert [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGVTALRM)] == handlers

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
+from types import FrameType
 from typing import Any
 
 from rbridge_traces.benchmark import Benchmark, benchmark_named
@@ -15,7 +18,7 @@ from rbridge_traces.generation.client import INSTALL
 from rbridge_traces.schema import Choice
 from rbridge_traces.text_answers import BOX
 
-_SECONDS = 5  # for one expression; some take for ever to simplify
+_SECONDS = 10.0  # of processor time for a pair of answers; some take for ever to simplify
 _TYPESET = re.compile(r"\\(?:boxed|fbox|text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _MARKS = re.compile(r"[*_`$]|\\[()\[\],!;]|\\(?=%)")
 _NUMBER = re.compile(r"-?\d+(?:\s+\d+\s*/\s*\d+|\s*/\s*\d+|\.\d+)?|-?\.\d+")
@@ -135,19 +138,48 @@ def _equivalent(answer: str, gold: str) -> bool:
         return True
     from math_verify import parse, verify
 
-    # its time limits are signals, which only the main thread can set
-    seconds = _SECONDS if threading.current_thread() is threading.main_thread() else None
     level = logging.getLogger("math_verify").level
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # what it cannot parse is no news here
     try:
-        right: list[Any] = parse(_readings(gold)[0], parsing_timeout=seconds)
-        return any(
-            verify(right, match, timeout_seconds=seconds)
-            for reading in _readings(answer)
-            if right and (match := parse(reading, parsing_timeout=seconds))
-        )
+        with _time_limit(_SECONDS):
+            right: list[Any] = parse(_readings(gold)[0], parsing_timeout=None)
+            return any(
+                verify(right, match, timeout_seconds=None)
+                for reading in _readings(answer)
+                if right and (match := parse(reading, parsing_timeout=None))
+            )
+    except _TooLongError:
+        return False
     finally:
         logging.getLogger("math_verify").setLevel(level)
+
+
+class _TooLongError(BaseException):
+    """A computation has taken too long; no ``Exception``, which sympy and math-verify catch in many places."""
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise ``_TooLongError`` in the block once this process has used so many seconds of processor time.
+
+    Processor time makes a grade independent of what else the machine does, and leaves the alarm, which the limits of
+    math-verify take, to the caller. The timer goes on, as an exception that interrupts a destructor is lost. Only the
+    main thread of a POSIX process can set one: elsewhere there is no limit.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise _TooLongError
+
+    previous = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, seconds / 10)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, previous)
 
 
 def _readings(answer: str) -> list[str]:
