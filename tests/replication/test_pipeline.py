@@ -19,6 +19,7 @@ def test_smoke(tmp_path: Path) -> None:
         [sys.executable, str(RUN), "smoke", "--out", str(tmp_path), "--jobs", "1"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert str(tmp_path) not in pd.read_parquet(tmp_path / "results" / "seed0" / "scores.parquet").to_csv()
     analysis = tmp_path / "analysis"
     for name in ("proxies", "targets", "eighty"):
         assert set(pd.read_parquet(analysis / f"{name}.parquet")["run"]) == {"clean", "answers100"}
