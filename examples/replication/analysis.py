@@ -9,6 +9,7 @@ the commands as they can be typed.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -187,7 +188,8 @@ class Analysis:
 
     def rbridge(self, *arguments: str, name: str) -> None:
         """Run a command and keep its output; a refusal is a result, too, and is kept and announced."""
-        done = subprocess.run([sys.executable, "-m", "rbridge_tasks", *arguments], capture_output=True, text=True)
+        command = [sys.executable, "-m", "rbridge_tasks", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "160"})
         (self.folder / f"{name}.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
         with (self.folder / "commands.txt").open("a", encoding="utf-8") as commands:
             commands.write(shlex.join(["rbridge", *arguments]).replace(f"{self.folder}/", "") + "\n")

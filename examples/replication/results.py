@@ -14,6 +14,7 @@ Seeds are trained and scored one after the other, also on different machines: th
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -137,7 +138,8 @@ def processor() -> str:
 
 
 def _run(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "rbridge_tasks", *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-m", "rbridge_tasks", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "160"})
     if done.returncode:
         sys.exit(f"rbridge {' '.join(arguments[:2])} ended with code {done.returncode}: {done.stderr.strip()}")
     return done.stdout + done.stderr

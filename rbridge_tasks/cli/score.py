@@ -55,6 +55,8 @@ def score(
         raise UsageError(f"nothing to score: {reading.root} holds no traces")
     for selected in sets:
         _check_target(selected, target, save_as, in_place=target is reading, replace=replace)
+        if target is not reading:
+            target.adopt(reading.definition(selected.manifest.benchmark), replace=replace)
     scorer = load_scorer(model, revision=revision, device=device, dtype=dtype, batch_size=batch_size)
     for selected in sets:
         old = selected.manifest

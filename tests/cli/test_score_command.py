@@ -10,6 +10,7 @@ import pytest
 
 from rbridge_tasks.cli import main
 from rbridge_traces import TraceCache
+from rbridge_traces.benchmark import Benchmark
 
 from ..traces.support import make_trace, write
 
@@ -75,3 +76,25 @@ def test_only_correct_traces_can_be_scored(score: Score, cache: TraceCache) -> N
     assert cache.load("gsm8k", "gpt-4o").manifest.rows == 3
     assert score("--only-correct", "--source", "gpt-4o", "--replace")[0] == 0
     assert cache.load("gsm8k", "gpt-4o").manifest.rows == 1
+
+
+def test_a_benchmark_is_defined_where_its_scored_traces_are_written(
+    score: Score, cache: TraceCache, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Traces that are read from one cache and written to another are asked for there as they were scored."""
+    asked = Benchmark(name="wissen", question_template="Frage: {question}\nAntwort:", grader="number")
+    source, target = TraceCache(str(tmp_path / "written")), TraceCache(cache.root)
+    source.write([make_trace("0", benchmark="wissen")], benchmark="wissen", source="gpt-4o")
+    source.define(asked)
+    arguments = ("-b", "wissen", "--from", source.root)
+    assert score(*arguments)[0] == 0
+    assert target.definition("wissen") == asked
+    other = Benchmark(name="wissen", question_template="Q: {question}\nA:")
+    target.define(other)
+    code, _, error = score(*arguments, "--as", "again")
+    assert code != 0
+    assert "wissen" in error
+    assert "--replace" in error
+    assert target.definition("wissen") == other
+    assert score(*arguments, "--as", "again", "--replace")[0] == 0
+    assert target.definition("wissen") == asked

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rbridge_traces import files
 from rbridge_traces.benchmark import check_benchmark
 from rbridge_traces.data_card import CARD, WRITTEN, data_card
-from rbridge_traces.definition import definition_text, is_default
+from rbridge_traces.definition import is_default
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, did_you_mean
 from rbridge_traces.manifest import Manifest
 from rbridge_traces.packing import StoredSource, pack
@@ -202,12 +202,8 @@ def _define(sources: Sequence[StoredSource], target: TraceCache, *, replace: boo
     """
     by_name = {source.benchmark.name: source.benchmark for source in sources if source.benchmark is not None}
     for benchmark in by_name.values():
-        held = target.definition(benchmark.name)
-        if is_default(benchmark) or definition_text(held) == definition_text(benchmark):
-            continue
-        if not (replace or is_default(held)):
-            raise TraceError(f"{target.root} defines {benchmark.name} in another way; write over it with --replace")
-        target.define(benchmark)
+        if not is_default(benchmark):
+            target.adopt(benchmark, replace=replace)
 
 
 def _listed(manifests: Iterable[Manifest]) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 from rbridge_traces import files
 from rbridge_traces.benchmark import SHIPPED, Benchmark, check_benchmark, is_benchmark_name
 from rbridge_traces.control_characters import SuspiciousText, suspicious_texts
-from rbridge_traces.definition import DEFINITION, definition_text, read_definition
+from rbridge_traces.definition import DEFINITION, definition_text, is_default, read_definition
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, did_you_mean
 from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource
 from rbridge_traces.packing import StoredSource, pack, unpack
@@ -106,6 +106,19 @@ class TraceCache:
         except files.refusals() as error:
             raise files.refusal(f"write {place}", error) from error
         return place
+
+    def adopt(self, benchmark: Benchmark, *, replace: bool = False) -> None:
+        """Define a benchmark as the place does that its traces come from, if this cache does not do so already.
+
+        Raises:
+            TraceError: this cache defines it in another way, and not ``replace``; or it cannot be written.
+        """
+        held = self.definition(benchmark.name)
+        if definition_text(held) == definition_text(benchmark):
+            return
+        if not replace and (not is_default(held) or self.sources(benchmark.name)):
+            raise TraceError(f"{self.root} defines {benchmark.name} in another way; write over it with --replace")
+        self.define(benchmark)
 
     def tokens_unknown(self, manifest: Manifest) -> int | None:
         """Frontier tokens of a source without a known log-probability, counted from its files if its manifest lacks it.
