@@ -137,7 +137,6 @@ class Demonstration:
             "fit", str(self.out / "pairs.csv"), "--x", "rbridge_nll", "--y", "accuracy", "--group", "benchmark",
             "-o", fit, message="Predicting the targets' accuracies", show=True,
         )  # fmt: skip
-        self.rbridge("noise", str(self.out / "seeds.parquet"), *target, message="Measuring noise", show=True)
         ladder = Analysis(RESULTS, self.out).write_ladder("clean")
         self.rbridge(
             "ladder", str(ladder), "--target-metric", ACCURACY, "--chance", str(1 / world.MODULUS), "--predict",
