@@ -14,6 +14,7 @@ LEFT_OUT = {
     r"lm_eval --model vllm .*": "needs vLLM; `make test-vllm` runs this on a real one",
     r"lm_eval .* --(wandb|trackio)_args .*": "sends to a dashboard; tests/dashboards runs both, offline",
     r"python benchmarks/\w+\.py .*": "measures for minutes; its script has to exist",
+    r"python examples/replication/\w+\.py .*": "computes for minutes; tests/replication runs it on two corpora",
     r"RBRIDGE_TEST_COMMAND_KILLS=30 .*": "half an hour of kills; the same test runs with fewer",
 }
 
