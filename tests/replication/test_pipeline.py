@@ -26,4 +26,4 @@ def test_smoke(tmp_path: Path) -> None:
     assert "rbridge_nll" in set(pd.read_parquet(analysis / "proxies.parquet")["metric"])
     assert "answers100" in (analysis / "report.html").read_text(encoding="utf-8")
     assert (analysis / "traces_needed.csv").stat().st_size
-    assert (analysis / "commands.txt").read_text(encoding="utf-8").startswith("rbridge proxies")
+    assert (analysis / "commands.txt").read_text(encoding="utf-8").startswith("rbridge compare proxies.parquet")
