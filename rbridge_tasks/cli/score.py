@@ -55,8 +55,7 @@ def score(
         raise UsageError(f"nothing to score: {reading.root} holds no traces")
     for selected in sets:
         _check_target(selected, target, save_as, in_place=target is reading, replace=replace)
-        if target is not reading:
-            target.adopt(reading.definition(selected.manifest.benchmark), replace=replace)
+        target.adopt(reading.definition(selected.manifest.benchmark), replace=replace, check_only=True)
     scorer = load_scorer(model, revision=revision, device=device, dtype=dtype, batch_size=batch_size)
     for selected in sets:
         old = selected.manifest
@@ -69,6 +68,7 @@ def score(
             confidence_model=model if revision is None else f"{model}@{revision}",
             note=_note(old, shots, only_correct=len(scored) < old.rows),
         )
+        target.adopt(definition, replace=replace)
         new = target.write_as(scored, about, replace=replace or (target is reading and about.source == old.source))
         mean = mean_confidence(scored)
         typer.echo(

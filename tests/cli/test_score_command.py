@@ -95,6 +95,7 @@ def test_a_benchmark_is_defined_where_its_scored_traces_are_written(
     assert code != 0
     assert "wissen" in error
     assert "--replace" in error
+    assert score(*arguments, "--as", "again", "--replace", "--model", str(tmp_path / "no model"))[0] != 0
     assert target.definition("wissen") == other
     assert score(*arguments, "--as", "again", "--replace")[0] == 0
     assert target.definition("wissen") == asked

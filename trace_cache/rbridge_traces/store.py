@@ -107,8 +107,13 @@ class TraceCache:
             raise files.refusal(f"write {place}", error) from error
         return place
 
-    def adopt(self, benchmark: Benchmark, *, replace: bool = False) -> None:
-        """Define a benchmark as the place does that its traces come from, if this cache does not do so already.
+    def adopt(self, benchmark: Benchmark, *, replace: bool = False, check_only: bool = False) -> None:
+        """Take over how another place defines a benchmark, before traces of that place are written here.
+
+        Args:
+            benchmark: the definition.
+            replace: write over a definition that is not the same.
+            check_only: write nothing; for a caller with long work to do before it writes.
 
         Raises:
             TraceError: this cache defines it in another way, and not ``replace``; or it cannot be written.
@@ -118,7 +123,8 @@ class TraceCache:
             return
         if not replace and (not is_default(held) or self.sources(benchmark.name)):
             raise TraceError(f"{self.root} defines {benchmark.name} in another way; write over it with --replace")
-        self.define(benchmark)
+        if not check_only:
+            self.define(benchmark)
 
     def tokens_unknown(self, manifest: Manifest) -> int | None:
         """Frontier tokens of a source without a known log-probability, counted from its files if its manifest lacks it.
