@@ -9,10 +9,7 @@ the commands as they can be typed.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import world
-from results import ACCURACY, KEY, SHORTER, last_checkpoints, read_results
+from results import ACCURACY, KEY, SHORTER, last_checkpoints, read_results, run_rbridge
 
 import rbridge_tasks as rb
 from rbridge_metrics import decision_accuracy
@@ -59,15 +56,18 @@ class Analysis:
         self.decide(sizes)
         self.what_weights_add(sizes).to_csv(self.folder / "weights.csv", index=False)
         self.traces_needed(targets).to_csv(self.folder / "traces_needed.csv", index=False)
-        for candidate in self.ladder_candidates():
-            self.climb(candidate, targets)
+        self.climb(self.ladder_candidates(), targets).to_csv(self.folder / "ladders.csv", index=False)
 
     def path(self, name: str) -> str:
         """Path of a file of results."""
         return str(self.folder / name)
 
     def write_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Write the score tables: all seeds, and means over seeds of proxies, targets and all 80 proxy metrics."""
+        """Write the scores of all seeds, and their means over seeds: of proxies, targets and the 80 proxy metrics.
+
+        Returns:
+            The means of the proxies and of the targets.
+        """
         scores = read_results(self.results, "scores")
         write_scores(scores, self.folder / "seeds.parquet")
         in_full = scores[~scores["run"].str.contains(SHORTER)]
@@ -168,28 +168,43 @@ class Analysis:
                              "decision_accuracy": np.mean(accuracies), "low": low, "high": high})  # fmt: skip
         return pd.DataFrame(rows)
 
-    def climb(self, candidate: str, targets: pd.DataFrame) -> None:
-        """Forecast the target of a candidate from its proxies of all sizes and token counts."""
-        ladder = self.write_ladder(candidate)
-        goal = targets[targets["run"] == candidate].iloc[0]
-        self.rbridge(
-            "ladder", str(ladder), "--target-metric", ACCURACY, "--chance", str(1 / world.MODULUS),
-            "--predict", f"{goal['params']:.0f}:{goal['tokens']:.0f}", "--plot", self.path(f"ladder-{candidate}.svg"),
-            name=f"ladder-{candidate}",
-        )  # fmt: skip
+    def climb(self, candidates: Sequence[str], targets: pd.DataFrame) -> pd.DataFrame:
+        """Forecast the targets of candidates, each from its own proxies of all sizes and token counts.
 
-    def write_ladder(self, candidate: str) -> Path:
-        """Write the scores of a candidate's proxies of all sizes, on the whole, half and a quarter of their tokens."""
+        Returns:
+            The forecasts beside what the target scored, and the accuracy of the largest proxy on all of its tokens.
+        """
+        forecasts = []
+        for candidate in candidates:
+            ladder, table = self.write_ladder(candidate, targets), self.path(f"ladder-{candidate}.csv")
+            goal = targets[targets["run"] == candidate].iloc[0]
+            self.rbridge(
+                "ladder", str(ladder), "--target-metric", ACCURACY, "--chance", str(1 / world.MODULUS),
+                "--predict", f"{goal['params']:.0f}:{goal['tokens']:.0f}", "-o", table,
+                "--plot", self.path(f"ladder-{candidate}.svg"), name=f"ladder-{candidate}",
+            )  # fmt: skip
+            proxies = last_checkpoints(read_scores(self.folder / "proxies.parquet"))
+            proxies = proxies[(proxies["run"] == candidate) & (proxies["metric"] == ACCURACY)]
+            largest = proxies[proxies["params"] == proxies["params"].max()].set_index("benchmark")["value"]
+            forecast = pd.read_csv(table).assign(candidate=candidate)
+            forecasts.append(forecast.assign(largest_proxy_pct=100 * forecast["benchmark"].map(largest)))
+        return pd.concat(forecasts, ignore_index=True) if forecasts else pd.DataFrame()
+
+    def write_ladder(self, candidate: str, targets: pd.DataFrame) -> Path:
+        """Write a candidate's proxies of the whole, half and a quarter of the tokens, and what its target scored.
+
+        ``rbridge ladder`` fits nothing as large as what it forecasts; it prints the target's score beside its forecast.
+        """
         scores = read_scores(self.folder / "seeds.parquet")
         names = [f"{candidate}-seed0", f"{candidate}-half-seed0", f"{candidate}-quarter-seed0"]
         path = self.folder / f"ladder-{candidate}.parquet"
-        write_scores(scores[scores["run"].isin(names)], path)
+        rungs, target = scores[scores["run"].isin(names)], targets[targets["run"] == candidate]
+        write_scores(pd.concat([rungs, target], ignore_index=True), path)
         return path
 
     def rbridge(self, *arguments: str, name: str) -> None:
         """Run a command and keep its output; a refusal is a result, too, and is kept and announced."""
-        command = [sys.executable, "-m", "rbridge_tasks", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "160"})
+        done = run_rbridge(*arguments)
         (self.folder / f"{name}.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
         with (self.folder / "commands.txt").open("a", encoding="utf-8") as commands:
             commands.write(shlex.join(["rbridge", *arguments]).replace(f"{self.folder}/", "") + "\n")

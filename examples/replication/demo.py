@@ -9,7 +9,7 @@ twelve corpora of word problems, and their scores ship in ``examples/replication
 2. scores them with the ``lm_eval`` command on the traces of the experiment's frontier model;
 3. decides with ``rbridge`` on the experiment's score table, today's scores among them, and writes a page.
 
-Output and page say which scores are today's: their runs are called ``<corpus> (today)``.
+What is printed and the page name today's runs ``<corpus> (today)``, so that they stand apart from the experiment's.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ from analysis import ACCURACY, Analysis
 from results import last_checkpoints
 from rich.console import Console
 from rich.table import Table
-from train import TOKENS_PER_STEP, Run, train
+from run import SETTINGS
+from train import Run, train
 
 from rbridge_tasks.tables.score_table import read_scores, write_scores
 
 RESULTS, TRACES = (Path(__file__).parent / name for name in ("results", "traces"))
 LIVE = ("clean", "filler80", "wrong100", "answers100")
 SIZE, SEED, TODAY = "0.05M", 2, " (today)"
-TOKENS = 1000 * TOKENS_PER_STEP  # as in the experiment
+TOKENS = SETTINGS["full"].proxies[SIZE]  # training tokens of a proxy, as in the experiment
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,10 @@ class Demonstration:
 
     Attributes:
         out: folder for checkpoints, scores and the page.
-        tokens: training tokens of each proxy.
         console: console for progress messages.
     """
 
     out: Path
-    tokens: int
     console: Console
 
     def run(self) -> None:
@@ -77,15 +76,15 @@ class Demonstration:
     def train(self) -> None:
         """Train a proxy on each live corpus, two at once."""
         self.console.print(
-            f"Training a model of {SIZE} parameters on {self.tokens / 1e6:.2g}M tokens of {', '.join(LIVE)} ..."
+            f"Training a model of {SIZE} parameters on {TOKENS / 1e6:.2g}M tokens of {', '.join(LIVE)} ..."
         )
         with ProcessPoolExecutor(2) as workers:
             list(workers.map(train_proxy, map(self.proxy, LIVE)))
 
     def proxy(self, corpus: str) -> Run:
         """The run of a live corpus."""
-        path = self.out / "corpora" / f"{corpus}-{self.tokens}.npy"
-        return Run(self.out / "runs" / f"{corpus}{TODAY}", path, SIZE, SEED, self.tokens, (self.tokens,))
+        path = self.out / "corpora" / f"{corpus}-{TOKENS}.npy"
+        return Run(self.out / "runs" / f"{corpus}{TODAY}", path, SIZE, SEED, TOKENS, (TOKENS,))
 
     def score(self) -> pd.DataFrame:
         """Score the proxies with lm-eval, and collect a score table."""
@@ -103,7 +102,11 @@ class Demonstration:
         return read_scores(table)
 
     def tables(self, live: pd.DataFrame) -> tuple[Path, Path]:
-        """Write the experiment's score tables, means over seeds, today's scores among the proxies."""
+        """Write the experiment's scores as means over seeds, and add today's scores to those of the proxies.
+
+        Returns:
+            The score tables of the proxies and of the targets.
+        """
         analysis = Analysis(RESULTS, self.out)
         proxies, _ = analysis.write_tables()
         write_scores(pd.concat([proxies, live], ignore_index=True), self.out / "proxies.parquet")
@@ -111,7 +114,7 @@ class Demonstration:
         return self.out / "proxies.parquet", self.out / "targets.parquet"
 
     def compare_with_the_experiment(self, live: pd.DataFrame) -> None:
-        """Print today's rBridge NLL beside that of the experiment's seeds, means over benchmarks."""
+        """Print the mean rBridge NLL of today's proxies beside that of the experiment's on the same corpora."""
         seeds = last_checkpoints(read_scores(self.out / "seeds.parquet"))
         seeds = seeds[(seeds["params"] == live["params"].iloc[0]) & (seeds["metric"] == "rbridge_nll")]
         before = seeds.groupby("run")["value"].mean()
@@ -130,14 +133,14 @@ class Demonstration:
         predicted = f"{largest['params']:.0f}:{largest['tokens']:.0f}"
         size = read_scores(proxies)["params"].min()
         self.rbridge(
-            "rank", str(proxies), "--at", f"{size:.0f}:{self.tokens}", *target, "--against", ACCURACY,
+            "rank", str(proxies), "--at", f"{size:.0f}:{TOKENS}", *target, "--against", ACCURACY,
             message="Ranking the corpora by the smallest proxies", show=True,
         )  # fmt: skip
         self.rbridge(
             "fit", str(self.out / "pairs.csv"), "--x", "rbridge_nll", "--y", "accuracy", "--group", "benchmark",
             "-o", fit, message="Predicting the targets' accuracies", show=True,
         )  # fmt: skip
-        ladder = Analysis(RESULTS, self.out).write_ladder("clean")
+        ladder = Analysis(RESULTS, self.out).write_ladder("clean", read_scores(targets))
         self.rbridge(
             "ladder", str(ladder), "--target-metric", ACCURACY, "--chance", str(1 / world.MODULUS), "--predict",
             predicted, message="Forecasting the target of `clean` from its small runs alone", show=True,
@@ -182,7 +185,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for checkpoints and results")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    Demonstration(args.out.resolve(), TOKENS, Console(highlight=False)).run()
+    Demonstration(args.out.resolve(), Console(highlight=False)).run()
 
 
 if __name__ == "__main__":

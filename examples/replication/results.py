@@ -50,7 +50,7 @@ def gather(out: Path, seed: int, folder: Path) -> None:
     write_scores(relative(scores, out), folder / "scores.parquet")
     write_scores(relative(targets, out), folder / "targets.parquet")
     whole = folder / ".eighty.parquet"
-    _run("proxies", str(out / "proxies"), "-o", str(whole))
+    _output_of("proxies", str(out / "proxies"), "-o", str(whole))
     write_scores(relative(of_seed(read_scores(whole), seed), out), folder / "eighty.parquet")
     whole.unlink()
     for params, part in items[~items["run"].str.contains(SHORTER)].groupby("params"):
@@ -72,7 +72,7 @@ def relative(scores: pd.DataFrame, out: Path) -> pd.DataFrame:
 
 
 def last_checkpoints(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the last checkpoint of each run and size."""
+    """The rows that score the last checkpoint of each run at each size."""
     return scores[scores["tokens"] == scores.groupby(["run", "params"])["tokens"].transform("max")]
 
 
@@ -108,10 +108,10 @@ def without_minmax(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def rank_by_items(folder: Path, items: pd.DataFrame) -> str:
-    """What ``rbridge rank --samples`` says of the proxies of one size and seed."""
+    """The output of ``rbridge rank --samples`` for one size and seed: the order with intervals over items."""
     samples = items[["run", "samples"]].drop_duplicates()
     at = f"{items['params'].iloc[0]:.0f}:{items['tokens'].iloc[0]:.0f}"
-    return _run(
+    return _output_of(
         "rank", str(folder / "scores.parquet"), "--at", at, "--target", str(folder / "targets.parquet"),
         "--target-metric", ACCURACY,
         *(word for row in samples.itertuples() for word in ("--samples", f"{row.run}={row.samples}")),
@@ -137,9 +137,14 @@ def processor() -> str:
     return f"{names[0]}, {len(names)} cores" if names else platform.machine()
 
 
-def _run(*arguments: str) -> str:
+def run_rbridge(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the ``rbridge`` command and capture its output, in lines of 160 characters."""
     command = [sys.executable, "-m", "rbridge_tasks", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "160"})
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "160"})
+
+
+def _output_of(*arguments: str) -> str:
+    done = run_rbridge(*arguments)
     if done.returncode:
         sys.exit(f"rbridge {' '.join(arguments[:2])} ended with code {done.returncode}: {done.stderr.strip()}")
     return done.stdout + done.stderr

@@ -249,6 +249,10 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     args = parser.parse_args()
     _start_worker()
+    if args.traces and not args.traces.is_dir():
+        parser.error(
+            f"--traces: there is no folder {args.traces}; give a cache of traces, as <out>/cache of a replication"
+        )
     setting = SETTINGS[args.setting]
     if args.seeds:
         setting = replace(setting, seeds=tuple(args.seeds))

@@ -53,10 +53,9 @@ def test_decision_accuracies(tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     for place, (_, scores) in enumerate(proxies.groupby("params")):
         comparison = rb.compare(scores, target=targets, target_metric=ACCURACY, metrics=list(metrics), fits=False)
         (mean,) = (part for part in comparison.benchmarks if part.benchmark == "mean of benchmarks")
-        for compared in mean.rows:
-            if compared.name in metrics:
-                low, value, high = (
-                    100 * side["decision_accuracy"] for side in (compared.low, compared.value, compared.high)
-                )
-                assert row(metrics[compared.name])[place] == f"{value:.0f} ({low:.0f} to {high:.0f})"
+        compared = {metric.name: metric for metric in mean.rows}
+        for name, label in metrics.items():
+            measured = (compared[name].low, compared[name].value, compared[name].high)
+            low, value, high = (100 * side["decision_accuracy"] for side in measured)
+            assert row(label)[place] == f"{value:.0f} ({low:.0f} to {high:.0f})"
     assert len(metrics) == 9

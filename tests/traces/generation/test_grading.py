@@ -173,7 +173,7 @@ def test_what_cannot_be_known_is_null() -> None:
 
 @pytest.mark.slow
 def test_an_answer_that_takes_for_ever_is_wrong_and_the_caller_keeps_its_alarm() -> None:
-    """A tower of powers ends after seconds of processor time; the next answer is graded, and signals are as before."""
+    """The limit stops a tower of powers. The next answer is graded, and the caller's timer and signal handlers stay."""
     handlers = [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGVTALRM)]
     signal.setitimer(signal.ITIMER_REAL, 3600)
     try:
