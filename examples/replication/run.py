@@ -30,6 +30,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
@@ -64,7 +65,8 @@ class Setting:
         seeds: seeds of every proxy and target.
         ladder: candidates whose proxies are also trained on half and a quarter of their tokens.
         items: problems of each benchmark.
-        kept: checkpoints of a proxy.
+        saved: parts of a proxy's run at whose ends a checkpoint is saved: thirds, and five in the last fifth, which
+            ``rbridge noise`` needs.
     """
 
     candidates: tuple[str, ...]
@@ -74,7 +76,7 @@ class Setting:
     seeds: tuple[int, ...] = (0, 1)
     ladder: tuple[str, ...] = ()
     items: int = 300
-    kept: int = 3
+    saved: tuple[Fraction, ...] = tuple(map(Fraction, ("1/3", "2/3", "4/5", "17/20", "9/10", "19/20", "1")))
 
 
 M = 2000 * TOKENS_PER_STEP  # 1,024,000 tokens
@@ -140,17 +142,17 @@ class Replication:
         setting = self.setting
         most = max(setting.target[1], *setting.proxies.values())
         for size, tokens in (setting.target, *reversed(setting.proxies.items())):
-            kept = 1 if (size, tokens) == setting.target else setting.kept
+            saved = (Fraction(1),) if (size, tokens) == setting.target else setting.saved
             for name in setting.candidates:
                 for seed in setting.seeds:
                     folder = self.out / "runs" / f"{name}-seed{seed}" / size
-                    yield Run(folder, self.corpus(name, most), size, seed, tokens, saves(tokens, kept))
+                    yield Run(folder, self.corpus(name, most), size, seed, tokens, saves(tokens, saved))
         for size, tokens in setting.proxies.items() if 0 in setting.seeds else ():
             for name in setting.ladder:
                 for part, share in (("half", 2), ("quarter", 4)):
                     folder = self.out / "ladder" / f"{name}-{part}-seed0" / size
                     part_tokens = tokens // share // TOKENS_PER_STEP * TOKENS_PER_STEP
-                    yield Run(folder, self.corpus(name, most), size, 0, part_tokens, saves(part_tokens, setting.kept))
+                    yield Run(folder, self.corpus(name, most), size, 0, part_tokens, saves(part_tokens, setting.saved))
 
     def corpus(self, name: str, tokens: int) -> Path:
         """File of a corpus."""
@@ -219,10 +221,10 @@ class Replication:
         Analysis(self.out / "results", self.out / "analysis").run()
 
 
-def saves(tokens: int, kept: int) -> tuple[int, ...]:
-    """Token counts at the ends of ``kept`` equal parts of a run, in whole steps."""
+def saves(tokens: int, parts: Sequence[Fraction]) -> tuple[int, ...]:
+    """Token counts at the ends of parts of a run, in whole steps."""
     steps = tokens // TOKENS_PER_STEP
-    return tuple(steps * part // kept * TOKENS_PER_STEP for part in range(1, kept + 1))
+    return tuple(int(steps * part) * TOKENS_PER_STEP for part in parts)
 
 
 def rbridge(*arguments: str, cwd: Path | None = None) -> None:
