@@ -23,12 +23,14 @@ from results import ACCURACY, KEY, SHORTER, last_checkpoints, read_results, run_
 import rbridge_tasks as rb
 from rbridge_metrics import decision_accuracy
 from rbridge_tasks.decisions.metric_comparison import ComparedMetric
+from rbridge_tasks.tables.directions import metric_called
 from rbridge_tasks.tables.score_table import read_scores, write_scores
 
 COMPARED = (
     "rbridge_nll", "trace_nll", "nll_without_minmax:lower", "rbridge_span_nll", "trace_bits_per_byte", "gold_nll",
     "scb_nll", "cf_norm_correct_prob", "cf_correct_prob", "ted_per_token", ACCURACY,
 )  # fmt: skip
+BY_SEED = ["params", "metric", "seed", "seed_target", "benchmark"]
 TRACES = (10, 30, 100, 300)
 DRAWS = 200  # subsets of traces
 
@@ -55,6 +57,7 @@ class Analysis:
         self.compare(sizes, proxies)
         self.decide(sizes)
         self.what_weights_add(sizes).to_csv(self.folder / "weights.csv", index=False)
+        self.by_seed().to_csv(self.folder / "by_seed.csv", index=False)
         self.traces_needed(targets).to_csv(self.folder / "traces_needed.csv", index=False)
         self.climb(self.ladder_candidates(), targets).to_csv(self.folder / "ladders.csv", index=False)
 
@@ -148,6 +151,21 @@ class Analysis:
                                 | difference(by_name["rbridge_nll"], by_name[other]))  # fmt: skip
         return pd.DataFrame(rows).sort_values(["params", "benchmark", "other"])
 
+    def by_seed(self) -> pd.DataFrame:
+        """Decision accuracy, mean over the families, of the proxies of each seed about the targets of each seed."""
+        scores, targets = read_scores(self.folder / "seeds.parquet"), read_results(self.results, "targets")
+        scores = with_seed(last_checkpoints(scores[~scores["run"].str.contains(SHORTER)]))
+        targets = with_seed(targets[targets["metric"] == ACCURACY])
+        lower = {metric.name: metric.lower_is_better for metric in map(metric_called, COMPARED)}
+        joined = scores[scores["metric"].isin(lower)].merge(targets, on=["run", "benchmark"], suffixes=("", "_target"))
+        rows = [
+            {**dict(zip(BY_SEED, group, strict=True)),
+             "decision_accuracy": decision_accuracy(part["value"], part["value_target"],
+                                                    lower_is_better=lower[group[BY_SEED.index("metric")]])}
+            for group, part in joined.groupby(BY_SEED)
+        ]  # fmt: skip
+        return pd.DataFrame(rows).groupby(BY_SEED[:-1], as_index=False)["decision_accuracy"].mean()
+
     def traces_needed(self, targets: pd.DataFrame) -> pd.DataFrame:
         """Decision accuracy of rBridge NLL from random subsets of the traces: mean and middle 90 % over subsets."""
         rng, rows = np.random.default_rng(0), []
@@ -212,11 +230,18 @@ class Analysis:
             print(f"  rbridge {arguments[0]} ({name}) refused: {done.stderr.strip().splitlines()[-1]}", flush=True)
 
 
+def with_seed(scores: pd.DataFrame) -> pd.DataFrame:
+    """The table with runs named by the candidate, and a column ``seed``."""
+    names = scores["run"].str.extract(r"^(?P<run>.*)-seed(?P<seed>\d+)$")
+    return scores.assign(run=names["run"], seed=names["seed"])
+
+
 def mean_over_seeds(scores: pd.DataFrame, key: Sequence[str] = KEY, value: str = "value") -> pd.DataFrame:
-    """Means over the seeds of each candidate; runs are then named by the candidate."""
-    named = scores.assign(run=scores["run"].str.replace(r"-seed\d+$", "", regex=True))
-    first = {column: "first" for column in named.columns if column not in (*key, value, "stderr")}
-    return named.groupby(list(key), as_index=False).agg({value: "mean", **first})
+    """Means over the seeds of each candidate, of what all seeds have; runs are then named by the candidate."""
+    named = with_seed(scores)
+    first = {column: "first" for column in named.columns if column not in (*key, value, "stderr", "seed")}
+    means = named.groupby(list(key), as_index=False).agg({value: "mean", "seed": "nunique", **first})
+    return means[means["seed"] == named["seed"].nunique()].drop(columns="seed").reset_index(drop=True)
 
 
 def difference(ours: ComparedMetric, other: ComparedMetric) -> dict[str, float]:

@@ -78,10 +78,14 @@ class Forward:
 
     def hidden(self, inputs: torch.Tensor, **options: Any) -> torch.Tensor:
         """Hidden states (batch, tokens, width) that enter the output projection; the model projects the last only."""
-        by_onednn = self.device.type == "cpu" and not self.compiled  # elsewhere the mode only costs time for each call
-        with self._caught_hidden(last=True) as caught, LinearByOneDNN() if by_onednn else contextlib.nullcontext():
+        with self._caught_hidden(last=True) as caught, self.fast_products():
             self.call(inputs, **options)
         return caught[0]
+
+    def fast_products(self) -> contextlib.AbstractContextManager[Any]:
+        """A context in which linear layers are multiplied in the fastest way."""
+        by_onednn = self.device.type == "cpu" and not self.compiled  # elsewhere the mode only costs time for each call
+        return LinearByOneDNN() if by_onednn else contextlib.nullcontext()
 
     def projection_difference(self, text: Text) -> float:
         """How far our output projection is from the model's logits for the same hidden states, in roundings.
@@ -91,7 +95,8 @@ class Forward:
         result is rounded once to its dtype.
         """
         with self._caught_hidden(last=False) as caught:
-            logits = self.call(self.upload(text.ids[None]), use_cache=False).logits.double()
+            inputs = self.upload(text.ids[None])
+            logits = self.call(inputs, use_cache=False, logits_to_keep=_PROJECTED_TOKENS).logits.double()
         hidden = caught[0]
         with self._autocast():
             projected = self._head(hidden)(hidden)
@@ -177,6 +182,8 @@ class Forward:
 
 #: Roundings of one product that are allowed.
 _SAFETY = 4
+#: Tokens for which the output projection is compared with the model's.
+_PROJECTED_TOKENS = 16
 
 
 def padded(texts: Sequence[Text], skip: int) -> npt.NDArray[np.int64]:
