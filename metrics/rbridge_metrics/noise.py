@@ -2,9 +2,8 @@
 
 The quantities are those of "Signal and Noise" (arXiv 2508.13144): noise is the standard deviation of a score over the
 last checkpoints of a run, signal the spread of the scores of different candidates at the end of training. Here the
-noise
-is taken about a parabola through the last checkpoints: a run that still improves, faster as its learning rate falls, is
-not taken as noisy.
+noise is taken about a parabola through the last checkpoints: a run that still improves, faster as its learning rate
+falls, is not taken as noisy.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ LAST = 10
 #: Three are used up by the parabola; fewer than two spare ones give no noise.
 MIN_CHECKPOINTS = 5
 _MOST_CORRELATED = 0.95
+#: Checkpoints count as equally spaced if their distances differ by no more than this share.
+_EQUAL = 0.2
 
 
 class NoiseError(RBridgeError, ValueError):
@@ -87,16 +89,20 @@ class TrainingNoise:
         return np.array([self.of_mean(k) ** 2 + square for k, square in enumerate(lag, start=1)])
 
 
-def training_noise(runs: Sequence[npt.ArrayLike], *, last: int = LAST) -> TrainingNoise:
+def training_noise(
+    runs: Sequence[npt.ArrayLike], tokens: Sequence[npt.ArrayLike] | None = None, *, last: int = LAST
+) -> TrainingNoise:
     """Noise of a metric from the last checkpoints of runs of one size.
 
-    A parabola is fitted to the last checkpoints of every run, equally spaced. The sums of squared residuals and their
-    degrees of freedom (three fewer than checkpoints) are pooled. The lag-1 autocorrelation is pooled in the same way
-    and corrected for the three parameters; squared lags are reduced by what noise alone gives.
+    A parabola in tokens is fitted to the last checkpoints of every run; where they are not equally spaced, a parabola
+    in the logarithm of tokens if that is nearer to all runs together. The sums of squared residuals and their degrees
+    of freedom (three fewer than checkpoints) are pooled. The lag-1 autocorrelation is pooled in the same way and
+    corrected for the three parameters; squared lags are reduced by what noise alone gives.
 
     Args:
         runs: scores of each run in order of tokens, each of shape (checkpoints,). Runs with fewer than
             ``MIN_CHECKPOINTS`` are left out.
+        tokens: of each checkpoint, in the shapes of ``runs``, ascending and above 0; equally spaced if left out.
         last: number of final checkpoints to use.
 
     Raises:
@@ -108,13 +114,15 @@ def training_noise(runs: Sequence[npt.ArrayLike], *, last: int = LAST) -> Traini
     if last < MIN_CHECKPOINTS:
         raise NoiseError(f"noise over the last {last} checkpoints; at least {MIN_CHECKPOINTS} are needed")
     tails = [np.asarray(run, dtype=np.float64)[-last:] for run in runs]
-    tails = [tail for tail in tails if len(tail) >= MIN_CHECKPOINTS]
+    places = [np.asarray(of_run, dtype=np.float64)[-last:] for of_run in tokens or map(_equally_spaced, tails)]
+    long_enough = [len(tail) >= MIN_CHECKPOINTS for tail in tails]
+    tails, places = list(compress(tails, long_enough)), list(compress(places, long_enough))
     if not tails:
         most = max((len(np.asarray(run)) for run in runs), default=0)
         raise NoiseError(
             f"no run has {MIN_CHECKPOINTS} checkpoints, the longest has {most}; score more checkpoints of a run"
         )
-    bases = [_parabola(len(tail)) for tail in tails]
+    bases = _parabolas(tails, places)
     fitted = [basis @ (basis.T @ tail) for basis, tail in zip(bases, tails, strict=True)]
     residuals = [tail - curve for tail, curve in zip(tails, fitted, strict=True)]
     freedom = sum(len(tail) - 3 for tail in tails)
@@ -189,10 +197,28 @@ def probability_of_chance(spread: float, noise: float, candidates: int, freedom:
     return float(f.sf((spread / noise) ** 2, candidates - 1, freedom))
 
 
-def _parabola(length: int) -> npt.NDArray[np.float64]:
-    """Orthonormal basis of the parabolas over equally spaced checkpoints, shape (length, 3)."""
-    steps = np.linspace(-1.0, 1.0, length)
-    return np.linalg.qr(np.stack([np.ones(length), steps, steps**2], axis=1))[0]
+def _equally_spaced(run: FloatArray) -> FloatArray:
+    return np.arange(1.0, len(run) + 1)
+
+
+def _parabolas(runs: Sequence[FloatArray], tokens: Sequence[FloatArray]) -> list[FloatArray]:
+    """Basis of the parabolas of each run, in tokens or in their logarithm, whichever leaves less of all runs."""
+    in_tokens = [_parabola(places) for places in tokens]
+    if all(np.ptp(gaps := np.diff(places)) <= _EQUAL * gaps.mean() for places in tokens):
+        return in_tokens
+    in_logarithm = [_parabola(np.log(places)) for places in tokens]
+    left = [
+        sum(float(((run - basis @ (basis.T @ run)) ** 2).sum()) for run, basis in zip(runs, bases, strict=True))
+        for bases in (in_tokens, in_logarithm)
+    ]
+    return in_tokens if left[0] <= left[1] else in_logarithm
+
+
+def _parabola(places: FloatArray) -> FloatArray:
+    """Orthonormal basis of the parabolas over checkpoints at these places, shape (checkpoints, 3)."""
+    steps = 2.0 * (places - places[0]) / (places[-1] - places[0]) - 1.0
+    basis: FloatArray = np.linalg.qr(np.stack([np.ones(len(steps)), steps, steps**2], axis=1))[0]
+    return basis
 
 
 def _lag_variance(basis: npt.NDArray[np.float64], count: int) -> float:

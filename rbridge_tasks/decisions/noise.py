@@ -311,14 +311,19 @@ def _observed(
     target: Targets | None,
     ways: Mapping[str, str],
 ) -> float:
-    """Decision accuracy of the candidates that have a target, each the mean of its seeds; NaN where it is unknown."""
+    """Decision accuracy of the candidates that have a target; NaN where it is unknown.
+
+    Candidates and targets are means over seeds, which need not be the same.
+    """
     if target is None:
         return math.nan
-    known = [[run for run in runs if run in target.value] for runs in names.values()]
+    truths: dict[str, list[float]] = {}
+    for run, truth in target.value.items():
+        truths.setdefault(candidate_name(run), []).append(truth)
     pairs = [
-        (float(np.mean([values[run] for run in runs])), float(np.mean([target.value[run] for run in runs])))
-        for runs in known
-        if runs
+        (float(np.mean([values[run] for run in runs])), float(np.mean(truths[name])))
+        for name, runs in names.items()
+        if name in truths
     ]
     try:
         lower = metric_called(ways.get(metric, metric)).lower_is_better

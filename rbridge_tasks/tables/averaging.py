@@ -30,8 +30,7 @@ def run_series(scores: pd.DataFrame) -> Iterator[tuple[NoiseKey, str, npt.NDArra
     """Positions in a checked score table of the checkpoints of every run, in order of tokens.
 
     Rows of unknown or no tokens are left out, and so are further rows of one run, size, benchmark and metric at the
-    same
-    tokens: the first counts.
+    same tokens: the first counts.
     """
     rows = scores.reset_index(drop=True)
     rows = rows[rows["tokens"] > 0].sort_values("tokens", kind="stable")
@@ -43,14 +42,16 @@ def run_series(scores: pd.DataFrame) -> Iterator[tuple[NoiseKey, str, npt.NDArra
 
 def noise_by_size(scores: pd.DataFrame, *, last: int = LAST) -> dict[NoiseKey, TrainingNoise]:
     """Noise of each benchmark, metric and size whose runs have enough checkpoints."""
-    values = scores["value"].to_numpy(np.float64)
-    series: dict[NoiseKey, list[npt.NDArray[np.float64]]] = {}
+    values, tokens = scores["value"].to_numpy(np.float64), scores["tokens"].to_numpy(np.float64)
+    series: dict[NoiseKey, list[npt.NDArray[np.intp]]] = {}
     for key, _, places in run_series(scores):
-        series.setdefault(key, []).append(values[places])
+        series.setdefault(key, []).append(places)
     result = {}
     for key, runs in series.items():
         try:
-            result[key] = training_noise(runs, last=last)
+            result[key] = training_noise(
+                [values[places] for places in runs], [tokens[places] for places in runs], last=last
+            )
         except NoiseError:
             continue
     return result
@@ -83,8 +84,7 @@ def average_last(
             ``TrainingNoise.best_average``; None or 1 leaves the table as it is.
         shared_trend: candidates are compared with each other, see ``TrainingNoise.best_average``. Otherwise scores are
             fitted to each other, and ``auto`` takes one number for all metrics and sizes of a benchmark, so that they
-            lag
-            alike: ``noise.common_average``.
+            lag alike: ``noise.common_average``.
         metrics: only these are averaged; all if empty.
         last: final checkpoints that ``auto`` estimates noise from, and the most it averages.
 

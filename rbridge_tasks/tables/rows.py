@@ -18,10 +18,10 @@ class CollectError(ResultsError):
 def counted(number: int, noun: str) -> str:
     """A number of things.
 
-    >>> counted(1, "score"), counted(2, "results file")
-    ('1 score', '2 results files')
+    >>> counted(1, "score"), counted(2, "results file"), counted(2, "series")
+    ('1 score', '2 results files', '2 series')
     """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 or noun.endswith("series") else f"{number} {noun}s"
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,16 @@ def test_seeds_of_a_candidate_decide_together() -> None:
     assert row.observed_decision_accuracy == 1.0
 
 
+def test_targets_of_other_seeds() -> None:
+    """A target belongs to the candidate: it is found without a seed in its name, and with another one."""
+    table, truths = candidates(noise=0.001), targets()
+    (expected,) = noise(table, target=truths).rows
+    seeded = table.assign(run=table["run"] + "-seed0")
+    for others in (truths, truths.assign(run=truths["run"] + "-seed7")):
+        (row,) = noise(seeded, target=others).rows
+        assert row.observed_decision_accuracy == expected.observed_decision_accuracy == 1.0
+
+
 def test_a_row_by_hand() -> None:
     """Signal, spread and level of the last checkpoints; the noise is that of 8 * 7 degrees of freedom."""
     table = candidates()

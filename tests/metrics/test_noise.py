@@ -55,6 +55,31 @@ def test_noise_of_many_runs_is_found_again(correlation: float) -> None:
     assert result.lag_spread[20] == pytest.approx((10 * 0.05) ** 2, rel=0.2)
 
 
+@pytest.mark.parametrize("curve", ["tokens", "logarithm"])
+def test_a_curve_through_unequally_spaced_checkpoints_is_no_noise(curve: str) -> None:
+    """300 runs of 7, dense at the end or spread by factors: relative standard error 1 / sqrt(2 * 1,200) = 2 %.
+
+    Taken as equally spaced, the curve would be most of the noise.
+    """
+    if curve == "tokens":
+        tokens = np.array([2.0, 4.0, 4.8, 5.1, 5.4, 5.7, 6.0])
+        trend = 3.0 - 1.2 * tokens + 0.15 * tokens**2
+    else:
+        tokens = np.array([1.0, 2.0, 4.0, 10.0, 20.0, 50.0, 100.0])
+        trend = 3.0 - 0.6 * np.log(tokens) + 0.05 * np.log(tokens) ** 2
+    made = list(trend + 0.02 * np.random.default_rng(2).normal(size=(300, 7)))
+    assert training_noise(made, [tokens] * 300).noise == pytest.approx(0.02, rel=0.08)
+    assert training_noise(made).noise > 0.025
+
+
+def test_the_unit_of_tokens_does_not_matter() -> None:
+    """Billions or tokens, equally spaced or not stated."""
+    made = list(runs(5, 12, noise=0.3, correlation=0.0, slopes=np.full(5, 0.1)))
+    steps = [np.arange(1, 13)] * 5
+    results = [training_noise(made, tokens) for tokens in (None, steps, [1e9 * places for places in steps])]
+    assert [result.noise for result in results[1:]] == pytest.approx([results[0].noise] * 2, rel=1e-12)
+
+
 @given(st.integers(1, 12), st.floats(0.0, 0.95))
 def test_noise_of_a_mean_is_that_of_its_covariance(count: int, correlation: float) -> None:
     """The mean of all entries of the covariance matrix, written out."""
