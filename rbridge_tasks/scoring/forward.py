@@ -78,14 +78,10 @@ class Forward:
 
     def hidden(self, inputs: torch.Tensor, **options: Any) -> torch.Tensor:
         """Hidden states (batch, tokens, width) that enter the output projection; the model projects the last only."""
-        with self._caught_hidden(last=True) as caught, self.fast_products():
+        by_onednn = self.device.type == "cpu" and not self.compiled  # elsewhere the mode only costs time for each call
+        with self._caught_hidden(last=True) as caught, LinearByOneDNN() if by_onednn else contextlib.nullcontext():
             self.call(inputs, **options)
         return caught[0]
-
-    def fast_products(self) -> contextlib.AbstractContextManager[Any]:
-        """A context in which linear layers are multiplied in the fastest way."""
-        by_onednn = self.device.type == "cpu" and not self.compiled  # elsewhere the mode only costs time for each call
-        return LinearByOneDNN() if by_onednn else contextlib.nullcontext()
 
     def projection_difference(self, text: Text) -> float:
         """How far our output projection is from the model's logits for the same hidden states, in roundings.

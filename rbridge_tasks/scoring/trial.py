@@ -97,9 +97,8 @@ class Trial:
 
     @classmethod
     def of(cls, forward: Forward, longest: Text, shared: int = 0) -> Trial:
-        """Read the texts by the model's own forward pass; the longest with fast products."""
-        with forward.fast_products():
-            logits = forward.logits([longest])[0]
+        """Read the texts by the model's own forward pass."""
+        logits = forward.logits([longest])[0]
         split = min(longest.lead, MIN_SHARED_TOKENS)
         short = _beginning(longest, split + _SHORT_TOKENS, split)
         short_logprob = _plain_logprob(forward, short)
