@@ -93,7 +93,7 @@ class Forward:
         with self._caught_hidden(last=False) as caught:
             inputs = self.upload(text.ids[None])
             logits = self.call(inputs, use_cache=False, logits_to_keep=_PROJECTED_TOKENS).logits.double()
-        hidden = caught[0]
+        hidden = caught[0][:, -logits.shape[1] :]  # some models drop logits, not hidden states
         with self._autocast():
             projected = self._head(hidden)(hidden)
         sums = _SAFETY * torch.finfo(torch.float32).eps * hidden.shape[-1] ** 0.5
