@@ -105,9 +105,7 @@ class Analysis:
             "rank", proxies, *self.target, "--against", ACCURACY, "--against", "trace_nll", "--all",
             "--frontier-plot", self.path("frontier.svg"), name="rank",
         )  # fmt: skip
-        self.rbridge(
-            "noise", seeds, *self.target, "--last", "5", "--all", "-o", self.path("noise.csv"), name="noise"
-        )
+        self.rbridge("noise", seeds, *self.target, "--last", "5", "--all", "-o", self.path("noise.csv"), name="noise")
         eighty = read_scores(self.folder / "eighty.parquet")
         write_scores(eighty[eighty["params"] == max(sizes)], self.folder / "eighty_largest.parquet")
         self.rbridge("select", self.path("eighty_largest.parquet"), *self.target, "--permutations", "39", name="select")
