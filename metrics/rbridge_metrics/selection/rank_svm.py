@@ -28,7 +28,8 @@ from rbridge_metrics.selection.labels import Labels, others, spearman_of, splits
 from rbridge_metrics.selection.population import Indices
 from rbridge_metrics.selection.preferences import Float32, PairLoss, Preferences
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 #: Candidates for ``cost`` times the number of models; chosen by rho on left-out training tasks.
 COSTS = (0.01, 0.1, 1.0)
