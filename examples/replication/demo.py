@@ -126,7 +126,7 @@ class Demonstration:
         self.console.print(table)
 
     def decide(self, proxies: Path, targets: Path) -> None:
-        """Rank the corpora, predict the targets' accuracies, forecast from a ladder, and write the page."""
+        """Rank the corpora, predict the targets' accuracies, forecast from a ladder, measure noise, write the page."""
         target = ["--target", str(targets), "--target-metric", ACCURACY]
         fit, page = str(self.out / "fit.json"), str(self.out / "report.html")
         largest = read_scores(targets).iloc[0]
@@ -144,6 +144,10 @@ class Demonstration:
         self.rbridge(
             "ladder", str(ladder), "--target-metric", ACCURACY, "--chance", str(1 / world.MODULUS), "--predict",
             predicted, message="Forecasting the target of `clean` from its small runs alone", show=True,
+        )  # fmt: skip
+        self.rbridge(
+            "noise", str(self.out / "seeds.parquet"), "--metric", "rbridge_nll", "--last", "5", *target,
+            message="How much of the scores is noise of training, and what it leaves of the order", show=True,
         )  # fmt: skip
         self.rbridge(
             "report", str(proxies), fit, "-o", page, *target, "--title", "Which corpus teaches reasoning?",
