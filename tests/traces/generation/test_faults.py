@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -315,6 +316,14 @@ def test_where_every_item_failed_nothing_is_written(tmp_path: Path, server: Chat
 def test_no_more_than_the_allowed_requests_are_in_flight(tmp_path: Path) -> None:
     """The server never sees more than --concurrency at a time, and does see that many."""
     with ChatServer(latency=0.05) as server:
+
+        def answer_in_company(question: str) -> Reply:
+            deadline = time.monotonic() + 20.0
+            while server.most_at_once < 6 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return known_answer(question)
+
+        server.answer = answer_in_company
         ask(start(tmp_path, server, 30), concurrency=6)
     assert server.most_at_once == 6
 
