@@ -1,0 +1,20 @@
+"""A script as users have it runs as it is, and finds our sums equal to the model's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.slow
+def test_a_hybrid_with_strong_convolutions_is_right(data: Path) -> None:
+    """It compares sums of 8 texts with the model's own pass over each alone, and imports from the former modules."""
+    script = data.parent / "cases" / "hybrid_leak.py"
+    if not script.is_file():
+        pytest.skip(f"there is no {script}")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("ours") == 8
