@@ -109,7 +109,7 @@ def _column(path: str, file: BinaryIO, field: str) -> Iterator[str]:
                 f"{path} has no column {field!r} (it has {', '.join(table.schema_arrow.names)}); name the column that "
                 "holds the text with --field"
             )
-        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[field]):
+        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[field], use_threads=False):
             for row in batch.to_pylist():
                 yield _text(row, field, path)
     except pa.ArrowException as error:

@@ -162,7 +162,7 @@ def read_frequencies(path: str | Path) -> TokenFrequencies:
             f"cannot read {path}: {getattr(error, 'strerror', None) or error}; {_EXPECTED}"
         ) from error
     try:
-        table = pq.read_table(io.BytesIO(data))
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)  # see rbridge_traces.table
     except (pa.ArrowException, OSError) as error:
         raise FrequencyFileError(f"{path} is not a readable Parquet file ({error}); {_EXPECTED}") from error
     raw = (table.schema.metadata or {}).get(_METADATA)

@@ -149,7 +149,7 @@ def read_table(path: str | os.PathLike[str], *, text: Sequence[str] = ()) -> pd.
         data = Path(path).read_bytes()
         if suffix != ".parquet":
             return _read_csv(gzip.decompress(data) if name.endswith(".gz") else data, suffix, text)
-        table = pd.read_parquet(io.BytesIO(data))
+        table = pd.read_parquet(io.BytesIO(data), use_threads=False, pre_buffer=False)
         return with_one_settings_column(table) if {*REQUIRED} <= {*table.columns} else table
     except FileNotFoundError as error:
         raise ScoreTableError(f"there is no file {str(path)!r}; name an existing table") from error

@@ -50,6 +50,7 @@ def traces_command(
     command = [str(Path(sys.executable).parent / "rbridge"), "traces", *arguments]
     done = subprocess.run(command, env=env | environment, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
+    assert done.returncode >= 0, done.stderr  # no signal
     return done.returncode, done.stdout, [line for line in done.stderr.splitlines() if "error" in line.lower()]
 
 

@@ -217,7 +217,7 @@ def _parquet_rows(path: str, file: BinaryIO) -> Iterator[Row]:
         table = pq.ParquetFile(file)
         if not table.metadata.num_rows:
             raise TraceImportError(f"{path} has no rows; expected one for each item")
-        for batch in table.iter_batches():
+        for batch in table.iter_batches(use_threads=False):
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TraceImportError(f"{path} is not a readable Parquet file: {error}; write it again") from error

@@ -108,8 +108,8 @@ def from_parquet(data: bytes) -> list[Trace]:
     import pyarrow.parquet as pq
 
     try:
-        # on pyarrow 26 a process that ends soon after a read with threads aborts, now and then
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        # pyarrow 26 now and then aborts a process that ends soon after a read in threads, which read_table starts
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise TraceError(f"not a complete Parquet file: {error}") from error
     return from_table(table)
