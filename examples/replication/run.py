@@ -90,19 +90,11 @@ SETTINGS = {
     ),
     "quick": Setting(
         candidates=("clean", "answers100"),
-        proxies={"0.05M": M // 2},
-        target=("0.15M", M),
-        frontier=("0.15M", M),
+        proxies={"0.05M": M // 8},
+        target=("0.15M", M // 4),
+        frontier=("0.15M", M // 2),
         seeds=(0,),
         items=30,
-    ),
-    "smoke": Setting(
-        candidates=("clean", "answers100"),
-        proxies={"0.05M": M // 50},
-        target=("0.15M", M // 20),
-        frontier=("0.15M", M // 4),
-        seeds=(0,),
-        items=6,
     ),
 }
 

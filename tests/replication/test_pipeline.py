@@ -13,10 +13,10 @@ RUN = Path(__file__).parents[2] / "examples" / "replication" / "run.py"
 
 
 @pytest.mark.slow
-def test_smoke(tmp_path: Path) -> None:
-    """Two corpora and a few steps: every stage leaves its files, and the report holds both candidates."""
+def test_quick(tmp_path: Path) -> None:
+    """Two corpora and the smallest size: every stage leaves its files, and the report holds both candidates."""
     done = subprocess.run(
-        [sys.executable, str(RUN), "smoke", "--out", str(tmp_path), "--jobs", "1"], capture_output=True, text=True
+        [sys.executable, str(RUN), "quick", "--out", str(tmp_path), "--jobs", "1"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert str(tmp_path) not in pd.read_parquet(tmp_path / "results" / "seed0" / "scores.parquet").to_csv()
