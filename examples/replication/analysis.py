@@ -30,7 +30,6 @@ COMPARED = (
     "rbridge_nll", "trace_nll", "nll_without_minmax:lower", "rbridge_span_nll", "trace_bits_per_byte", "gold_nll",
     "scb_nll", "cf_norm_correct_prob", "cf_correct_prob", "ted_per_token", ACCURACY,
 )  # fmt: skip
-BY_SEED = ["params", "metric", "seed", "seed_target", "benchmark"]
 TRACES = (10, 30, 100, 300)
 DRAWS = 200  # subsets of traces
 
@@ -57,7 +56,8 @@ class Analysis:
         self.compare(sizes, proxies)
         self.decide(sizes)
         self.what_weights_add(sizes).to_csv(self.folder / "weights.csv", index=False)
-        self.by_seed().to_csv(self.folder / "by_seed.csv", index=False)
+        for name, table in zip(("accuracies_by_seed", "decisions_by_seed"), self.by_seed(), strict=True):
+            table.to_csv(self.folder / f"{name}.csv", index=False)
         self.traces_needed(targets).to_csv(self.folder / "traces_needed.csv", index=False)
         self.climb(self.ladder_candidates(), targets).to_csv(self.folder / "ladders.csv", index=False)
 
@@ -151,20 +151,29 @@ class Analysis:
                                 | difference(by_name["rbridge_nll"], by_name[other]))  # fmt: skip
         return pd.DataFrame(rows).sort_values(["params", "benchmark", "other"])
 
-    def by_seed(self) -> pd.DataFrame:
-        """Decision accuracy, mean over the families, of the proxies of each seed about the targets of each seed."""
-        scores, targets = read_scores(self.folder / "seeds.parquet"), read_results(self.results, "targets")
+    def by_seed(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """What single seeds give, where all else is a mean over seeds.
+
+        Returns:
+            Accuracy of every proxy and target by seed, the mean over the families; and decision accuracy, likewise, of
+            the models of each seed about the targets of each seed. Targets stand among the models.
+        """
+        targets = read_results(self.results, "targets")
+        scores = pd.concat([read_scores(self.folder / "seeds.parquet"), targets], ignore_index=True)
         scores = with_seed(last_checkpoints(scores[~scores["run"].str.contains(SHORTER)]))
+        accuracies = scores[scores["metric"] == ACCURACY].pivot_table(
+            index=["params", "run"], columns="seed", values="value"
+        )
         targets = with_seed(targets[targets["metric"] == ACCURACY])
         lower = {metric.name: metric.lower_is_better for metric in map(metric_called, COMPARED)}
         joined = scores[scores["metric"].isin(lower)].merge(targets, on=["run", "benchmark"], suffixes=("", "_target"))
-        rows = [
-            {**dict(zip(BY_SEED, group, strict=True)),
-             "decision_accuracy": decision_accuracy(part["value"], part["value_target"],
-                                                    lower_is_better=lower[group[BY_SEED.index("metric")]])}
-            for group, part in joined.groupby(BY_SEED)
-        ]  # fmt: skip
-        return pd.DataFrame(rows).groupby(BY_SEED[:-1], as_index=False)["decision_accuracy"].mean()
+        key = ["params", "metric", "seed", "seed_target"]
+        rows = []
+        for (*group, _), part in joined.groupby([*key, "benchmark"]):
+            accuracy = decision_accuracy(part["value"], part["value_target"], lower_is_better=lower[group[1]])
+            rows.append([*group, accuracy])
+        decisions = pd.DataFrame(rows, columns=[*key, "decision_accuracy"]).groupby(key, as_index=False).mean()
+        return accuracies.reset_index(), decisions
 
     def traces_needed(self, targets: pd.DataFrame) -> pd.DataFrame:
         """Decision accuracy of rBridge NLL from random subsets of the traces: mean and middle 90 % over subsets."""
@@ -237,7 +246,7 @@ def with_seed(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_over_seeds(scores: pd.DataFrame, key: Sequence[str] = KEY, value: str = "value") -> pd.DataFrame:
-    """Means over the seeds of each candidate, of what all seeds have; runs are then named by the candidate."""
+    """Means over the seeds of each candidate, which then names the run. Rows that a seed lacks are left out."""
     named = with_seed(scores)
     first = {column: "first" for column in named.columns if column not in (*key, value, "stderr", "seed")}
     means = named.groupby(list(key), as_index=False).agg({value: "mean", "seed": "nunique", **first})

@@ -65,7 +65,7 @@ class Setting:
         seeds: seeds of every proxy and target.
         ladder: candidates whose proxies are also trained on half and a quarter of their tokens.
         items: problems of each benchmark.
-        saved: parts of a proxy's run at whose ends a checkpoint is saved: thirds, and five in the last fifth, which
+        saved: shares of a proxy's run after which a checkpoint is saved: thirds, and five in the last fifth, which
             ``rbridge noise`` needs.
     """
 
@@ -213,10 +213,10 @@ class Replication:
         Analysis(self.out / "results", self.out / "analysis").run()
 
 
-def saves(tokens: int, parts: Sequence[Fraction]) -> tuple[int, ...]:
-    """Token counts at the ends of parts of a run, in whole steps."""
+def saves(tokens: int, shares: Sequence[Fraction]) -> tuple[int, ...]:
+    """Token counts after these shares of a run, rounded down to whole steps."""
     steps = tokens // TOKENS_PER_STEP
-    return tuple(int(steps * part) * TOKENS_PER_STEP for part in parts)
+    return tuple(int(steps * share) * TOKENS_PER_STEP for share in shares)
 
 
 def rbridge(*arguments: str, cwd: Path | None = None) -> None:

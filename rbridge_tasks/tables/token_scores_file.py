@@ -124,7 +124,7 @@ def token_score_rows(path: Path, *, tokens: bool = True) -> Iterator[dict[str, A
         of_items = ["item_id", "trace", "doc", *_HASHES, *metrics]
         of_tokens = [*_COUNTS, *map(_column, _TOKENS)] if tokens else []
         try:
-            for batch in file.iter_batches(batch_size=1024, columns=[*of_items, *of_tokens]):
+            for batch in file.iter_batches(1024, columns=[*of_items, *of_tokens], use_threads=False):
                 items = batch.select(of_items).to_pylist()
                 scores = _token_scores(batch) if tokens else [None] * len(items)
                 for item, score in zip(items, scores, strict=True):
