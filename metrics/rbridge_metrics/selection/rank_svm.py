@@ -15,21 +15,14 @@ an overshoot. ``tests/metrics/test_selection_rank_svm.py`` compares it with scik
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.selection.labels import Labels, others, spearman_of, splits
 from rbridge_metrics.selection.population import Indices
 from rbridge_metrics.selection.preferences import Float32, PairLoss, Preferences
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 #: Candidates for ``cost`` times the number of models; chosen by rho on left-out training tasks.
 COSTS = (0.01, 0.1, 1.0)
@@ -174,15 +167,12 @@ def left_out_scores(kernel: FloatArray, labels: Labels) -> FloatArray:
     draws, tasks, models = labels.ranked.shape
     trainer = _Trainer(kernel, labels)
     cost = _chosen_costs(trainer)
-
-    def of_split(at: int) -> FloatArray:
-        scores = np.empty((draws, 2, models))
+    scores = np.empty((draws, *splits(tasks).shape, models))
+    for at, out in enumerate(splits(tasks)):
         for choice in np.unique(cost[:, at]):
             some = np.flatnonzero(cost[:, at] == choice)
-            scores[some] = trainer.scores(splits(tasks)[at], int(choice), some)
-        return scores
-
-    return np.stack(_in_threads(of_split, range(len(splits(tasks)))), axis=1)
+            scores[some, at] = trainer.scores(out, int(choice), some)
+    return scores
 
 
 def chosen_costs(kernel: FloatArray, labels: Labels) -> Indices:
@@ -202,25 +192,15 @@ def _chosen_costs(trainer: _Trainer) -> Indices:
     place = {tuple(pair): at for at, pair in enumerate(pairs.tolist())}
     trios = [(*pair, last) for pair in pairs.tolist() for last in range(pair[1] + 1, tasks)]
     step = -(-(tasks - 2) // _INNER)
-    tried = [np.array(trio) for trio in trios if sum(trio) % step == 0]
-
-    def rho_by_cost(trio: Indices) -> list[FloatArray]:
-        return [spearman_of(scores, trainer.labels.ranked[:, trio]) for scores in trainer.scores_by_cost(trio)]
-
     total_rho = np.zeros((len(COSTS), draws, len(pairs)))
     # A fit without three tasks serves three splits: each of the three is the left-out training task of one split.
-    for trio, by_cost in zip(tried, _in_threads(rho_by_cost, tried), strict=True):
-        for choice, rho in enumerate(by_cost):
+    for trio in np.array([trio for trio in trios if sum(trio) % step == 0]):
+        for choice, scores in enumerate(trainer.scores_by_cost(trio)):
+            rho = spearman_of(scores, trainer.labels.ranked[:, trio])
             for at, task in enumerate(trio):
                 split = place[tuple(int(out) for out in trio if out != task)]
                 total_rho[choice, :, split] += rho[:, at]
     return np.asarray(total_rho.argmax(axis=0))
-
-
-def _in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Results in the order of the items. NumPy computes outside the interpreter's lock; its own threads would wait."""
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(work, items))
 
 
 def rank_svm_coefficients(kernel: FloatArray, labels: Labels) -> tuple[FloatArray, float]:
