@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError, in_order
@@ -21,7 +21,8 @@ class Watcher:
 
     Args:
         sources: folders of runs; they need not exist yet.
-        settle_seconds: how long a complete checkpoint must stay unchanged, by the clock of this process.
+        settle_seconds: how long a complete checkpoint must stay unchanged, by ``clock``.
+        clock: seconds since any moment; they never go back.
     """
 
     def __init__(
@@ -32,9 +33,10 @@ class Watcher:
         *,
         settle_seconds: float = SETTLE_SECONDS,
         include_final: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sources, self._settings, self._folder = sources, settings, folder
-        self._settle_seconds, self._include_final = settle_seconds, include_final
+        self._settle_seconds, self._include_final, self._clock = settle_seconds, include_final, clock
         self._seen: dict[Path, tuple[dict[str, tuple[int, int]], float]] = {}
         self._given: set[Path] = set()
         self.scored_steps: list[float] = []  # of checkpoints that were scored before
@@ -69,7 +71,7 @@ class Watcher:
         return [folder for folder in folders if folder not in self._given]
 
     def _ready(self, folder: Path) -> Checkpoint | None:
-        state, now = state_of(folder), time.monotonic()
+        state, now = state_of(folder), self._clock()
         known, since = self._seen.get(folder, (None, now))
         if known != state:
             self._seen[folder] = (state, now)

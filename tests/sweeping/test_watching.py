@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,8 @@ def folder(tmp_path: Path) -> OutputFolder:
     return output
 
 
-def watcher(run: Path, folder: OutputFolder, settle_seconds: float = 0.0) -> Watcher:
-    return Watcher([str(run)], EvaluationSettings(), folder, settle_seconds=settle_seconds)
+def watcher(run: Path, folder: OutputFolder) -> Watcher:
+    return Watcher([str(run)], EvaluationSettings(), folder, settle_seconds=0.0)
 
 
 def found(watching: Watcher) -> list[str]:
@@ -67,14 +66,17 @@ def test_a_half_written_checkpoint_waits_and_holds_nobody_up(
 def test_a_checkpoint_must_stay_as_it_is_for_a_while(checkpoint: Path, folder: OutputFolder, tmp_path: Path) -> None:
     """Every write starts the time anew, even where what is there looks complete."""
     step = shutil.copytree(checkpoint, tmp_path / "run" / "step1")
-    watching = watcher(tmp_path / "run", folder, settle_seconds=0.2)
+    seconds = 0.0
+    watching = Watcher(
+        [str(tmp_path / "run")], EvaluationSettings(), folder, settle_seconds=20.0, clock=lambda: seconds
+    )
     assert found(watching) == []
-    time.sleep(0.15)
+    seconds = 19.0
     (step / "trainer_state.json").write_text("{}")
     assert found(watching) == []
-    time.sleep(0.1)
+    seconds = 38.0
     assert found(watching) == []
-    time.sleep(0.15)
+    seconds = 39.0
     assert found(watching) == ["step1"]
 
 
