@@ -63,7 +63,7 @@ class TensorBoard:
     """Read by the accumulator behind TensorBoard's own pages."""
 
     replaces = True
-    runs = 40  # as many as take a while
+    runs = 120  # as many as take a while
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "runs"
@@ -88,7 +88,7 @@ class Mlflow:
     """Read by MLflow's client."""
 
     replaces = True
-    runs = 6  # as many as take a while
+    runs = 10  # as many as take a while
 
     def __init__(self, folder: Path) -> None:
         self.uri = (folder / "mlruns").as_uri()
@@ -115,7 +115,7 @@ class Trackio:
     """Read by trackio's own interface and store. Its folder is the same in one process, which ``$TRACKIO_DIR`` sets."""
 
     replaces = True
-    runs = 40  # as many as take a while
+    runs = 60  # as many as take a while
 
     def __init__(self, folder: Path) -> None:  # noqa: ARG002  # as the others
         self.to = f"trackio={os.environ['TRACKIO_DIR']}"
@@ -141,7 +141,7 @@ class Wandb:
     """Read by W&B's own reader of offline runs."""
 
     replaces = False
-    runs = 6  # as many as take a while
+    runs = 10  # as many as take a while
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "here"
