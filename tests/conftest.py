@@ -12,6 +12,7 @@ if kernels := os.environ.get("ATEN_CPU_CAPABILITY"):  # torch's cache of compile
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), f"rbridge-inductor-{kernels}")))
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Running a notebook is slow."""
+    """Running a notebook is slow. The files that take longest come first, then those with most tests.
+
+    A worker takes a file at a time: one that begins a long file last would keep the others waiting.
+    """
     for item in items:
         if item.path.suffix == ".ipynb":
             item.add_marker(pytest.mark.slow)
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        for mark in item.iter_markers("slow"):
+            seconds[item.path] = max(seconds[item.path], mark.kwargs.get("seconds", 0))
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-seconds[item.path], -tests[item.path], str(item.path)))
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -21,7 +21,7 @@ from rbridge_traces import BENCHMARKS, TraceCache
 
 from ..error_bounds import model_bound
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=50)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -24,7 +24,7 @@ from .readers_files import FILES, chains_of_thought, human_eval
 OF_THEIR_OWN = ("README.md", "docs/traces.md", "docs/tutorial.md", "docs/benchmarks.md")  # tests by themselves, below
 CONFIGS = ("arc_challenge", "cqa", "gsm8k", "humaneval", "math500", "mmlu_pro")
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=190)
 
 
 @pytest.fixture(scope="module")

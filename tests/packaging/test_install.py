@@ -20,7 +20,7 @@ FINDS_TASKS = (
     "print(*('rbridge_gsm8k' in TaskManager(include_path=path).all_tasks for path in [None, *sys.argv[1:]]))"
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=90)
 
 
 def run(python: Path, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

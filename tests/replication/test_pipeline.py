@@ -12,7 +12,7 @@ import pytest
 RUN = Path(__file__).parents[2] / "examples" / "replication" / "run.py"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=100)
 def test_quick(tmp_path: Path) -> None:
     """Two corpora and the smallest size: every stage leaves its files, and the report holds both candidates."""
     done = subprocess.run(

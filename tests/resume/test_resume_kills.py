@@ -19,7 +19,7 @@ from rbridge_tasks.resume import store
 from ..error_bounds import model_bound
 from .killed_runs import OPTIONS, TASKS, kept_bytes
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=50)
 
 CHAINS, KILLS = 6, 3
 #: Kills of the ``lm_eval`` command itself, each followed by a run that ends; it takes about 20 s for each.

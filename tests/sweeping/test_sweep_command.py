@@ -17,7 +17,7 @@ import pytest
 from .slurm_cluster import Cluster, missing
 from .sweeps import finished, started, sweep, table, write_checkpoints
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=80)
 
 STEPS = range(10, 130, 10)
 
