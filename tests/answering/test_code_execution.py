@@ -1,4 +1,4 @@
-"""Running a model's code: it ends, it cannot pass by leaving, and HumanEval's tests are found for every item."""
+"""Running generated code: it is stopped in time, exiting early fails, and every item has its HumanEval tests."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ pytestmark = pytest.mark.slow
         "\ud800",
     ],
 )
-def test_only_reaching_the_end_is_passing(program: str) -> None:
-    """Leaving early with status 0 is not, nor is what is no program."""
+def test_only_programs_that_reach_their_end_pass(program: str) -> None:
+    """Exiting early with status 0 fails, and so do errors and invalid programs."""
     assert passes("x = 1")
     assert not passes(program)
 
 
-def test_endless_programs_are_stopped_with_what_they_started(tmp_path: Path) -> None:
-    """Within the time given; a process that the program started ends with it."""
+def test_endless_programs_are_stopped_with_their_child_processes(tmp_path: Path) -> None:
+    """The program is stopped after the given time; so is a process that it started."""
     alive = tmp_path / "alive"
     child = f"import time\nwhile True:\n    open({str(alive)!r}, 'a').write('x')\n    time.sleep(0.02)"
     program = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\nwhile True: pass"
@@ -47,19 +47,19 @@ def test_endless_programs_are_stopped_with_what_they_started(tmp_path: Path) -> 
     assert (alive.stat().st_size if alive.exists() else 0) == size
 
 
-def test_waiting_for_the_processor_is_not_wrong() -> None:
-    """Time in which a program does not run, as on a busy machine, is not counted, up to ten times its own."""
+def test_waiting_time_is_not_counted() -> None:
+    """Time in which a program does not run, as on a busy machine, is not counted, up to ten times the limit."""
     assert passes("import time; time.sleep(1.5)", seconds=1)
     assert not passes("import time; time.sleep(3600)", seconds=1)
 
 
 def test_memory_is_limited() -> None:
-    """A program that asks for 100 GB is wrong, and the machine goes on."""
+    """A program that allocates 100 GiB fails."""
     assert not passes("x = bytearray(100 << 30)")
 
 
-def test_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys and tokens in it stay here; the working directory is empty."""
+def test_programs_do_not_see_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """API keys are not passed on; the working directory holds only the program."""
     monkeypatch.setenv("SOME_API_KEY", "secret")
     assert passes("import os\nassert 'SOME_API_KEY' not in os.environ\nassert os.listdir() == ['program.py']")
 
@@ -71,13 +71,13 @@ def item(item_id: str, question: str = "def two():\n    '''2'''\n") -> Trace:
 def rows(*ids: int) -> list[dict[str, Any]]:
     return [
         {
-            "task_id": f"HumanEval/{at}",
-            "prompt": f"def f{at}():\n    '''{at}'''\n",
-            "entry_point": f"f{at}",
-            "canonical_solution": f"    return {at}\n",
-            "test": f"def check(candidate):\n    assert candidate() == {at}\n",
+            "task_id": f"HumanEval/{number}",
+            "prompt": f"def f{number}():\n    '''{number}'''\n",
+            "entry_point": f"f{number}",
+            "canonical_solution": f"    return {number}\n",
+            "test": f"def check(candidate):\n    assert candidate() == {number}\n",
         }
-        for at in ids
+        for number in ids
     ]
 
 
@@ -87,16 +87,16 @@ def written(path: Path, content: list[dict[str, Any]]) -> str:
 
 
 def test_tests_are_found_by_id_or_by_question(tmp_path: Path) -> None:
-    """As the authors publish them; the program passes with the right body and fails with another."""
+    """From the file that the authors publish; the correct body passes and a wrong one fails."""
     file = written(tmp_path / "HumanEval.jsonl", rows(0, 1))
-    found = checks_of([item("HumanEval/0"), item("mine", "def f1():\n    '''1'''\n")], path=file)
-    assert found["mine"] == "def check(candidate):\n    assert candidate() == 1\n\ncheck(f1)\n"
-    assert passes(program_of("def f1():\n    '''1'''\n", "    return 1", found["mine"]))
-    assert not passes(program_of("def f1():\n    '''1'''\n", "    return 2", found["mine"]))
+    checks = checks_of([item("HumanEval/0"), item("mine", "def f1():\n    '''1'''\n")], path=file)
+    assert checks["mine"] == "def check(candidate):\n    assert candidate() == 1\n\ncheck(f1)\n"
+    assert passes(program_of("def f1():\n    '''1'''\n", "    return 1", checks["mine"]))
+    assert not passes(program_of("def f1():\n    '''1'''\n", "    return 2", checks["mine"]))
 
 
 def test_items_without_tests_are_an_error(tmp_path: Path) -> None:
-    """Never a wrong answer: counted and named."""
+    """They do not count as wrong answers; the error names and counts them."""
     with pytest.raises(TraceError, match=r"1 of 2 items have no tests in .*HumanEval.jsonl, such as HumanEval/9"):
         checks_of([item("HumanEval/0"), item("HumanEval/9")], path=written(tmp_path / "HumanEval.jsonl", rows(0)))
     with pytest.raises(TraceError, match=r"no field 'test' .*it has task_id"):
@@ -104,7 +104,7 @@ def test_items_without_tests_are_an_error(tmp_path: Path) -> None:
 
 
 def test_without_the_hub_the_error_says_how_to_name_a_copy() -> None:
-    """Offline, and with the data set in no local cache."""
+    """The Hub is offline and the data set is in no local cache."""
     assert os.environ["HF_DATASETS_OFFLINE"] == "1"
     with pytest.raises(
         TraceError, match=r"openai/openai_humaneval.*--metadata '\{\"rbridge_humaneval_tests\": FILE\}'"

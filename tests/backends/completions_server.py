@@ -1,4 +1,4 @@
-"""A completions server of one's own: real HTTP around a real tiny model, with any fault where it is asked for."""
+"""A completions server for tests: HTTP around a tiny model, with a fault on request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-#: What a server can get wrong, each seen in some server.
+#: Faults of servers; each was observed in a real server.
 FAULTS = (
     "shifts",  # pairs each token with the prediction made after it
     "drops the first",  # the list starts with the second token
@@ -39,12 +39,12 @@ class CompletionsServer:
     """Serves one model under ``/v1/completions``, as a context manager.
 
     Attributes:
-        model, tokenizer: what is served.
+        model, tokenizer: the served model and its tokenizer.
         fault: one of ``FAULTS``, or none.
-        hides_bos: puts the tokenizer's first token before each prompt and does not show it.
+        hides_bos: adds the BOS token before each prompt and leaves it out of the response.
         takes_ids: whether prompts may be token ids.
-        troubles: statuses to answer the first requests with; 0 closes the connection, a negative number waits so
-            many seconds first and then answers.
+        troubles: statuses of the first responses; 0 closes the connection, a negative number -n answers after n
+            seconds.
         ranks: adds vLLM's ``prompt_logprobs``.
     """
 
@@ -86,7 +86,7 @@ class CompletionsServer:
 
     @property
     def url(self) -> str:
-        """The address that lm-eval is given."""
+        """The base URL for lm-eval."""
         return f"http://127.0.0.1:{self._http.server_address[1]}/v1/completions"
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
@@ -116,8 +116,10 @@ class CompletionsServer:
             pass
 
     def _complete(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        asked = body["prompt"]
-        prompts = asked if isinstance(asked, list) and not isinstance(asked[0], int) else [asked]
+        prompt_field = body["prompt"]
+        prompts = (
+            prompt_field if isinstance(prompt_field, list) and not isinstance(prompt_field[0], int) else [prompt_field]
+        )
         if not self.takes_ids and not all(isinstance(prompt, str) for prompt in prompts):
             return 422, {"error": {"message": "prompt: Input should be a valid string"}}
         with self._lock:
@@ -135,7 +137,7 @@ class CompletionsServer:
         lead = [self.tokenizer.bos_token_id] if self.hides_bos else []
         with torch.inference_mode():
             logits = self.model(torch.tensor([lead + ids])).logits[0].float()
-        predictions = torch.log_softmax(logits, -1)[len(lead) :]  # row i is made after token i
+        predictions = torch.log_softmax(logits, -1)[len(lead) :]  # row i predicts token i + 1
         before = torch.cat((predictions[:1] * torch.nan, predictions[:-1]))
         rows = predictions if self.fault == "shifts" else before
         values: list[float | None] = [None, *(float(rows[i, ids[i]]) for i in range(1, len(ids)))]
@@ -151,12 +153,12 @@ class CompletionsServer:
             logprobs["top_logprobs"] = None
         choice = {"index": number, "text": "", "logprobs": logprobs}
         if self.ranks:
-            listed: list[Any] = [None]
+            entries: list[Any] = [None]
             for i in range(1, len(ids)):
-                own = before[i, ids[i]]
-                entry = {"logprob": float(own), "rank": int((before[i] >= own).sum())}
-                listed.append({str(ids[i]): entry})
-            choice["prompt_logprobs"] = listed
+                logprob = before[i, ids[i]]
+                entry = {"logprob": float(logprob), "rank": int((before[i] >= logprob).sum())}
+                entries.append({str(ids[i]): entry})
+            choice["prompt_logprobs"] = entries
         return choice
 
     def _spoiled(self, values: list[Any], tops: list[Any]) -> tuple[list[Any], list[Any]]:

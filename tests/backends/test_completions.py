@@ -1,4 +1,4 @@
-"""Scores through a completions server equal those of the model itself; a server that gets them wrong is refused."""
+"""Scores through a completions server equal those of the model itself; servers with wrong scores are refused."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def served(tokenizers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def start(served: tuple[Any, Any, str]) -> Iterator[Callable[..., CompletionsServer]]:
-    """Start a server of the model; it stops with the test."""
+    """A function that starts a server of the model; the server stops after the test."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(CompletionsServer(served[0], served[1], **options))
 
 
 @pytest.fixture
 def api(served: tuple[Any, Any, str]) -> Callable[..., LocalCompletionsAPI]:
-    """The model as ``--model local-completions`` holds it."""
+    """A function that connects to a server as ``--model local-completions`` does."""
 
     def connect(server: CompletionsServer, **options: Any) -> LocalCompletionsAPI:
         defaults = {"tokenizer_backend": "huggingface", "tokenizer": served[2], "max_retries": 3}
@@ -60,43 +60,43 @@ def expected(served: tuple[Any, Any, str]) -> list[TokenScores]:
     return hf.score(harness_model(served[0], served[1]), PAIRS, LABELS)
 
 
-def assert_same(found: list[TokenScores], expected: list[TokenScores]) -> None:
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one.token_id, other.token_id)
-        np.testing.assert_array_equal(one.token_start, other.token_start)
-        np.testing.assert_array_equal(one.token_end, other.token_end)
-        assert_within(one.logprob, other.logprob, model_bound(other.logprob))
-        assert one.max_logprob is not None
-        assert other.max_logprob is not None
-        assert_within(one.max_logprob, other.max_logprob, model_bound(other.logprob))
-        assert one.entropy is None
-        assert one.vocab_size == other.vocab_size
+def assert_same(scores: list[TokenScores], expected: list[TokenScores]) -> None:
+    for score, reference in zip(scores, expected, strict=True):
+        np.testing.assert_array_equal(score.token_id, reference.token_id)
+        np.testing.assert_array_equal(score.token_start, reference.token_start)
+        np.testing.assert_array_equal(score.token_end, reference.token_end)
+        assert_within(score.logprob, reference.logprob, model_bound(reference.logprob))
+        assert score.max_logprob is not None
+        assert reference.max_logprob is not None
+        assert_within(score.max_logprob, reference.max_logprob, model_bound(reference.logprob))
+        assert score.entropy is None
+        assert score.vocab_size == reference.vocab_size
 
 
 @pytest.mark.parametrize(("concurrency", "batch"), [(1, 1), (4, 1), (1, 3), (3, 2)])
 def test_scores_are_the_models_own(
     start: Any, api: Any, expected: list[TokenScores], concurrency: int, batch: int
 ) -> None:
-    """Whatever the batch and the number of requests at a time; ids are sent, every pair is done once."""
+    """For any batch size and number of concurrent requests; ids are sent, and every pair is reported once."""
     server, finished = start(), []
     lm = api(server, num_concurrent=concurrency, batch_size=batch)
-    found = completions.score(lm, PAIRS, LABELS, done=lambda pairs, _: finished.extend(pairs))
-    assert_same(found, expected)
+    scores = completions.score(lm, PAIRS, LABELS, done=lambda pairs, _: finished.extend(pairs))
+    assert_same(scores, expected)
     assert sorted(finished) == list(range(len(PAIRS)))
-    assert all(score.rank is None for score in found)
+    assert all(score.rank is None for score in scores)
     assert all(isinstance(prompt, list) for prompt in server.prompts)
     assert server.most_at_once <= concurrency
 
 
-def test_rank_is_read_where_the_server_gives_it(start: Any, api: Any, expected: list[TokenScores]) -> None:
-    """vLLM's response has ranks beside OpenAI's fields; where nothing ties they are ours."""
-    for one, other in zip(completions.score(api(start(ranks=True)), PAIRS, LABELS), expected, strict=True):
-        np.testing.assert_array_equal(one.rank, other.rank)
+def test_ranks_of_the_server_are_used(start: Any, api: Any, expected: list[TokenScores]) -> None:
+    """vLLM's response has ranks in addition to OpenAI's fields; without ties they equal ours."""
+    for score, reference in zip(completions.score(api(start(ranks=True)), PAIRS, LABELS), expected, strict=True):
+        np.testing.assert_array_equal(score.rank, reference.rank)
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "one choice"])
-def test_a_server_that_gets_it_wrong_is_refused_in_one_line(start: Any, api: Any, fault: str) -> None:
-    """Before any trace is sent, with the reason."""
+def test_a_server_with_a_fault_is_refused_in_one_line(start: Any, api: Any, fault: str) -> None:
+    """The refusal comes before any trace is sent and states the reason."""
     server, finished = start(fault=fault), []
     with pytest.raises(RefusedSourceError) as caught:
         completions.score(api(server), PAIRS, LABELS, done=lambda pairs, _: finished.extend(pairs))
@@ -104,7 +104,7 @@ def test_a_server_that_gets_it_wrong_is_refused_in_one_line(start: Any, api: Any
     assert server.url in str(caught.value)
     assert not finished
     assert max(len(prompt) for prompt in server.prompts) <= 48
-    told = {
+    messages = {
         "shifts": "shifted by one",
         "drops the first": "shifted",
         "ignores echo": "ignores echo",
@@ -121,17 +121,17 @@ def test_a_server_that_gets_it_wrong_is_refused_in_one_line(start: Any, api: Any
         "drops one": "drops or adds",
         "null inside": "no log-probability for token 4",
     }
-    assert told[fault] in str(caught.value)
+    assert messages[fault] in str(caught.value)
 
 
 def test_a_server_that_answers_part_of_a_batch_is_refused(start: Any, api: Any) -> None:
-    """Scores are never handed to the wrong trace."""
+    """Otherwise scores could be assigned to the wrong trace."""
     with pytest.raises(RefusedSourceError, match="1 choices for 4 prompts; use --batch_size 1"):
         completions.score(api(start(fault="one choice"), batch_size=4), PAIRS, LABELS)
 
 
-def test_an_untrained_uniform_model_is_no_fault(start: Any, api: Any, served: tuple[Any, Any, str]) -> None:
-    """A checkpoint at step 0 gives every token the same: nothing can be told apart, and nothing is wrong."""
+def test_an_untrained_uniform_model_is_accepted(start: Any, api: Any, served: tuple[Any, Any, str]) -> None:
+    """A checkpoint at step 0 gives all tokens the same probability; that is no fault of the server."""
     server = start()
     server.model = tiny_model("llama", len(served[1]))
     server.model.lm_head.weight.data.zero_()
@@ -142,46 +142,46 @@ def test_an_untrained_uniform_model_is_no_fault(start: Any, api: Any, served: tu
 
 
 @pytest.mark.parametrize("hides_bos", [False, True])
-def test_text_is_sent_where_ids_are_not_taken(
+def test_text_is_sent_to_servers_that_take_no_ids(
     start: Any, api: Any, served: tuple[Any, Any, str], hides_bos: bool, expected: list[TokenScores]
 ) -> None:
-    """With tokenized_requests=False, also to a server that puts a token of its own before the text and hides it."""
+    """With tokenized_requests=False, also to a server that adds a hidden token before the text."""
     server = start(takes_ids=False, hides_bos=hides_bos)
-    found = completions.score(api(server, tokenized_requests=False, add_bos_token=hides_bos), PAIRS[:2], LABELS[:2])
+    scores = completions.score(api(server, tokenized_requests=False, add_bos_token=hides_bos), PAIRS[:2], LABELS[:2])
     assert server.prompts[-1] == "".join(PAIRS[1])
     if hides_bos:
         model, tokenizer, _ = served
         prefixed = [(tokenizer.bos_token + context, trace) for context, trace in PAIRS[:2]]
         expected = hf.score(harness_model(model, tokenizer), prefixed, LABELS[:2])
-    assert_same(found, expected[:2])
+    assert_same(scores, expected[:2])
 
 
-def test_a_server_that_takes_no_ids_says_so(start: Any, api: Any) -> None:
-    """Its own words, in one line."""
+def test_a_server_that_takes_no_ids_is_an_error(start: Any, api: Any) -> None:
+    """The one-line error quotes the server's message and names the option."""
     with pytest.raises(
         CompletionsServerError, match=r"refuses the request: 422.*valid string.*give tokenized_requests=False"
     ):
         completions.score(api(start(takes_ids=False)), PAIRS, LABELS)
 
 
-def test_text_that_the_server_cuts_otherwise_is_refused(
+def test_text_that_the_server_tokenises_differently_is_refused(
     start: Any, api: Any, tokenizers: dict[str, Any], tmp_path: Any
 ) -> None:
-    """Sent as text, a trace has to come back in the tokens that the weights are for."""
+    """A trace sent as text must be returned in the tokens that the weights refer to."""
     tokenizers["byte_level_gpt4"].save_pretrained(tmp_path)
     lm = api(start(), tokenized_requests=False, tokenizer=str(tmp_path))
     with pytest.raises(RefusedSourceError, match="give the served model's own tokenizer"):
         completions.score(lm, [*PAIRS, ("x", "1234567 2345678")], [*LABELS, "gsm8k/long"])
 
 
-def test_troubles_that_pass_are_waited_out(start: Any, api: Any, expected: list[TokenScores]) -> None:
-    """Rate limits, server errors and lost connections, one after the other."""
+def test_temporary_failures_are_retried(start: Any, api: Any, expected: list[TokenScores]) -> None:
+    """Rate limits, server errors and lost connections in sequence."""
     server = start(troubles=[429, 503, 200, 0, 200, 500])
     assert_same(completions.score(api(server), PAIRS, LABELS), expected)
 
 
 @pytest.mark.parametrize(
-    ("troubles", "options", "told"),
+    ("troubles", "options", "message"),
     [
         ([503] * 9, {"max_retries": 2}, "answers 503 .*, 2 times"),
         ([0] * 9, {"max_retries": 1}, "cannot be reached"),
@@ -190,15 +190,15 @@ def test_troubles_that_pass_are_waited_out(start: Any, api: Any, expected: list[
         ([404], {}, "ending in /v1/completions"),
     ],
 )
-def test_troubles_that_stay_are_one_line(start: Any, api: Any, troubles: list[int], options: Any, told: str) -> None:
-    """What happened, how often, and what to do."""
-    with pytest.raises(CompletionsServerError, match=told) as caught:
+def test_permanent_failures_are_one_line(start: Any, api: Any, troubles: list[int], options: Any, message: str) -> None:
+    """The error says what happened, how often, and what to do."""
+    with pytest.raises(CompletionsServerError, match=message) as caught:
         completions.score(api(start(troubles=troubles), **options), PAIRS, LABELS)
     assert "\n" not in str(caught.value)
 
 
-def test_no_server_is_one_line(start: Any, api: Any) -> None:
-    """Nobody listens at the address."""
+def test_an_address_without_a_server_is_one_line(start: Any, api: Any) -> None:
+    """The error names the address."""
     server = start()
     lm = api(server, max_retries=1)
     lm.base_url = "http://127.0.0.1:9/v1/completions"
@@ -207,16 +207,16 @@ def test_no_server_is_one_line(start: Any, api: Any) -> None:
 
 
 def test_long_traces_are_scored_in_windows(start: Any, api: Any, served: tuple[Any, Any, str]) -> None:
-    """A trace longer than max_length: every token once, as the model itself does it under the same window."""
+    """Every token of a trace longer than max_length is scored once, as by the model itself with the same window."""
     pairs, labels = PAIRS[3:5], LABELS[3:5]
-    found = completions.score(api(start(), max_length=58), pairs, labels)
+    scores = completions.score(api(start(), max_length=58), pairs, labels)
     model, tokenizer, _ = served
-    assert_same(found, hf.score(harness_model(model, tokenizer, max_length=56), pairs, labels))
-    assert found[0].windows > 1
+    assert_same(scores, hf.score(harness_model(model, tokenizer, max_length=56), pairs, labels))
+    assert scores[0].windows > 1
 
 
-def test_what_cannot_be_scored_says_so(start: Any, api: Any, served: tuple[Any, Any, str]) -> None:
-    """Chat servers, and models without a tokenizer here."""
+def test_chat_servers_and_missing_tokenizers_are_errors(start: Any, api: Any, served: tuple[Any, Any, str]) -> None:
+    """A chat server gives no log-probabilities of a prompt; without a tokenizer there are no tokens."""
     server = start()
     with pytest.raises(BackendError, match="use --model local-completions"):
         completions.score(LocalChatCompletion(base_url=server.url, model="tiny"), PAIRS, LABELS)
@@ -225,7 +225,7 @@ def test_what_cannot_be_scored_says_so(start: Any, api: Any, served: tuple[Any, 
 
 
 def test_tiktoken_tokenizers_are_read(start: Any, api: Any) -> None:
-    """As --model openai-completions has them: bytes and whole letters, no token before the text."""
+    """Tokenizers of --model openai-completions: tokens are bytes and whole characters, without a BOS token."""
     ranks = {bytes([byte]): byte for byte in range(256)} | {b"th": 256, b" th": 257, "é".encode(): 258}
     encoding = tiktoken.Encoding(
         "tiny", pat_str=r"\s?\S+|\s+", mergeable_ranks=ranks, special_tokens={"<|endoftext|>": 259}
@@ -234,20 +234,20 @@ def test_tiktoken_tokenizers_are_read(start: Any, api: Any) -> None:
     lm = api(server, tokenizer_backend="none")
     lm.tokenizer, lm.tokenizer_backend, lm.tokenized_requests = encoding, "tiktoken", True
     context, trace = "Question: why?\nAnswer: ", "the é and <|endoftext|> 😀"
-    (found,) = completions.score(lm, [(context, trace)], ["csqa/1"])
+    (score,) = completions.score(lm, [(context, trace)], ["csqa/1"])
     ids = encoding.encode(context + trace, disallowed_special=())
     with torch.inference_mode():
         expected = server.model(torch.tensor([ids])).logits[0].log_softmax(-1)[torch.arange(len(ids) - 1), ids[1:]]
-    np.testing.assert_array_equal(found.token_id, ids[-found.token_id.size :])
-    assert_within(found.logprob, expected[-found.logprob.size :], model_bound(found.logprob))
-    assert found.token_end[-1] == len(trace)
-    assert found.vocab_size == 260
+    np.testing.assert_array_equal(score.token_id, ids[-score.token_id.size :])
+    assert_within(score.logprob, expected[-score.logprob.size :], model_bound(score.logprob))
+    assert score.token_end[-1] == len(trace)
+    assert score.vocab_size == 260
 
 
-def test_a_tokenizer_that_begins_texts_is_named(
+def test_a_tokenizer_with_a_bos_token_is_named_in_the_log(
     start: Any, api: Any, tokenizers: dict[str, Any], tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """lm-eval's API models leave out the first token that --model hf puts there; the log says how to have it."""
+    """lm-eval's API models leave out the BOS token that --model hf adds; the log names the option that adds it."""
     tokenizers["bos"].save_pretrained(tmp_path)
     lm = api(start(), tokenizer=str(tmp_path))
     with caplog.at_level("WARNING"):

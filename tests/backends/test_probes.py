@@ -1,4 +1,4 @@
-"""The identities accept what a language model gives, rounding and all, and refuse lists that are shifted."""
+"""The probes accept rounded log-probabilities of a language model, and refuse lists that are shifted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOCABULARY, LENGTH = 200, 30
 
 
 def log_probabilities(ids: tuple[int, ...], seed: int, sharpness: float) -> np.ndarray:
-    """Those of every token after each beginning of the ids, shape (tokens, vocabulary): a model made of dice."""
+    """Log-probabilities of a random model after each prefix of the ids, shape (tokens, vocabulary)."""
     rows = []
     for end in range(1, len(ids) + 1):
         dice = np.random.default_rng(zlib.crc32(f"{seed} {ids[:end]}".encode()))
@@ -28,14 +28,14 @@ def log_probabilities(ids: tuple[int, ...], seed: int, sharpness: float) -> np.n
 
 
 def right(ids: tuple[int, ...], seed: int, sharpness: float) -> LogProbabilities:
-    """Each token with the prediction made before it."""
+    """Each token with the prediction of that token: the correct list."""
     after = log_probabilities(ids, seed, sharpness)
     before = np.concatenate((np.full((1, VOCABULARY), np.nan), after[:-1]))
     return LogProbabilities(before[np.arange(len(ids)), ids], before.max(-1), None)
 
 
 def too_late(ids: tuple[int, ...], seed: int, sharpness: float) -> LogProbabilities:
-    """Each token with the prediction made after it."""
+    """Each token with the prediction of the next position."""
     after = log_probabilities(ids, seed, sharpness)
     return LogProbabilities(after[np.arange(len(ids)), ids], after.max(-1), None)
 
@@ -48,27 +48,27 @@ def too_early(ids: tuple[int, ...], seed: int, sharpness: float) -> LogProbabili
 
 
 def probes(seed: int) -> Probes:
-    """A random text, at five places of which stand three other tokens."""
+    """Probes of a random text, with three replacement tokens at each of five positions."""
     dice = np.random.default_rng(seed)
     whole = tuple(dice.integers(0, VOCABULARY, LENGTH).tolist())
     swapped = [
-        (at, (*whole[:at], (whole[at] + step) % VOCABULARY, *whole[at + 1 :]))
-        for at in (4, 9, 13, 20, 27)
+        (position, (*whole[:position], (whole[position] + step) % VOCABULARY, *whole[position + 1 :]))
+        for position in (4, 9, 13, 20, 27)
         for step in (7, 31, 90)
     ]
     return Probes(whole, whole[: LENGTH // 2], swapped, ())
 
 
-def ask(found: Probes, give: Callable[..., LogProbabilities], seed: int, sharpness: float, noise: float) -> None:
-    """Check what a source gives, with some noise on it."""
+def ask(text_probes: Probes, give: Callable[..., LogProbabilities], seed: int, sharpness: float, noise: float) -> None:
+    """Check the answers of a source after adding noise."""
     dice = np.random.default_rng(seed)
 
     def noisy(values: np.ndarray) -> np.ndarray:
         return np.minimum(values + noise * dice.normal(size=values.size), 0.0)
 
-    answers = [give(ids, seed, sharpness) for ids in found.prompts]
-    found.check(
-        [LogProbabilities(noisy(one.logprob), noisy(np.asarray(one.max_logprob)), None) for one in answers],
+    answers = [give(ids, seed, sharpness) for ids in text_probes.prompts]
+    text_probes.check(
+        [LogProbabilities(noisy(answer.logprob), noisy(np.asarray(answer.max_logprob)), None) for answer in answers],
         "The server",
     )
 
@@ -76,7 +76,7 @@ def ask(found: Probes, give: Callable[..., LogProbabilities], seed: int, sharpne
 @pytest.mark.parametrize("sharpness", [0.05, 0.5, 3.0])
 @pytest.mark.parametrize("noise", [0.0, 0.02])
 def test_a_language_model_is_accepted(sharpness: float, noise: float) -> None:
-    """Nearly uniform or sure of itself, exact or with noise of two hundredths of the spread of its logits."""
+    """For nearly uniform and confident models, exact or with noise of 0.02 times the spread of the logits."""
     for seed in range(30):
         ask(probes(seed), right, seed, sharpness, noise * sharpness)
 
@@ -84,7 +84,7 @@ def test_a_language_model_is_accepted(sharpness: float, noise: float) -> None:
 @pytest.mark.parametrize("sharpness", [0.05, 0.5, 3.0])
 @pytest.mark.parametrize("give", [too_late, too_early])
 def test_a_shifted_list_is_refused(give: Callable[..., LogProbabilities], sharpness: float) -> None:
-    """In either direction, of any model that is not uniform."""
+    """In both directions, for any model that is not uniform."""
     for seed in range(60):
         with pytest.raises(RefusedSourceError, match=r"shifted|more text follows"):
             ask(probes(seed), give, seed, sharpness, 0.0)
@@ -93,11 +93,15 @@ def test_a_shifted_list_is_refused(give: Callable[..., LogProbabilities], sharpn
 @pytest.mark.parametrize("name", sorted(TOKENIZERS))
 @pytest.mark.parametrize("text_only", [False, True])
 def test_every_tokenizer_makes_probes(name: str, text_only: bool, tokenizers: dict[str, object]) -> None:
-    """At least three swaps of one place each, and ids that the tokenizer would not choose itself."""
+    """Probes replace one token each, at six or more positions; text-only probes have no ids that text cannot give."""
     tokenizer = tokenizers[name]
-    found = make_probes(PairEncoder(tokenizer), text_only=text_only, longest=2000)
-    assert len(found.swapped) >= 6
-    for place, ids in found.swapped:
-        assert [at for at, (one, other) in enumerate(zip(ids, found.whole, strict=True)) if one != other] == [place]
-    assert found.half == found.whole[: len(found.half)]
-    assert not (text_only and found.split)
+    text_probes = make_probes(PairEncoder(tokenizer), text_only=text_only, longest=2000)
+    assert len(text_probes.swapped) >= 6
+    for place, ids in text_probes.swapped:
+        assert [
+            position
+            for position, (token, original) in enumerate(zip(ids, text_probes.whole, strict=True))
+            if token != original
+        ] == [place]
+    assert text_probes.half == text_probes.whole[: len(text_probes.half)]
+    assert not (text_only and text_probes.split)

@@ -1,4 +1,4 @@
-"""The slow path gives the model's own log-probabilities for any model class of lm-eval, and says what it cannot do."""
+"""The slow path gives the model's log-probabilities for any model class of lm-eval, and refuses unsupported ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LABELS = [f"gsm8k/{number}" for number in range(len(PAIRS))]
 
 
 class OfIds(TemplateLM):
-    """A model class of somebody's own: it takes token ids and gives log-likelihoods, as the model inside it does."""
+    """A user's model class that takes token ids and returns the log-likelihoods of the model inside it."""
 
     def __init__(self, inner: HFLM) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class OfIds(TemplateLM):
 
 
 class OfText(LM):
-    """A model class that takes only text."""
+    """A user's model class that takes only text."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
@@ -79,59 +79,59 @@ class OfText(LM):
 
 @pytest.fixture(scope="module")
 def inner(tokenizers: dict[str, Any]) -> HFLM:
-    """The model that all classes here speak for."""
+    """The model inside the classes of this file."""
     return harness_model(tiny_model("llama", len(tokenizers["bos"])), tokenizers["bos"], batch_size=16)
 
 
 @pytest.fixture(scope="module")
 def expected(inner: HFLM) -> list[TokenScores]:
-    """Its scores by the HF back end."""
+    """Scores of the inner model by the HF back end."""
     return hf.score(inner, PAIRS, LABELS)
 
 
 def assert_same(
-    found: Sequence[TokenScores],
+    scores: Sequence[TokenScores],
     expected: Sequence[TokenScores],
     bounds: Callable[[npt.ArrayLike], npt.ArrayLike] = model_bound,
 ) -> None:
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one.token_id, other.token_id)
-        assert_within(one.logprob, other.logprob, bounds(other.logprob))
-        total, expected_total = (scores.logprob.astype(float).sum() for scores in (one, other))
-        assert_within(total, expected_total, model_sum_bound(other.logprob))
-        assert one.rank is None
-        assert one.max_logprob is None
-        assert one.entropy is None
+    for score, reference in zip(scores, expected, strict=True):
+        np.testing.assert_array_equal(score.token_id, reference.token_id)
+        assert_within(score.logprob, reference.logprob, bounds(reference.logprob))
+        total, expected_total = (each.logprob.astype(float).sum() for each in (score, reference))
+        assert_within(total, expected_total, model_sum_bound(reference.logprob))
+        assert score.rank is None
+        assert score.max_logprob is None
+        assert score.entropy is None
 
 
 def test_each_token_is_scored_as_the_model_scores_it(inner: HFLM, expected: list[TokenScores]) -> None:
-    """By token ids, empty contexts and letters of several tokens included; each pair is done once."""
+    """By token ids, also for empty contexts and characters of several tokens; each pair is reported once."""
     finished: list[int] = []
     assert_same(stock.score(OfIds(inner), PAIRS, LABELS, done=lambda pairs, _: finished.extend(pairs)), expected)
     assert sorted(finished) == list(range(len(PAIRS)))
 
 
-def test_text_alone_is_enough_where_beginnings_keep_their_tokens(inner: HFLM, expected: list[TokenScores]) -> None:
-    """Growing beginnings of the trace, through the public ``loglikelihood``: differences of its float32 sums."""
-    whole = [0, 2, 3, 5]
-    found = stock.score(OfText(inner), [PAIRS[i] for i in whole], [LABELS[i] for i in whole])
-    assert_same(found, [expected[i] for i in whole], telescoped_bounds)
+def test_text_is_enough_if_prefixes_keep_their_tokens(inner: HFLM, expected: list[TokenScores]) -> None:
+    """Differences of the float32 sums that ``loglikelihood`` returns for growing prefixes of the trace."""
+    supported = [0, 2, 3, 5]
+    scores = stock.score(OfText(inner), [PAIRS[i] for i in supported], [LABELS[i] for i in supported])
+    assert_same(scores, [expected[i] for i in supported], telescoped_bounds)
 
 
-def test_text_is_refused_where_a_character_is_several_tokens(inner: HFLM) -> None:
-    """Half a letter cannot be asked for."""
+def test_text_is_refused_if_a_character_has_several_tokens(inner: HFLM) -> None:
+    """A text cannot end inside a character."""
     with pytest.raises(TokenizationError, match=r"gsm8k/4 is split into other tokens.*takes only text"):
         stock.score(OfText(inner), [PAIRS[4]], [LABELS[4]])
 
 
 def test_a_trace_longer_than_the_window_is_scored_in_parts(inner: HFLM) -> None:
-    """As every other back end does it."""
+    """With the scores of the HF back end under the same window."""
     short = harness_model(inner.model, inner.tokenizer, max_length=30)
     assert_same(stock.score(OfIds(short), [PAIRS[3]], [LABELS[3]]), hf.score(short, [PAIRS[3]], [LABELS[3]]))
 
 
-def test_what_is_no_language_model_is_refused(inner: HFLM) -> None:
-    """A class that gives random numbers; a chat API gives none; without a tokenizer there are no tokens."""
+def test_classes_without_log_likelihoods_are_refused(inner: HFLM) -> None:
+    """A class that returns random numbers, a chat API that returns none, and a class without a tokenizer."""
 
     class Random(OfText):
         def loglikelihood(self, requests: Any, **_: Any) -> list[tuple[float, bool]]:
@@ -147,24 +147,24 @@ def test_what_is_no_language_model_is_refused(inner: HFLM) -> None:
         stock.score(Random(inner), pairs, labels)
     with pytest.raises(BackendError, match=r"Chat gives no log-likelihoods .*supported for chat"):
         stock.score(Chat(inner), pairs, labels)
-    without = OfText(inner)
-    without.tokenizer = None
+    lm = OfText(inner)
+    lm.tokenizer = None
     with pytest.raises(TokenizationError, match="has no tokenizer"):
-        stock.score(without, pairs, labels)
+        stock.score(lm, pairs, labels)
 
 
-def test_other_classes_are_refused_unless_asked_for(inner: HFLM, expected: list[TokenScores]) -> None:
-    """One line that names what is served and the option; with the option, the slow scores."""
+def test_unknown_classes_are_refused_without_the_option(inner: HFLM, expected: list[TokenScores]) -> None:
+    """The one-line error names the supported models and the option; with the option, scores are the model's."""
     lm = OfIds(inner)
 
     def ask(*, slow: bool) -> list[TokenScores]:
         docs = [{"benchmark": "gsm8k", "item_id": str(i)} for i in range(len(PAIRS))]
         kind = requests.REQUEST_TYPE
-        asked: list[Instance] = [
+        instances: list[Instance] = [
             TraceRequest(request_type=kind, doc=doc, arguments=pair, idx=0, task_name="", doc_id=0, slow=slow)
             for doc, pair in zip(docs, PAIRS, strict=True)
         ]
-        return requests.token_scores(lm, asked)
+        return requests.token_scores(lm, instances)
 
     with pytest.raises(UnservedModelError, match=r"from OfIds; use --model hf, vllm, local-.*\"rbridge_slow\": true"):
         ask(slow=False)
@@ -173,17 +173,17 @@ def test_other_classes_are_refused_unless_asked_for(inner: HFLM, expected: list[
 
 @pytest.mark.slow
 def test_the_option_reaches_the_model() -> None:
-    """``--metadata`` with rbridge_slow, through lm-eval's own evaluator, under a model class of somebody's own."""
+    """``--metadata`` with rbridge_slow, through lm-eval's own evaluator, for a user's model class."""
     tokenizer = TOKENIZERS["bos"]()
     inner = harness_model(tiny_model("llama", len(tokenizer)), tokenizer, batch_size=16)
 
     def trace_nll(lm: LM, **options: Any) -> float:
         metadata = {"rbridge_cache": "sample", "rbridge_weights": "none"} | options
-        found = simple_evaluate(
+        results = simple_evaluate(
             lm, tasks=["rbridge_gsm8k"], num_fewshot=0, limit=2, bootstrap_iters=0, metadata=metadata,
             task_manager=TaskManager(metadata=metadata, include_path=str(TASKS_PATH), include_defaults=False),
         )  # fmt: skip
-        value: float = found["results"]["rbridge_gsm8k"]["trace_nll,none"]
+        value: float = results["results"]["rbridge_gsm8k"]["trace_nll,none"]
         return value
 
     assert trace_nll(OfIds(inner), rbridge_slow=True) == pytest.approx(trace_nll(inner), abs=model_bound())

@@ -1,4 +1,4 @@
-"""Charts of the page: inline SVG in the page's colours, labels apart, names as text."""
+"""Charts of the page: inline SVG in the page's colours, labels that do not overlap, names as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOSTILE = "a$b$ _x & <script>alert(1)</script> 한국어 \x07"
 
 
 def line(name: str, points: int, look: int | None = 0) -> Series:
-    """A falling line of some checkpoints, without an interval at the last."""
+    """A falling line of ``points`` checkpoints, without an interval at the last."""
     tokens = np.linspace(1e9, 5e9, points)
     value = 1 / tokens**0.1
     error = np.full(points, 0.01)
@@ -35,7 +35,7 @@ def chart(*lines: Series, key: str = "c") -> str:
 
 @given(st.lists(st.floats(0.0, 200.0), min_size=1, max_size=8))
 def test_labels_keep_their_order_and_distance(wanted: list[float]) -> None:
-    """Wherever they want to be, labels stand 15 points apart, inside, and stay where nothing is in their way."""
+    """Labels are at least 15 points apart and inside the range; labels that are far enough apart do not move."""
     places = apart(wanted, 15.0, 0.0, 200.0)
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
     assert all(places[b] - places[a] >= 15 - 1e-9 for a, b in itertools.pairwise(order))
@@ -46,7 +46,7 @@ def test_labels_keep_their_order_and_distance(wanted: list[float]) -> None:
 
 
 def test_a_chart_takes_colours_and_font_from_the_page() -> None:
-    """Colours are CSS variables, and no font, style sheet, size or address stands in the element."""
+    """Colours are CSS variables; the element has no font, style sheet, size or address."""
     svg = chart(line("web", 4), line("grey", 4, None))
     assert "var(--k0)" in svg
     assert "var(--rest)" in svg
@@ -54,7 +54,7 @@ def test_a_chart_takes_colours_and_font_from_the_page() -> None:
 
 
 def test_ids_of_two_charts_differ() -> None:
-    """Every id begins with the key of its chart, and every reference has its target."""
+    """Every id begins with the key of its chart, and every reference has a target."""
     both = [chart(line("web", 4), key=key) for key in ("one", "two")]
     for key, svg in zip(("one", "two"), both, strict=True):
         ids = re.findall(r' id="([^"]+)"', svg)
@@ -65,7 +65,7 @@ def test_ids_of_two_charts_differ() -> None:
 
 @pytest.mark.parametrize("points", [3, 40])
 def test_every_point_has_a_tip(points: int) -> None:
-    """With its tokens, value and interval; with many points the marks are hidden until the pointer is over them."""
+    """It has tokens, value and interval; with many points the marks are hidden until the pointer is over them."""
     root = ElementTree.fromstring(chart(line("web", points)))  # noqa: S314
     tips = [mark.findtext("title") for mark in root.iter("use") if mark.find("title") is not None]
     assert len(tips) == points
@@ -75,7 +75,7 @@ def test_every_point_has_a_tip(points: int) -> None:
 
 
 def test_hostile_names_are_text() -> None:
-    """Dollars, tags, control characters and characters without a glyph neither fail nor become anything but text."""
+    """Dollar signs, tags, control characters and characters without a glyph are rendered as text."""
     rows = [IntervalRow(HOSTILE, 1.0, 0.9, 1.1), IntervalRow("_hidden", 2.0)]
     for svg in (chart(line(HOSTILE, 3)), interval_chart("i", rows, title="", description="", x_name=HOSTILE)):
         root = ElementTree.fromstring(svg)  # noqa: S314

@@ -1,4 +1,4 @@
-"""Figures: written whole, the same each time, and readable without colour."""
+"""Figures: reproducible files, text, contrast, and lines that differ without colour."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw(path: Path) -> None:
 
 @pytest.mark.parametrize(("suffix", "start"), [(".svg", b"<?xml"), (".png", b"\x89PNG")])
 def test_the_same_numbers_give_the_same_file(tmp_path: Path, suffix: str, start: bytes) -> None:
-    """No date, no random name: a figure under version control changes when its numbers do."""
+    """No date and no random name: a figure under version control changes only with its numbers."""
     for name in ("a", "b"):
         draw(tmp_path / f"{name}{suffix}")
     first, second = ((tmp_path / f"{name}{suffix}").read_bytes() for name in ("a", "b"))
@@ -34,7 +34,7 @@ def test_the_same_numbers_give_the_same_file(tmp_path: Path, suffix: str, start:
 
 
 def test_text_in_svg_is_text(tmp_path: Path) -> None:
-    """Axis labels can be searched and read aloud."""
+    """Axis labels can be searched and read by screen readers."""
     draw(tmp_path / "a.svg")
     assert "training tokens (billions)" in (tmp_path / "a.svg").read_text()
 
@@ -54,13 +54,13 @@ def test_lines_differ_without_colour() -> None:
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize("name", ["ink", "soft", *(f"k{index}" for index in range(6))])
 def test_text_and_lines_have_contrast(name: str, scheme: int) -> None:
-    """At least 4.5 to 1 on the page, light or dark."""
+    """At least 4.5 to 1 on the light and the dark page."""
     dark, light = sorted(luminance(PALETTE[key][scheme]) for key in (name, "paper"))
     assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
-def test_no_window_and_no_state() -> None:
-    """Figures come and go without pyplot, which would keep them and might open a window."""
+def test_figures_do_not_use_pyplot() -> None:
+    """Pyplot would keep figures in memory and might open a window."""
     before = "matplotlib.pyplot" in sys.modules
     figure, panels = new_panels(4, 4, rows=2, columns=3)
     assert len(panels) == 6
@@ -70,7 +70,7 @@ def test_no_window_and_no_state() -> None:
 
 @pytest.mark.parametrize("name", ["a.pdf", "a", "svg"])
 def test_other_formats_are_one_line(tmp_path: Path, name: str) -> None:
-    """Told before the work, and again when saving; nothing is written."""
+    """They are refused before the work and again when saving; nothing is written."""
     with pytest.raises(OutputError, match=r"a figure is written as \.svg or \.png"):
         check_plot_path(name)
     with pytest.raises(OutputError):

@@ -1,4 +1,4 @@
-"""Tables of proxy scores and target accuracies, made up for the tests of fit and predict."""
+"""Simulated tables of proxy scores and target accuracies for the tests of fit and predict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def checkpoints(seed: int = 0, count: int = 12) -> tuple[np.ndarray[Any, Any], n
 
 
 def pairs(benchmarks: Sequence[str] = ("gsm8k", "csqa"), metric: str = "rbridge_nll") -> pd.DataFrame:
-    """Pairs of several benchmarks, a row a checkpoint."""
+    """Pairs of several benchmarks, one row per checkpoint."""
     parts = []
     for seed, benchmark in enumerate(benchmarks):
         nll, accuracy = checkpoints(seed)
@@ -33,7 +33,7 @@ def pairs(benchmarks: Sequence[str] = ("gsm8k", "csqa"), metric: str = "rbridge_
 
 
 def written(frame: pd.DataFrame, path: Path) -> Path:
-    """The same as a CSV file."""
+    """Write a table as a CSV file."""
     frame.to_csv(path, index=False)
     return path
 
@@ -49,17 +49,18 @@ def scores(
     for seed, run in enumerate(runs):
         for benchmark in benchmarks:
             nll, accuracy = checkpoints(seed)
-            other = (target_runs or runs)[seed]
+            target_run = (target_runs or runs)[seed]
             rows += [_row(run, "1b", TOKENS[i], benchmark, "rbridge_nll", nll[i]) for i in range(len(TOKENS))]
             values = np.interp(target_tokens, TOKENS, accuracy) / 100.0
             rows += [
-                _row(other, "13b", at, benchmark, "acc", value) for at, value in zip(target_tokens, values, strict=True)
+                _row(target_run, "13b", tokens, benchmark, "acc", value)
+                for tokens, value in zip(target_tokens, values, strict=True)
             ]
     return pd.DataFrame(rows)
 
 
 def score_table(frame: pd.DataFrame, path: Path) -> Path:
-    """The same as a checked file."""
+    """Write a checked score table."""
     write_scores(frame, path)
     return path
 

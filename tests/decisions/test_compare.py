@@ -22,7 +22,7 @@ CHECKPOINTS = {"proxy": "1b", "target_model": "13b"}
 
 
 def candidates(*, count: int = 16, benchmarks: tuple[str, ...] = BENCHMARKS) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Data sets scored by a good NLL, a rough one and an accuracy of noise; and the target's accuracies."""
+    """Data sets scored by a precise NLL, a noisy NLL and a random accuracy; and the target's accuracies."""
     rng = np.random.default_rng(0)
     small, large = [], []
     for benchmark in benchmarks:
@@ -49,7 +49,7 @@ def metrics_of(comparison: Comparison, benchmark: str = "gsm8k") -> dict[str, Co
 
 
 def test_measures_are_those_of_the_functions_that_rank_and_fit() -> None:
-    """Decision accuracy, tau-b, rho, train R2 and test MAE, from the same arrays; and compute by hand."""
+    """Decision accuracy, tau-b, rho, train R2 and test MAE from the same arrays, and compute by hand."""
     scores, targets = candidates(benchmarks=("gsm8k",))
     comparison = compare(scores, target=targets)
     values, accuracy = of_metric(scores, "trace_nll")["value"].to_numpy(), 100 * targets["value"].to_numpy()
@@ -71,11 +71,11 @@ def test_measures_are_those_of_the_functions_that_rank_and_fit() -> None:
         assert measured.low[name] < measured.value[name] < measured.high[name]
 
 
-def test_the_best_is_marked_with_those_as_good_as_it() -> None:
-    """A copy of the best is alike; noise and chance are not; the mean weighs benchmarks equally."""
+def test_the_best_and_metrics_like_it_are_marked() -> None:
+    """A copy of the best is marked as alike, noise and chance are not; the mean weights benchmarks equally."""
     scores, targets = candidates(count=24)
-    twin = of_metric(scores, "rbridge_nll").assign(metric="rbridge_bits_per_byte")
-    comparison = compare(pd.concat([scores, twin]), target=targets, fits=False)
+    copy = of_metric(scores, "rbridge_nll").assign(metric="rbridge_bits_per_byte")
+    comparison = compare(pd.concat([scores, copy]), target=targets, fits=False)
     mean = metrics_of(comparison, "mean of benchmarks")
     assert mean["rbridge_nll"].best
     assert mean["rbridge_bits_per_byte"].alike
@@ -88,8 +88,8 @@ def test_the_best_is_marked_with_those_as_good_as_it() -> None:
     assert "better than every baseline (chance)" in comparison.verdict(comparison.benchmarks[-1])
 
 
-def test_a_comparison_shows_itself(tmp_path: Path) -> None:
-    """A row for each benchmark and metric, the same as HTML; a figure with named axes and bars."""
+def test_a_comparison_as_table_html_and_figure(tmp_path: Path) -> None:
+    """One row per benchmark and metric, in a frame and in HTML; a figure with labelled axes and bars."""
     scores, targets = candidates()
     comparison = compare(scores, target=targets, fits=False)
     frame = comparison.to_frame()
@@ -102,7 +102,7 @@ def test_a_comparison_shows_itself(tmp_path: Path) -> None:
 
 
 def test_checkpoints_are_joined_as_fits_are_and_tokens_are_a_baseline() -> None:
-    """Over one run tokens say as much as the proxy: that is the verdict."""
+    """In one run the tokens predict as well as the proxy, and the verdict says so."""
     frame = made_pairs.scores(benchmarks=("gsm8k",))
     noisy = of_metric(frame, "rbridge_nll").assign(metric="trace_nll")
     noisy["value"] += np.random.default_rng(0).normal(size=len(noisy)) * 0.05
@@ -122,8 +122,8 @@ def test_checkpoints_are_joined_as_fits_are_and_tokens_are_a_baseline() -> None:
     assert "1 metric left out: no model '1b' with acc" in notes
 
 
-def test_the_target_of_checkpoints_may_stand_in_another_table() -> None:
-    """The numbers are the same."""
+def test_the_target_of_checkpoints_may_be_in_another_table() -> None:
+    """The numbers are those of a single table."""
     frame = made_pairs.scores()
     accuracies = frame["metric"] == "acc"
     together = compare(frame, fits=False, **CHECKPOINTS)
@@ -138,8 +138,8 @@ def test_several_runs_are_drawn_whole() -> None:
     assert comparison.benchmarks[0].points == 72
 
 
-def test_a_metric_that_runs_the_wrong_way_is_never_the_best() -> None:
-    """A falling curve fits it as well as the best; it is marked, and a note names it."""
+def test_a_metric_with_the_wrong_direction_is_never_the_best() -> None:
+    """A falling curve fits it as well as the best metric; it is marked, and a note names it."""
     scores, targets = candidates(benchmarks=("gsm8k",))
     mirrored = of_metric(scores, "rbridge_nll").assign(metric="cross_entropy")
     mirrored["value"] = 3 - mirrored["value"]
@@ -152,7 +152,7 @@ def test_a_metric_that_runs_the_wrong_way_is_never_the_best() -> None:
 
 
 def test_points_are_those_that_all_metrics_share() -> None:
-    """A metric of few runs is left out, a run that one metric lacks too; both with a count."""
+    """A metric of few runs and a run that lacks a metric are left out and counted."""
     scores, targets = candidates(benchmarks=("gsm8k",))
     rare = of_metric(scores, "trace_nll")[:4].assign(metric="cross_entropy")
     scores = scores[~((scores["metric"] == "acc") & (scores["run"] == "data-07"))]
@@ -165,7 +165,7 @@ def test_points_are_those_that_all_metrics_share() -> None:
 
 
 def test_few_candidates_are_ordered_without_intervals() -> None:
-    """Four points have an order, but no intervals and no significant differences."""
+    """Four points are ordered, without intervals and significant differences."""
     scores, targets = candidates(count=4, benchmarks=("gsm8k",))
     comparison = compare(scores, target=targets, fits=False)
     best = metrics_of(comparison)["rbridge_nll"]
@@ -175,19 +175,19 @@ def test_few_candidates_are_ordered_without_intervals() -> None:
     assert any("no intervals" in note for note in comparison.notes)
 
 
-def test_unknown_directions_are_asked_for() -> None:
-    """Left out and named by default; an error if asked for without a direction; compared if it is given."""
+def test_a_metric_of_unknown_direction_needs_one() -> None:
+    """By default it is left out and named; requested without a direction it is an error; with one it is compared."""
     scores, targets = candidates(benchmarks=("gsm8k",))
     scores = pd.concat([scores, of_metric(scores, "rbridge_nll").assign(metric="surprise")])
     assert any("surprise:lower" in note for note in compare(scores, target=targets, fits=False).notes)
     with pytest.raises(RBridgeError, match="surprise:lower or surprise:higher"):
         compare(scores, target=targets, metrics="surprise,acc")
-    given = compare(scores, target=targets, fits=False, metrics=["surprise:lower", "acc"])
-    assert metrics_of(given)["surprise"].value["decision_accuracy"] > 0.9
+    comparison = compare(scores, target=targets, fits=False, metrics=["surprise:lower", "acc"])
+    assert metrics_of(comparison)["surprise"].value["decision_accuracy"] > 0.9
 
 
 def test_only_one_size_is_compared() -> None:
-    """The largest by default, another on demand."""
+    """The largest by default, or the size given."""
     scores, targets = candidates(benchmarks=("gsm8k",))
     smaller = scores.assign(params=SMALL[0], tokens=SMALL[1], value=-scores["value"], model="small" + scores["model"])
     both = pd.concat([scores, smaller])

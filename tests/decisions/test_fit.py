@@ -1,4 +1,4 @@
-"""``fit``, ``predict`` and their results from Python: any input, one result, and the file that holds it."""
+"""``fit`` and ``predict`` from Python: inputs, results and the file of a fit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def by_benchmark() -> Fit:
 
 
 def test_a_frame_a_file_and_arrays_give_one_curve(tmp_path: Path) -> None:
-    """The regressor's own predictions, whatever the form of the table."""
+    """Every form of the table gives the predictions of the regressor."""
     nll, accuracy = checkpoints()
     frame = pairs(("gsm8k",))
     expected = ProxyRegressor().fit(nll, accuracy).predict([0.8])
@@ -50,8 +50,8 @@ def test_a_fit_is_what_the_command_prints_and_writes(by_benchmark: Fit, tmp_path
     assert predict(tmp_path / "fit.json", pairs(), y="accuracy").to_frame().equals(loaded.predict(pairs()).to_frame())
 
 
-def test_results_show_themselves(by_benchmark: Fit, tmp_path: Path) -> None:
-    """A row per group or prediction, as a table in a notebook and as a figure."""
+def test_results_as_tables_and_figures(by_benchmark: Fit, tmp_path: Path) -> None:
+    """One row per group or prediction, as a table in a notebook and as a figure."""
     predictions = by_benchmark.predict(pairs(), y="accuracy")
     assert by_benchmark.to_frame()["benchmark"].tolist() == ["gsm8k", "csqa"]
     assert len(predictions.to_frame()) == 2 * len(TOKENS)
@@ -62,7 +62,7 @@ def test_results_show_themselves(by_benchmark: Fit, tmp_path: Path) -> None:
 
 
 def test_an_array_of_scores_needs_one_curve(by_benchmark: Fit) -> None:
-    """With several, ``use`` names it."""
+    """If there are several, ``use`` names the curve."""
     with pytest.raises(PredictionError, match="use"):
         by_benchmark.predict([0.8])
     (group,) = by_benchmark.predict(np.array([0.8, np.nan]), use="csqa").groups
@@ -72,7 +72,7 @@ def test_an_array_of_scores_needs_one_curve(by_benchmark: Fit) -> None:
 
 
 def test_arguments_of_pairs_and_of_scores_exclude_each_other() -> None:
-    """What is missing or contradictory is named."""
+    """The message names what is missing or contradictory."""
     for options, name in (
         ({"x": "score"}, "--y"),
         ({"proxy": "1b"}, "--target"),

@@ -1,4 +1,4 @@
-"""``forecast`` and ``gate`` from Python: tables in, results out that equal what the commands print."""
+"""``forecast`` and ``gate`` from Python give the results that the commands print."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..tables.made_scores import as_json, row, samples, table
 
 
 def checkpoints(last: float = 1.0) -> pd.DataFrame:
-    """Ten checkpoints of a run, the last one worse by a factor."""
+    """Ten checkpoints of a run, the NLL of the last multiplied by ``last``."""
     nll = 0.6 + 0.4 * np.arange(1, 11) ** -0.4 + 0.001 * np.random.default_rng(0).normal(size=10)
     nll[-1] *= last
     return pd.DataFrame([row("dclm", value, size=(1e9, at * 1e11)) for at, value in enumerate(nll, start=1)])
 
 
 def test_forecasts_are_what_the_command_prints(tmp_path: Path) -> None:
-    """From a DataFrame, with counts as numbers or texts."""
+    """From a DataFrame, with counts as numbers or strings."""
     frame = checkpoints()
     result = forecast(frame, at=["2T", 4e12], use_first=0.7, backtest=True)
     path = table(tmp_path / "scores.csv", frame.to_dict("records"))
@@ -38,7 +38,7 @@ def test_forecasts_are_what_the_command_prints(tmp_path: Path) -> None:
 
 
 def test_a_gate_by_forecast_takes_a_table(tmp_path: Path) -> None:
-    """A DataFrame is checkpoint and past in one; 2 % worse than its own run is a regression."""
+    """A DataFrame holds the checkpoint and its run; 2 % worse than the run predicts is a regression."""
     frame = checkpoints(last=1.02)
     result = gate(frame, forecast=frame)
     assert (result.passed, result.regressed, len(result.to_frame())) == (False, ["gsm8k"], 1)

@@ -1,4 +1,4 @@
-"""The gate against a run's own forecast: alarms as rare as said, regressions found with the power stated."""
+"""The gate against a run's own forecast: false alarm rate, power, and intervals."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ALPHA, POWER = 0.05, 0.8
 
 
 def past(rng: np.random.Generator, checkpoints: int = 13, noise: float = 0.004) -> tuple[PowerLaw, float, float]:
-    """The law through all checkpoints of a made-up run but the last, and the tokens and score of that."""
+    """A law fitted to a simulated run without its last checkpoint, and the tokens and score of that checkpoint."""
     tokens = 250e9 * np.arange(1, checkpoints + 1)
     nll = 0.6 + 0.5 * np.arange(1, checkpoints + 1) ** -rng.uniform(0.1, 0.8) + noise * rng.normal(size=checkpoints)
     return fit_power_law(tokens[:-1], nll[:-1], bounds=(0, np.inf)), float(tokens[-1]), float(nll[-1])
 
 
-def test_false_alarms_are_as_rare_as_said() -> None:
-    """Of 1,000 runs that went on as they went, 5 % raise an alarm, within a point and a standard error of the count."""
+def test_the_false_alarm_rate_is_alpha() -> None:
+    """Of 1,000 runs without regression 5 % raise an alarm, within one point and a standard error of the count."""
     runs = (past(np.random.default_rng((seed, 1))) for seed in range(1000))
     p = [1 - law.probability_below(tokens, score) for law, tokens, score in runs]
     assert abs((np.array(p) <= ALPHA).mean() - ALPHA) <= 0.01 + 0.007
@@ -30,7 +30,7 @@ def test_false_alarms_are_as_rare_as_said() -> None:
 
 @pytest.mark.slow
 def test_a_planted_regression_is_found_with_the_power_that_is_stated() -> None:
-    """Made worse by the change that the gate calls detectable with 80 %, that many of 250 are printed, or nearly."""
+    """A regression of the size that is detectable with power 80 % raises an alarm in about 80 % of 250 runs."""
     p = []
     for seed in range(250):
         law, tokens, score = past(np.random.default_rng(seed))
@@ -39,14 +39,14 @@ def test_a_planted_regression_is_found_with_the_power_that_is_stated() -> None:
     assert abs((np.array(p) <= ALPHA).mean() - POWER) <= 0.06
 
 
-def test_an_nll_and_its_negative_are_judged_alike() -> None:
-    """Lower is better or higher is better: the mirror image has the same changes and probabilities."""
+def test_an_nll_and_its_negative_give_the_same_result() -> None:
+    """The mirror image with the opposite direction has the same changes and probabilities."""
     law, tokens, score = past(np.random.default_rng(0))
     mirrored = fit_power_law(law.tokens, -law.values)
-    one = forecast_change(law, tokens, score, lower_is_better=True, tolerated=0.01)
-    other = forecast_change(mirrored, tokens, -score, lower_is_better=False, tolerated=0.01)
+    change = forecast_change(law, tokens, score, lower_is_better=True, tolerated=0.01)
+    mirrored_change = forecast_change(mirrored, tokens, -score, lower_is_better=False, tolerated=0.01)
     for name in ("change", "low", "high", "p_value"):
-        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-6, abs=1e-9)
+        assert getattr(change, name) == pytest.approx(getattr(mirrored_change, name), rel=1e-6, abs=1e-9)
     sizes = [
         detectable_forecast_change(fitted, tokens, lower_is_better=lower, alpha=ALPHA, power=POWER)
         for fitted, lower in ((law, True), (mirrored, False))
@@ -55,7 +55,7 @@ def test_an_nll_and_its_negative_are_judged_alike() -> None:
 
 
 def test_the_interval_and_the_p_value_agree() -> None:
-    """At the upper end of a 90 % prediction interval a checkpoint has p = 0.05; tolerance moves that by its size."""
+    """At the upper end of a 90 % prediction interval p = 0.05; a tolerance shifts that score by its size."""
     law, tokens, score = past(np.random.default_rng(1))
     p_value = forecast_change(law, tokens, score, lower_is_better=True).p_value
     assert p_value == 1 - law.probability_below(tokens, score)
@@ -67,12 +67,12 @@ def test_the_interval_and_the_p_value_agree() -> None:
 
 
 def test_items_that_all_checkpoints_share_cost_no_power() -> None:
-    """How hard the items are is in the curve: their standard error is ten times the spread that matters here."""
+    """Item difficulty is part of the curve, so the items' standard error does not limit what is detectable."""
     rng = np.random.default_rng(0)
-    hard = rng.gamma(4.0, 0.25, 300)
+    difficulty = rng.gamma(4.0, 0.25, 300)
     t = np.arange(1.0, 14.0)
     curve = 0.6 + 0.4 * t**-0.5
-    items = hard * curve[:, None] + 0.05 * rng.normal(size=(13, 300))
+    items = difficulty * curve[:, None] + 0.05 * rng.normal(size=(13, 300))
     law = fit_power_law(t[:-1], items[:-1].mean(axis=1), bounds=(0, np.inf))
     detectable = detectable_forecast_change(law, 13.0, lower_is_better=True, alpha=ALPHA, power=POWER)
     assert detectable < items[-1].std() / math.sqrt(300) / 2
@@ -90,7 +90,7 @@ def test_items_that_all_checkpoints_share_cost_no_power() -> None:
     ],
 )
 def test_bad_input_is_refused(tokens: float, score: float, options: dict[str, float], message: str) -> None:
-    """In one line that says what is wrong."""
+    """The message says what is wrong."""
     law, _, _ = past(np.random.default_rng(0))
     with pytest.raises(ForecastError, match=message):
         forecast_change(law, tokens, score, lower_is_better=True, **options)

@@ -1,4 +1,4 @@
-"""``rb.ladder`` on made-up ladders: forecasts, bad input, and what it says."""
+"""``rb.ladder`` on simulated ladders: forecasts, notes and bad input."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_same_seed_gives_the_same_result():
 
 
 @pytest.mark.parametrize(
-    ("scores", "words"),
+    ("scores", "message"),
     [
         (table(sizes=SIZES[:2]), "2 sizes"),
         (table(multiples=(20,)), "token counts"),
@@ -66,14 +66,14 @@ def test_the_same_seed_gives_the_same_result():
         ), "mixes fractions"),
     ],
 )  # fmt: skip
-def test_what_is_no_ladder_is_refused_in_one_line(scores, words):
-    with pytest.raises(RBridgeError, match=words) as error:
+def test_what_is_no_ladder_is_refused_in_one_line(scores, message):
+    with pytest.raises(RBridgeError, match=message) as error:
         forecast(scores, predict=["20B:1T"])
     assert "\n" not in str(error.value)
 
 
 def test_runs_at_chance_are_a_warning():
-    """A late rise is not in the data: the forecast is chance, and the note says that the interval does not cover it."""
+    """A late rise is not in the data: the forecast is near chance, and a note says that the interval ignores it."""
     scores = table()
     chance = scores["metric"] == "acc"
     scores.loc[chance, "value"] = 0.25 + 0.004 * np.arange(chance.sum()) / chance.sum()
@@ -89,11 +89,13 @@ def test_a_target_far_outside_is_a_warning_with_its_ratio():
     assert "1000 tokens per parameter" in notes
 
 
-def test_averages_of_one_checkpoint_change_nothing_and_of_several_lag():
-    """A mean over two equal halves of a rising run lies below its end."""
+def test_the_mean_of_one_checkpoint_changes_nothing_and_of_several_lags():
+    """In a rising run the mean of the last two checkpoints lies below the last."""
     ends = table()
     halves = pd.concat([ends.assign(tokens=ends["tokens"] / 2), ends])
     halves.loc[(halves["metric"] == "acc").to_numpy() & (np.arange(len(halves)) < len(ends)), "value"] -= 0.02
-    last, one, two = (forecast(halves, average_last=count).benchmarks[0].accuracy_pct for count in (None, 1, 2))
-    np.testing.assert_allclose(one, last)
-    np.testing.assert_allclose(two, last - 1.0)
+    last, mean_of_one, mean_of_two = (
+        forecast(halves, average_last=count).benchmarks[0].accuracy_pct for count in (None, 1, 2)
+    )
+    np.testing.assert_allclose(mean_of_one, last)
+    np.testing.assert_allclose(mean_of_two, last - 1.0)

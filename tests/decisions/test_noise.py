@@ -1,4 +1,4 @@
-"""What ``noise`` says of made-up candidates, and that averaging makes decisions better."""
+"""``noise`` on simulated candidates, and the gain in decision accuracy by averaging."""
 
 from __future__ import annotations
 
@@ -42,51 +42,51 @@ def targets() -> pd.DataFrame:
 
 
 def test_averaging_raises_the_decision_accuracy() -> None:
-    """In the mean over 20 made-up searches, and about as far as the noise implies.
+    """In the mean over 20 simulated searches, by about as much as the noise implies.
 
-    Decision accuracy over 28 pairs scatters by about 0.08, its mean over 20 by 0.02; the implied one assumes normally
-    distributed candidates, and these are evenly spaced.
+    Decision accuracy over 28 pairs has a standard deviation of about 0.08, its mean over 20 searches of 0.02; the
+    implied accuracy assumes normally distributed candidates, and these are evenly spaced.
     """
-    found = {None: [], "auto": []}
+    observed = {None: [], "auto": []}
     implied = []
     for seed in range(20):
         table = candidates(seed)
-        for count, accuracies in found.items():
+        for count, accuracies in observed.items():
             ranking = rank(table, at="100M:12B", target=targets(), average_last=count, resamples=10)
             accuracies.append(ranking.agreement[0].value["decision_accuracy"])
         (row,) = noise(table, target=targets()).rows
-        assert row.observed_decision_accuracy == found[None][-1]
+        assert row.observed_decision_accuracy == observed[None][-1]
         implied.append((row.implied_decision_accuracy, row.implied_averaged))
-    last, averaged = np.mean(found[None]), np.mean(found["auto"])
+    last, averaged = np.mean(observed[None]), np.mean(observed["auto"])
     assert averaged > last + 0.06
     assert np.mean(implied, axis=0) == pytest.approx([last, averaged], abs=0.08)
 
 
 def test_seeds_of_a_candidate_decide_together() -> None:
-    """Two seeds are one candidate in the observed decision accuracy, too: their own order is no decision."""
+    """Two seeds are one candidate in the observed decision accuracy: the order of the seeds does not count."""
     table, truths = candidates(noise=0.001), targets()
-    twin, twin_target = table[table["run"] == "mix0"], truths[truths["run"] == "mix0"]
-    table = pd.concat([table[table["run"] != "mix0"], twin.assign(run="mix0-seed1"), twin.assign(run="mix0-seed2")])
+    mix0, mix0_target = table[table["run"] == "mix0"], truths[truths["run"] == "mix0"]
+    table = pd.concat([table[table["run"] != "mix0"], mix0.assign(run="mix0-seed1"), mix0.assign(run="mix0-seed2")])
     table.loc[table["run"] == "mix0-seed2", "value"] += 1e-6
-    second = twin_target.assign(run="mix0-seed2", value=twin_target["value"] + 1e-6)
-    truths = pd.concat([truths[truths["run"] != "mix0"], twin_target.assign(run="mix0-seed1"), second])
+    second = mix0_target.assign(run="mix0-seed2", value=mix0_target["value"] + 1e-6)
+    truths = pd.concat([truths[truths["run"] != "mix0"], mix0_target.assign(run="mix0-seed1"), second])
     (row,) = noise(table, target=truths).rows
     assert row.candidates == 8
     assert row.observed_decision_accuracy == 1.0
 
 
 def test_targets_of_other_seeds() -> None:
-    """A target belongs to the candidate: it is found without a seed in its name, and with another one."""
+    """A target belongs to the candidate: its run name may have no seed or another seed."""
     table, truths = candidates(noise=0.001), targets()
     (expected,) = noise(table, target=truths).rows
     seeded = table.assign(run=table["run"] + "-seed0")
-    for others in (truths, truths.assign(run=truths["run"] + "-seed7")):
-        (row,) = noise(seeded, target=others).rows
+    for target in (truths, truths.assign(run=truths["run"] + "-seed7")):
+        (row,) = noise(seeded, target=target).rows
         assert row.observed_decision_accuracy == expected.observed_decision_accuracy == 1.0
 
 
 def test_a_row_by_hand() -> None:
-    """Signal, spread and level of the last checkpoints; the noise is that of 8 * 7 degrees of freedom."""
+    """Signal, spread and level of the last checkpoints; the noise has 8 * 7 degrees of freedom."""
     table = candidates()
     (row,) = noise(table).rows
     ends = table[table["tokens"] == 12e9]["value"]
@@ -102,7 +102,7 @@ def test_a_row_by_hand() -> None:
 
 
 def test_seeds_are_one_candidate() -> None:
-    """Runs that differ in the seed give noise over seeds, and no signal."""
+    """Runs that differ only in the seed give noise over seeds, not signal."""
     table = candidates()
     table["run"] = table["run"].replace({"mix0": "web-seed1", "mix1": "web-seed2"})
     (row,) = noise(table).rows
@@ -112,7 +112,7 @@ def test_seeds_are_one_candidate() -> None:
 
 
 def test_a_metric_of_noise_alone_is_dropped() -> None:
-    """Candidates that do not differ are not told apart, and the summary names the metric."""
+    """A metric on which candidates differ by noise alone is marked, and the summary names it."""
     table = candidates(3)
     flat = table.assign(metric="acc", value=0.25 + 0.01 * np.random.default_rng(0).normal(size=len(table)))
     result = noise(pd.concat([table, flat]))
@@ -120,22 +120,22 @@ def test_a_metric_of_noise_alone_is_dropped() -> None:
     assert result.to_frame().set_index("metric")["drop"].to_dict() == {"acc": True, "rbridge_nll": False}
 
 
-def test_rank_joins_items_and_training_noise() -> None:
-    """Intervals get wider by the noise: the variances add, and the share of each is said."""
+def test_rank_adds_training_noise_to_item_noise() -> None:
+    """Intervals become wider: the variances add, and the result has the share of training noise."""
     table = candidates().assign(stderr=0.02)
-    (known,) = rank(table, at="100M:12B").sizes
+    (joined,) = rank(table, at="100M:12B").sizes
     (alone,) = rank(table[table["tokens"] == 12e9]).sizes
-    variance = known.training_noise**2 + 0.02**2
-    assert known.resampled is not None
-    assert known.resampled.std(axis=0) == pytest.approx(np.full(8, np.sqrt(variance)), rel=0.04)
-    assert known.noise_share == pytest.approx(known.training_noise**2 / variance, abs=0.02)
+    variance = joined.training_noise**2 + 0.02**2
+    assert joined.resampled is not None
+    assert joined.resampled.std(axis=0) == pytest.approx(np.full(8, np.sqrt(variance)), rel=0.04)
+    assert joined.noise_share == pytest.approx(joined.training_noise**2 / variance, abs=0.02)
     assert np.isnan(alone.training_noise)
     averaged = rank(table, at="100M:12B", average_last=4).sizes[0]
-    assert averaged.training_noise < known.training_noise
+    assert averaged.training_noise < joined.training_noise
 
 
 def test_without_standard_errors_training_noise_gives_intervals() -> None:
-    """Of scores and ranks; the method says what they rest on."""
+    """Of scores and ranks; the method names their source."""
     (size,) = rank(candidates(), at="100M:12B").sizes
     assert size.method.startswith("training noise only")
     assert size.noise_share == 1.0
@@ -144,7 +144,7 @@ def test_without_standard_errors_training_noise_gives_intervals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "options", "error", "words"),
+    ("change", "options", "error", "message"),
     [
         ({"tokens": np.nan}, {}, NoiseError, "no run has 5 checkpoints"),
         ({}, {"last": 3}, NoiseError, "--last 3: .* at least 5"),
@@ -155,19 +155,19 @@ def test_without_standard_errors_training_noise_gives_intervals() -> None:
     ],
 )
 def test_bad_input_is_one_clear_line(
-    change: dict[str, Any], options: dict[str, Any], error: type[Exception], words: str
+    change: dict[str, Any], options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     """The message names what was given and what is needed."""
     table = candidates()
     if change:
         table = table[table["tokens"] == 12e9].assign(**change)
-    with pytest.raises(error, match=words) as caught:
+    with pytest.raises(error, match=message) as caught:
         noise(table, **options)
     assert "\n" not in str(caught.value)
 
 
-def test_a_gate_joins_training_noise_to_items(tmp_path: Path) -> None:
-    """A change that is significant over items is not beside noise of its size; shares and standard errors add up."""
+def test_a_gate_adds_training_noise_to_item_noise(tmp_path: Path) -> None:
+    """A change that is significant over items is not with training noise of its size; variances add up."""
     rng = np.random.default_rng(0)
     nll = rng.gamma(4.0, 0.2, 200)
     for name, values in (("before", nll), ("after", 1.02 * nll + 0.05 * rng.normal(size=200))):
@@ -190,7 +190,7 @@ def test_a_gate_joins_training_noise_to_items(tmp_path: Path) -> None:
 
 
 def test_a_gate_by_forecast_compares_averages() -> None:
-    """Means of three checkpoints have less noise about the forecast: a smaller change is detectable."""
+    """Means of three checkpoints have less noise about the forecast, so a smaller change is detectable."""
     steps = np.arange(1, 37)
     value = 0.6 + 0.4 * steps**-0.4 + 0.004 * np.random.default_rng(1).normal(size=36)
     columns = {"run": "web", "tokens": 1e10 * steps, "benchmark": "gsm8k", "metric": "rbridge_nll", "value": value}

@@ -1,4 +1,4 @@
-"""Pairs come out of a table as they stand, and what is wrong with them is said, counted or refused."""
+"""Pairs from tables and from score tables: joins, units, interpolation, notes and errors."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def joined(frame: pd.DataFrame, **options: Any) -> Any:
     )
 
 
-def test_groups_hold_their_own_rows() -> None:
-    """A group for each value of the columns, in the table's order, with scores, accuracies and tokens."""
+def test_groups_hold_the_rows_of_their_key() -> None:
+    """One group per combination of the columns, in the table's order, with scores, accuracies and tokens."""
     joined_pairs = read(pairs())
     assert [group.key for group in joined_pairs.groups] == [
         {"benchmark": "gsm8k", "metric": "rbridge_nll"},
@@ -43,8 +43,8 @@ def test_groups_hold_their_own_rows() -> None:
     assert joined_pairs.notes == []
 
 
-def test_rows_with_holes_are_left_out_and_counted() -> None:
-    """A missing score, accuracy or token count costs its row and no other."""
+def test_rows_with_missing_values_are_left_out_and_counted() -> None:
+    """A missing score, accuracy or token count drops only its row."""
     frame = pairs()
     frame.loc[0, "score"] = np.nan
     frame.loc[1, "accuracy"] = np.inf
@@ -54,22 +54,22 @@ def test_rows_with_holes_are_left_out_and_counted() -> None:
     assert joined_pairs.notes == ["3 of 24 rows left out: score, accuracy, tokens missing or infinite"]
 
 
-def test_a_checkpoint_that_is_there_twice_is_refused() -> None:
-    """Two rows of one group at the same tokens: the message says which, and what tells them apart."""
+def test_a_duplicate_checkpoint_is_refused() -> None:
+    """Two rows of one group at the same tokens: the message names group and tokens."""
     frame = pd.concat([pairs(), pairs().iloc[[3]]])
     with pytest.raises(PairError, match=r"gsm8k, rbridge_nll has 2 rows at tokens 4e\+11 \(1 such checkpoint\)"):
         read(frame)
 
 
-def test_without_an_order_only_exact_copies_are_known() -> None:
-    """They are left out and counted."""
+def test_without_an_order_only_exact_copies_are_duplicates() -> None:
+    """Copies are left out and counted."""
     joined_pairs = read(pd.concat([pairs(), pairs().iloc[:2]]), order=None)
     assert len(joined_pairs.groups[0].x) == 12
     assert joined_pairs.notes == ["gsm8k, rbridge_nll: 2 rows left out as exact copies of others"]
 
 
-def test_fractions_become_percent_and_that_is_said() -> None:
-    """A column with nothing above 1 is fractions, unless its name or the user says otherwise."""
+def test_fractions_become_percent_with_a_note() -> None:
+    """A column without values above 1 holds fractions, unless its name or the user says otherwise."""
     frame = pairs()
     plain = read(frame)
     frame["accuracy"] /= 100.0
@@ -85,7 +85,7 @@ def test_fractions_become_percent_and_that_is_said() -> None:
 
 @pytest.mark.parametrize("rows", [[4], [*range(12)]])
 def test_percent_and_fractions_in_one_column_are_refused(rows: list[int]) -> None:
-    """One fraction in a group, or a whole group of them beside another in percent; the way out is named."""
+    """One fraction in a group, or a group of fractions beside one in percent; the message names the option to use."""
     frame = pairs()
     frame.loc[rows, "accuracy"] /= 100.0
     with pytest.raises(PairError, match=r"seems to mix fractions and percent: 0\.\d+ in gsm8k.*--unit percent"):
@@ -94,7 +94,7 @@ def test_percent_and_fractions_in_one_column_are_refused(rows: list[int]) -> Non
 
 
 def test_low_accuracies_in_percent_are_not_taken_for_fractions() -> None:
-    """0.8 % on the way to 6 % is no mistake."""
+    """Accuracies from 0.8 % to 6 % are accepted as percent."""
     frame = pairs()
     frame.loc[:11, "accuracy"] = np.linspace(0.8, 6.0, 12)
     assert read(frame).groups[0].y[0] == 0.8
@@ -112,14 +112,14 @@ def test_low_accuracies_in_percent_are_not_taken_for_fractions() -> None:
         ({}, {"unit": "fraction"}, "lie outside 0..1"),
     ],
 )
-def test_what_is_no_table_of_pairs_is_refused(change: dict[str, Any], options: dict[str, Any], message: str) -> None:
+def test_a_bad_table_of_pairs_is_refused(change: dict[str, Any], options: dict[str, Any], message: str) -> None:
     """The message says what was found and what was expected."""
     with pytest.raises(PairError, match=message):
         read(pairs().assign(**change), **options)
 
 
 def test_a_score_table_is_joined_on_run_and_tokens() -> None:
-    """Each run's checkpoints of both sizes meet; accuracies come in percent."""
+    """Checkpoints of both sizes are joined within each run; accuracies become percent."""
     joined_pairs = joined(scores(runs=("web", "code"), benchmarks=("gsm8k", "csqa")))
     assert [group.key for group in joined_pairs.groups] == [{"benchmark": "gsm8k"}, {"benchmark": "csqa"}]
     group = joined_pairs.groups[0]
@@ -132,7 +132,7 @@ def test_a_score_table_is_joined_on_run_and_tokens() -> None:
 
 
 def test_a_sparse_target_gives_its_own_checkpoints_and_measured_accuracies() -> None:
-    """Four accuracies give four points, at the target's tokens; no accuracy is invented between them."""
+    """Four accuracies give four points at the target's tokens; no accuracy is interpolated."""
     group = joined(scores(target_tokens=TOKENS[2:10:2])).groups[0]
     np.testing.assert_array_equal(group.order, TOKENS[2:10:2])
     np.testing.assert_allclose(group.y, checkpoints(0)[1][2:10:2])
@@ -141,7 +141,7 @@ def test_a_sparse_target_gives_its_own_checkpoints_and_measured_accuracies() -> 
 
 
 def test_the_side_with_more_checkpoints_is_interpolated_and_marked() -> None:
-    """A proxy between whose checkpoints the target's lie, and the reverse: points are those of the sparser side."""
+    """Points are at the tokens of the side with fewer checkpoints, proxy or target."""
     between = np.array([2.5, 6.0, 9.25]) * 1e11
     nll, accuracy = checkpoints(0)
     sparse_target = joined(scores(target_tokens=between))
@@ -159,8 +159,8 @@ def test_the_side_with_more_checkpoints_is_interpolated_and_marked() -> None:
     assert "gsm8k: 4 of 4 accuracies interpolated in tokens" in sparse_proxy.notes
 
 
-def test_the_papers_way_interpolates_accuracies_at_every_proxy_checkpoint() -> None:
-    """Between two checkpoints of the target its accuracy is on the line between them; outside there is none."""
+def test_the_method_of_the_paper_interpolates_accuracies_at_every_proxy_checkpoint() -> None:
+    """Between two target checkpoints the accuracy is interpolated; outside them proxy scores are left out."""
     joined_pairs = joined(scores(target_tokens=TOKENS[2:10:2]), at_proxy=True)
     group = joined_pairs.groups[0]
     np.testing.assert_array_equal(group.order, TOKENS[2:9])
@@ -172,7 +172,7 @@ def test_the_papers_way_interpolates_accuracies_at_every_proxy_checkpoint() -> N
 
 
 def test_interpolation_is_scipys() -> None:
-    """Against SciPy's straight lines between points, in any order of rows."""
+    """Equal to SciPy's linear interpolation, in any order of rows."""
     from scipy.interpolate import interp1d
 
     rng = np.random.default_rng(0)
@@ -183,20 +183,20 @@ def test_interpolation_is_scipys() -> None:
     assert (between == np.isfinite(joined_pairs)).all()
 
 
-def test_single_runs_of_different_names_are_joined_and_that_is_said() -> None:
-    """A proxy and a target that are one run each belong together, whatever they are called."""
+def test_single_runs_of_different_names_are_joined_with_a_note() -> None:
+    """If proxy and target have one run each, they are joined whatever their names."""
     joined_pairs = joined(scores(target_runs=("big",)))
     assert len(joined_pairs.groups[0].y) == 12
     assert joined_pairs.notes[0] == "the runs web and big are joined: their names differ, but each model has only one"
 
 
 def test_runs_and_benchmarks_without_a_counterpart_are_skipped_and_counted() -> None:
-    """What cannot be joined is named, the rest is joined."""
+    """Notes name what cannot be joined; the rest is joined."""
     frame = scores(runs=("web", "code"), benchmarks=("gsm8k", "csqa"))
-    gone = ((frame["metric"] == "acc") & (frame["benchmark"] == "csqa")) | (
+    removed = ((frame["metric"] == "acc") & (frame["benchmark"] == "csqa")) | (
         (frame["metric"] == "acc") & (frame["run"] == "code")
     )
-    joined_pairs = joined(frame[~gone])
+    joined_pairs = joined(frame[~removed])
     assert [group.name for group in joined_pairs.groups] == ["gsm8k"]
     assert joined_pairs.groups[0].run == ["web"] * 12
     assert "1 benchmark of the proxy skipped, the target has none: csqa" in joined_pairs.notes
@@ -204,14 +204,14 @@ def test_runs_and_benchmarks_without_a_counterpart_are_skipped_and_counted() -> 
 
 
 def test_benchmarks_with_the_same_note_share_a_line() -> None:
-    """What holds for both benchmarks is said once."""
+    """A note that holds for both benchmarks is written once."""
     frame = scores(runs=("web", "code"), benchmarks=("gsm8k", "csqa"))
     frame = frame[(frame["metric"] != "acc") | (frame["run"] != "code")]
     assert joined(frame).notes[0] == "gsm8k, csqa: 12 scores of runs that the target lacks left out"
 
 
 def test_targets_of_another_benchmark_are_refused() -> None:
-    """No overlap is an error that says what each side has."""
+    """Without overlap the error says which benchmarks each side has."""
     frame = scores()
     frame.loc[frame["metric"] == "acc", "benchmark"] = "arc_challenge"
     with pytest.raises(PairError, match=r"no score of 1b can be joined .*target has none: gsm8k.*arc_challenge"):
@@ -228,7 +228,7 @@ def test_last_checkpoints_without_tokens_are_joined_by_run() -> None:
 
 
 def test_first_metric_that_a_benchmark_has_is_its_target() -> None:
-    """GSM8K has no acc; exact_match is taken there and acc elsewhere."""
+    """GSM8K has no acc: its target is exact_match, and that of other benchmarks acc."""
     frame = scores(benchmarks=("gsm8k", "csqa"))
     frame.loc[(frame["metric"] == "acc") & (frame["benchmark"] == "gsm8k"), "metric"] = "exact_match,strict-match"
     joined_pairs = pairs_from_scores(
@@ -239,14 +239,14 @@ def test_first_metric_that_a_benchmark_has_is_its_target() -> None:
 
 @pytest.mark.parametrize("text", ["1b", "1.2e9", "1200M", "web", "web-1b"])
 def test_a_model_is_found_by_size_name_or_run(text: str) -> None:
-    """1b stands for 1.2 billion parameters, the nearest there is."""
+    """1b means 1.2 billion parameters, the nearest size in the table."""
     table = checked_scores(scores())
     joined_pairs = rows_of_model(table[table["metric"] == "rbridge_nll"], text, "with rbridge_nll")
     assert len(joined_pairs) == 12
 
 
-def test_a_model_that_is_not_there_is_refused_with_what_is() -> None:
-    """Sizes and models are listed; two sizes as near as each other have to be told apart."""
+def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
+    """The message lists sizes and models; a size equally near to two others is ambiguous."""
     table = checked_scores(scores())
     with pytest.raises(
         PairError, match=r"no model '7b' .*parameters there: 1.2e\+09, 1.37e\+10; models: web-1b, web-13b"
@@ -254,10 +254,10 @@ def test_a_model_that_is_not_there_is_refused_with_what_is() -> None:
         rows_of_model(table, "7b", "with rbridge_nll or acc")
     near = table.assign(params=np.where(table["params"] < 2e9, 0.9e9, 1.2e9))
     with pytest.raises(PairError, match=r"1b may be 9e\+08 or 1.2e\+09 parameters"):
-        rows_of_model(near, "1b", "there")
+        rows_of_model(near, "1b", "with rbridge_nll or acc")
 
 
-def test_a_metric_that_is_not_there_is_refused_with_what_is() -> None:
+def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
     """For the proxy and for the target."""
     with pytest.raises(UnknownNameError, match=r"acc_norm.*--target-metric"):
         pairs_from_scores(checked_scores(scores()), "rbridge_nll", ["acc_norm"], "1b", "13b")
@@ -266,8 +266,8 @@ def test_a_metric_that_is_not_there_is_refused_with_what_is() -> None:
 
 
 def test_two_models_of_a_run_at_the_same_tokens_are_refused() -> None:
-    """Which one is meant cannot be guessed."""
+    """The choice between them would be arbitrary."""
     frame = scores()
-    again = frame[(frame["metric"] == "acc") & (frame["tokens"] == TOKENS[3])].assign(model="web-13b-again")
+    duplicate = frame[(frame["metric"] == "acc") & (frame["tokens"] == TOKENS[3])].assign(model="web-13b-again")
     with pytest.raises(PairError, match=r"the target has several scores of run web at 4e\+11 tokens"):
-        joined(pd.concat([frame, again]))
+        joined(pd.concat([frame, duplicate]))

@@ -51,7 +51,7 @@ def test_the_chance_of_the_first_stage() -> None:
 
 
 def test_the_chance_of_every_stage() -> None:
-    """One decision accuracy for each stage gives simulated chances, the same for the same seed."""
+    """One decision accuracy per stage gives simulated chances; the same seed gives the same chances."""
     arguments = {"decision_accuracy": [0.8, 0.9], "trials": 20_000, "seed": 5}
     first, second = search(**arguments).chances
     assert (first.kept, second.kept) == (3, 1)
@@ -60,8 +60,8 @@ def test_the_chance_of_every_stage() -> None:
     assert search(**arguments).chances == (first, second)
 
 
-def test_a_plan_shows_itself(tmp_path: Path) -> None:
-    """As a table with a row for each stage, as HTML, and as a figure."""
+def test_a_plan_as_table_html_and_figure(tmp_path: Path) -> None:
+    """The table has one row per stage."""
     result = search()
     assert result.to_frame()["stage"].tolist() == ["stage 1", "stage 2", "target"]
     assert "stage 2" in result._repr_html_()
@@ -70,7 +70,7 @@ def test_a_plan_shows_itself(tmp_path: Path) -> None:
 
 
 def test_a_ladder_adds_its_cost_its_width_and_its_chance(tmp_path: Path) -> None:
-    """From the result and from the file of ``--json``; a narrower interval keeps the best more often."""
+    """From the result or the file of ``--json``; a narrower interval gives a higher chance to keep the best."""
     scores = ladder_table(sizes=(1e8, 2e8, 4e8))
     forecast = ladder(scores, "bits_per_byte", predict=["1.2B:98B"], resamples=50)
     (tmp_path / "ladder.json").write_text(json.dumps(forecast.to_dict()))
@@ -111,6 +111,6 @@ def test_a_ladder_adds_its_cost_its_width_and_its_chance(tmp_path: Path) -> None
     ],
 )
 def test_impossible_plans_are_refused(arguments: dict[str, Any], message: str) -> None:
-    """One line names the value and the remedy."""
+    """The message names the value and what to give instead."""
     with pytest.raises(RBridgeError, match=message):
         search(**arguments)

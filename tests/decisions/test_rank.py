@@ -45,7 +45,7 @@ def runs(ranking: Ranking, size: int = 0) -> list[str]:
 
 
 def test_candidates_come_best_first() -> None:
-    """The lowest NLL is first; intervals surround the score; the last candidate has no next one."""
+    """The lowest NLL is first; intervals contain the score; the last candidate has no next one."""
     ranking = rank(SCORES)
     assert [size.candidates.params for size in ranking.sizes] == [16e6, 98e6]
     candidates = ranking.sizes[0].rows
@@ -60,7 +60,7 @@ def test_candidates_come_best_first() -> None:
 
 
 def test_the_largest_size_is_one_of_known_compute() -> None:
-    """Candidates of unknown size are shown where a benchmark has no others, and never in the place of the largest."""
+    """Candidates of unknown size count as the largest only if a benchmark has no others."""
     unknown = rows(NLL).assign(params=math.nan)
     (largest,) = rank(pd.concat([SCORES, unknown])).largest
     assert largest.candidates.params == 98e6
@@ -68,8 +68,8 @@ def test_the_largest_size_is_one_of_known_compute() -> None:
     assert math.isnan(largest.candidates.params)
 
 
-def test_a_ranking_shows_itself(tmp_path: Path) -> None:
-    """As a table with a row for each candidate, as HTML, as JSON values, and as figures."""
+def test_a_ranking_as_table_html_json_and_figures(tmp_path: Path) -> None:
+    """The table has one row per candidate; missing values are null in JSON."""
     ranking = rank(SCORES, target=TARGETS)
     frame = ranking.to_frame()
     assert frame["run"].tolist()[:4] == runs(ranking)
@@ -85,7 +85,7 @@ def test_a_ranking_shows_itself(tmp_path: Path) -> None:
 
 
 def test_the_direction_can_be_given() -> None:
-    """Known by name, overridden by an argument; an unknown one is an error that tells how to give it."""
+    """It is known by name or given by an argument; if unknown, the error says how to give it."""
     assert runs(rank(SCORES, lower_is_better=False)) == ["code", "web", "wiki", "books"]
     unknown = pd.DataFrame([row("a", 1.0, metric="surprise"), row("b", 2.0, metric="surprise")])
     with pytest.raises(RBridgeError, match=r"surprise:lower or surprise:higher.*--lower-is-better"):
@@ -95,7 +95,7 @@ def test_the_direction_can_be_given() -> None:
 
 
 def test_agreement_by_hand() -> None:
-    """NLL orders web and wiki wrongly: 5 of 6 pairs, tau 4/6, rho 0.8. Accuracy at the small size ties one pair."""
+    """NLL orders web and wiki wrongly: 5 of 6 pairs right, tau 4/6, rho 0.8. Small-size accuracy ties one pair."""
     ranking = rank(SCORES, target=TARGETS, against="acc")
     points = {(point.metric, point.params): point for point in ranking.agreement}
     nll = points["rbridge_nll", 16e6]
@@ -113,7 +113,7 @@ def test_agreement_by_hand() -> None:
 
 
 def test_savings_at_equal_decision_accuracy() -> None:
-    """NLL reaches 5/6 at the small size; accuracy reaches it between its sizes, read off in log compute."""
+    """NLL reaches 5/6 at the small size; accuracy reaches it between its sizes, interpolated in log compute."""
     saved = rank(SCORES, target=TARGETS, against="acc").savings["gsm8k"]
     small, large = 6 * 16e6 * 1.6e9, 6 * 98e6 * 9.8e9
     share = (5 / 6 - 1.5 / 6) / (1 - 1.5 / 6)
@@ -132,7 +132,7 @@ def test_several_benchmarks_have_a_mean() -> None:
 
 
 def test_paired_samples_resolve_small_differences(tmp_path: Path) -> None:
-    """A small difference on every item is certain if items are paired, and a toss-up if they are not."""
+    """A small difference on every item is certain with paired items and undecided without."""
     difficulty = np.random.default_rng(0).gamma(2.0, 1.0, 60)
     items = {"a": difficulty, "b": difficulty + 0.01}
     table = pd.DataFrame([row(run, float(values.mean()), stderr=0.2) for run, values in items.items()])
@@ -149,7 +149,7 @@ def test_paired_samples_resolve_small_differences(tmp_path: Path) -> None:
 
 
 def test_samples_name_their_size(tmp_path: Path) -> None:
-    """If a run has several sizes, RUN@PARAMS:TOKENS names the size of a file; RUN alone is an error."""
+    """For a run of several sizes RUN@PARAMS:TOKENS names the size of a file; RUN alone is an error."""
     table = pd.DataFrame([row(run, 1.0, size=size) for run in ("a", "b") for size in (SMALL, LARGE)])
     file = samples(tmp_path / "any.jsonl", {"rbridge_nll": [0.5, 1.5] * 3})
     with pytest.raises(RBridgeError, match="run 'a' was scored at several sizes"):
@@ -168,16 +168,16 @@ def test_samples_name_their_size(tmp_path: Path) -> None:
         ("web@1B:1B={file}", "'web@1B:1B'"),
         ("web@16M:1.6B={file}", "the score table has 1.2 for web at 16M params"),
         ("web@16M:1.6B={fitting}", "3 of 4 candidates of gsm8k at 16M params, 1.6B tokens have no --samples"),
-        ("web@16M:1.6B={other}", "no samples of gsm8k"),
+        ("web@16M:1.6B={csqa}", "no samples of gsm8k"),
     ],
 )
 def test_samples_that_do_not_fit_are_refused(tmp_path: Path, option: str, message: str) -> None:
     """A wrong name, size or file is an error."""
     file = samples(tmp_path / "file.jsonl", {"rbridge_nll": [1.0]})
     fitting = samples(tmp_path / "fitting.jsonl", {"rbridge_nll": [1.1, 1.3]})
-    other = samples(tmp_path / "samples_csqa_2026-01-01.jsonl", {"rbridge_nll": [1.0]})
+    csqa = samples(tmp_path / "samples_csqa_2026-01-01.jsonl", {"rbridge_nll": [1.0]})
     with pytest.raises(RBridgeError, match=message):
-        rank(SCORES, samples=[option.format(file=file, fitting=fitting, other=other)])
+        rank(SCORES, samples=[option.format(file=file, fitting=fitting, csqa=csqa)])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
@@ -194,7 +194,7 @@ def test_few_items_give_no_intervals(tmp_path: Path, count: int) -> None:
 
 
 def test_without_standard_errors_there_is_an_order_and_no_interval() -> None:
-    """The order stands, intervals are missing, and a note counts the sizes."""
+    """Candidates are ordered, intervals are missing, and a note counts the sizes."""
     ranking = rank(pd.DataFrame([row("a", 1.0), row("b", 2.0, stderr=None)]))
     best = ranking.to_dict()["rankings"][0]["candidates"][0]
     assert best["value_interval"] == [None, None]
@@ -203,7 +203,7 @@ def test_without_standard_errors_there_is_an_order_and_no_interval() -> None:
 
 
 def test_runs_without_a_target_are_left_out_and_counted() -> None:
-    """A run without a target takes no part in agreement, and is named; without any shared run nothing is compared."""
+    """A run without a target is named and left out of agreement; without any shared run there is an error."""
     ranking = rank(SCORES, target=TARGETS[:3])
     assert {point.candidates for point in ranking.agreement} == {3}
     assert "1 run without a target of gsm8k left out, such as wiki" in ranking.notes
@@ -220,8 +220,8 @@ def test_the_first_target_metric_that_a_benchmark_has() -> None:
     assert [point.value["decision_accuracy"] for point in ranking.agreement] == pytest.approx([5 / 6] * 3)
 
 
-def test_targets_at_several_sizes_have_to_be_chosen() -> None:
-    """Which of several target sizes is meant is an argument."""
+def test_targets_at_several_sizes_need_a_choice() -> None:
+    """An argument names the target size."""
     targets = pd.concat([TARGETS, rows(NLL, metric="acc", size=LARGE)])
     with pytest.raises(RBridgeError, match=r"98M:9.8B, 1.2B:98B.*--target-at"):
         rank(SCORES, target=targets)
@@ -275,14 +275,14 @@ def test_bad_input_is_one_clear_line(table: pd.DataFrame, arguments: dict[str, A
 
 
 def test_a_seed_makes_it_repeatable() -> None:
-    """The same seed gives the same result, another seed other intervals."""
-    first, again, other = (rank(SCORES, resamples=500, seed=seed).to_dict() for seed in (1, 1, 2))
-    assert first == again
-    assert first["rankings"] != other["rankings"]
+    """The same seed gives the same result; another seed gives other intervals."""
+    first, repeated, reseeded = (rank(SCORES, resamples=500, seed=seed).to_dict() for seed in (1, 1, 2))
+    assert first == repeated
+    assert first["rankings"] != reseeded["rankings"]
 
 
 def test_a_ranking_without_errors_resamples_candidates() -> None:
-    """Agreement with the target has intervals, of other candidates; runs without a target are one line."""
+    """Agreement with the target has intervals over candidates; runs without a target share one note."""
     table = candidates()
     last = table[table["tokens"] == 12e9]
     both = pd.concat([last, last.assign(benchmark="csqa")])

@@ -21,7 +21,7 @@ SIZE = (1e9, 1e12)
 
 
 def population(*, seed: int = 0, noise: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Proxies of 12 models and accuracies of 10, which depend on three proxies, or on none."""
+    """Proxies of 12 models and accuracies of 10 of them, which depend on three proxies or are random."""
     rng = np.random.default_rng(seed)
     scores, accuracies = [], []
     for model in range(12):
@@ -47,7 +47,7 @@ def selection() -> Selection:
 
 
 def test_the_combination_is_chosen_and_all_models_are_ranked(selection: Selection) -> None:
-    """Also the models without accuracies."""
+    """Models without accuracies are ranked too."""
     assert selection.trials is not None
     assert selection.trials.trusted == selection.ranked_by == "sparse_linear"
     sparse = selection.trials.trial("sparse_linear")
@@ -60,8 +60,8 @@ def test_the_combination_is_chosen_and_all_models_are_ranked(selection: Selectio
     assert selection.ranking["judged"].sum() == 10
 
 
-def test_a_selection_shows_itself(selection: Selection, tmp_path: Path) -> None:
-    """As the ranking, as HTML, as a table of scorers, and as a figure."""
+def test_a_selection_as_table_html_and_figure(selection: Selection, tmp_path: Path) -> None:
+    """The table is the ranking; the scorers have another table."""
     assert selection.to_frame()["name"].tolist() == [model["name"] for model in selection.to_dict()["ranking"]]
     assert selection.ranking["name"][0] in selection._repr_html_()
     assert "sparse_linear" in selection.trials_frame()["name"].tolist()
@@ -69,16 +69,16 @@ def test_a_selection_shows_itself(selection: Selection, tmp_path: Path) -> None:
     assert "sparse linear" in (tmp_path / "select.svg").read_text()
 
 
-def test_a_saved_scorer_ranks_the_same_population_alike(selection: Selection, tmp_path: Path) -> None:
-    """Its file is plain JSON: the scores follow from it by hand."""
+def test_a_saved_scorer_gives_the_same_ranking(selection: Selection, tmp_path: Path) -> None:
+    """Its file is plain JSON, from which the scores are computed by hand."""
     scores, _ = population()
     path = tmp_path / "scorer.json"
     selection.save(path)
-    again = select(scores, scorer=path)
-    pd.testing.assert_frame_equal(again.ranking.drop(columns="judged"), selection.ranking.drop(columns="judged"))
-    assert len(again.plot().axes) == 1
+    repeated = select(scores, scorer=path)
+    pd.testing.assert_frame_equal(repeated.ranking.drop(columns="judged"), selection.ranking.drop(columns="judged"))
+    assert len(repeated.plot().axes) == 1
     with pytest.raises(RBridgeError, match=r"scorer\.json"):
-        again.save(tmp_path / "copy.json")
+        repeated.save(tmp_path / "copy.json")
     content = json.loads(path.read_text())
     assert (content["format"], content["version"]) == ("rbridge-scorer", 1)
     table = scores[scores["benchmark"] == "gsm8k"].pivot_table(index="run", columns="metric", values="value")
@@ -89,7 +89,7 @@ def test_a_saved_scorer_ranks_the_same_population_alike(selection: Selection, tm
 
 
 def test_another_population_is_ranked_by_a_saved_scorer(selection: Selection, tmp_path: Path) -> None:
-    """With other benchmarks, of which one lacks a proxy, and models, of which one lacks a score."""
+    """It has other benchmarks, one of which lacks a proxy, and other models, one of which lacks a score."""
     selection.save(tmp_path / "scorer.json")
     rng = np.random.default_rng(9)
     rows = [
@@ -108,24 +108,24 @@ def test_another_population_is_ranked_by_a_saved_scorer(selection: Selection, tm
     assert "not trained on humaneval" in notes
 
 
-def test_noise_ranks_nothing_unless_asked(tmp_path: Path) -> None:
-    """No scorer is better than chance: no ranking and nothing to save; ``by`` ranks anyway."""
+def test_noise_gives_no_ranking_unless_requested(tmp_path: Path) -> None:
+    """If no scorer is better than chance there is no ranking and nothing to save; ``by`` ranks anyway."""
     scores, accuracies = population(noise=True, seed=1)
-    nothing = select(scores, target=accuracies, permutations=39)
-    assert nothing.ranked_by is None
-    assert nothing.to_dict()["ranking"] == []
-    assert nothing.trials is not None
-    assert {nothing.verdict(trial) for trial in nothing.trials.trials} == {"not better than chance"}
+    unranked = select(scores, target=accuracies, permutations=39)
+    assert unranked.ranked_by is None
+    assert unranked.to_dict()["ranking"] == []
+    assert unranked.trials is not None
+    assert {unranked.verdict(trial) for trial in unranked.trials.trials} == {"not better than chance"}
     with pytest.raises(RBridgeError, match="chance"):
-        nothing.save(tmp_path / "scorer.json")
+        unranked.save(tmp_path / "scorer.json")
     forced = select(scores, target=accuracies, permutations=19, by="rbf_ranksvm")
     assert len(forced.ranking) == 12
     forced.save(tmp_path / "scorer.json")
     assert select(scores, scorer=tmp_path / "scorer.json").ranked_by == "rbf_ranksvm"
 
 
-def test_accuracies_may_stand_in_the_same_table() -> None:
-    """The target's metric is then no proxy."""
+def test_accuracies_may_be_in_the_same_table() -> None:
+    """Then the target's metric is not a proxy."""
     both = pd.concat(population())
     assert "acc" not in select(both, permutations=19).metrics
     with pytest.raises(RBridgeError, match="acc is the accuracy itself"):
@@ -133,7 +133,7 @@ def test_accuracies_may_stand_in_the_same_table() -> None:
 
 
 def test_runs_of_several_sizes_are_joined_by_size() -> None:
-    """A family is a run, its sizes are told apart by parameters: each has its own accuracy."""
+    """Models of one run are joined with the accuracy of the same number of parameters."""
     scores, accuracies = (
         table.assign(params=(1 + table["run"].str[-1].astype(int)) * 1e9, run=table["run"].str[:-2], model="")
         for table in population()
@@ -143,18 +143,18 @@ def test_runs_of_several_sizes_are_joined_by_size() -> None:
     assert {*selection.ranking["name"]} >= {"family0 1B:1T", "family3 3B:1T"}
 
 
-def test_accuracies_of_other_checkpoints_are_not_taken() -> None:
-    """A run with more checkpoints in the targets than in the proxies: that of the same tokens counts."""
+def test_accuracies_of_other_checkpoints_are_not_used() -> None:
+    """Of several target checkpoints of a run only that with the proxies' tokens counts."""
     scores, accuracies = population()
-    others = accuracies.assign(tokens=2e12, value=1 - accuracies["value"])
-    selection = select(scores, target=pd.concat([accuracies, others]), permutations=19)
+    later = accuracies.assign(tokens=2e12, value=1 - accuracies["value"])
+    selection = select(scores, target=pd.concat([accuracies, later]), permutations=19)
     assert selection.trials is not None
     assert selection.trials.trial("sparse_linear").mean > 0.8
     assert "10 checkpoints of the targets without proxies left out" in " ".join(selection.notes)
 
 
 def test_notes_name_what_is_left_out() -> None:
-    """A constant metric, a metric mostly lacking, a benchmark of the targets without proxies."""
+    """A constant metric, a metric that is mostly missing, a target benchmark without proxies."""
     scores, accuracies = population()
     scores.loc[(scores["metric"] == "margin") & (scores["benchmark"] == "csqa"), "value"] = 0.3
     scores = scores[~((scores["metric"] == "cross_entropy") & (scores["run"] > "family1"))]
@@ -166,14 +166,14 @@ def test_notes_name_what_is_left_out() -> None:
 
 
 SCORES, ACCURACIES = population()
-OTHER = ACCURACIES.assign(benchmark="other").drop_duplicates(["run"])
+OTHER_BENCHMARK = ACCURACIES.assign(benchmark="other").drop_duplicates(["run"])
 MIXED = ACCURACIES.assign(value=ACCURACIES["value"].where(ACCURACIES.index % 3 > 0, 60.0 + ACCURACIES.index))
 
 
 @pytest.mark.parametrize(
     ("target", "arguments", "message"),
     [
-        (OTHER, {}, "the targets are of other"),
+        (OTHER_BENCHMARK, {}, "the targets are of other"),
         (ACCURACIES.assign(run="x" + ACCURACIES["run"]), {}, "no model has both"),
         (ACCURACIES, {"target_metric": "exact_match"}, "exact_match"),
         (ACCURACIES, {"target_metric": "great"}, "'great'"),
@@ -205,7 +205,7 @@ def test_bad_input_is_one_clear_line(target: pd.DataFrame, arguments: dict[str, 
     ],
 )
 def test_a_file_that_is_no_scorer_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
-    """Missing, damaged, something else, or of a later version: one line that names the file."""
+    """A file that is missing, damaged, of another kind or of a later version: the message names the file."""
     path = tmp_path / "scorer.json"
     if content is not None:
         path.write_text(content)

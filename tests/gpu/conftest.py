@@ -1,6 +1,6 @@
-"""Tests for a GPU: without CUDA each is skipped.
+"""Tests for a GPU; without CUDA each is skipped.
 
-``RBRIDGE_TEST_DEVICE=cpu`` runs those that need no CUDA on the CPU, which tests the tests.
+``RBRIDGE_TEST_DEVICE=cpu`` runs the tests that need no CUDA on the CPU, to check the tests themselves.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IS_AVAILABLE = DEVICE.type != "cuda" or torch.cuda.is_available()
 
 @pytest.fixture(autouse=True)
 def device() -> torch.device:
-    """Where models run."""
+    """The device on which models run."""
     if not IS_AVAILABLE:
         pytest.skip("no CUDA device here")
     return DEVICE
@@ -30,7 +30,7 @@ def device() -> torch.device:
 
 @pytest.fixture
 def gpu(device: torch.device) -> torch.device:
-    """A CUDA device, for tests of what only CUDA has."""
+    """A CUDA device, for tests that need CUDA."""
     if device.type != "cuda":
         pytest.skip("only on a CUDA device")
     return device
@@ -38,7 +38,7 @@ def gpu(device: torch.device) -> torch.device:
 
 @pytest.fixture(autouse=True)
 def exact_float32() -> Iterator[None]:
-    """Products and convolutions in float32 and not in TF32, which cuDNN uses by default."""
+    """Compute products and convolutions in float32, not in TF32, which cuDNN uses by default."""
     matmul, convolutions = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     yield
@@ -46,7 +46,7 @@ def exact_float32() -> Iterator[None]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests that take a ``family`` run for every architecture that transformers has."""
+    """Run tests that take a ``family`` for every architecture of transformers."""
     if "family" in metafunc.fixturenames:
         names = ["every family"]
         if IS_AVAILABLE:

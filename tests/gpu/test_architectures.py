@@ -1,4 +1,4 @@
-"""Every architecture on the GPU: our scores against the model's own forward pass over each text alone."""
+"""Every architecture on the GPU: our scores equal the model's own forward pass over each text alone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 import torch
 
 DTYPES = [torch.float32, torch.bfloat16]
-#: Full attention; windows; windows and capped products; sinks.
+#: Families with full attention; windows; windows and capped products; sinks.
 ATTENTION_FAMILIES = ["llama", "gemma3_text", "gemma2", "gpt_oss"]
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of models that warn about their own settings
+pytestmark = pytest.mark.filterwarnings("ignore")  # some models warn about their own settings
 
 
 def agree(name: str, dtype: torch.dtype, device: torch.device, attention: str | None = None) -> None:
@@ -26,7 +26,7 @@ def agree(name: str, dtype: torch.dtype, device: torch.device, attention: str | 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_scores_are_the_models_own(family: str, dtype: torch.dtype, device: torch.device) -> None:
-    """Every token's log-probability, whichever way the model is read."""
+    """Every token's log-probability agrees, for every way of reading."""
     agree(family, dtype, device)
 
 

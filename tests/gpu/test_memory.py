@@ -36,7 +36,7 @@ def llama(vocabulary: int, *, tied: bool = True, width: int = 1024, dtype: torch
 
 
 def random_pairs(count: int, context: int, scored: int) -> list[TokenizedPair]:
-    """Pairs of random tokens; they share the first 200."""
+    """Pairs of random tokens that share the first 200."""
     random = np.random.default_rng(0)
     ids = random.integers(5, 30_000, (count, context + scored))
     ids[:, : min(200, context - 1)] = ids[0, : min(200, context - 1)]
@@ -54,7 +54,7 @@ def score(model: LlamaForCausalLM, pairs: list[TokenizedPair], batch_size: int) 
 
 @pytest.fixture
 def clean(gpu: torch.device) -> torch.device:
-    """The device without what earlier tests left in its cache."""
+    """The device with an empty cache."""
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(gpu)
@@ -67,7 +67,7 @@ def clean(gpu: torch.device) -> torch.device:
 def test_large_vocabularies_take_a_gibibyte(
     vocabulary: int, tied: bool, dtype: torch.dtype, clean: torch.device
 ) -> None:
-    """From the choice of how to read to the last score, beside the weights: 8 batches of 8 texts, 200 tokens each."""
+    """In addition to the weights, for the trial and 8 batches of 8 texts with 200 scored tokens each."""
     torch.manual_seed(0)
     with clean:
         model = LlamaForCausalLM(llama(vocabulary, tied=tied)).to(dtype).eval()
@@ -79,9 +79,9 @@ def test_large_vocabularies_take_a_gibibyte(
 
 
 def test_batch_that_does_not_fit_is_halved(clean: torch.device, caplog: pytest.LogCaptureFixture) -> None:
-    """A real out-of-memory: the process may use little more than a batch of two texts takes, and is given 64 at once.
+    """A real out-of-memory error: memory is limited to little more than two texts need, and the batch has 64.
 
-    Scores are those of two texts at a time, to rounding.
+    Scores equal those of batches of two, to rounding.
     """
     torch.manual_seed(0)
     with clean:
@@ -89,40 +89,40 @@ def test_batch_that_does_not_fit_is_halved(clean: torch.device, caplog: pytest.L
     pairs = random_pairs(64, 250, 750)
     expected = score(model, pairs, 2)
     gc.collect()
-    enough = torch.cuda.max_memory_allocated(clean)
+    peak_of_two_texts = torch.cuda.max_memory_allocated(clean)
     torch.cuda.empty_cache()
-    of_device = torch.cuda.get_device_properties(clean).total_memory
-    torch.cuda.set_per_process_memory_fraction(1.2 * enough / of_device, clean)
+    device_bytes = torch.cuda.get_device_properties(clean).total_memory
+    torch.cuda.set_per_process_memory_fraction(1.2 * peak_of_two_texts / device_bytes, clean)
     try:
         with caplog.at_level(logging.WARNING, logger="rbridge_tasks"):
             scores = score(model, pairs, 64)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, clean)
     assert "out of memory with a batch of 64" in caplog.text
-    for logprob, other in zip(scores, expected, strict=True):
-        bound = model_sum_bound(other, layers=2, width=1024, inner=2048, positions=1000, vocabulary=32_000)
-        assert_within(logprob.sum(), other.sum(), bound)
+    for logprob, reference in zip(scores, expected, strict=True):
+        bound = model_sum_bound(reference, layers=2, width=1024, inner=2048, positions=1000, vocabulary=32_000)
+        assert_within(logprob.sum(), reference.sum(), bound)
 
 
-@pytest.mark.filterwarnings("ignore")  # of the compiler about itself
+@pytest.mark.filterwarnings("ignore")  # the compiler warns about itself
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("vocabulary", [511, 150_000])
 def test_reduction_is_that_of_float64(vocabulary: int, compiled: bool, device: torch.device) -> None:
-    """Log-probability, rank, entropy and maximum; several chunks, ties, logits of -inf, and a last chunk of one row."""
+    """All four statistics, with several chunks, ties, logits of -inf, and a last chunk of one row."""
     generator = torch.Generator().manual_seed(0)
     rows = 1 + 16 + 2 * (256 << 20) // (4 * vocabulary) if vocabulary > 1000 else 100
     logits = torch.randint(-40, 40, (rows, vocabulary), generator=generator).div(4).to(device)
     logits[::7, ::3] = -torch.inf
     targets = torch.randint(0, vocabulary // 3, (rows,), generator=generator) * 3 + 1
     columns = token_statistics(logits, targets.to(device), lambda part: part, compiled=compiled).cpu()
-    some = torch.arange(0, rows, max(1, rows // 50))
-    of_some, of_targets = logits[some.to(device)].cpu(), targets[some]
-    reference = of_some.double().log_softmax(-1)
-    target = reference.gather(-1, of_targets[:, None])
-    lower = torch.arange(vocabulary) < of_targets[:, None]
+    sample = torch.arange(0, rows, max(1, rows // 50))
+    sample_logits, sample_targets = logits[sample.to(device)].cpu(), targets[sample]
+    reference = sample_logits.double().log_softmax(-1)
+    target = reference.gather(-1, sample_targets[:, None])
+    lower = torch.arange(vocabulary) < sample_targets[:, None]
     rank = 1 + ((reference > target) | ((reference == target) & lower)).sum(-1)
     entropy = torch.special.entr(reference.exp()).sum(-1)
-    bounds = softmax_bounds(of_some, of_targets)
-    assert torch.equal(columns[some, 1], rank.double())
+    bounds = softmax_bounds(sample_logits, sample_targets)
+    assert torch.equal(columns[sample, 1], rank.double())
     for column, values, bound in zip((0, 2, 3), (target[:, 0], entropy, reference.amax(-1)), bounds, strict=True):
-        assert_within(columns[some, column].numpy(), values.numpy(), bound)
+        assert_within(columns[sample, column].numpy(), values.numpy(), bound)

@@ -1,4 +1,4 @@
-"""The host queues batch after batch and never waits for the GPU in between."""
+"""The host queues all batches and does not wait for the GPU between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rbridge_tasks.scoring.tokenization import TokenizedPair
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=str)
 def scorer(request: pytest.FixtureRequest, gpu: torch.device) -> CausalScorer:
-    """A scorer that has chosen how to read; it reads in one line."""
+    """A scorer after its trial; it reads texts in one line."""
     model = tiny_model("llama", gain=1.0).to(gpu, request.param)
     scorer = CausalScorer(model, gpu, 2048, batch_size=2, show_progress=False)
     scorer.score(pairs(), labels(pairs()))
@@ -26,7 +26,7 @@ def scorer(request: pytest.FixtureRequest, gpu: torch.device) -> CausalScorer:
 
 @pytest.fixture
 def waiting_is_an_error() -> Iterator[None]:
-    """Operations that wait for the GPU raise an error; waiting for a finished copy is not among them."""
+    """Operations that wait for the GPU raise an error; waiting for an event of a copy does not."""
     torch.cuda.set_sync_debug_mode("error")
     yield
     torch.cuda.set_sync_debug_mode("default")
@@ -36,21 +36,21 @@ def labels(texts: list[TokenizedPair]) -> list[str]:
     return [f"trace {i}" for i in range(len(texts))]
 
 
-def test_sync_debug_mode_sees_a_wait(gpu: torch.device, waiting_is_an_error: None) -> None:
-    """The instrument works here."""
+def test_sync_debug_mode_detects_a_wait(gpu: torch.device, waiting_is_an_error: None) -> None:
+    """The debug mode works on this device."""
     with pytest.raises(RuntimeError, match="synchronizing"):
         torch.ones(1, device=gpu).item()
 
 
 def test_no_batch_waits_for_the_gpu(scorer: CausalScorer, waiting_is_an_error: None) -> None:
-    """Eight batches behind a shared prompt, from the upload of their ids to the copies of their results."""
+    """Eight batches with a shared prompt, from the upload of their ids to the copies of their results."""
     texts = pairs()
     scores = scorer.score(texts, labels(texts))
     assert all(np.isfinite(score.logprob).all() for score in scores)
 
 
 def test_copies_use_pinned_memory(scorer: CausalScorer) -> None:
-    """The driver copies nothing from or to pageable memory: such a copy waits, and no debug mode reports it."""
+    """The driver copies nothing from or to pageable memory; the debug mode does not report such copies."""
     texts = pairs()
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
@@ -62,12 +62,12 @@ def test_copies_use_pinned_memory(scorer: CausalScorer) -> None:
 
 
 def test_results_are_complete_when_they_are_read(scorer: CausalScorer) -> None:
-    """Behind a queue of long products the scores are the same: a copy is awaited before its numbers are used."""
+    """Scores are the same after a queue of long products: the host waits for a copy before it reads the numbers."""
     texts = pairs()
     expected = scorer.score(texts, labels(texts))
     block = torch.randn(4096, 4096, device=scorer.device)
     for _ in range(50):
         block = block @ block / 64
-    for score, before in zip(scorer.score(texts, labels(texts)), expected, strict=True):
-        np.testing.assert_array_equal(score.logprob, before.logprob)
+    for score, reference in zip(scorer.score(texts, labels(texts)), expected, strict=True):
+        np.testing.assert_array_equal(score.logprob, reference.logprob)
         assert score.vocab_size == VOCABULARY

@@ -1,8 +1,7 @@
-"""The server of llama-cpp-python: accepted where it puts a token before the text, refused where it does not.
+"""The server of llama-cpp-python is accepted if it adds a token before the text, and refused if it does not.
 
-Without that token its echoed log-probabilities are those of the token *after* the one they stand beside, and nothing in
-the response says so. ``make test-llama-cpp`` builds it in a virtual environment of its own and names its Python in
-RBRIDGE_LLAMA_CPP.
+Without that token each echoed log-probability is that of the *next* token, and the response does not show it.
+``make test-llama-cpp`` builds the server in its own virtual environment and sets RBRIDGE_LLAMA_CPP to its Python.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def model(tokenizers: dict[str, Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def checkpoint_folder(model: Any, tokenizers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model and a tokenizer that puts nothing before a text."""
+    """The model and a tokenizer that adds no token before a text."""
     folder = tmp_path_factory.mktemp("served")
     model.save_pretrained(folder)
     tokenizers["byte_level"].save_pretrained(folder)
@@ -57,7 +56,7 @@ def checkpoint_folder(model: Any, tokenizers: dict[str, Any], tmp_path_factory: 
 
 @contextmanager
 def served(folder: Path, out: Path, *, first_token: bool) -> Iterator[str]:
-    """Address of a server of the checkpoint."""
+    """Start a server of the checkpoint and give its address."""
     gguf = out / f"{first_token}.gguf"
     script = Path(__file__).with_name("write_gguf.py")
     subprocess.run([PYTHON, script, folder, gguf, "yes" if first_token else "no"], check=True)
@@ -86,30 +85,30 @@ def served(folder: Path, out: Path, *, first_token: bool) -> Iterator[str]:
 
 
 def api(url: str, folder: Path, **options: Any) -> LocalCompletionsAPI:
-    """The server as lm-eval is told of it; it takes text, not token ids."""
+    """lm-eval's model for the server, which takes text and no token ids."""
     return LocalCompletionsAPI(
         base_url=url, model="tiny", tokenizer=str(folder), tokenizer_backend="huggingface", **options
     )
 
 
-def test_a_server_that_puts_a_token_first_is_believed(
+def test_a_server_that_adds_a_first_token_is_accepted(
     checkpoint_folder: Path, model: Any, tokenizers: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Its scores are those of the model that reads the same token first; its keys and values are in float16."""
+    """Its scores equal those of the model with the same first token; its keys and values are in float16."""
     with served(checkpoint_folder, tmp_path, first_token=True) as url:
-        found = completions.score(api(url, checkpoint_folder, tokenized_requests=False), PAIRS, LABELS)
+        scores = completions.score(api(url, checkpoint_folder, tokenized_requests=False), PAIRS, LABELS)
     with_token = [(f"<s>{context}", trace) for context, trace in PAIRS]
     expected = hf.score(harness_model(model, tokenizers["byte_level"]), with_token, LABELS)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one.token_id, other.token_id)
+    for score, reference in zip(scores, expected, strict=True):
+        np.testing.assert_array_equal(score.token_id, reference.token_id)
         # Keys and values of both layers are rounded to float16: four roundings, each of at most u times the largest.
-        bound = 4 * UNIT_ROUNDOFF["float16"] * np.abs(other.logprob).max() + model_bound(other.logprob)
-        assert_within(one.logprob, other.logprob, bound)
-        assert one.rank is None
+        bound = 4 * UNIT_ROUNDOFF["float16"] * np.abs(reference.logprob).max() + model_bound(reference.logprob)
+        assert_within(score.logprob, reference.logprob, bound)
+        assert score.rank is None
 
 
-def test_a_server_that_does_not_is_refused(checkpoint_folder: Path, tmp_path: Path) -> None:
-    """Before any trace is sent, with the reason."""
+def test_a_server_that_adds_no_first_token_is_refused(checkpoint_folder: Path, tmp_path: Path) -> None:
+    """The refusal comes before any trace is sent and states the reason."""
     with (
         served(checkpoint_folder, tmp_path, first_token=False) as url,
         pytest.raises(RefusedSourceError, match="shifted by one"),
@@ -117,8 +116,8 @@ def test_a_server_that_does_not_is_refused(checkpoint_folder: Path, tmp_path: Pa
         completions.score(api(url, checkpoint_folder, tokenized_requests=False), PAIRS, LABELS)
 
 
-def test_token_ids_are_not_taken(checkpoint_folder: Path, tmp_path: Path) -> None:
-    """The error names the setting with which the text is sent."""
+def test_a_server_that_takes_no_ids_is_an_error(checkpoint_folder: Path, tmp_path: Path) -> None:
+    """The error names the option that sends text."""
     with (
         served(checkpoint_folder, tmp_path, first_token=True) as url,
         pytest.raises(CompletionsServerError, match="tokenized_requests=False"),

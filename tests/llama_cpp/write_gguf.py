@@ -1,6 +1,6 @@
-"""Write a Llama checkpoint with a byte-level tokenizer as a GGUF file. Runs where ``gguf`` and ``safetensors`` are.
+"""Write a Llama checkpoint with a byte-level tokenizer as a GGUF file. Needs ``gguf`` and ``safetensors``.
 
-python write_gguf.py CHECKPOINT OUT yes|no      (whether llama.cpp shall put the first token before a text)
+python write_gguf.py CHECKPOINT OUT yes|no      (whether llama.cpp adds the BOS token before a text)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NAMES = {
 
 
 def write(folder: Path, out: str, *, first_token: bool) -> None:
-    """Write weights in float32, rows of queries and keys in the order in which llama.cpp rotates them."""
+    """Write float32 weights, with the rows of queries and keys in the order of llama.cpp's rotary embedding."""
     import gguf
     from safetensors.numpy import load_file
 

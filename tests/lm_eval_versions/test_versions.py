@@ -1,6 +1,6 @@
-"""The real commands under each version of lm-eval that is supported: one run of every kind of task, the same numbers.
+"""The real commands under each supported version of lm-eval: tasks of every kind give the same numbers.
 
-``make test-lm-eval`` installs the versions, each in a virtual environment of its own, and names these folders.
+``make test-lm-eval`` installs each version in its own virtual environment and lists the environments' folders.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ OTHERS = [  # the first is also in a group
 ]  # fmt: skip
 OPTIONS = {"rbridge_cache": "sample", "rbridge_weights": "spans"}
 SETTINGS = ["--limit", "2", "--num_fewshot", "1", "--batch_size", "2", "--gen_kwargs", '{"max_gen_toks": 8}']
-#: Sums of up to 64 terms of one sign, in another order, differ by less than this, relative, in float64.
+#: Bound on the relative difference of float64 sums of up to 64 terms of one sign in another order.
 ORDER_OF_SUMS = 64 * 2.0**-52
-#: A float32 log-probability after two layers of width 32: a few hundred roundings of 2**-24, relative.
+#: Relative bound for float32 log-probabilities after two layers of width 32: a few hundred roundings of 2**-24.
 OTHER_BATCHES = 512 * 2.0**-24
 
 
@@ -47,7 +47,7 @@ def run(venv: Path, *arguments: object, cwd: Path, **environment: str) -> subpro
 
 
 class Evaluations:
-    """What each version makes of the same checkpoint; every run is made once."""
+    """Results of each version for the same checkpoint; every command runs once."""
 
     def __init__(self, checkpoint: Path, home: Path) -> None:
         self.checkpoint, self.home = checkpoint, home
@@ -63,7 +63,7 @@ class Evaluations:
         return out, run(venv, "lm_eval", *model, "--tasks", tasks, *more, cwd=cwd)
 
     def every_kind(self, venv: Path) -> Path:
-        """Results and samples of a task of every kind."""
+        """Folder of the results and samples of tasks of every kind."""
         options = ["--log_samples", "--use_cache", "answers", "--confirm_run_unsafe_code"]
         out, finished = self.of(venv, ",".join(GROUPS + OTHERS), *options)
         assert finished.returncode == 0, finished.stderr
@@ -72,13 +72,13 @@ class Evaluations:
 
 @pytest.fixture(scope="module")
 def evaluations(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluations:
-    """Runs on a tiny random model."""
+    """Evaluations of a tiny random model."""
     return Evaluations(checkpoint, tmp_path_factory.mktemp("versions"))
 
 
 @pytest.fixture(params=VENVS, ids=[venv.name for venv in VENVS])
 def venv(request: pytest.FixtureRequest) -> Path:
-    """Each version in turn."""
+    """The virtual environment of each version."""
     folder: Path = request.param
     return folder
 
@@ -93,52 +93,52 @@ def samples_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Samples of every task in the order of the documents."""
     files = {file.name.removeprefix("samples_").rpartition("_")[0]: file for file in folder.rglob("samples_*.jsonl")}
     rows = {task: [json.loads(line) for line in file.read_text().splitlines()] for task, file in files.items()}
-    return {task: sorted(found, key=lambda row: row["doc_id"]) for task, found in rows.items()}
+    return {task: sorted(samples, key=lambda row: row["doc_id"]) for task, samples in rows.items()}
 
 
-def assert_close(found: dict[str, Any], expected: dict[str, Any], tolerance: float) -> None:
-    """The same keys, texts and, to a relative tolerance, numbers."""
-    assert found.keys() == expected.keys()
+def assert_close(scores: dict[str, Any], expected: dict[str, Any], tolerance: float) -> None:
+    """Assert that keys and texts are equal, and numbers equal to a relative tolerance."""
+    assert scores.keys() == expected.keys()
     for key, value in expected.items():
-        if isinstance(value, float) and isinstance(found[key], float):
-            assert math.isclose(found[key], value, rel_tol=tolerance), key
+        if isinstance(value, float) and isinstance(scores[key], float):
+            assert math.isclose(scores[key], value, rel_tol=tolerance), key
         else:
-            assert found[key] == value, key
+            assert scores[key] == value, key
 
 
 def test_the_environment_has_the_version_in_its_name(venv: Path, tmp_path: Path) -> None:
-    """The environments hold the versions that they are named after, whatever the main environment has."""
+    """Each environment holds the version in its name, not that of the main environment."""
     code = "import importlib.metadata as m, lm_eval; print(m.version('lm_eval'), lm_eval.__version__)"
-    found = subprocess.run(
+    process = subprocess.run(
         [venv / "bin" / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert found.stdout.split() == [venv.name.partition("lm-eval-")[2]] * 2
+    assert process.stdout.split() == [venv.name.partition("lm-eval-")[2]] * 2
 
 
 def test_all_versions_give_the_same_numbers(venv: Path, evaluations: Evaluations) -> None:
-    """Every score and standard error of every task and group, under the same names."""
-    found, expected = (results_of(evaluations.every_kind(one)) for one in (venv, VENVS[0]))
+    """Scores and standard errors of all tasks and groups agree, under the same names."""
+    results, expected = (results_of(evaluations.every_kind(version)) for version in (venv, VENVS[0]))
     for section in ("results", "groups"):
-        assert found[section].keys() == expected[section].keys()
-        for task, scores in expected[section].items():
-            assert_close(found[section][task], scores, ORDER_OF_SUMS)
+        assert results[section].keys() == expected[section].keys()
+        for task, task_scores in expected[section].items():
+            assert_close(results[section][task], task_scores, ORDER_OF_SUMS)
     for section in ("n-shot", "higher_is_better", "group_subtasks"):
-        assert found[section] == expected[section]
-    assert {*GROUPS, *OTHERS} <= found["results"].keys()
+        assert results[section] == expected[section]
+    assert {*GROUPS, *OTHERS} <= results["results"].keys()
 
 
 def test_all_versions_write_the_same_samples(venv: Path, evaluations: Evaluations) -> None:
-    """The texts that are read, the responses with all token scores, and the metrics of every item."""
-    found, expected = (samples_of(evaluations.every_kind(one)) for one in (venv, VENVS[0]))
-    assert found.keys() == expected.keys()
+    """Texts, responses with all token scores, and metrics of every item are equal."""
+    samples, expected = (samples_of(evaluations.every_kind(version)) for version in (venv, VENVS[0]))
+    assert samples.keys() == expected.keys()
     for task, rows in expected.items():
-        for mine, row in zip(found[task], rows, strict=True):
-            kept = ["doc_id", "doc", "arguments", "resps", "target", "filter", *row["metrics"]]
-            assert {key: mine[key] for key in kept} == {key: row[key] for key in kept}, task
+        for sample, row in zip(samples[task], rows, strict=True):
+            fields = ["doc_id", "doc", "arguments", "resps", "target", "filter", *row["metrics"]]
+            assert {key: sample[key] for key in fields} == {key: row[key] for key in fields}, task
 
 
 def test_a_second_run_takes_its_scores_from_the_cache(venv: Path, evaluations: Evaluations) -> None:
-    """--use_cache: nothing is scored again, and the numbers are the same."""
+    """With --use_cache nothing is scored again, and the results are equal."""
     first = evaluations.every_kind(venv)
     options = ["--log_samples", "--use_cache", "answers"]
     out, finished = evaluations.of(venv, "rbridge,rbridge_arc_challenge_cf", *options)
@@ -151,7 +151,7 @@ def test_a_second_run_takes_its_scores_from_the_cache(venv: Path, evaluations: E
 
 
 def test_a_pattern_that_selects_groups_and_their_members(venv: Path, evaluations: Evaluations) -> None:
-    """Each task is scored and reported once. The task that runs code is left out, unless it is named."""
+    """Each task is scored and reported once. The task that runs code is left out unless it is named."""
     out, finished = evaluations.of(venv, "rbridge_*")
     assert finished.returncode == 0, finished.stderr
     results = results_of(out)["results"]
@@ -163,7 +163,7 @@ def test_a_pattern_that_selects_groups_and_their_members(venv: Path, evaluations
 
 
 def test_overlapping_groups_are_one_line(venv: Path, evaluations: Evaluations, tmp_path: Path) -> None:
-    """A group of the user that shares a task with ours would give two results under one name."""
+    """A user's group that shares a task with ours would give two results under one name."""
     (tmp_path / "mine.yaml").write_text("group: mine\ntask:\n  - task: rbridge_gsm8k\n    num_fewshot: 0\n")
     _, finished = evaluations.of(venv, "rbridge,mine", "--include_path", str(tmp_path))
     assert finished.returncode != 0
@@ -185,7 +185,7 @@ def test_predictions_without_metrics(venv: Path, evaluations: Evaluations) -> No
     "metadata", ['{"rbridge_wieghts": "none"}', '{"rbridge_cache": 12}', '{"rbridge_source": true}']
 )
 def test_wrong_options_are_one_line_before_the_model_is_loaded(venv: Path, tmp_path: Path, metadata: str) -> None:
-    """The model does not even exist: it is not looked at. From Python, an error that the caller can catch says it."""
+    """The model does not exist and is not opened. In Python the same message is an exception."""
     model = ["--model", "hf", "--model_args", "pretrained=/no/such/model", "--tasks", "rbridge_gsm8k"]
     finished = run(venv, "lm_eval", *model, "--metadata", metadata, cwd=tmp_path)
     assert finished.returncode != 0
@@ -204,20 +204,19 @@ def test_wrong_options_are_one_line_before_the_model_is_loaded(venv: Path, tmp_p
 
 
 def test_the_commands_that_read_results(venv: Path, evaluations: Evaluations, tmp_path: Path) -> None:
-    """collect and gate read what this version writes, and give what they give for the first version."""
+    """``collect`` and ``gate`` read the files of this version with the same output as for the first version."""
     tables = []
-    for number, one in enumerate((venv, VENVS[0])):
+    for number, version in enumerate((venv, VENVS[0])):
         table = tmp_path / f"{number}.csv"
-        collected = run(
-            venv, "rbridge_tasks", "collect", evaluations.every_kind(one), "--include-sample", "-o", table, cwd=tmp_path
-        )
+        folder = evaluations.every_kind(version)
+        collected = run(venv, "rbridge_tasks", "collect", folder, "--include-sample", "-o", table, cwd=tmp_path)
         assert collected.returncode == 0, collected.stderr
         tables.append([line.split(",") for line in table.read_text().splitlines()])
     mine, first = ([[row[0], *row[2:6]] for row in table] for table in tables)
     assert [row[1:] for row in mine] == [row[1:] for row in first]
     verdicts = []
-    for one in (venv, VENVS[0]):
-        folders = [evaluations.every_kind(one), evaluations.every_kind(VENVS[0])]
+    for version in (venv, VENVS[0]):
+        folders = [evaluations.every_kind(version), evaluations.every_kind(VENVS[0])]
         gated = run(venv, "rbridge_tasks", "gate", *folders, "--json", "--metric", "trace_nll", cwd=tmp_path)
         compared = json.loads(gated.stdout)["benchmarks"] if gated.stdout.strip() else gated.stderr
         verdicts.append((gated.returncode, str(compared).replace(str(folders[0]), "")))
@@ -225,7 +224,7 @@ def test_the_commands_that_read_results(venv: Path, evaluations: Evaluations, tm
 
 
 def test_a_sweep(venv: Path, tmp_path: Path) -> None:
-    """``rbridge sweep`` scores checkpoints by this version, and has nothing left to do in a second run."""
+    """``rbridge sweep`` scores checkpoints with this version; a second run scores nothing."""
     runs = write_checkpoints(tmp_path / "run", range(1, 3))
     words = ["sweep", runs, "-o", tmp_path / "out", "--tasks", "rbridge_gsm8k,rbridge_csqa_cf", "--limit", "2"]
     words += ["--num-fewshot", "1", "--metadata", json.dumps(OPTIONS), "--include-sample", "--json"]
@@ -238,8 +237,8 @@ def test_a_sweep(venv: Path, tmp_path: Path) -> None:
 
 
 def test_doctor_builds_a_task(venv: Path, tmp_path: Path) -> None:
-    """doctor finds nothing wrong."""
-    found = run(venv, "rbridge_tasks", "doctor", cwd=tmp_path)
-    assert found.returncode == 0, found.stdout
-    assert f"lm-eval: {venv.name.partition('lm-eval-')[2]}" in found.stdout
-    assert "tasks: 6 built and scored" in found.stdout
+    """``doctor`` reports no problem."""
+    process = run(venv, "rbridge_tasks", "doctor", cwd=tmp_path)
+    assert process.returncode == 0, process.stdout
+    assert f"lm-eval: {venv.name.partition('lm-eval-')[2]}" in process.stdout
+    assert "tasks: 6 built and scored" in process.stdout

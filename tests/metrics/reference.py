@@ -1,7 +1,7 @@
 """The slow, obvious twin of ``rbridge_metrics``: loops over characters and bytes, one number at a time, no NumPy.
 
-Written from the formulas, not from the package. Sums are ``math.fsum``, which rounds once, so that what separates
-the package from this file is the package's rounding alone.
+Written from the formulas, not from the package. Sums use ``math.fsum``, which rounds once, so any difference from the
+package is the package's own rounding.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-#: Confidences no further apart than this count as equal; part of the definition of MinMax in the package.
+#: Confidences that differ by at most this count as equal; part of the definition of MinMax in the package.
 EQUAL_WITHIN = 1e-9
 
 
@@ -18,7 +18,7 @@ def character_confidence(token_end: Sequence[int], token_logprob: Sequence[float
     confidence = []
     start = 0
     for end, logprob in zip(token_end, token_logprob, strict=True):
-        for _letter in range(start, end):
+        for _character in range(start, end):
             confidence.append(math.exp(logprob))
         start = end
     return confidence
@@ -37,16 +37,16 @@ def letter_confidence_from_bytes(
     confidence = []
     position = 0
     for character in text:
-        of_this_letter = []
+        of_this_character = []
         for _byte in character.encode():
-            of_this_letter.append(byte_confidence[position])
+            of_this_character.append(byte_confidence[position])
             position += 1
-        confidence.append(math.fsum(of_this_letter) / len(of_this_letter))
+        confidence.append(math.fsum(of_this_character) / len(of_this_character))
     return confidence
 
 
-def letters_of_byte_tokens(text: str, byte_start: Sequence[int], byte_end: Sequence[int]) -> list[tuple[int, int]]:
-    """Characters ``[start, end)`` that share a byte with each token; neighbours that cut a character both cover it."""
+def characters_of_byte_tokens(text: str, byte_start: Sequence[int], byte_end: Sequence[int]) -> list[tuple[int, int]]:
+    """Characters ``[start, end)`` that share a byte with each token; a split character counts for both."""
     extents = []
     position = 0
     for character in text:
@@ -56,31 +56,31 @@ def letters_of_byte_tokens(text: str, byte_start: Sequence[int], byte_end: Seque
     for token_start, token_end in zip(byte_start, byte_end, strict=True):
         characters = [
             character
-            for character, (letter_start, letter_end) in enumerate(extents)
-            if max(letter_start, token_start) < min(letter_end, token_end)
+            for character, (character_start, character_end) in enumerate(extents)
+            if max(character_start, token_start) < min(character_end, token_end)
         ]
         if characters:
             covered.append((characters[0], characters[-1] + 1))
         else:
-            before = sum(1 for _, letter_end in extents if letter_end <= token_start)
+            before = sum(1 for _, character_end in extents if character_end <= token_start)
             covered.append((before, before))
     return covered
 
 
 def token_confidence(confidence: Sequence[float], token_start: Sequence[int], token_end: Sequence[int]) -> list[float]:
-    """Mean confidence of each token's characters; a token without any takes that of the next one that has."""
+    """Mean confidence of each token's characters; an empty token takes the mean of the next that has some."""
     means: list[float | None] = []
     for start, end in zip(token_start, token_end, strict=True):
         characters = [confidence[character] for character in range(start, end)]
         means.append(math.fsum(characters) / len(characters) if characters else None)
-    found = []
+    confidences = []
     for token, mean in enumerate(means):
         if mean is None:
-            following = [other for other in means[token:] if other is not None]
-            preceding = [other for other in means[:token] if other is not None]
+            following = [value for value in means[token:] if value is not None]
+            preceding = [value for value in means[:token] if value is not None]
             mean = following[0] if following else preceding[-1]
-        found.append(mean)
-    return found
+        confidences.append(mean)
+    return confidences
 
 
 def span_overlap(token_start: Sequence[int], token_end: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[bool]:
@@ -100,7 +100,7 @@ def minmax_weights_over_test_set(confidences: Sequence[Sequence[float]]) -> list
 
 
 def minmax_weights(confidence: Sequence[float]) -> list[float]:
-    """The same within one trace."""
+    """Each confidence as a fraction of the way from the smallest to the largest of one trace."""
     return minmax_weights_over_test_set([confidence])[0]
 
 
@@ -131,8 +131,8 @@ def rbridge_nll_of_trace(
     proxy_byte_end: Sequence[int],
     nll: Sequence[float],
 ) -> float:
-    """From two byte-level tokenizations of one trace to its score, by the formulas alone."""
+    """rBridge NLL of one trace from its two byte-level tokenizations, by the formulas."""
     confidence = letter_confidence_from_bytes(text, frontier_byte_end, frontier_logprob)
-    characters = letters_of_byte_tokens(text, [0, *proxy_byte_end[:-1]], proxy_byte_end)
+    characters = characters_of_byte_tokens(text, [0, *proxy_byte_end[:-1]], proxy_byte_end)
     tokens = token_confidence(confidence, [start for start, _ in characters], [end for _, end in characters])
     return rbridge_nll(nll, minmax_weights(tokens))

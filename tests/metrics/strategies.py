@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 def cases(count: int) -> settings:
     """Settings of a property test over ``count`` random cases, fewer in ``make test-fast``.
 
-    A slow machine is not a failure.
+    There is no deadline: a slow machine is not a failure.
     """
     most = int(os.environ.get("RBRIDGE_TEST_CASES", count))
     return settings(max_examples=min(count, most), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-#: What tokenizers and offset maps get wrong: characters of 1 to 4 bytes, characters that only look like one, controls.
+#: Text that tokenizers and offset maps get wrong: characters of 1 to 4 bytes, glyphs of several characters, controls.
 AWKWARD = (
     "\x00",
     "\n",
@@ -50,7 +50,7 @@ def texts(max_pieces: int = 12) -> st.SearchStrategy[str]:
 
 
 def logprobs() -> st.SearchStrategy[float]:
-    """Log-probabilities, with certainty, impossibility and the -9999 of OpenAI-compatible servers among them."""
+    """Log-probabilities, including certainty, impossibility and the -9999 of OpenAI-compatible servers."""
     return st.one_of(st.floats(-12.0, 0.0), st.sampled_from([0.0, -0.0, -1e-6, -745.0, -9999.0, float("-inf")]))
 
 
@@ -81,6 +81,6 @@ def nlls(tokens: int) -> st.SearchStrategy[list[float]]:
 
 
 def confidences(tokens: int | None = None) -> st.SearchStrategy[list[float]]:
-    """Confidences of the tokens of one trace; ties are likely, as they are in real traces."""
+    """Confidences of the tokens of one trace; ties are likely, as in real traces."""
     value = st.one_of(st.floats(0.0, 1.0), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
     return st.lists(value, min_size=tokens or 1, max_size=tokens or 20)

@@ -20,7 +20,7 @@ Item = tuple[list[float], int, list[int]]
 
 @st.composite
 def items(draw: st.DrawFn, lowest: float = -300.0) -> Item:
-    """Log-probabilities of 2 to 10 choices, which one is right, and their lengths."""
+    """Log-probabilities of 2 to 10 choices, the index of the right choice, and their lengths."""
     logprob = draw(st.lists(st.floats(lowest, 0.0), min_size=2, max_size=10))
     length = draw(st.lists(st.integers(1, 400), min_size=len(logprob), max_size=len(logprob)))
     return logprob, draw(st.integers(0, len(logprob) - 1)), length
@@ -32,7 +32,7 @@ def naive_scores(logprob: list[float], gold: int, length: list[int]) -> ClozeSco
         context.prec = 60
         p = [(Decimal(value) / n).exp() for value, n in zip(logprob, length, strict=True)]
         wrong = [value for at, value in enumerate(p) if at != gold]
-        best = max(range(len(p)), key=lambda at: logprob[at] / length[at])  # of equal ones the first
+        best = max(range(len(p)), key=lambda at: logprob[at] / length[at])  # the first of equal choices
         return ClozeScores(
             float(p[gold]), float(p[gold] / sum(p)), float(sum(p)), float(p[gold] - max(wrong)), float(best == gold)
         )
@@ -49,28 +49,28 @@ def test_worked_example() -> None:
 @cases(300)
 @given(items())
 def test_equal_to_the_definitions(item: Item) -> None:
-    """Each of the five, raw and per unit of length."""
+    """Each of the five scores, raw and per unit of length."""
     logprob, gold, length = item
-    near = functools.partial(pytest.approx, rel=1e-9, abs=1e-15)
-    assert cloze_scores(logprob, gold, length) == near(naive_scores(logprob, gold, length))
-    assert cloze_scores(logprob, gold) == near(naive_scores(logprob, gold, [1] * len(logprob)))
+    approximately = functools.partial(pytest.approx, rel=1e-9, abs=1e-15)
+    assert cloze_scores(logprob, gold, length) == approximately(naive_scores(logprob, gold, length))
+    assert cloze_scores(logprob, gold) == approximately(naive_scores(logprob, gold, [1] * len(logprob)))
 
 
 @cases(200)
 @given(items(lowest=-1e6))
 def test_always_numbers_in_their_ranges(item: Item) -> None:
-    """However improbable all choices are, nothing is NaN, and the normalised probabilities of all choices sum to 1."""
+    """However improbable the choices are, nothing is NaN, and the normalised probabilities of all choices sum to 1."""
     logprob, _, length = item
     for lengths in (None, length):
-        every = [cloze_scores(logprob, gold, lengths) for gold in range(len(logprob))]
-        assert np.isfinite(every).all()
-        assert sum(scores.norm_correct_prob for scores in every) == pytest.approx(1.0)
-        assert sum(scores.accuracy for scores in every) == 1.0
-        assert all(-1 <= scores.margin <= 1 and 0 <= scores.correct_prob <= 1 for scores in every)
+        per_choice = [cloze_scores(logprob, gold, lengths) for gold in range(len(logprob))]
+        assert np.isfinite(per_choice).all()
+        assert sum(scores.norm_correct_prob for scores in per_choice) == pytest.approx(1.0)
+        assert sum(scores.accuracy for scores in per_choice) == 1.0
+        assert all(-1 <= scores.margin <= 1 and 0 <= scores.correct_prob <= 1 for scores in per_choice)
 
 
 def test_choices_too_improbable_for_a_float_still_compare() -> None:
-    """Where every raw probability is 0, the normalised one and the accuracy are those of the log-probabilities."""
+    """Where every raw probability is 0, normalised probability and accuracy follow from the log-probabilities."""
     scores = cloze_scores([-5000.0, -5000.0 + math.log(3)], 1)
     assert (scores.correct_prob, scores.total_prob, scores.margin, scores.accuracy) == (0.0, 0.0, 0.0, 1.0)
     assert scores.norm_correct_prob == pytest.approx(0.75)
@@ -84,16 +84,16 @@ def test_of_equal_choices_the_first_counts() -> None:
 
 def test_fifteen_metrics_by_name() -> None:
     """Raw, per character and per byte, in this order."""
-    found = cloze_metrics([-2.0, -3.0], 1, [1, 2], [2, 3])
-    assert tuple(found) == CLOZE_METRICS
+    metrics = cloze_metrics([-2.0, -3.0], 1, [1, 2], [2, 3])
+    assert tuple(metrics) == CLOZE_METRICS
     assert len(CLOZE_METRICS) == 15
-    assert found["cf_correct_prob"] == pytest.approx(math.exp(-3))
-    assert found["cf_correct_prob_per_char"] == pytest.approx(math.exp(-1.5))
-    assert found["cf_norm_correct_prob_per_byte"] == pytest.approx(0.5)
+    assert metrics["cf_correct_prob"] == pytest.approx(math.exp(-3))
+    assert metrics["cf_correct_prob_per_char"] == pytest.approx(math.exp(-1.5))
+    assert metrics["cf_norm_correct_prob_per_byte"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
-    ("logprob", "gold", "length", "says"),
+    ("logprob", "gold", "length", "message"),
     [
         ([-1.0], 0, None, "at least two choices"),
         ([[-1.0, -2.0]], 0, None, "at least two choices"),
@@ -106,14 +106,14 @@ def test_fifteen_metrics_by_name() -> None:
         ([-1.0, -2.0], 0, [1], "a positive one for each"),
     ],
 )
-def test_what_is_no_item_is_refused(logprob: list[float], gold: int, length: list[int] | None, says: str) -> None:
-    """With what was found, and what is needed."""
-    with pytest.raises(ScoreError, match=says):
+def test_what_is_no_item_is_refused(logprob: list[float], gold: int, length: list[int] | None, message: str) -> None:
+    """The message says what was found and what is needed."""
+    with pytest.raises(ScoreError, match=message):
         cloze_scores(logprob, gold, length)
 
 
 def naive_distance(first: str, second: str) -> int:
-    """Levenshtein's definition, as it is written."""
+    """Levenshtein's recursive definition."""
 
     @functools.cache
     def rest(i: int, j: int) -> int:
@@ -127,12 +127,12 @@ def naive_distance(first: str, second: str) -> int:
 @cases(300)
 @given(st.text("abc", max_size=14), st.text("abcd", max_size=14))
 def test_edit_distance_equals_its_definition(first: str, second: str) -> None:
-    """For any two sequences, empty ones included; the same both ways."""
+    """For any two sequences, empty ones included, and symmetric in the two."""
     assert edit_distance(first, second) == edit_distance(second, first) == naive_distance(first, second)
 
 
 def test_edit_distance_by_hand() -> None:
-    """One replaced and one inserted; all of what is compared with nothing."""
+    """One word replaced and one inserted; every word inserted when the first sequence is empty."""
     assert edit_distance(["half", "of", "48", "is", "24"], ["half", "of", "48", "makes", "24", "clips"]) == 2
     assert edit_distance([], ["a", "b", "c"]) == 3
     assert edit_distance([], []) == 0

@@ -1,4 +1,4 @@
-"""Tests of forecasts on hidden checkpoints, and accuracies through a proxy."""
+"""Backtests of forecasts on hidden checkpoints, and accuracies forecast through a proxy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rbridge_metrics.forecast import accuracy_through_proxy, backtest
 T = np.arange(1.0, 21.0)
 
 
-def test_baselines_are_what_they_are_called() -> None:
-    """Last value is the last one shown; linear in log tokens is NumPy's straight line through those shown."""
+def test_baselines_match_their_names() -> None:
+    """Last value is the last value shown; linear in log tokens is NumPy's straight line through the values shown."""
     y = 3 - T**-0.5 + np.random.default_rng(0).normal(0, 0.01, T.size)
     report = backtest(T, y, until=8)
     assert report.shown == 8
@@ -25,30 +25,30 @@ def test_baselines_are_what_they_are_called() -> None:
 
 
 def test_nothing_hidden_is_used() -> None:
-    """Changing the hidden part changes no forecast: only what was shown is read."""
+    """Changing the hidden checkpoints changes no forecast."""
     y = 3 - T**-0.5 + np.random.default_rng(0).normal(0, 0.01, T.size)
-    other = np.where(T > 8, 9.0, y)
-    first, second = backtest(T, y, until=8), backtest(T, other, until=8)
-    for name, said in first.forecast.items():
-        assert np.array_equal(said, second.forecast[name])
+    changed = np.where(T > 8, 9.0, y)
+    first, second = backtest(T, y, until=8), backtest(T, changed, until=8)
+    for name, forecast in first.forecast.items():
+        assert np.array_equal(forecast, second.forecast[name])
     assert np.array_equal(first.interval.low, second.interval.low)
 
 
-def test_a_run_that_levels_off_is_where_the_curve_wins() -> None:
-    """On a true power law it beats both baselines; on a straight line in log tokens it cannot beat that line."""
+def test_the_curve_beats_the_baselines_on_a_run_that_levels_off() -> None:
+    """On a power law it beats both baselines; on a straight line in log tokens it cannot beat that line."""
     assert backtest(T, 3 - T**-0.8, until=10).beats_baselines
     assert not backtest(T, 3 + 0.2 * np.log(T), until=10).beats_baselines
 
 
 def test_coverage_counts_hidden_checkpoints() -> None:
-    """Half of the hidden checkpoints moved out of sight halve the coverage."""
+    """Moving half of the hidden checkpoints outside the interval halves the coverage."""
     y = 3 - T**-0.8 + np.random.default_rng(1).normal(0, 0.001, T.size)
     assert backtest(T, y, until=10, level=0.99).coverage == 1.0
     assert backtest(T, y + 5.0 * (T > 15), until=10, level=0.99).coverage == 0.5
 
 
 def test_a_backtest_needs_something_hidden() -> None:
-    """Nothing after the end means nothing to test on."""
+    """A backtest that ends at the last checkpoint has nothing to test on."""
     with pytest.raises(ForecastError, match="no checkpoint after 20 tokens"):
         backtest(T, 3 - T**-0.8, until=20)
 
@@ -78,14 +78,14 @@ def test_an_accuracy_through_the_proxy_is_the_curve_of_its_forecast() -> None:
     assert (low, high) == (pytest.approx(Logistic().predict(worst)), pytest.approx(Logistic().predict(best)))
 
 
-def test_an_accuracy_through_the_proxy_is_honest_about_both_steps() -> None:
-    """Over 60 runs with known truth, 80 % intervals hold the target's accuracy at least 80 % of the time."""
-    t, held = np.geomspace(1e10, 1e12, 14), []
-    for world in range(60):
-        rng = np.random.default_rng(world)
+def test_an_interval_through_the_proxy_covers_the_error_of_both_steps() -> None:
+    """Over 60 simulated runs, 80 % intervals hold the target's accuracy at least 80 % of the time."""
+    t, covered = np.geomspace(1e10, 1e12, 14), []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
         score = 0.9 + 60 * np.append(t, 3e12) ** -0.25 + rng.normal(0, 0.003, 15)
         accuracy = Logistic().predict(score) + rng.normal(0, 1.0, 15)
         fit = ProxyRegressor().fit(score[:14], accuracy[:14])
         _, (low, high) = accuracy_through_proxy(fit_power_law(t, score[:14]), fit, [3e12], level=0.8)
-        held.append(low[0] <= accuracy[14] <= high[0])
-    assert np.mean(held) >= 0.8
+        covered.append(low[0] <= accuracy[14] <= high[0])
+    assert np.mean(covered) >= 0.8

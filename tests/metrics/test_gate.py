@@ -1,4 +1,4 @@
-"""The gate's test of a worsening: numbers by hand, false alarms at their level, power as stated."""
+"""The gate's test of a regression: values by hand, false alarm rate, power."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_a_ratio_is_compared_as_a_ratio() -> None:
 
 
 @pytest.mark.parametrize("skewed", [False, True])
-def test_false_alarms_are_as_rare_as_said(skewed: bool) -> None:
-    """Over 1,000 comparisons of checkpoints that differ by noise alone, 5 % raise an alarm, give or take chance."""
+def test_the_false_alarm_rate_is_the_level(skewed: bool) -> None:
+    """Of 1,000 comparisons of checkpoints that differ by noise alone, 5 % raise an alarm, within sampling error."""
     alarms = 0
     for seed in range(1000):
         rng = np.random.default_rng(seed)
@@ -53,24 +53,24 @@ def test_false_alarms_are_as_rare_as_said(skewed: bool) -> None:
 
 
 def test_a_planted_regression_is_found_with_the_power_that_is_stated() -> None:
-    """2 % worse on 300 traces: found as often as the normal approximation says for that standard error."""
+    """2 % worse on 300 traces: detected as often as the normal approximation predicts for that standard error."""
     from scipy.stats import norm
 
-    found, stderrs = 0, []
+    detected, stderrs = 0, []
     for seed in range(400):
         rng = np.random.default_rng(seed)
         old = nll(rng)
         change = paired_change(
             old, 1.02 * old + 0.11 * rng.normal(size=300), lower_is_better=True, resamples=400, seed=seed
         )
-        found += change.p_value <= 0.05
+        detected += change.p_value <= 0.05
         stderrs.append(change.stderr)
     stated = float(norm.cdf(0.02 * 0.8 / np.mean(stderrs) - norm.ppf(0.95)))
     assert 0.5 < stated < 0.95
-    assert found / 400 == pytest.approx(stated, abs=0.06)
+    assert detected / 400 == pytest.approx(stated, abs=0.06)
 
 
-def test_what_is_tolerated_is_no_regression() -> None:
+def test_a_change_within_the_tolerance_is_no_regression() -> None:
     """3 % worse: an alarm at a tolerance of 1 %, none at 5 %."""
     rng = np.random.default_rng(0)
     old = nll(rng)
@@ -79,8 +79,8 @@ def test_what_is_tolerated_is_no_regression() -> None:
     assert paired_change(old, new, lower_is_better=True, tolerated=0.05).p_value > 0.99
 
 
-def test_the_same_change_on_every_item_is_no_matter_of_chance() -> None:
-    """No spread, no bootstrap: equal scores pass, a shift of all fails."""
+def test_the_same_change_on_every_item_is_certain() -> None:
+    """Without spread the p-value is 0 or 1: equal scores pass, a shift of all items fails."""
     old = np.array([1.0, 2.0, 3.0])
     assert paired_change(old, old, lower_is_better=True).p_value == 1.0
     assert paired_change(old, old + 0.1, lower_is_better=True).p_value == 0.0
@@ -88,7 +88,7 @@ def test_the_same_change_on_every_item_is_no_matter_of_chance() -> None:
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:
-    """And another seed others."""
+    """Another seed gives different numbers."""
     rng = np.random.default_rng(0)
     old, new = nll(rng), nll(rng)
     assert paired_change(old, new, lower_is_better=True, seed=1) == paired_change(
@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_equals_its_definition(p: list[float]) -> None:
-    """Sorted: the k-th smallest times the tests left, never below the one before."""
+    """The k-th smallest p-value times the number of tests left, and never below the one before."""
     expected, highest = [0.0] * len(p), 0.0
     for rank, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         highest = max(highest, min(1.0, (len(p) - rank) * p[place]))
@@ -110,13 +110,13 @@ def test_holm_equals_its_definition(p: list[float]) -> None:
 
 
 def test_more_benchmarks_need_larger_changes() -> None:
-    """By hand: z of 0.95 and of 0.8 add to 2.486; of 1 - 0.05 / 6 to 3.236."""
+    """By hand: z(0.95) + z(0.8) = 2.486; z(1 - 0.05 / 6) + z(0.8) = 3.236."""
     assert minimum_detectable_change(1.0, alpha=0.05, power=0.8) == pytest.approx(2.4865, abs=1e-4)
     assert minimum_detectable_change(1.0, alpha=0.05, power=0.8, tests=6) == pytest.approx(3.2356, abs=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "options", "said"),
+    ("old", "new", "options", "message"),
     [
         ([1.0], [1.0], {}, "2 or more"),
         ([1.0, 2.0], [1.0, 2.0, 3.0], {}, "one shape"),
@@ -125,7 +125,7 @@ def test_more_benchmarks_need_larger_changes() -> None:
         ([1.0, 2.0], [1.0, 2.0], {"tolerated": -0.1}, "tolerance of -0.1"),
     ],
 )
-def test_bad_scores_are_refused(old: list[float], new: list[float], options: dict[str, object], said: str) -> None:
-    """In one line that says what is wrong."""
-    with pytest.raises(BootstrapError, match=said):
-        paired_change(old, new, lower_is_better=True, **options)  # type: ignore[arg-type]  # what is tried
+def test_bad_scores_are_refused(old: list[float], new: list[float], options: dict[str, object], message: str) -> None:
+    """The message says what is wrong."""
+    with pytest.raises(BootstrapError, match=message):
+        paired_change(old, new, lower_is_better=True, **options)  # type: ignore[arg-type]  # options of several types

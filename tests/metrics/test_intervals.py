@@ -1,4 +1,4 @@
-"""An interval holds the truth as often as it says, also for few points; its ranks are those of the jackknife+."""
+"""Intervals have their nominal coverage, also for few points, and the ranks of the jackknife+."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def measured_coverage(count: int, repeats: int) -> dict[float, dict[str, float]]
 @pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("count", [10, 50])
-def test_coverage_is_within_five_points_of_what_is_said(count: int, level: float) -> None:
+def test_coverage_is_within_five_points_of_the_level(count: int, level: float) -> None:
     """On accuracies made from known curves with noise, for 10 and 50 checkpoints; the mean over truths within three."""
     shares = measured_coverage(count, repeats=60)[level]
     assert abs(np.mean([*shares.values()]) - level) < 0.03
     assert max(abs(share - level) for share in shares.values()) < 0.07  # 0.05 and twice its Monte Carlo error
 
 
-def test_coverage_is_about_what_is_said() -> None:
-    """The same, quickly, for 15 checkpoints at 90 %."""
+def test_coverage_of_fifteen_checkpoints() -> None:
+    """Within five points of the level, for 15 checkpoints at 90 %."""
     assert abs(np.mean([*measured_coverage(15, repeats=15)[0.9].values()]) - 0.9) < 0.05
 
 
@@ -74,8 +74,8 @@ def checkpoints_covered(correlation: float, *, count: int, repeats: int) -> list
             for at in range(1, count):
                 error[at] = correlation * error[at - 1] + np.sqrt(1 - correlation**2) * error[at]
             accuracy = np.clip(truth(place) + error, 0.0, 100.0)
-            found = cross_validate(place, accuracy, order=np.arange(1.0, count + 1), log_baseline=False)
-            shares.append(found.coverage)
+            validation = cross_validate(place, accuracy, order=np.arange(1.0, count + 1), log_baseline=False)
+            shares.append(validation.coverage)
     return shares
 
 
@@ -88,7 +88,7 @@ def test_intervals_of_checkpoints_cover_unseen_blocks(correlation: float, count:
 
 
 def test_intervals_of_checkpoints_are_wider_beyond_them() -> None:
-    """The curve without the last block is off most there; intervals of points left out alone hardly notice."""
+    """Leaving out the last block changes the curve most beyond it; leaving out single points hardly changes it."""
     rng = np.random.default_rng(0)
     x = np.linspace(0.0, 1.0, 40)
     y = 20.0 + 40.0 * x + 0.5 * rng.normal(size=40)
@@ -100,13 +100,13 @@ def test_intervals_of_checkpoints_are_wider_beyond_them() -> None:
 
 
 def test_block_jackknife_by_hand() -> None:
-    """Curves 49 and 51 without a block each: variance 1/2 * 2 = 1, residuals 0.75: 1.25 * t(0.95, 1) a side."""
+    """Curves 49 and 51, each without a block: variance 1/2 * 2 = 1, residuals 0.75, half-width 1.25 * t(0.95, 1)."""
     low, high = block_jackknife(np.array([[49.0], [51.0]]), 0.75, np.array([50.0]), 0.9, 1)
     assert [float(low[0]), float(high[0])] == pytest.approx([50 - 1.25 * 6.313752, 50 + 1.25 * 6.313752], abs=1e-5)
 
 
 def test_blocks_of_single_points_give_the_curves_of_points() -> None:
-    """Leaving out blocks of one point is leaving out points."""
+    """Leaving out blocks of one point equals leaving out points."""
     rng = np.random.default_rng(0)
     x = rng.uniform(size=8)
     y = 20.0 + 40.0 * x + rng.normal(size=8)
@@ -117,14 +117,14 @@ def test_blocks_of_single_points_give_the_curves_of_points() -> None:
 
 
 def test_interval_by_hand() -> None:
-    """Curves at 50, errors 1 to 9: rank 0.8 * 10 = 8 on either side is 42 to 58, rank 0.85 * 10 = 8.5 half-way to 9."""
+    """Curves at 50, errors 1 to 9: rank 0.8 * 10 = 8 gives 42 to 58; rank 0.85 * 10 = 8.5 is between 8 and 9."""
     curves, errors, centre = np.full((9, 1), 50.0), np.arange(1.0, 10.0), np.array([50.0])
     assert [float(bound[0]) for bound in jackknife_plus(curves, errors, centre, 0.8, 2)] == [42.0, 58.0]
     assert [float(bound[0]) for bound in jackknife_plus(curves, errors, centre, 0.85, 2)] == [41.5, 58.5]
 
 
-def test_beyond_their_reach_points_are_widened_by_students_t() -> None:
-    """Four points reach 80 %; 90 % is wider by t(0.95, 2) / t(0.9, 2) = 2.9200 / 1.8856."""
+def test_levels_that_few_points_cannot_reach_are_widened_by_students_t() -> None:
+    """Four points give 80 % at most; 90 % is wider by the factor t(0.95, 2) / t(0.9, 2) = 2.9200 / 1.8856."""
     curves, errors, centre = np.full((4, 1), 50.0), np.full(4, 2.0), np.array([50.0])
     low, high = jackknife_plus(curves, errors, centre, 0.9, 2)
     assert float(high[0]) == pytest.approx(50 + 2 * 2.919986 / 1.885618, abs=1e-5)
@@ -142,7 +142,7 @@ CURVES = st.integers(2, 12).flatmap(
 @cases(200)
 @given(case=CURVES, level=st.floats(0.05, 0.95))
 def test_bounds_are_those_of_a_naive_jackknife(case: tuple[list[float], list[float]], level: float) -> None:
-    """Sorting one value at a time and counting ranks gives the same bounds, inside the reach of the points."""
+    """Sorting and counting ranks gives the same bounds, for levels that the number of points can reach."""
     curves, errors = (np.array(values) for values in case)
     count, centre = len(curves), float(np.mean(curves))
     rank = level * (count + 1)
@@ -151,20 +151,20 @@ def test_bounds_are_those_of_a_naive_jackknife(case: tuple[list[float], list[flo
     above = sorted(curve + abs(error) for curve, error in zip(curves, errors, strict=True))
     below = sorted((curve - abs(error) for curve, error in zip(curves, errors, strict=True)), reverse=True)
 
-    def of_rank(values: list[float]) -> float:
+    def value_at_rank(values: list[float]) -> float:
         whole = max(int(rank), 1)
         share = max(rank, 1.0) - whole
         return values[whole - 1] * (1 - share) + values[min(whole, count - 1)] * share
 
     low, high = jackknife_plus(curves[:, None], errors, np.array([centre]), level, 2)
-    assert float(high[0]) == pytest.approx(np.clip(max(of_rank(above), centre), 0, 100), abs=1e-9)
-    assert float(low[0]) == pytest.approx(np.clip(min(of_rank(below), centre), 0, 100), abs=1e-9)
+    assert float(high[0]) == pytest.approx(np.clip(max(value_at_rank(above), centre), 0, 100), abs=1e-9)
+    assert float(low[0]) == pytest.approx(np.clip(min(value_at_rank(below), centre), 0, 100), abs=1e-9)
 
 
 @cases(100)
 @given(case=CURVES, levels=st.tuples(st.floats(0.05, 0.99), st.floats(0.05, 0.99)))
 def test_a_higher_level_is_never_narrower(case: tuple[list[float], list[float]], levels: tuple[float, float]) -> None:
-    """Also across the point where Student's t takes over."""
+    """Also across the level from which Student's t is used."""
     curves, errors = (np.array(values) for values in case)
     centre = np.array([float(np.mean(curves))])
     (low, high), (lower, higher) = (jackknife_plus(curves[:, None], errors, centre, at, 2) for at in sorted(levels))
@@ -172,8 +172,8 @@ def test_a_higher_level_is_never_narrower(case: tuple[list[float], list[float]],
     assert high[0] <= higher[0] + 1e-9
 
 
-def test_one_error_says_nothing() -> None:
-    """With fewer than two errors every accuracy is possible; an undefined prediction has no interval."""
+def test_one_error_gives_the_whole_range() -> None:
+    """With fewer than two errors the interval is 0 to 100; an undefined prediction has no interval."""
     low, high = jackknife_plus(np.array([[50.0]]), np.array([1.0]), np.array([50.0]), 0.9, 2)
     assert (float(low[0]), float(high[0])) == (0.0, 100.0)
     low, high = jackknife_plus(np.full((5, 1), 50.0), np.ones(5), np.array([np.nan]), 0.9, 2)

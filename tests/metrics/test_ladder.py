@@ -1,4 +1,4 @@
-"""Laws, curves, backtest and intervals of a ladder, against made-up truths."""
+"""Laws, curves, backtest and intervals of a ladder, on simulated runs with known laws."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ def test_a_left_out_run_does_not_change_a_fit():
     weights[0, 3] = 0.0
     spoiled = values.copy()
     spoiled[3] *= 1.05
-    laws = [fit_law(FORMS[1], SIZES, TOKENS, each, weights, of_accuracy=False) for each in (values, spoiled)]
+    laws = [fit_law(FORMS[1], SIZES, TOKENS, losses, weights, of_accuracy=False) for losses in (values, spoiled)]
     predictions = [law.predict(np.array([7e9]), np.array([1e12]))[0, 0] for law in laws]
     assert predictions[0] == pytest.approx(predictions[1], rel=5e-3)
 
 
-def test_a_curve_rises_as_the_loss_falls_and_stays_below_all_right():
+def test_a_curve_rises_as_the_loss_falls_and_stays_below_100():
     loss = np.linspace(0.8, 1.4, 30)
     curve = fit_curve("loss", loss, 100 * (true_accuracy(loss) - 0.25) / 0.75, np.ones((1, 30)))
-    above = curve.predict(np.linspace(0.1, 3.0, 50)[None])[0]
-    assert (np.diff(above) < 0).all()
-    assert above.max() <= 100.0
+    predicted = curve.predict(np.linspace(0.1, 3.0, 50)[None])[0]
+    assert (np.diff(predicted) < 0).all()
+    assert predicted.max() <= 100.0
 
 
 def test_a_dense_run_weighs_as_much_as_a_sparse_one():
@@ -100,7 +100,7 @@ def test_folds_hold_out_only_larger_compute():
         assert not (fold.held & fold.fitted).any()
 
 
-def test_the_stack_forecasts_a_made_up_truth():
+def test_the_stack_forecasts_a_known_accuracy():
     """Within a point of accuracy at ten times the size, with 0.2 % noise in the loss."""
     test = fit_folds(rungs(noise=0.002))
     [weights] = stack_weights([test.squared_errors])
@@ -110,14 +110,14 @@ def test_the_stack_forecasts_a_made_up_truth():
 
 
 def test_weights_are_shares_and_prefer_small_errors():
-    """By hand: shares of 0.5 and 1.5 beside the same pooled shares give weights of 1/1 and 1/3."""
+    """By hand: errors in the ratio 1 to 3 give weights in the ratio 3 to 1; without errors the weights are equal."""
     errors = np.array([[1.0, 1.0], [3.0, 3.0]])
     np.testing.assert_allclose(stack_weights([errors])[0], [0.75, 0.25])
     np.testing.assert_allclose(fold_weights([errors])[0].sum(axis=0), 1.0)
     np.testing.assert_allclose(stack_weights([np.zeros((2, 0))])[0], [0.5, 0.5])
 
 
-def test_random_weights_keep_the_sum_and_leave_out_what_is_left_out():
+def test_random_weights_keep_the_sum_and_the_zeros():
     rows = np.array([[1.0, 1.0, 1.0, 0.0]])
     weights = run_weights(rows, 200, 0)
     np.testing.assert_allclose(weights.sum(-1), 3.0)

@@ -1,4 +1,4 @@
-"""Noise is found again in made-up runs, and averages are as good as they are said to be."""
+"""Noise of simulated runs is estimated correctly, and so is the noise of averages."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def runs(count: int, length: int, *, noise: float, correlation: float, slopes: n
 
 
 def test_noise_by_hand() -> None:
-    """0 1 0 1 0: squares about the mean 1.2, of which s^2 - 2 for s = -2..2 takes (-2)^2 / 14; 2 degrees are left."""
+    """0 1 0 1 0: sum of squares 1.2 about the mean; s^2 - 2 for s = -2..2 explains (-2)^2 / 14; 2 degrees are left."""
     result = training_noise([[0.0, 1.0, 0.0, 1.0, 0.0]])
     assert result.noise == pytest.approx(np.sqrt((1.2 - 4 / 14) / 2))
     assert (result.freedom, result.runs, result.checkpoints) == (2, 1, 5)
 
 
 def test_a_trend_is_no_noise() -> None:
-    """A straight run has none; its slope is the trend, and does not differ between equal runs."""
+    """A straight run has no noise; its slope is the trend, and equal runs have equal slopes."""
     result = training_noise([[1.0, 3.0, 5.0, 7.0, 9.0], [2.0, 4.0, 6.0, 8.0, 10.0]])
     assert result.noise == pytest.approx(0.0, abs=1e-12)
     assert result.lag == pytest.approx([0.0, 1.0, 4.0, 9.0, 16.0])
@@ -42,8 +42,8 @@ def test_a_trend_is_no_noise() -> None:
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
-def test_noise_of_many_runs_is_found_again(correlation: float) -> None:
-    """400 runs of 40: relative standard error of the noise 1 / sqrt(2 * 15,200) = 0.6 %, of AR(1) at 0.5 twice that.
+def test_noise_of_many_runs_is_recovered(correlation: float) -> None:
+    """400 runs of 40: relative standard error of the noise 1 / sqrt(2 * 15,200) = 0.6 %; twice that for AR(1) at 0.5.
 
     A parabola through 40 points takes up noise of correlation r like (1 + r) / (1 - r) independent points: 3 * 2 / 37
     of the variance more at 0.5, 8 % of the noise.
@@ -57,7 +57,7 @@ def test_noise_of_many_runs_is_found_again(correlation: float) -> None:
 
 @pytest.mark.parametrize("curve", ["tokens", "logarithm"])
 def test_a_curve_through_unequally_spaced_checkpoints_is_no_noise(curve: str) -> None:
-    """A run with dense checkpoints at its end, and one with tokens that grow by factors.
+    """A run with dense checkpoints at its end, and a run whose tokens grow by factors.
 
     300 runs with 7 - 3 degrees of freedom each: the standard error of the noise is 1 / sqrt(2 * 1,200) = 2 % of it, and
     four of these are allowed. If the checkpoints were equally spaced, the curve would add to the noise.
@@ -86,7 +86,7 @@ def test_the_unit_of_tokens_does_not_matter() -> None:
 
 @given(st.integers(1, 12), st.floats(0.0, 0.95))
 def test_noise_of_a_mean_is_that_of_its_covariance(count: int, correlation: float) -> None:
-    """The mean of all entries of the covariance matrix, written out."""
+    """The variance is the mean of all entries of the covariance matrix."""
     noise = TrainingNoise(2.0, correlation, (0.0,), (0.0,), 8, 1)
     places = np.arange(count)
     covariance = 4.0 * correlation ** np.abs(places[:, None] - places).astype(float)
@@ -111,9 +111,9 @@ def test_chance_is_that_of_drawn_noise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "last", "words"), [([[1.0, 2.0, 3.0]], 10, "longest has 3"), ([[1.0] * 9], 4, "at least 5")]
+    ("values", "last", "message"), [([[1.0, 2.0, 3.0]], 10, "longest has 3"), ([[1.0] * 9], 4, "at least 5")]
 )
-def test_too_few_checkpoints_are_refused(values: list[list[float]], last: int, words: str) -> None:
-    """The message says how many there are."""
-    with pytest.raises(NoiseError, match=words):
+def test_too_few_checkpoints_are_refused(values: list[list[float]], last: int, message: str) -> None:
+    """The message says how many checkpoints there are."""
+    with pytest.raises(NoiseError, match=message):
         training_noise(values, last=last)

@@ -1,4 +1,4 @@
-"""Many scores of the same candidates: resampled agreement against the written-out one, and who is told apart."""
+"""Many scores of the same candidates: resampled agreement against a loop, and which scores differ significantly."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from rbridge_metrics.ranking import agreement
 
 @given(st.integers(5, 9), st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
-def test_counts_give_what_candidates_written_out_give(candidates: int, seed: int) -> None:
-    """Ties on both sides included."""
+def test_counts_give_the_agreement_of_repeated_candidates(candidates: int, seed: int) -> None:
+    """With ties on both sides."""
     rng = np.random.default_rng(seed)
     scores, target = rng.integers(0, 4, (3, candidates)), rng.integers(0, 4, candidates)
     counts = drawn_counts(candidates, resamples=5, seed=seed)
-    found = resampled_agreement(scores, target, counts)
+    resampled = resampled_agreement(scores, target, counts)
     for draw, count in enumerate(counts.astype(int)):
         at = np.repeat(np.arange(candidates), count)
         with np.errstate(invalid="ignore"):
             expected = agreement(scores[:, at], target[at], lower_is_better=False)
-        for ours, theirs in zip(found, expected, strict=True):
-            np.testing.assert_allclose(ours[:, draw], theirs, atol=1e-12)
+        for values, reference in zip(resampled, expected, strict=True):
+            np.testing.assert_allclose(values[:, draw], reference, atol=1e-12)
 
 
 def test_blocks_are_neighbours() -> None:
-    """Every draw has as many units as there are; with blocks of 3 of 9 they come in runs of three."""
+    """Every draw has as many units as the data; with blocks of 3 of 9 they come in threes."""
     counts = drawn_counts(9, resamples=200, block=3)
     assert (counts.sum(axis=1) == 9).all()
     assert np.abs(counts.mean(axis=0) - 1).max() < 0.25
@@ -46,58 +46,58 @@ def test_blocks_are_neighbours() -> None:
 
 def test_weighted_means_by_hand() -> None:
     """Errors 1, 2, 4 with weights 1, 1, 2; the second candidate drawn twice, the first not at all."""
-    found = resampled_weighted_means([[1.0, 2.0, 4.0]], [1, 1, 2], [[1, 1, 1], [0, 2, 1]])
-    np.testing.assert_allclose(found, [[11 / 4, 12 / 4]])
+    means = resampled_weighted_means([[1.0, 2.0, 4.0]], [1, 1, 2], [[1, 1, 1], [0, 2, 1]])
+    np.testing.assert_allclose(means, [[11 / 4, 12 / 4]])
 
 
-def test_a_clear_winner_is_told_from_the_rest_and_a_twin_is_not() -> None:
-    """A copy of the best never differs from it."""
+def test_a_clear_winner_differs_from_the_rest_and_not_from_its_copy() -> None:
+    """A copy of the best score is always alike; a score of noise is not."""
     rng = np.random.default_rng(0)
     target = rng.normal(size=30)
     scores = np.stack([target + 0.1 * rng.normal(size=30), target + 0.1 * rng.normal(size=30), rng.normal(size=30)])
     scores = np.vstack([scores, scores[0]])
     counts = drawn_counts(30, resamples=500)
     observed = agreement(scores, target, lower_is_better=False).decision_accuracy
-    found = compare_with_best(observed, resampled_agreement(scores, target, counts).decision_accuracy)
-    assert found.best == int(observed.argmax())
-    assert found.alike[[0, 1, 3]].all()
-    assert not found.alike[2]
+    comparison = compare_with_best(observed, resampled_agreement(scores, target, counts).decision_accuracy)
+    assert comparison.best == int(observed.argmax())
+    assert comparison.alike[[0, 1, 3]].all()
+    assert not comparison.alike[2]
 
 
 def test_a_baseline_may_be_better_than_the_best() -> None:
-    """It is marked, and never the best itself."""
+    """The baseline is marked as ahead, and is never the best itself."""
     rng = np.random.default_rng(1)
     target = rng.normal(size=40)
     scores = np.stack([target + 3 * rng.normal(size=40), target + 0.01 * rng.normal(size=40)])
     counts = drawn_counts(40, resamples=500)
     observed = agreement(scores, target, lower_is_better=False).spearman
     resampled = resampled_agreement(scores, target, counts).spearman
-    found = compare_with_best(observed, resampled, may_be_best=[True, False])
-    assert found.best == 0
-    assert found.ahead.tolist() == [False, True]
+    comparison = compare_with_best(observed, resampled, may_be_best=[True, False])
+    assert comparison.best == 0
+    assert comparison.ahead.tolist() == [False, True]
 
 
-def test_equally_good_metrics_are_rarely_told_apart() -> None:
+def test_equally_good_metrics_rarely_differ() -> None:
     """Twelve scores of equal quality, 15 candidates: at level 0.9 at most one comparison in ten has any difference."""
-    apart, trials = 0, 60
+    differences, trials = 0, 60
     for seed in range(trials):
         rng = np.random.default_rng(seed)
         target = rng.normal(size=15)
         scores = target + rng.normal(size=(12, 15))
         counts = drawn_counts(15, resamples=300, seed=seed)
         observed = agreement(scores, target, lower_is_better=False).spearman
-        found = compare_with_best(observed, resampled_agreement(scores, target, counts).spearman)
-        apart += not found.alike.all()
-    assert apart <= 13  # 6 expected at most; 14 or more with probability 0.003
+        comparison = compare_with_best(observed, resampled_agreement(scores, target, counts).spearman)
+        differences += not comparison.alike.all()
+    assert differences <= 13  # 6 expected at most; 14 or more with probability 0.003
 
 
 def test_missing_values_are_neither_best_nor_alike() -> None:
-    """And they do not disturb the others."""
+    """They do not change the comparison of the other scores."""
     values = [0.5, np.nan, 0.4]
     resampled = np.random.default_rng(0).normal(size=(3, 50))
     resampled[1] = np.nan
-    found = compare_with_best(values, resampled)
-    assert (found.best, found.alike.tolist()) == (0, [True, False, True])
+    comparison = compare_with_best(values, resampled)
+    assert (comparison.best, comparison.alike.tolist()) == (0, [True, False, True])
 
 
 def test_bad_input_is_an_error() -> None:

@@ -1,4 +1,4 @@
-"""Plans by hand, and the chance to keep the best one against brute force."""
+"""Plans by hand, and the chance to keep the best candidate against brute force."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SIZE = (1e6, 1e9)
 
 
 def brute_force(candidates: int, keep: int, correlation: float, trials: int, seed: int) -> float:
-    """Draw values, draw what the proxy shows of them, and look whether the best is among those kept. One at a time."""
+    """Draw values and correlated proxy scores, one trial at a time, and count how often the best value is kept."""
     rng, kept = np.random.default_rng(seed), 0
     for _ in range(trials):
         value = rng.normal(size=candidates)
-        shown = correlation * value + np.sqrt(1 - correlation**2) * rng.normal(size=candidates)
-        kept += int(np.argmax(value)) in np.argsort(-shown)[:keep]
+        proxy = correlation * value + np.sqrt(1 - correlation**2) * rng.normal(size=candidates)
+        kept += int(np.argmax(value)) in np.argsort(-proxy)[:keep]
     return kept / trials
 
 
@@ -38,17 +38,17 @@ def test_quadrature_equals_brute_force(candidates: int, keep: int, accuracy: flo
 
 @pytest.mark.parametrize("accuracy", [0.55, 0.7, 0.9])
 def test_the_latent_model_has_the_decision_accuracy_it_was_given(accuracy: float) -> None:
-    """Values and proxies drawn with the correlation order pairs right as often as was asked for."""
+    """Values and proxies drawn with the correlation have the decision accuracy it was computed from."""
     r, rng = latent_correlation(accuracy), np.random.default_rng(0)
     value = rng.normal(size=2000)
-    shown = r * value + np.sqrt(1 - r * r) * rng.normal(size=2000)
-    assert pair_counts(shown, value, lower_is_better=False).decision_accuracy == pytest.approx(accuracy, abs=0.015)
+    proxy = r * value + np.sqrt(1 - r * r) * rng.normal(size=2000)
+    assert pair_counts(proxy, value, lower_is_better=False).decision_accuracy == pytest.approx(accuracy, abs=0.015)
 
 
 @given(st.integers(2, 60), st.floats(0.0, 1.0))
 @cases(60)
 def test_closed_forms(candidates: int, accuracy: float) -> None:
-    """Keeping all is certain; a blind proxy keeps k of N; a perfect one the best; of two, it is the accuracy itself."""
+    """All kept: 1. Accuracy 0.5: k / N. Accuracy 1: 1. Two candidates, one kept: the accuracy itself."""
     assert chance_to_keep_best(candidates, candidates, accuracy) == 1.0
     keep = max(1, candidates // 3)
     assert chance_to_keep_best(candidates, keep, 0.5) == pytest.approx(keep / candidates, abs=1e-4)
@@ -67,19 +67,20 @@ def test_more_is_never_worse(candidates: int, accuracy: float) -> None:
     assert chance_to_keep_best(candidates + 1, 1, accuracy) <= few + 1e-6
 
 
-def test_stages_multiply_what_one_stage_says() -> None:
-    """With one stage the simulation is the integral; a second, perfect stage loses nothing; a blind one most."""
-    one = make_plan(20, [4], [SIZE], SIZE)
+def test_a_second_stage_multiplies_the_chance_of_the_first() -> None:
+    """One stage equals the integral; a perfect second stage loses nothing; one of accuracy 0.5 keeps 1 in 4."""
+    one_stage = make_plan(20, [4], [SIZE], SIZE)
     exact = chance_to_keep_best(20, 4, 0.75)
-    assert chance_to_find_best(one, [0.75])[0] == pytest.approx(exact, abs=0.006)
-    two = make_plan(20, [4], [SIZE, SIZE], SIZE)
-    assert chance_to_find_best(two, [0.75, 1.0]).tolist() == pytest.approx([exact, exact], abs=0.006)
-    assert chance_to_find_best(two, [0.75, 0.5]).tolist() == pytest.approx([exact, exact / 4], abs=0.006)
-    assert np.array_equal(chance_to_find_best(two, [0.7, 0.8], seed=3), chance_to_find_best(two, [0.7, 0.8], seed=3))
+    assert chance_to_find_best(one_stage, [0.75])[0] == pytest.approx(exact, abs=0.006)
+    two_stages = make_plan(20, [4], [SIZE, SIZE], SIZE)
+    assert chance_to_find_best(two_stages, [0.75, 1.0]).tolist() == pytest.approx([exact, exact], abs=0.006)
+    assert chance_to_find_best(two_stages, [0.75, 0.5]).tolist() == pytest.approx([exact, exact / 4], abs=0.006)
+    first, repeated = (chance_to_find_best(two_stages, [0.7, 0.8], seed=3) for _ in range(2))
+    assert np.array_equal(first, repeated)
 
 
 def test_costs_by_hand() -> None:
-    """25 * 6 * 16e6 * 1.6e9 + 3 * 6 * 98e6 * 9.8e9 + 6 * 1.2e9 * 98e9, against 25 times the last."""
+    """25 * 6 * 16e6 * 1.6e9 + 3 * 6 * 98e6 * 9.8e9 + 6 * 1.2e9 * 98e9, against 25 times the last term."""
     plan = make_plan(25, [3], [(16e6, 1.6e9), (98e6, 9.8e9)], (1.2e9, 98e9))
     assert [stage.models for stage in plan.stages] == [25, 3]
     assert plan.flops == pytest.approx(3.84e18 + 1.728720e19 + 7.056e20)
@@ -89,7 +90,7 @@ def test_costs_by_hand() -> None:
 
 
 def test_several_may_be_trained_at_target_size() -> None:
-    """A number kept after the last stage is how many go on to the target: k * Ct instead of Ct."""
+    """The number kept after the last stage is the number trained at the target size: k * Ct instead of Ct."""
     plan = make_plan(10, [2], [SIZE], SIZE)
     assert plan.target.models == 2
     assert plan.flops == pytest.approx(12 * 6e15)
@@ -121,6 +122,6 @@ def test_impossible_plans_are_refused(call: object, message: str) -> None:
 
 
 def test_impossible_sizes_are_refused_when_the_plan_is_made() -> None:
-    """Not later, when it is read."""
+    """Not later, when its costs are read."""
     with pytest.raises(ComputeError, match="0 tokens"):
         make_plan(5, [2], [(1e6, 0)], SIZE)

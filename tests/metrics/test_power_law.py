@@ -1,4 +1,4 @@
-"""The curve of training: known parameters recovered, intervals that hold, and nothing that depends on units."""
+"""Power laws of training: known parameters, coverage of intervals, and independence of units."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_parameters_are_recovered_without_noise(a: float, size: float, sign: flo
 
 
 def test_least_squares_equals_scipy() -> None:
-    """With noise the fit is the one SciPy's optimiser ends at, from a good start."""
+    """With noise the fit is that of SciPy's optimiser from a good start."""
     y = 0.6 - 0.4 * STEPS**-0.5 + np.random.default_rng(0).normal(0, 0.004, STEPS.size)
     expected, _ = curve_fit(lambda t, a, b, c: a - b * t**-c, STEPS, y, p0=[0.6, 0.4, 0.5])
     law = fit_power_law(STEPS, y)
@@ -41,17 +41,17 @@ def test_least_squares_equals_scipy() -> None:
 @given(st.floats(1e-3, 1e12), st.floats(0.01, 100), st.floats(-10, 10))
 @cases(40)
 def test_units_do_not_matter(tokens: float, scale: float, shift: float) -> None:
-    """Tokens, billions of tokens or steps; fractions or percent: the same forecast in the other unit."""
+    """Tokens, billions of tokens or steps; fractions or percent: the forecast is the same in the new unit."""
     y = 2 + STEPS**-0.4 + np.random.default_rng(1).normal(0, 0.01, STEPS.size)
-    plain, other = fit_power_law(STEPS, y), fit_power_law(tokens * STEPS, scale * y + shift)
+    plain, scaled = fit_power_law(STEPS, y), fit_power_law(tokens * STEPS, scale * y + shift)
     tolerance = 1e-5 * scale
-    assert other.predict(40 * tokens) == pytest.approx(scale * plain.predict(40) + shift, abs=tolerance)
-    for mine, theirs in zip(other.interval(40 * tokens), plain.interval(40), strict=True):
-        assert mine == pytest.approx(scale * theirs + shift, abs=10 * tolerance)
+    assert scaled.predict(40 * tokens) == pytest.approx(scale * plain.predict(40) + shift, abs=tolerance)
+    for scaled_bound, bound in zip(scaled.interval(40 * tokens), plain.interval(40), strict=True):
+        assert scaled_bound == pytest.approx(scale * bound + shift, abs=10 * tolerance)
 
 
 def test_order_of_checkpoints_does_not_matter() -> None:
-    """A table sorted by name gives the fit of one sorted by tokens."""
+    """A table sorted by name gives the same fit as the table sorted by tokens."""
     y = 2 + STEPS**-0.4 + np.random.default_rng(1).normal(0, 0.01, STEPS.size)
     order = np.random.default_rng(2).permutation(STEPS.size)
     assert fit_power_law(STEPS[order], y[order]).c == fit_power_law(STEPS, y).c
@@ -117,7 +117,7 @@ def test_intervals_equal_the_naive_distribution(loss: Any) -> None:
 
 
 def noise(correlation: float, size: int, rng: np.random.Generator) -> Array:
-    """Unit normal deviations, each correlated with the one before."""
+    """Unit normal deviations, each correlated with the previous one."""
     values = rng.normal(size=size)
     for at in range(1, size):
         values[at] = correlation * values[at - 1] + math.sqrt(1 - correlation**2) * values[at]
@@ -126,22 +126,22 @@ def noise(correlation: float, size: int, rng: np.random.Generator) -> Array:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
-def test_intervals_hold_what_they_promise(correlation: float) -> None:
-    """Over 200 runs with known truth, half of each hidden: 90 % intervals hold 85 to 95 % of the later values.
+def test_intervals_have_their_nominal_coverage(correlation: float) -> None:
+    """Over 200 simulated runs, half of each hidden: 90 % intervals hold 85 to 95 % of the later values.
 
-    Also where neighbouring checkpoints deviate alike.
+    Also where errors of neighbouring checkpoints are correlated.
     """
-    t, held = np.arange(1.0, 21.0), []
-    for world in range(200):
-        rng = np.random.default_rng(world)
+    t, covered = np.arange(1.0, 21.0), []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
         y = 3 + t ** -rng.uniform(0.1, 1.0) + 0.02 * noise(correlation, t.size, rng)
         low, high = fit_power_law(t[:10], y[:10]).interval(t[[10, 14, 19]], level=0.9)
-        held.append((low <= y[[10, 14, 19]]) & (y[[10, 14, 19]] <= high))
-    assert 0.85 <= np.mean(held) <= 0.95
+        covered.append((low <= y[[10, 14, 19]]) & (y[[10, 14, 19]] <= high))
+    assert 0.85 <= np.mean(covered) <= 0.95
 
 
 def test_intervals_widen_with_the_distance_and_the_level() -> None:
-    """Further from the data, and more surely, means wider; the forecast itself lies inside."""
+    """A larger distance and a higher level give wider intervals; the forecast lies inside."""
     y = 2 + STEPS**-0.4 + np.random.default_rng(4).normal(0, 0.01, STEPS.size)
     law = fit_power_law(STEPS, y)
     later = np.array([16.0, 30.0, 100.0, 1000.0])
@@ -154,8 +154,8 @@ def test_intervals_widen_with_the_distance_and_the_level() -> None:
 
 @given(st.integers(0, 10**6))
 @cases(20)
-def test_an_accuracy_stays_one(seed: int) -> None:
-    """However noisy the run and far the forecast, neither forecast nor interval leaves the bounds."""
+def test_a_forecast_accuracy_stays_in_its_bounds(seed: int) -> None:
+    """Neither forecast nor interval leaves the bounds, however noisy the run and however far the forecast."""
     rng = np.random.default_rng(seed)
     law = fit_power_law(STEPS[:6], rng.uniform(0, 1, 6), bounds=(0.0, 1.0))
     later = np.array([7.0, 1e3, 1e9])
@@ -163,8 +163,8 @@ def test_an_accuracy_stays_one(seed: int) -> None:
     assert np.all((values >= 0) & (values <= 1))
 
 
-def test_a_straight_line_in_log_tokens_says_that_it_has_no_end() -> None:
-    """Where the data show no levelling off the exponent is at its limit, and the law says so."""
+def test_a_straight_line_in_log_tokens_is_at_the_limit() -> None:
+    """Where the run does not level off the exponent is at its limit, and the law is marked."""
     law = fit_power_law(STEPS, 1 + 0.1 * np.log(STEPS))
     assert law.at_limit
     assert law.predict(30.0) == pytest.approx(1 + 0.1 * math.log(30), abs=0.002)
@@ -184,13 +184,13 @@ def test_a_straight_line_in_log_tokens_says_that_it_has_no_end() -> None:
     ],
 )
 def test_runs_without_a_forecast_are_refused(tokens: list[float], values: list[float], message: str) -> None:
-    """Too short, damaged or flat: an error that says why, never a number."""
+    """A run that is too short, damaged or flat is an error that says why, never a number."""
     with pytest.raises(ForecastError, match=message):
         fit_power_law(tokens, values, bounds=(0, 1) if 40.0 in values else (-np.inf, np.inf))
 
 
-def test_impossible_questions_are_refused() -> None:
-    """No value at 0 tokens, no interval of 90 instead of 0.9."""
+def test_impossible_forecasts_are_refused() -> None:
+    """A value at 0 tokens, and a level of 90 instead of 0.9."""
     law: PowerLaw = fit_power_law(STEPS, 1 - STEPS**-0.5)
     with pytest.raises(ForecastError, match="at 0 tokens"):
         law.predict(0.0)

@@ -1,4 +1,4 @@
-"""The 80 proxies equal their definitions in plain float64 Python, whatever the logits, and worked by hand."""
+"""The 80 proxies equal their definitions in plain float64 Python, and values worked by hand."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def by_definition(
 
 
 def scores_of(logits: np.ndarray, targets: list[int]) -> TokenScores:
-    """Token scores as a back end gives them: reduced from the logits, then kept as float32."""
+    """Token scores as a back end gives them: reduced from the logits, then stored as float32."""
     wide = logits.astype(np.float64)
     logp = wide - np.log(np.exp(wide - wide.max(1, keepdims=True)).sum(1, keepdims=True)) - wide.max(1, keepdims=True)
     n = len(targets)
@@ -104,28 +104,28 @@ def random_trace(rng: np.random.Generator, tokens: int, vocabulary: int, scale: 
 @pytest.mark.parametrize("scale", [0.05, 1.0, 3.0, 8.0])
 @pytest.mark.parametrize("parameters", [ProxyParameters(), ProxyParameters(7, 0.3, 0.2), ProxyParameters(None, 4, 1)])
 def test_all_80_equal_a_slow_float64_reference(scale: float, parameters: ProxyParameters) -> None:
-    """From logits to proxies through float32 token scores, to 1e-5 relative, for each trace alone and all at once."""
+    """From logits through float32 token scores, within 1e-5 relative, for each trace alone and all at once."""
     rng = np.random.default_rng(int(scale * 100))
     vocabulary = 90
     counts = rng.integers(0, 50, vocabulary).tolist()
     made = [random_trace(rng, tokens, vocabulary, scale) for tokens in (1, 2, 30, 130)]
-    traces = [scores_of(*one) for one in made]
+    traces = [scores_of(logits, targets) for logits, targets in made]
     together = proxy_scores_of_traces(traces, counts=counts, parameters=parameters)
     assert together.shape == (4, 10, 8)
-    for (logits, targets), trace, found in zip(made, traces, together, strict=True):
+    for (logits, targets), trace, scores in zip(made, traces, together, strict=True):
         expected = by_definition(
             logits, targets, counts, last=parameters.last_tokens or 10**9, width=parameters.gaussian_width_nats,
             floor=parameters.entropy_floor,
         )  # fmt: skip
         assert list(expected) == list(PROXIES)
-        np.testing.assert_allclose(found.ravel(), list(expected.values()), rtol=1e-5, atol=1e-7)
-        np.testing.assert_array_equal(proxy_scores(trace, counts=counts, parameters=parameters), found)
+        np.testing.assert_allclose(scores.ravel(), list(expected.values()), rtol=1e-5, atol=1e-7)
+        np.testing.assert_array_equal(proxy_scores(trace, counts=counts, parameters=parameters), scores)
 
 
 @cases(150)
 @given(st.data())
-def test_traces_do_not_touch_each_other(data: st.DataObject) -> None:
-    """However traces are batched, with or without entropies and ranks, each has the scores that it has alone."""
+def test_traces_of_a_batch_do_not_affect_each_other(data: st.DataObject) -> None:
+    """A trace has the same scores in any batch as alone, with or without entropies and ranks."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     traces = []
     for tokens in data.draw(st.lists(st.integers(1, 20), min_size=1, max_size=6)):
@@ -135,9 +135,9 @@ def test_traces_do_not_touch_each_other(data: st.DataObject) -> None:
         traces.append(trace)
     counts = data.draw(st.none() | st.just(np.arange(12)))
     together = proxy_scores_of_traces(traces, counts=counts)
-    for trace, found in zip(traces, together, strict=True):
-        np.testing.assert_array_equal(proxy_scores(trace, counts=counts), found)
-        for (name, proxy), value in zip(PROXIES.items(), found.ravel(), strict=True):
+    for trace, scores in zip(traces, together, strict=True):
+        np.testing.assert_array_equal(proxy_scores(trace, counts=counts), scores)
+        for (name, proxy), value in zip(PROXIES.items(), scores.ravel(), strict=True):
             absent = {"counts"} if counts is None else set()
             absent |= {need for need in ("entropy", "max_logprob", "rank") if getattr(trace, need) is None}
             assert math.isnan(value) == bool(proxy.needs & absent), name
@@ -167,7 +167,7 @@ def four_tokens() -> TokenScores:
 def test_four_tokens_worked_by_hand() -> None:
     """H / ln 16 = 1/4, 1/2, 3/4, 1/2; token 3 occurs twice among four tokens, the others once."""
     counts = np.bincount(four_tokens().token_id)
-    found = dict(zip(PROXIES, proxy_scores(four_tokens(), counts=counts).ravel(), strict=True))
+    scores = dict(zip(PROXIES, proxy_scores(four_tokens(), counts=counts).ravel(), strict=True))
     ln2 = math.log(2)
     by_hand = {
         "cross_entropy": (1 + 2 + 3 + 1) / 4 * ln2,
@@ -190,11 +190,11 @@ def test_four_tokens_worked_by_hand() -> None:
     bell = [math.exp(-((nll - 1.75 * ln2) ** 2) / 2) for nll in nlls]
     by_hand["top1_accuracy_by_gaussian"] = (bell[0] + bell[3]) / sum(bell)
     for name, value in by_hand.items():
-        assert found[name] == pytest.approx(value, rel=1e-6), name
+        assert scores[name] == pytest.approx(value, rel=1e-6), name
 
 
 def test_only_the_last_tokens_count() -> None:
-    """A trace longer than the limit scores as its end does, and the Gaussian is centred there."""
+    """A trace longer than the limit has the scores of its last tokens, and the Gaussian is centred on those."""
     rng = np.random.default_rng(3)
     logits, targets = random_trace(rng, 1300, 20, 2.0)
     whole, end = scores_of(logits, targets), scores_of(logits[300:], targets[300:])
@@ -204,14 +204,14 @@ def test_only_the_last_tokens_count() -> None:
 
 
 def test_names_and_directions() -> None:
-    """80 different names; errors and losses are better lower, hits higher, whatever the weighting."""
+    """80 different names; errors and losses are better lower, accuracies higher, for every weighting."""
     assert len(PROXIES) == 80
     assert len(STATISTICS) == 10
     assert len(WEIGHTINGS) == 8
     assert list(PROXIES)[:3] == ["cross_entropy", "cross_entropy_by_probability", "cross_entropy_by_improbability"]
-    ways = Counter((proxy.statistic, proxy.lower_is_better) for proxy in PROXIES.values())
-    assert set(ways.values()) == {8}
-    lower = {statistic for statistic, way in ways if way}
+    directions = Counter((proxy.statistic, proxy.lower_is_better) for proxy in PROXIES.values())
+    assert set(directions.values()) == {8}
+    lower = {statistic for statistic, lower_is_better in directions if lower_is_better}
     assert lower == {"cross_entropy", "entropy", "rank", "margin", "wrong_confidence"}
 
 
@@ -219,7 +219,7 @@ def test_names_and_directions() -> None:
 
 
 def certain(tokens: int = 3) -> TokenScores:
-    """A model that is sure of every token, and right: no improbability and no entropy to weight by."""
+    """A model that gives every token probability 1: improbability and entropy weights are all 0."""
     zeros = np.zeros(tokens, np.float32)
     return replace(
         four_tokens(), token_id=np.arange(tokens, dtype=np.int32), token_start=np.arange(tokens, dtype=np.int32),
@@ -228,25 +228,25 @@ def certain(tokens: int = 3) -> TokenScores:
     )  # fmt: skip
 
 
-def test_where_all_weights_are_0_tokens_count_the_same() -> None:
-    """No NaN from dividing by zero: improbability and entropy of a certain model fall back to the plain mean."""
-    found = proxy_scores(certain(), counts=np.ones(16))
-    assert np.isfinite(found).all()
-    np.testing.assert_allclose(found, found[:, :1].repeat(8, axis=1))
+def test_weights_that_are_all_0_give_the_plain_mean() -> None:
+    """Improbability and entropy weights of a certain model give the plain mean, not NaN."""
+    scores = proxy_scores(certain(), counts=np.ones(16))
+    assert np.isfinite(scores).all()
+    np.testing.assert_allclose(scores, scores[:, :1].repeat(8, axis=1))
     assert weighted_means(np.array([[1.0, 3.0]]), np.zeros((1, 2))).tolist() == [[2.0]]
 
 
 def test_very_unlikely_traces_keep_their_weights() -> None:
-    """Probabilities and Gaussians that float64 cannot hold still weight: only their ratios matter."""
+    """Weights below the smallest float64 still count: only their ratios matter."""
     trace = replace(four_tokens(), logprob=np.array([-900, -901, -2000, -2001], np.float32))
-    found = dict(zip(PROXIES, proxy_scores(trace).ravel(), strict=True))
+    scores = dict(zip(PROXIES, proxy_scores(trace).ravel(), strict=True))
     e = math.exp(-1)
-    assert found["cross_entropy_by_probability"] == pytest.approx((900 + 901 * e) / (1 + e))
-    assert found["cross_entropy_by_gaussian"] == pytest.approx((901 + 2000) / 2, rel=1e-3)
+    assert scores["cross_entropy_by_probability"] == pytest.approx((900 + 901 * e) / (1 + e))
+    assert scores["cross_entropy_by_gaussian"] == pytest.approx((901 + 2000) / 2, rel=1e-3)
 
 
 def test_unseen_tokens_are_counted_once() -> None:
-    """A token that the corpus lacks weighs as one that it has once; seen ones keep their counts."""
+    """A token that the corpus lacks counts as if it occurred once; other tokens keep their counts."""
     assert frequency_weights([0, 1, 2], [4, 1, 0]).tolist() == [4 / 5, 1 / 5, 1 / 5]
 
 
@@ -266,7 +266,7 @@ def test_unseen_tokens_are_counted_once() -> None:
     ],
 )
 def test_what_is_no_number_is_refused_and_named(change: dict[str, object], message: str) -> None:
-    """NaN, infinities and impossible values never become a score; the line names the token and the trace."""
+    """NaN, infinities and impossible values are errors; the message names the token and the trace."""
     broken = replace(four_tokens(), **change)
     with pytest.raises(ScoreError, match=message) as error:
         proxy_scores(broken, counts=np.ones(16))
@@ -277,7 +277,7 @@ def test_what_is_no_number_is_refused_and_named(change: dict[str, object], messa
 
 
 def test_nothing_to_score_is_refused() -> None:
-    """A trace without tokens, counts without tokens, parameters that are none; no traces give no rows."""
+    """A trace without tokens, counts that are all 0 and impossible parameters are errors; no traces give no rows."""
     empty = {name: np.zeros(0, np.int32) for name in ("token_id", "token_start", "token_end", "rank")}
     floats = dict.fromkeys(("logprob", "entropy", "max_logprob"), np.zeros(0, np.float32))
     with pytest.raises(ScoreError, match="trace 1 has no tokens"):

@@ -1,4 +1,4 @@
-"""Agreement of two orders: naive references, hand-worked ties, and what must not change it."""
+"""Agreement of two orders: naive references, ties by hand, and invariances."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ tables = st.integers(2, 9).flatmap(
 
 
 def naive_decision_accuracy(proxy: list[float], target: list[float]) -> float:
-    """Higher is better on both sides. Pair by pair, in words."""
+    """Pair by pair; higher is better on both sides."""
     right, ordered = 0.0, 0
     for i, j in itertools.combinations(range(len(proxy)), 2):
         if target[i] == target[j]:
@@ -55,7 +55,7 @@ def test_measures_equal_naive_pairs_and_scipy(table: tuple[list[float], list[flo
 @given(tables)
 @cases(100)
 def test_direction_is_a_change_of_sign(table: tuple[list[float], list[float]]) -> None:
-    """A metric that falls as it gets better counts as its negative would, on either side."""
+    """A metric that is better lower has the counts of its negative, on either side."""
     proxy, target = table
     negated, negated_target = [-score for score in proxy], [-score for score in target]
     expected = pair_counts(proxy, target, lower_is_better=False)
@@ -66,7 +66,7 @@ def test_direction_is_a_change_of_sign(table: tuple[list[float], list[float]]) -
 @given(tables, st.randoms())
 @cases(100)
 def test_the_order_of_the_table_does_not_matter(table: tuple[list[float], list[float]], rng: object) -> None:
-    """Ties are broken by nothing: shuffling the candidates changes no measure."""
+    """Shuffling the candidates changes no measure: position does not break ties."""
     proxy, target = table
     order = list(range(len(proxy)))
     rng.shuffle(order)  # type: ignore[attr-defined]
@@ -80,34 +80,34 @@ def test_the_order_of_the_table_does_not_matter(table: tuple[list[float], list[f
 @given(st.integers(2, 7), st.integers(1, 6), st.integers(0, 10**6))
 @cases(60)
 def test_rows_at_once_equal_rows_one_by_one(candidates: int, rows: int, seed: int) -> None:
-    """What the bootstrap computes for all resamples together is what each would give alone."""
+    """Measures of all resamples together equal those of each resample alone."""
     rng = np.random.default_rng(seed)
     table, target = rng.integers(0, 4, (rows, candidates)), rng.integers(0, 4, candidates)
-    found = agreement(table, target, lower_is_better=True)
+    measures = agreement(table, target, lower_is_better=True)
     for at, row in enumerate(table):
         expected = (
             decision_accuracy(row, target, lower_is_better=True),
             kendall_tau_b(row, target, lower_is_better=True),
             spearman(row, target, lower_is_better=True),
         )
-        assert [part[at] for part in found] == pytest.approx(expected, nan_ok=True)
+        assert [values[at] for values in measures] == pytest.approx(expected, nan_ok=True)
 
 
 def test_ties_by_hand() -> None:
-    """NLL 1, 1, 2, 3 against accuracies 5, 4, 4, 4: three target pairs are tied, and one of the others in the proxy."""
+    """NLL 1, 1, 2, 3 against accuracies 5, 4, 4, 4: the target ties three pairs, the proxy one of the others."""
     counts = pair_counts([1, 1, 2, 3], [5, 4, 4, 4], lower_is_better=True)
     assert counts == (2, 0, 1, 3)
     assert counts.decision_accuracy == pytest.approx(2.5 / 3)
 
 
 def test_a_target_without_order_gives_no_number() -> None:
-    """Where the target ties every pair nothing can be right or wrong: NaN, not 0 or 1."""
+    """Where the target ties every pair the measures are NaN, not 0 or 1."""
     assert math.isnan(decision_accuracy([1, 2], [3, 3], lower_is_better=True))
     assert math.isnan(kendall_tau_b([1, 2], [3, 3], lower_is_better=True))
 
 
 def test_ties_share_their_mean_rank() -> None:
-    """Two candidates at the first place have rank 1.5 each, whichever comes first."""
+    """Two candidates tied for first have rank 1.5 each, in either order."""
     assert ranks([0.5, 0.7, 0.7, 0.1], lower_is_better=False).tolist() == [3.0, 1.5, 1.5, 4.0]
 
 

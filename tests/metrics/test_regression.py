@@ -1,4 +1,4 @@
-"""ProxyRegressor keeps accuracies possible, chooses by points left out, and survives JSON and scikit-learn's checks."""
+"""ProxyRegressor: predictions within bounds, choice by left-out points, JSON, and scikit-learn's checks."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def checkpoints(seed: int = 0, count: int = 14, noise: float = 1.0) -> tuple[Flo
 
 @RECIPES
 def test_scikit_learns_checks_pass(recipe: str) -> None:
-    """check_estimator passes but for the exceptions stated here, and none of those passes by now."""
+    """check_estimator fails exactly on the exceptions listed here."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (FitWarning, SkipTestWarning))  # its targets are no accuracies
+        warnings.simplefilter("ignore", (FitWarning, SkipTestWarning))  # its targets are not accuracies
         results = check_estimator(ProxyRegressor(recipe=recipe), expected_failed_checks=EXCEPTIONS, on_fail=None)
     failed = {result["check_name"] for result in results if result["status"] == "failed"}
     excepted = {result["check_name"] for result in results if result["status"] == "xfail"}
@@ -91,7 +91,7 @@ def test_scikit_learns_checks_pass(recipe: str) -> None:
 
 
 def test_checks_that_need_a_matrix_pass_on_its_first_column() -> None:
-    """What scikit-learn can only check on a matrix holds too: order, subsets, idempotence, shapes, wrong input."""
+    """Checks that scikit-learn makes only on a matrix pass too: order, subsets, idempotence, shapes, wrong input."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (FitWarning, SkipTestWarning))
         results = check_estimator(OnFirstColumn(), on_fail=None)
@@ -109,7 +109,7 @@ SCORES = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, 
 @cases(150)
 @given(points=POINTS, scores=SCORES, level=st.floats(0.05, 0.99))
 def test_no_prediction_leaves_0_to_100(points: list[tuple[float, float]], scores: list[float], level: float) -> None:
-    """Whatever was fitted and whatever is asked, a robust prediction is an accuracy, inside its own interval."""
+    """Every robust prediction lies in 0 to 100 and inside its own interval."""
     x, y = (np.array(values, dtype=np.float64) for values in zip(*points, strict=True))
     fit = ProxyRegressor().fit(x, y)
     prediction = fit.predict(scores)
@@ -120,8 +120,8 @@ def test_no_prediction_leaves_0_to_100(points: list[tuple[float, float]], scores
 
 @cases(60)
 @given(points=POINTS, scores=SCORES)
-def test_predictions_follow_the_score_one_way(points: list[tuple[float, float]], scores: list[float]) -> None:
-    """A robust curve never turns: better scores never mean lower accuracies."""
+def test_predictions_are_monotonic(points: list[tuple[float, float]], scores: list[float]) -> None:
+    """A better score never gives a lower accuracy in a robust curve."""
     x, y = (np.array(values, dtype=np.float64) for values in zip(*points, strict=True))
     fit = ProxyRegressor().fit(x, y)
     steps = np.diff(fit.predict(np.sort([*scores, *x])))
@@ -143,7 +143,7 @@ def test_json_gives_the_same_predictions_back(recipe: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"version": 2}, "version 2"),
         ({"format": "something"}, "'something'"),
@@ -157,27 +157,27 @@ def test_json_gives_the_same_predictions_back(recipe: str, seed: int) -> None:
         ({"scale": 0.0}, "scale 0"),
     ],
 )
-def test_a_damaged_fit_is_refused(change: dict[str, Any], said: str) -> None:
-    """What is missing or wrong in a saved fit is named."""
+def test_a_damaged_fit_is_refused(change: dict[str, Any], message: str) -> None:
+    """The message names what is missing or wrong in a saved fit."""
     saved = ProxyRegressor().fit(*checkpoints()).to_dict()
-    with pytest.raises(FitError, match=said):
+    with pytest.raises(FitError, match=message):
         ProxyRegressor.from_dict({**saved, **change})
 
 
 @pytest.mark.parametrize("scale", [1e-6, 3.7, 1e6])
 @pytest.mark.parametrize("shift", [0.0, -5.0])
 def test_units_of_the_score_do_not_matter(scale: float, shift: float) -> None:
-    """A score in other units, or with its sign turned, predicts the same accuracies where no logarithm is chosen."""
+    """A score in other units or of opposite sign gives the same predictions, where no logarithm is chosen."""
     x, y = checkpoints(2)
     fit = ProxyRegressor().fit(x, y)
     for sign in (1.0, -1.0):
-        other = ProxyRegressor().fit(sign * scale * x + shift, y)
-        assert other.function_ == fit.function_
-        np.testing.assert_allclose(other.predict(sign * scale * x + shift), fit.predict(x), atol=0.02)
-        assert other.direction_ == ("rising" if sign > 0 else "falling")
+        rescaled = ProxyRegressor().fit(sign * scale * x + shift, y)
+        assert rescaled.function_ == fit.function_
+        np.testing.assert_allclose(rescaled.predict(sign * scale * x + shift), fit.predict(x), atol=0.02)
+        assert rescaled.direction_ == ("rising" if sign > 0 else "falling")
 
 
-def test_the_default_curve_yields_only_to_clearly_smaller_errors_at_points_left_out() -> None:
+def test_another_curve_is_chosen_only_for_clearly_smaller_left_out_errors() -> None:
     """The function kept is the default, or beats it by over two standard errors, recomputed here point by point."""
     for seed in range(12):
         rng = np.random.default_rng(seed)
@@ -189,13 +189,13 @@ def test_the_default_curve_yields_only_to_clearly_smaller_errors_at_points_left_
         assert isinstance(fit.curve_, RobustCurve)
         centre, scale = fit.curve_.centre, fit.curve_.scale
         for name, function in functions_for(centre, scale, lowest=x.min()).items():
-            at_own = []
+            left_out = []
             for i in range(12):
                 others = np.delete(x, i)
                 [params] = fit_function(function, (others - centre) / scale, np.delete(y, i), np.ones((1, 11)))
                 curve = RobustCurve(function, params, centre, scale, (others.min(), others.max()))
-                at_own.append(abs(y[i] - curve(x[i : i + 1])[0]))
-            errors[name] = np.array(at_own)
+                left_out.append(abs(y[i] - curve(x[i : i + 1])[0]))
+            errors[name] = np.array(left_out)
         best = min(errors, key=lambda name: errors[name].mean())
         gain = errors[DEFAULT] - errors[best]
         clear = gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(12)
@@ -203,8 +203,8 @@ def test_the_default_curve_yields_only_to_clearly_smaller_errors_at_points_left_
         assert fit.left_out_mae_[fit.function_] == pytest.approx(errors[fit.function_].mean(), abs=0.02)
 
 
-def test_train_r2_plays_no_part_in_the_robust_choice() -> None:
-    """On noisy lines the published recipe explains the points fitted better and the truth around them worse."""
+def test_the_robust_choice_does_not_use_train_r2() -> None:
+    """On noisy lines the published recipe has a higher train R2 and a larger error on the true line."""
     x, wider = np.linspace(0.0, 1.0, 15), np.linspace(-0.5, 1.5, 50)
     explained, errors = [], []
     for seed in range(20):
@@ -225,7 +225,7 @@ def test_paper_recipe_is_not_bounded_and_robust_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "said"),
+    ("x", "y", "message"),
     [
         ([1.0, 2.0], [10.0, 20.0], "2 points"),
         ([1.0, 1.0, 1.0], [10.0, 20.0, 30.0], "every score is 1"),
@@ -236,33 +236,33 @@ def test_paper_recipe_is_not_bounded_and_robust_is() -> None:
         ([1.0, 2.0, 3.0], [10.0, float("nan"), 30.0], "NaN"),
     ],
 )
-def test_bad_points_are_refused(x: list[Any], y: list[float], said: str) -> None:
+def test_bad_points_are_refused(x: list[Any], y: list[float], message: str) -> None:
     """Too few, constant, missing or misshapen points are an error that names them."""
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         ProxyRegressor().fit(x, y)
 
 
 def test_accuracies_outside_percent_are_warned_of() -> None:
-    """A column that cannot be accuracies is fitted, as scikit-learn's contract wants, but not in silence."""
+    """Values that cannot be accuracies are fitted, as scikit-learn's contract requires, with a warning."""
     with pytest.warns(FitWarning, match="2 of 4 accuracies lie outside 0..100"):
         ProxyRegressor().fit([1.0, 2.0, 3.0, 4.0], [-5.0, 20.0, 30.0, 140.0])
 
 
 def test_an_unknown_recipe_is_refused() -> None:
-    """The message names those there are."""
+    """The message names the known recipes."""
     with pytest.raises(FitError, match="expected one of robust, paper"):
         ProxyRegressor(recipe="best").fit(*checkpoints())
 
 
 def test_isotonic_regression_sees_a_step_that_the_curve_misses() -> None:
-    """On a staircase the check speaks up, on a smooth curve it does not."""
+    """The check warns on a staircase and not on a smooth curve."""
     rng = np.random.default_rng(0)
     x = np.linspace(0.0, 1.0, 40)
     stairs = np.where(x < 0.3, 20.0, np.where(x < 0.7, 50.0, 52.0)) + 0.2 * rng.normal(size=40)
     smooth = 100.0 / (1.0 + np.exp(-4.0 * (x - 0.5))) + 0.2 * rng.normal(size=40)
-    said = shape_check(ProxyRegressor().fit(x, stairs), x, stairs)
-    assert said is not None
-    assert "misses some shape" in said
+    warning = shape_check(ProxyRegressor().fit(x, stairs), x, stairs)
+    assert warning is not None
+    assert "misses some shape" in warning
     assert shape_check(ProxyRegressor().fit(x, smooth), x, smooth) is None
 
 
@@ -274,8 +274,8 @@ def test_isotonic_errors_agree_with_scikit_learns_estimator() -> None:
     x = rng.integers(0, 8, 15).astype(float)
     y = 30.0 + 3.0 * x + 4.0 * rng.normal(size=15)
     for sign in (1.0, -1.0):
-        found = isotonic_left_out_errors(sign * x, y, falling=sign < 0)
+        errors = isotonic_left_out_errors(sign * x, y, falling=sign < 0)
         for i in range(15):
             model = IsotonicRegression(increasing=sign > 0, out_of_bounds="clip")
             model.fit(np.delete(sign * x, i), np.delete(y, i))
-            assert found[i] == pytest.approx(abs(model.predict([sign * x[i]])[0] - y[i]))
+            assert errors[i] == pytest.approx(abs(model.predict([sign * x[i]])[0] - y[i]))

@@ -36,7 +36,7 @@ MISSING: Any = None  # what a null in JSON becomes
 
 
 def nearly(expected: float, *, within: float = 0.0) -> object:
-    """Equal but for rounding: at most a few hundred float64 additions, 1e-16 each. Below 1e-300 digits run out."""
+    """Equal up to the rounding of a few hundred float64 additions, 1e-16 each. Numbers below 1e-300 lose digits."""
     return pytest.approx(expected, rel=ROUNDING, abs=within + 1e-300)
 
 
@@ -72,7 +72,7 @@ def test_bits_per_byte_stderr_worked_by_hand() -> None:
 
 
 def test_test_set_scope_worked_by_hand() -> None:
-    """Low 0.2, high 1.0: trace one has weights 0, 0.5 on NLL 3, 4; trace two 1 on NLL 5: 2 and 5 nats."""
+    """Range 0.2 to 1.0: the first trace has weights 0, 0.5 on NLL 3, 4; the second has 1 on NLL 5: 2 and 5 nats."""
     moments = [TraceMoments.of([3.0, 4.0], [0.2, 0.6], 9), TraceMoments.of([5.0], [1.0], 4)]
     np.testing.assert_allclose(weighted_nats_over_test_set(moments), [2.0, 5.0], rtol=ROUNDING)
 
@@ -82,7 +82,7 @@ def test_test_set_scope_worked_by_hand() -> None:
 def test_moments_equal_weights_and_sums(traces: list[tuple[list[float], list[float]]]) -> None:
     """The test-set scope needs no token arrays: five numbers per trace give the same weighted sums.
 
-    The difference of two sums is divided by the spread of the confidences, and its rounding with it.
+    The rounding of a difference of two sums is divided by the spread of the confidences.
     """
     moments = [TraceMoments.of(nll, confidence, 10) for nll, confidence in traces]
     weights = minmax_weights_over_test_set([confidence for _, confidence in traces])
@@ -90,14 +90,14 @@ def test_moments_equal_weights_and_sums(traces: list[tuple[list[float], list[flo
     values = [value for _, confidence in traces for value in confidence]
     spread = max(values) - min(values)
     rounding = 64 * np.finfo(np.float64).eps / (spread if spread > reference.EQUAL_WITHIN else 1.0)
-    for found, expected, (nll, _) in zip(weighted_nats_over_test_set(moments), direct, traces, strict=True):
-        assert found == nearly(expected, within=rounding * sum(nll))
+    for nats, expected, (nll, _) in zip(weighted_nats_over_test_set(moments), direct, traces, strict=True):
+        assert nats == nearly(expected, within=rounding * sum(nll))
 
 
 @cases(300)
 @given(scored_traces())
 def test_moments_hold_what_a_trace_contributes(traces: list[tuple[list[float], list[float]]]) -> None:
-    """Sums, counts and range of each trace, as the loop finds them."""
+    """Sums, counts and range of each trace equal those of a loop."""
     for nll, confidence in traces:
         moments = TraceMoments.of(nll, confidence, 7)
         assert moments.nats == nearly(math.fsum(nll))
@@ -108,7 +108,7 @@ def test_moments_hold_what_a_trace_contributes(traces: list[tuple[list[float], l
 @cases(300)
 @given(scored_traces())
 def test_scores_equal_the_loops(traces: list[tuple[list[float], list[float]]]) -> None:
-    """rBridge NLL, trace NLL, weighted sums and bits per byte, against one addition at a time."""
+    """rBridge NLL, trace NLL and bits per byte equal sums of one addition at a time."""
     for nll, weights in traces:
         assert rbridge_nll(nll, weights) == nearly(reference.rbridge_nll(nll, weights))
         assert trace_nll(nll) == nearly(reference.trace_nll(nll))
@@ -120,7 +120,7 @@ def test_scores_equal_the_loops(traces: list[tuple[list[float], list[float]]]) -
 @cases(300)
 @given(scored_traces())
 def test_weighted_score_never_exceeds_the_plain_one(traces: list[tuple[list[float], list[float]]]) -> None:
-    """Weights of at most 1 leave at most the plain NLL, up to rounding."""
+    """Weights are at most 1, so the score is at most the plain NLL, up to rounding."""
     for nll, confidence in traces:
         score = rbridge_nll(nll, minmax_weights(confidence))
         assert 0 <= score <= trace_nll(nll) * (1 + ROUNDING) + 1e-300
@@ -129,7 +129,7 @@ def test_weighted_score_never_exceeds_the_plain_one(traces: list[tuple[list[floa
 @cases(500)
 @given(st.data(), st.integers(1, 20), st.sampled_from([0.1, 0.3, 0.7, 1 / 3, 0.999, 1.0]))
 def test_score_of_equal_confidences_is_the_plain_one(data: st.DataObject, tokens: int, confidence: float) -> None:
-    """Also when they are equal up to rounding only, as 0.1 + 0.2 and 0.3 are: noise must not become weights."""
+    """Also for confidences that are equal up to rounding, as 0.1 + 0.2 and 0.3: rounding must not become weights."""
     nll = data.draw(nlls(tokens))
     noise = np.array(data.draw(st.lists(st.integers(-8, 8), min_size=tokens, max_size=tokens)))
     noisy = np.minimum(confidence * (1 + noise * np.finfo(np.float64).eps), 1.0)
@@ -141,7 +141,7 @@ def test_score_of_equal_confidences_is_the_plain_one(data: st.DataObject, tokens
 
 @cases(500)
 @given(st.data(), st.integers(2, 20))
-def test_letters_in_another_order_are_equal_confidences(data: st.DataObject, tokens: int) -> None:
+def test_characters_in_another_order_are_equal_confidences(data: st.DataObject, tokens: int) -> None:
     """Tokens of characters 0.1, 0.2 and 0.3 in any order have one mean, though their float sums differ."""
     order = st.permutations([0.1, 0.2, 0.3])
     characters = [character for _ in range(tokens) for character in data.draw(order)]
@@ -162,41 +162,41 @@ def test_text_to_score_equals_the_loops(data: st.DataObject, text: str) -> None:
     byte_end, logprob = data.draw(byte_tokens(text))
     proxy_end = data.draw(cuts(len(text.encode())))
     nll = data.draw(nlls(len(proxy_end)))
-    covered = reference.letters_of_byte_tokens(text, [0, *proxy_end[:-1]], proxy_end)
+    covered = reference.characters_of_byte_tokens(text, [0, *proxy_end[:-1]], proxy_end)
     characters = character_confidence(*frontier_tokens(text, byte_end, logprob))
     confidence = token_confidence(characters, [start for start, _ in covered], [end for _, end in covered])
     spread = confidence.max() - confidence.min()
     assume(spread > 1e-6)
     expected = reference.rbridge_nll_of_trace(text, byte_end, logprob, proxy_end, nll)
-    found = rbridge_nll(nll, minmax_weights(confidence))
-    assert found == pytest.approx(expected, rel=0, abs=trace_nll(nll) * 1e-7 / spread + 1e-300)
+    score = rbridge_nll(nll, minmax_weights(confidence))
+    assert score == pytest.approx(expected, rel=0, abs=trace_nll(nll) * 1e-7 / spread + 1e-300)
 
 
 @cases(500)
 @given(st.data(), texts())
-def test_letters_to_score_equal_the_loops(data: st.DataObject, text: str) -> None:
-    """From float64 character confidences on, nothing but float64 rounding over the spread is left: 1e-13 over it."""
+def test_characters_to_score_equal_the_loops(data: st.DataObject, text: str) -> None:
+    """From float64 character confidences the error is float64 rounding over the spread: 1e-13 / spread."""
     byte_end, logprob = data.draw(byte_tokens(text))
     proxy_end = data.draw(cuts(len(text.encode())))
     nll = data.draw(nlls(len(proxy_end)))
-    covered = reference.letters_of_byte_tokens(text, [0, *proxy_end[:-1]], proxy_end)
+    covered = reference.characters_of_byte_tokens(text, [0, *proxy_end[:-1]], proxy_end)
     characters = reference.letter_confidence_from_bytes(text, byte_end, logprob)
     confidence = token_confidence(characters, [start for start, _ in covered], [end for _, end in covered])
     spread = confidence.max() - confidence.min()
-    assume(not 0.99e-9 < spread < 1.01e-9)  # there rounding alone decides whether the confidences count as equal
+    assume(not 0.99e-9 < spread < 1.01e-9)  # in between, rounding decides whether the confidences count as equal
     expected = reference.rbridge_nll_of_trace(text, byte_end, logprob, proxy_end, nll)
-    found = rbridge_nll(nll, minmax_weights(confidence))
+    score = rbridge_nll(nll, minmax_weights(confidence))
     rounding = 1e-13 / (spread if spread > reference.EQUAL_WITHIN else 1.0) + ROUNDING
-    assert found == pytest.approx(expected, rel=0, abs=trace_nll(nll) * rounding + 1e-300)
+    assert score == pytest.approx(expected, rel=0, abs=trace_nll(nll) * rounding + 1e-300)
 
 
 @cases(300)
 @given(st.lists(st.just(0.0) | st.floats(1e-6, 1e4), min_size=2, max_size=30).map(np.array), st.integers(1, 1000))
 def test_stderr_of_equal_sizes_is_the_ordinary_one(nats: npt.NDArray[np.float64], n_bytes: int) -> None:
-    """When all traces have the same bytes the ratio is a mean, and its error the standard error of the mean."""
+    """If all traces have the same number of bytes, the ratio is a mean and its error the standard error of the mean."""
     ordinary = np.std(nats / n_bytes / math.log(2), ddof=1) / math.sqrt(len(nats))
-    found = bits_per_byte_stderr(nats, [n_bytes] * len(nats))
-    assert found == pytest.approx(ordinary, rel=1e-9, abs=1e-12 * nats.max() / n_bytes)
+    stderr = bits_per_byte_stderr(nats, [n_bytes] * len(nats))
+    assert stderr == pytest.approx(ordinary, rel=1e-9, abs=1e-12 * nats.max() / n_bytes)
 
 
 def test_stderr_agrees_with_the_bootstrap() -> None:
@@ -210,7 +210,7 @@ def test_stderr_agrees_with_the_bootstrap() -> None:
 
 
 def test_stderr_of_one_trace_is_not_a_number() -> None:
-    """One trace says nothing about the spread over traces; NaN, not 0, which would mean certainty."""
+    """One trace gives no spread over traces: NaN, not 0, which would mean certainty."""
     assert math.isnan(bits_per_byte_stderr([10.0], [5]))
 
 
@@ -258,7 +258,7 @@ GOOD = TraceMoments.of([1.0, 2.0], [0.2, 0.9], 5)
     ],
 )
 def test_values_that_give_no_score_are_refused_in_one_line(call: Callable[[], object]) -> None:
-    """What cannot be scored ends in one readable line, never in a number."""
+    """Values that cannot be scored give a one-line error, never a number."""
     with pytest.raises(ScoreError) as refusal:
         call()
     assert "\n" not in str(refusal.value)

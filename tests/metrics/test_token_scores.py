@@ -1,4 +1,4 @@
-"""Token scores survive the samples file of a harness bit for bit, and nothing else is taken for them."""
+"""Token scores come back from a samples file bit for bit, and other text is refused."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .strategies import cases
 
 
 def floats32(tokens: int) -> st.SearchStrategy[np.ndarray]:
-    """Any float32 there is: both zeros, subnormals, infinities and NaN among them."""
+    """Any float32, including both zeros, subnormals, infinities and NaN."""
     value = st.floats(width=32).map(np.float32)
     return st.lists(value, min_size=tokens, max_size=tokens).map(lambda values: np.array(values, dtype=np.float32))
 
 
 def integers32(tokens: int) -> st.SearchStrategy[np.ndarray]:
-    """Any int32 there is."""
+    """Any int32."""
     value = st.integers(-(2**31), 2**31 - 1)
     return st.lists(value, min_size=tokens, max_size=tokens).map(lambda values: np.array(values, dtype=np.int32))
 
@@ -65,10 +65,10 @@ def example() -> TokenScores:
     )
 
 
-def assert_identical(found: TokenScores, expected: TokenScores) -> None:
+def assert_identical(actual: TokenScores, expected: TokenScores) -> None:
     """Every field the same: type, shape and bits. A NaN has many bit patterns and only needs to stay NaN."""
     for field in fields(TokenScores):
-        value, wanted = getattr(found, field.name), getattr(expected, field.name)
+        value, wanted = getattr(actual, field.name), getattr(expected, field.name)
         assert type(value) is type(wanted), field.name
         if isinstance(wanted, np.ndarray):
             assert value.dtype == wanted.dtype, field.name
@@ -83,7 +83,7 @@ def assert_identical(found: TokenScores, expected: TokenScores) -> None:
 @cases(600)
 @given(token_scores())
 def test_json_gives_the_same_bits_back(scores: TokenScores) -> None:
-    """Every float32, every int32 and every absent array comes back as it was, from one line of JSON."""
+    """Every float32, int32 and absent array comes back unchanged from one line of JSON."""
     line = scores.to_json()
     assert "\n" not in line
     assert_identical(TokenScores.from_json(line), scores)
@@ -92,20 +92,20 @@ def test_json_gives_the_same_bits_back(scores: TokenScores) -> None:
 @cases(300)
 @given(token_scores())
 def test_any_json_reader_finds_the_same_numbers(scores: TokenScores) -> None:
-    """The line is plain JSON: Python's own reader gives numbers that are the same float32."""
+    """The line is plain JSON: Python's reader gives the same float32 numbers."""
     raw = json.loads(scores.to_json())
     np.testing.assert_array_equal(np.array(raw["logprob"], dtype=np.float32), scores.logprob)
     assert raw["token_id"] == scores.token_id.tolist()
     assert ("entropy" in raw) == (scores.entropy is not None)
 
 
-def test_str_is_the_json_that_a_samples_file_keeps() -> None:
-    """A harness that stringifies responses loses nothing."""
+def test_str_is_the_json_of_the_samples_file() -> None:
+    """A harness that converts responses to strings loses nothing."""
     assert_identical(TokenScores.from_json(str(example())), example())
 
 
 def test_float_is_written_with_the_fewest_digits_that_hold_it() -> None:
-    """0.1 as a float32 is written 0.1, not 0.10000000149011612: a samples file stays a third of the size."""
+    """0.1 as a float32 is written 0.1, not 0.10000000149011612: a samples file is a third of the size."""
     assert '"logprob":[-0.1,-2.5]' in example().to_json()
 
 
@@ -117,7 +117,7 @@ def test_wider_arrays_are_written_as_the_float32_they_stand_for() -> None:
 
 
 def test_nll_is_the_negative_log_probability_in_double_precision() -> None:
-    """Nats of at least 0, ready to be averaged without float32 sums."""
+    """Nats of at least 0 in float64, so that sums are not float32."""
     nll = example().nll
     assert nll.dtype == np.float64
     np.testing.assert_allclose(nll, [0.1, 2.5], rtol=1e-7)
@@ -168,7 +168,7 @@ def changed(**values: object) -> str:
     ],
 )
 def test_line_that_is_no_token_scores_is_refused_in_one_line(line: str) -> None:
-    """Other responses, older files and damaged lines end in one readable line, never in scores."""
+    """Other responses, older files and damaged lines give a one-line error."""
     with pytest.raises(ScoreError) as refusal:
         TokenScores.from_json(line)
     assert "\n" not in str(refusal.value)
@@ -178,7 +178,7 @@ def test_line_that_is_no_token_scores_is_refused_in_one_line(line: str) -> None:
 @cases(300)
 @given(st.data())
 def test_truncated_line_is_refused(data: st.DataObject) -> None:
-    """A file cut off by a full disk: no beginning of a line passes for the whole."""
+    """No prefix of a line, as a full disk leaves it, is accepted."""
     line = data.draw(token_scores()).to_json()
     with pytest.raises(ScoreError):
         TokenScores.from_json(line[: data.draw(st.integers(0, len(line) - 1))])
@@ -194,7 +194,7 @@ JSON = st.recursive(
 @cases(500)
 @given(st.sampled_from([field.name for field in fields(TokenScores)]), JSON, st.text())
 def test_garbage_is_refused_or_read_never_a_crash(name: str, value: object, text: str) -> None:
-    """Any text, and any JSON in any field: token scores whose arrays have one shape, or one readable line."""
+    """Any text, and any JSON in any field, gives token scores of one shape or a one-line error."""
     for line in (text, changed(**{name: value})):
         refusal = ""
         try:

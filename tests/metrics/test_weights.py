@@ -1,4 +1,4 @@
-"""Weights single out the tokens the frontier model was sure of, and nothing else about the confidences matters."""
+"""MinMax and span weights: range, order, invariance, and refusal of bad confidences."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rbridge_metrics import RBridgeError, ScoreError, minmax_weights, minmax_wei
 from . import reference
 from .strategies import cases, confidences
 
-# The range that divides is at least 1e-9, else all weights are 1; float64 rounds a confidence by 1e-16. So 1e-6 holds
-# at worst, and the second figure for ranges above 0.001.
+# Weights are divided by a range of at least 1e-9 (below it all are 1), and float64 rounds a confidence by 1e-16: the
+# error is at most 1e-6. The second bound is for ranges above 0.001.
 WORST, USUAL = 1e-6, 1e-12
 MISSING: Any = None  # what a null in JSON becomes
 
@@ -28,14 +28,14 @@ def test_worked_example_of_the_design() -> None:
 
 
 def test_test_set_scope_uses_one_range_for_all_traces() -> None:
-    """Traces (0.2, 0.6) and (0.7, 1.0) share low 0.2 and range 0.8: 0, 0.5 and 0.625, 1."""
+    """Traces (0.2, 0.6) and (0.7, 1.0) share the minimum 0.2 and the range 0.8: 0, 0.5 and 0.625, 1."""
     first, second = minmax_weights_over_test_set([[0.2, 0.6], [0.7, 1.0]])
     np.testing.assert_allclose(first, [0.0, 0.5], rtol=1e-12)
     np.testing.assert_allclose(second, [0.625, 1.0], rtol=1e-12)
 
 
 def test_trace_without_tokens_stays_empty_in_a_test_set() -> None:
-    """An empty trace gets no weights and does not disturb those of the others."""
+    """An empty trace gets no weights and does not change those of other traces."""
     empty, full = minmax_weights_over_test_set([[], [0.2, 0.6]])
     assert empty.shape == (0,)
     assert full.tolist() == [0.0, 1.0]
@@ -47,15 +47,15 @@ def test_span_weights_are_one_inside_and_zero_outside() -> None:
 
 
 @pytest.mark.parametrize("confidence", [[0.7], [0.3] * 5, [0.0, 0.0], [1.0, 1.0], [0.1 + 0.2, 0.3, 0.6 / 2]])
-def test_equal_confidences_single_nothing_out(confidence: list[float]) -> None:
-    """All weights are 1 when the confidences agree, be it only up to rounding."""
+def test_equal_confidences_give_equal_weights(confidence: list[float]) -> None:
+    """All weights are 1 when the confidences are equal up to rounding."""
     assert minmax_weights(confidence).tolist() == [1.0] * len(confidence)
 
 
 @cases(1000)
 @given(confidences())
 def test_weights_span_zero_to_one_in_the_order_of_the_confidences(confidence: list[float]) -> None:
-    """An exact 0, an exact 1, all others between, a larger confidence never weighing less; or 1 for all."""
+    """Exactly 0, exactly 1, the rest between, in the order of the confidences; or 1 for all."""
     weights = minmax_weights(confidence)
     if max(confidence) - min(confidence) <= reference.EQUAL_WITHIN:
         assert (weights == 1).all()
@@ -71,7 +71,7 @@ def test_weights_span_zero_to_one_in_the_order_of_the_confidences(confidence: li
 def test_weights_ignore_scale_and_offset_of_the_confidences(
     confidence: list[float], scale: float, offset: float
 ) -> None:
-    """``scale * confidence + offset`` gives the same weights; what is left is the rounding of that expression."""
+    """``scale * confidence + offset`` gives the same weights, up to the rounding of that expression."""
     spread = max(confidence) - min(confidence)
     assume(spread > 1e-3)
     moved = minmax_weights(scale * np.array(confidence) + offset)
@@ -83,12 +83,12 @@ def test_weights_ignore_scale_and_offset_of_the_confidences(
 @given(st.lists(confidences(), min_size=1, max_size=6))
 def test_test_set_scope_equals_the_loop(traces: list[list[float]]) -> None:
     """One minimum and one maximum over all tokens of all traces."""
-    found = minmax_weights_over_test_set(traces)
+    weights = minmax_weights_over_test_set(traces)
     expected = reference.minmax_weights_over_test_set(traces)
     values = [value for trace in traces for value in trace]
     tolerance = USUAL if max(values) - min(values) > 1e-3 else WORST
-    for weights, loop in zip(found, expected, strict=True):
-        np.testing.assert_allclose(weights, loop, rtol=0, atol=tolerance)
+    for trace_weights, trace_expected in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(trace_weights, trace_expected, rtol=0, atol=tolerance)
 
 
 @cases(500)
@@ -116,14 +116,14 @@ def test_test_set_of_one_trace_is_that_trace(confidence: list[float]) -> None:
         pytest.param(lambda: minmax_weights_over_test_set([0.1, 0.9]), id="one trace where several are meant"),
     ],
 )
-def test_confidences_that_are_none_are_refused_in_one_line(call: Callable[[], object]) -> None:
-    """What is not a confidence, or of the wrong shape, ends in one readable line, never in weights."""
+def test_bad_confidences_are_refused_in_one_line(call: Callable[[], object]) -> None:
+    """Values that are not confidences and wrong shapes give a one-line error, never weights."""
     with pytest.raises(ScoreError) as refusal:
         call()
     assert "\n" not in str(refusal.value)
 
 
-def test_spans_that_are_none_are_refused_in_one_line() -> None:
+def test_bad_spans_are_refused_in_one_line() -> None:
     """A reversed span is refused, not counted as empty."""
     with pytest.raises(RBridgeError) as refusal:
         span_weights([0, 2], [2, 4], [(3, 1)])

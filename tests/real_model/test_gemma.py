@@ -1,4 +1,4 @@
-"""Gemma 3 270M: our sums against stock lm-eval's, both sides' processor time, ``rb.score`` and a sweep.
+"""Gemma 3 270M: sums equal to those of lm-eval, processor times of both, ``rb.score`` and a sweep.
 
 The model has sliding windows, a vocabulary of 262k and trained weights, which the tiny random models do not have.
 """
@@ -28,7 +28,7 @@ from ..error_bounds import model_sum_bound
 from ..support import stock_loglikelihoods
 from ..sweeping.sweeps import sweep
 
-#: Real traces where they lie beside the project; else the sample that ships.
+#: Real traces beside the project, if they exist; otherwise the packaged sample is used.
 TRACES = Path(__file__).parents[3] / "shared" / "data" / "traces_text" / "gsm8k_gpt4o_mini_cot.jsonl.gz"
 ITEMS = 12
 
@@ -44,7 +44,7 @@ def traces() -> list[Trace]:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Torch computes with one thread, so that processor time does not depend on waiting threads."""
+    """Set torch to one thread, so that processor time does not include waiting threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -86,7 +86,7 @@ def test_sums_equal_those_of_stock(
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """The result, and the processor seconds that it took."""
+    """The result of ``work`` and its processor time in seconds."""
     began = time.process_time()
     return work(), time.process_time() - began
 
@@ -101,8 +101,10 @@ def processor() -> str:
 
 
 def test_score_gives_a_trained_models_numbers(gemma: Path) -> None:
-    """``rb.score`` on the sample: every token has a finite score, and a nat or so a token is what a model that has
-    learnt English gives; a random one gives about ln 262144 = 12.5."""
+    """``rb.score`` on the sample gives finite metrics, and an NLL below 3 nats per token.
+
+    A model trained on English gives about 1 nat; a random one about ln 262144 = 12.5.
+    """
     scores = rb.score(str(gemma), benchmark="gsm8k", cache="sample", weights="spans", limit=3)
     assert 0 < scores.metrics["trace_nll"] < 3
     assert all(math.isfinite(value) for value in scores.metrics.values())
@@ -113,9 +115,9 @@ def test_sweep_scores_it_as_a_checkpoint(gemma: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "step1000").symlink_to(gemma, target_is_directory=True)
-    done = sweep(run, "--output", tmp_path / "out", "--json", environment=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    process = sweep(run, "--output", tmp_path / "out", "--json", environment=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert process.returncode == 0, process.stderr
+    summary = json.loads(process.stdout)
     assert summary["scored"] == 1
     assert not summary["failed"]
     table = rb.collect([str(tmp_path / "out")], include_sample=True).table

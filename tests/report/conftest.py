@@ -1,4 +1,4 @@
-"""A real browser for the tests of the page, started once; skipped where there is none."""
+"""A browser for the tests of the page, started once per module; the tests are skipped without one."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ QUIET = (
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium: the system's own, else the one that playwright brought.
+    """Headless Chromium: the system's, or else that of playwright.
 
-    Closed with the module: while it is there, nothing in this thread can start an event loop.
+    Closed with the module, because while it runs nothing in this thread can start an event loop.
     """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    executable = next(filter(None, map(shutil.which, NAMES)), None)
     with sync_api.sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(executable_path=found, args=list(QUIET))
+            browser = playwright.chromium.launch(executable_path=executable, args=list(QUIET))
         except sync_api.Error as error:
             pytest.skip(f"no Chromium to open the page with: {str(error).splitlines()[0]}")
         yield browser

@@ -1,4 +1,4 @@
-"""Inputs of reports made up for tests: score tables, and samples whose traces are sentences with hostile letters."""
+"""Simulated inputs of reports: score tables, and samples whose traces have markup and unusual characters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def score_rows(
     checkpoints: int = 4,
     metrics: Sequence[str] = METRICS,
 ) -> list[dict[str, Any]]:
-    """Rows of small models along training; standard errors and items are missing here and there."""
+    """Scores of small models along training; some standard errors and item counts are missing."""
     rng = np.random.default_rng(5)
     rows = []
     for place, run in enumerate(runs):
@@ -51,7 +51,7 @@ def score_rows(
 
 
 def target_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What a larger model scored where the small ones have an ``rbridge_nll``."""
+    """Accuracies of a larger model, one for each ``rbridge_nll`` of the small models."""
     return [
         row | {
             "metric": "acc", "params": 13e9, "model": row["model"].replace("-1b", "-13b"), "stderr": 0.01,
@@ -68,7 +68,7 @@ def table(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
 
 def token_scores(text: str, seed: int, *, shift: float = 0.0, width: int = 4) -> TokenScores:
-    """Scores of a text cut every few letters, drawn at random; ``shift`` is added to every NLL."""
+    """Random scores of a text with a token every ``width`` characters; ``shift`` is added to every NLL."""
     rng = np.random.default_rng(seed)
     ends = np.array([*range(width, len(text), width), len(text)], dtype=np.int32)
     size = ends.size
@@ -103,10 +103,10 @@ def samples(
             "doc_id": at,
             "doc": {"benchmark": benchmark, "item_id": f"item-{at}", "trace": TRACES[at],
                     "question": f"<i>Why</i> {at}?"},
-            "resps": [[str(one)]], "filter": "none", "metrics": ["rbridge_nll"], "doc_hash": f"doc {at}",
+            "resps": [[str(trace_scores)]], "filter": "none", "metrics": ["rbridge_nll"], "doc_hash": f"doc {at}",
             "prompt_hash": f"prompt {at}", "target_hash": f"target {at}", "rbridge_nll": 1.0,
         }
-        for at, one in enumerate(scores)
+        for at, trace_scores in enumerate(scores)
     ]  # fmt: skip
     (folder / f"samples_{task}_{date}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder

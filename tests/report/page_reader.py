@@ -1,10 +1,10 @@
-"""What a reader finds on a page, asked of the browser itself."""
+"""What the browser shows of a page: tables, contrasts and widths."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: Tables whose caption begins with the argument: rows by column name, cells under a rowspan repeated, numbers exact.
+#: Tables whose caption begins with the argument: rows by column name, cells of a rowspan repeated, numbers unrounded.
 TABLES = """(start) => [...document.querySelectorAll('table')]
 .filter(t => t.caption.textContent.startsWith(start)).map(t => {
   const names = [...t.tHead.rows[0].cells].map(c => c.textContent);
@@ -20,7 +20,7 @@ TABLES = """(start) => [...document.querySelectorAll('table')]
   })};
 })"""
 
-#: Every text that shows, with its contrast to what lies behind it, worst first. Open all folds before.
+#: Every visible text with its contrast to its background, lowest first. Open all folds before.
 CONTRASTS = """() => {
   const parse = (c) => { const n = c.match(/[\\d.]+/g).map(Number); return n.length > 3 ? n : [...n, 1]; };
   const light = ([r, g, b]) => { const f = v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
@@ -33,7 +33,7 @@ CONTRASTS = """() => {
       if (c[3] === 1) break;
     }
     return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255]); };
-  const found = [];
+  const texts = [];
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
     const e = walk.currentNode.parentElement;
@@ -44,9 +44,9 @@ CONTRASTS = """() => {
     const back = behind(e), front = over(paint, back);
     const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
     const text = walk.currentNode.textContent.trim().slice(0, 40);
-    found.push({text, contrast: (a + .05) / (b + .05), classes: e.className.baseVal ?? e.className});
+    texts.push({text, contrast: (a + .05) / (b + .05), classes: e.className.baseVal ?? e.className});
   }
-  return found.sort((x, y) => x.contrast - y.contrast);
+  return texts.sort((x, y) => x.contrast - y.contrast);
 }"""
 
 #: Boxes that reach beyond the right edge and are not inside a box that scrolls by itself.
@@ -57,6 +57,6 @@ OPEN_ALL = "() => document.querySelectorAll('details').forEach(d => d.open = tru
 
 
 def tables(page: Any, start: str) -> list[dict[str, Any]]:
-    """Tables whose caption begins so: ``caption`` and ``rows``."""
-    found: list[dict[str, Any]] = page.evaluate(TABLES, start)
-    return found
+    """Caption and rows of the tables whose caption begins with ``start``."""
+    matching: list[dict[str, Any]] = page.evaluate(TABLES, start)
+    return matching

@@ -1,4 +1,4 @@
-"""Parts of the page: traces are whole, weights are those of the task."""
+"""Parts of the page: complete traces, shades, and the weights of the task."""
 
 from __future__ import annotations
 
@@ -20,32 +20,34 @@ from .made_report import TRACES, samples, token_scores
 
 @given(st.text(min_size=1, max_size=30), st.data())
 def test_pieces_joined_are_the_trace(text: str, data: st.DataObject) -> None:
-    """No character is lost or shown twice, wherever tokens lie."""
+    """No character is lost or shown twice, for any token offsets."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     starts, ends = [0, *cuts], [*cuts, len(text)]
     if data.draw(st.booleans()) and len(cuts) > 1:  # two tokens share a character
         ends[0] = min(len(text), ends[0] + 1)
     scores = token_scores("x" * len(starts), 0, width=1)
     scores.token_start, scores.token_end = np.array(starts, np.int32), np.array(ends, np.int32)
-    one = WeightedTrace(ScoredTrace("1", text, scores, ""), scores.nll, np.ones(len(starts)))
-    found, left_out = pieces(one, None, 100)
+    trace = WeightedTrace(ScoredTrace("1", text, scores, ""), scores.nll, np.ones(len(starts)))
+    trace_pieces, left_out = pieces(trace, None, 100)
     assert left_out == 0
-    shown = "".join(piece.text for piece in found)
-    spelled, _ = pieces(WeightedTrace(ScoredTrace("1", text, token_scores(text, 0, width=99), ""), one.nll[:1],
+    shown_text = "".join(piece.text for piece in trace_pieces)
+    spelled, _ = pieces(WeightedTrace(ScoredTrace("1", text, token_scores(text, 0, width=99), ""), trace.nll[:1],
                                       np.ones(1)), None, 100)  # fmt: skip
-    assert shown == "".join(piece.text for piece in spelled)
-    assert sum(piece.tip.count("weight × NLL".replace(" ", "\N{NO-BREAK SPACE}")) for piece in found) == len(starts)
+    assert shown_text == "".join(piece.text for piece in spelled)
+    assert sum(piece.tip.count("weight × NLL".replace(" ", "\N{NO-BREAK SPACE}")) for piece in trace_pieces) == len(
+        starts
+    )
 
 
-def test_shades_rise_with_cost_and_hold_any() -> None:
-    """Each begins at its own nats; infinity has the last."""
+def test_shades_increase_with_cost() -> None:
+    """Each shade begins at its threshold in nats; infinity has the last shade."""
     assert [shade_of(start) for start in SHADES] == list(range(len(SHADES)))
     assert shade_of(math.inf) == len(SHADES) - 1
 
 
 @pytest.mark.parametrize("weighting", ["confidence_test_set", "spans", "none"])
 def test_weights_are_those_of_the_task(tmp_path: Path, weighting: str) -> None:
-    """What lm-eval noted as rbridge_weights decides, and the words on the page say which it was."""
+    """The rbridge_weights in the results of lm-eval decide, and the page names them."""
     scores = [token_scores(text, seed) for seed, text in enumerate(TRACES)]
     samples(tmp_path, model="ckpts/web/step1", scores=scores)
     results = modern("ckpts/web/step1", {"rbridge_gsm8k": {"rbridge_nll,none": 1.0}})
@@ -53,20 +55,20 @@ def test_weights_are_those_of_the_task(tmp_path: Path, weighting: str) -> None:
     write_json(tmp_path / "results_2026-01-02T03-04-05.json", results)
     file = next(tmp_path.glob("samples_*"))
     file.write_text(file.read_text().replace('"item_id"', '"spans": [[3, 9]], "item_id"'))
-    found, words = weighted_traces(evaluations([tmp_path])[0])
+    traces, description = weighted_traces(evaluations([tmp_path])[0])
     expected = {
-        "confidence_test_set": lambda: minmax_weights_over_test_set([_confidence(one) for one in scores]),
-        "spans": lambda: [span_weights(one.token_start, one.token_end, [(3, 9)]) for one in scores],
-        "none": lambda: [np.ones(one.nll.size) for one in scores],
+        "confidence_test_set": lambda: minmax_weights_over_test_set([_confidence(part) for part in scores]),
+        "spans": lambda: [span_weights(part.token_start, part.token_end, [(3, 9)]) for part in scores],
+        "none": lambda: [np.ones(part.nll.size) for part in scores],
     }[weighting]()
-    for one, weights in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one.weight, weights)
-        assert one.score == pytest.approx(float((weights * one.nll).mean()))
+    for trace, weights in zip(traces, expected, strict=True):
+        np.testing.assert_allclose(trace.weight, weights)
+        assert trace.score == pytest.approx(float((weights * trace.nll).mean()))
     assert {"confidence_test_set": "over the test set", "spans": "key steps", "none": "every weight is 1"}[
         weighting
-    ] in words
+    ] in description
 
 
-def _confidence(one: TokenScores) -> np.ndarray:
-    assert one.confidence is not None
-    return one.confidence
+def _confidence(scores: TokenScores) -> np.ndarray:
+    assert scores.confidence is not None
+    return scores.confidence

@@ -1,4 +1,4 @@
-"""``rbridge report``: what it takes, what it says where something is missing, and the same bytes every time."""
+"""``rbridge report``: inputs, messages about missing inputs, and reproducible output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Run ``rbridge report ARGUMENTS``, which has to fail; gives the one line of error."""
+    """Run ``rbridge report ARGUMENTS``, which has to fail, and return its one-line error."""
 
     def run(*arguments: str | Path) -> str:
         monkeypatch.setattr(sys, "argv", ["rbridge", "report", *map(str, arguments)])
@@ -37,7 +37,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def test_one_run_and_nothing_else_is_enough(tmp_path: Path) -> None:
-    """Sections without input say in a line what would fill them, on the page and on stderr."""
+    """Sections without input name the option or command that fills them, on the page and on stderr."""
     scores = table(tmp_path / "one.csv", score_rows(["web"], checkpoints=1, metrics=["rbridge_nll"]))
     result = invoke("report", scores, "-o", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
@@ -48,16 +48,16 @@ def test_one_run_and_nothing_else_is_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tokens", [None, 0.0])
-def test_unknown_and_zero_tokens_are_no_trouble(tmp_path: Path, tokens: float | None) -> None:
-    """Scores without a place on the axis are counted; a checkpoint before training has its place."""
+def test_unknown_and_zero_tokens_are_accepted(tmp_path: Path, tokens: float | None) -> None:
+    """Scores of unknown tokens are counted in a note; a checkpoint at 0 tokens is shown."""
     rows = score_rows(checkpoints=3, metrics=["rbridge_nll"])
     rows = [row | ({"tokens": tokens} if row["model"].endswith("step1") else {}) for row in rows]
     invoke("report", table(tmp_path / "s.csv", rows), "-o", tmp_path / "r.html")
     assert ("4 scores of unknown training tokens" in (tmp_path / "r.html").read_text()) == (tokens is None)
 
 
-def test_without_standard_errors_nothing_is_called_sure(tmp_path: Path) -> None:
-    """The best run is named, its lead is not called clear, and dashes say why there are no intervals."""
+def test_without_standard_errors_no_lead_is_called_clear(tmp_path: Path) -> None:
+    """The best run is named, its lead is not called clear, and footnotes say why there are no intervals."""
     rows = [row | {"stderr": None} for row in score_rows(["web", "books"], metrics=["rbridge_nll"])]
     invoke("report", table(tmp_path / "s.csv", rows), "-o", tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
@@ -68,7 +68,7 @@ def test_without_standard_errors_nothing_is_called_sure(tmp_path: Path) -> None:
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
-    """Nothing in the page comes from the clock or from chance; a date stands there if given."""
+    """The page does not depend on time or randomness; it has a date only if one is given."""
     rows = score_rows(checkpoints=3)
     scores = table(tmp_path / "s.parquet", rows)
     samples(tmp_path / "out", model="ckpts/web-1b/step3", scores=[token_scores(text, 1) for text in TRACES])
@@ -94,15 +94,15 @@ def test_fifty_checkpoints_of_every_proxy_stay_under_3_mb(tmp_path: Path) -> Non
     fit = ("--proxy-metric", "rbridge_nll", "--target-metric", "acc", "--proxy", "1b", "--target", "13b")
     invoke("fit", table(tmp_path / "past.csv", [*past, *target_rows(past)]), *fit, "-o", tmp_path / "fit.json")
     for benchmark in benchmarks:
-        own = [token_scores(text, seed, width=1) for seed, text in enumerate(TRACES)]
-        samples(tmp_path / benchmark, model="ckpts/web-1b/step1", scores=own, benchmark=benchmark)
+        scores_of_traces = [token_scores(text, seed, width=1) for seed, text in enumerate(TRACES)]
+        samples(tmp_path / benchmark, model="ckpts/web-1b/step1", scores=scores_of_traces, benchmark=benchmark)
     options = [part for name in benchmarks for part in ("--samples", tmp_path / name)]
     invoke("report", scores, tmp_path / "fit.json", "-o", tmp_path / "r.html", "--traces", 4, *options)
     assert (tmp_path / "r.html").stat().st_size < 3e6
 
 
 def test_head_says_how_well_the_runs_are_ordered(tmp_path: Path) -> None:
-    """The proxy orders 5 of 6 pairs as the targets do, accuracy at its size 2 of 6, for a twentieth of the compute."""
+    """The proxy orders 5 of 6 pairs as the targets do, accuracy at its size 2 of 6, at a twentieth of the compute."""
     runs = ("a", "b", "c", "d")
     scores = {"rbridge_nll": (0.9, 0.8, 0.6, 0.7), "exact_match": (0.10, 0.12, 0.11, 0.09)}
 
@@ -125,7 +125,7 @@ def test_head_says_how_well_the_runs_are_ordered(tmp_path: Path) -> None:
 
 
 def test_agreement_with_a_target_is_that_of_rank(tmp_path: Path) -> None:
-    """Decision accuracies of a table of targets are on the page as rbridge rank gives them."""
+    """The page shows the decision accuracies that rbridge rank gives for a table of targets."""
     rows = score_rows(["web", "books", "code", "wiki"], ["gsm8k"], checkpoints=3, metrics=["rbridge_nll"])
     scores = table(tmp_path / "s.csv", rows)
     targets = table(tmp_path / "t.csv", [row for row in target_rows(rows) if row["tokens"] == 1.5e12])
@@ -136,21 +136,21 @@ def test_agreement_with_a_target_is_that_of_rank(tmp_path: Path) -> None:
         assert f'{cells}<td><data value="{100 * point["decision_accuracy"]:.6g}">' in page
 
 
-def test_a_fit_of_something_else_leaves_its_reason(tmp_path: Path) -> None:
-    """The page is made, and the section says why nothing can be predicted."""
+def test_a_fit_of_other_benchmarks_gives_a_reason(tmp_path: Path) -> None:
+    """The page is written, and its section says why nothing can be predicted."""
     rows = score_rows(["web"], ["gsm8k"], checkpoints=8, metrics=["rbridge_nll"])
     invoke(
         "fit", table(tmp_path / "past.csv", [*rows, *target_rows(rows)]), "--proxy-metric", "rbridge_nll",
         "--target-metric", "acc", "--proxy", "1b", "--target", "13b", "-o", tmp_path / "fit.json",
     )  # fmt: skip
-    other = table(tmp_path / "other.csv", score_rows(["new"], ["humaneval"], checkpoints=2, metrics=["rbridge_nll"]))
-    result = invoke("report", other, tmp_path / "fit.json", "-o", tmp_path / "r.html")
+    unfitted = table(tmp_path / "other.csv", score_rows(["new"], ["humaneval"], checkpoints=2, metrics=["rbridge_nll"]))
+    result = invoke("report", unfitted, tmp_path / "fit.json", "-o", tmp_path / "r.html")
     assert "has no curve for humaneval" in result.stderr
     assert "has no curve for humaneval" in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["missing.csv"], "there is no file 'missing.csv'"),
         (["empty.csv"], "has no rows"),
@@ -169,20 +169,20 @@ def test_a_fit_of_something_else_leaves_its_reason(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_input_is_one_line(
-    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
-    """It names what was found and what to do; no page is left behind."""
+    """The message names what was found and what to do; no page is written."""
     monkeypatch.chdir(tmp_path)
     table(tmp_path / "scores.csv", score_rows())
     table(tmp_path / "unknown.csv", score_rows(metrics=["surprise"]))
     (tmp_path / "empty.csv").write_text("run,benchmark,metric,value\n")
     (tmp_path / "nan.csv").write_text("run,benchmark,metric,value\nweb,gsm8k,acc,nan\n")
-    assert said in refused(*arguments)
+    assert message in refused(*arguments)
     assert not [*tmp_path.glob("*.html"), *tmp_path.glob("*.pdf")]
 
 
 def test_forecasts_are_those_of_ladder(tmp_path: Path) -> None:
-    """Contours with a description and a table, the forecast with its interval, the backtest; a reason without runs."""
+    """Contours with description and table, forecasts with intervals, the backtest; a note for too few sizes."""
     scores = tmp_path / "s.csv"
     ladder_table().to_csv(scores, index=False)
     invoke("report", scores, "-m", "bits_per_byte", "--predict", "7B:1T", "--reach", 0.6, "-o", tmp_path / "r.html")
@@ -200,7 +200,7 @@ def test_forecasts_are_those_of_ladder(tmp_path: Path) -> None:
         "7B params, 1T tokens",
     ):
         assert text in page
-    two = ladder_table(sizes=(1e8, 3e8))
-    two.to_csv(scores, index=False)
+    two_sizes = ladder_table(sizes=(1e8, 3e8))
+    two_sizes.to_csv(scores, index=False)
     result = invoke("report", scores, "-m", "bits_per_byte", "--predict", "7B:1T", "-o", tmp_path / "r.html")
     assert "hellaswag has runs of 2 sizes" in result.stderr

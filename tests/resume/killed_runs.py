@@ -1,7 +1,7 @@
-"""Evaluates in processes that are killed at random moments and started again; run by ``test_resume_kills.py``.
+"""Run evaluations in processes that are killed at random moments and restarted; used by ``test_resume_kills.py``.
 
-Everything is imported once and each evaluation is a fork, so that dozens of them take about as long as a few starts of
-``lm_eval``. What happened is written to files, which the test reads.
+Modules are imported once and each evaluation is a fork, so that dozens of them take about as long as a few starts of
+``lm_eval``. Results and events are written to files that the test reads.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ OPTIONS = {"rbridge_weights": "spans", "rbridge_cache": "sample"}
 
 
 def evaluate(checkpoint: Path, cache: Path, output: Path, task_manager: Any, rank: int, ranks: int) -> None:
-    """Score the sample with span weights under ``use_cache``; rank 0 writes numbers and samples at the end.
+    """Score the sample with span weights under ``use_cache``; rank 0 writes results and samples at the end.
 
-    Each forward pass (F) and each batch that was kept (D) is a letter in a file beside the output, as it happens.
+    A file beside the output gets a character for each event: F for a forward pass, D for a batch written to the store.
     """
     import torch
     from lm_eval import evaluator
@@ -54,7 +54,7 @@ def evaluate(checkpoint: Path, cache: Path, output: Path, task_manager: Any, ran
 
     setattr(LlamaForCausalLM, "forward", noted(LlamaForCausalLM.forward, b"F", b""))  # noqa: B010  # a method, for mypy
     setattr(ScoreStore, "append", noted(ScoreStore.append, b"", b"D"))  # noqa: B010
-    evaluator.add_env_info = lambda _results: None  # asks pip for all packages, which takes longer than the rest
+    evaluator.add_env_info = lambda _results: None  # the original runs pip, which takes longer than the evaluation
     lm = HFLM(pretrained=str(checkpoint), device="cpu", batch_size=2)
     if ranks > 1:
         meeting_point = f"file://{output.with_suffix('.meeting')}"
@@ -64,14 +64,14 @@ def evaluate(checkpoint: Path, cache: Path, output: Path, task_manager: Any, ran
         model=lm, tasks=TASKS, task_manager=task_manager, num_fewshot=1, use_cache=str(cache), log_samples=True
     )
     if results is not None:
-        written = {name: results[name] for name in ("results", "samples")}
-        output.with_suffix(".tmp").write_text(json.dumps(written, default=str, sort_keys=True))
+        output_fields = {name: results[name] for name in ("results", "samples")}
+        output.with_suffix(".tmp").write_text(json.dumps(output_fields, default=str, sort_keys=True))
         output.with_suffix(".tmp").rename(output)
     output.with_suffix(".modules").write_text("\n".join(sys.modules))
 
 
 def forked(function: Callable[[], None], log: Path) -> int:
-    """Process id of a fork that calls the function and ends."""
+    """Call the function in a fork, which then exits; return its process id."""
     child = os.fork()
     if child:
         return child
@@ -82,7 +82,7 @@ def forked(function: Callable[[], None], log: Path) -> int:
             os.dup2(file.fileno(), 2)
             function()
         code = 0
-    except BaseException:  # nothing above this would print it
+    except BaseException:  # no caller would print it
         traceback.print_exc()
         raise
     finally:
@@ -90,7 +90,7 @@ def forked(function: Callable[[], None], log: Path) -> int:
 
 
 def kept_bytes(cache: Path) -> int:
-    """Size of all that was kept of any run."""
+    """Total size of the score files of a cache."""
     return sum(file.stat().st_size for file in Path(f"{cache}_rbridge").rglob("*.scores"))
 
 
@@ -103,7 +103,7 @@ class Runs:
     task_manager: Any
 
     def start(self, name: str, cache: Path, ranks: int = 1) -> list[int]:
-        """Process ids of the ranks of a run."""
+        """Start the ranks of a run; return their process ids."""
         output = self.root / f"{name}.json"
         return [
             forked(
@@ -114,13 +114,13 @@ class Runs:
         ]
 
     def end(self, name: str, children: Sequence[int]) -> None:
-        """Wait for a run, which must succeed."""
+        """Wait for a run; raise an error if it fails."""
         for rank, child in enumerate(children):
             if os.waitpid(child, 0)[1]:
                 raise RuntimeError((self.root / f"{name}.log{rank}").read_text()[-3000:])
 
     def kill(self, children: Sequence[int], cache: Path, size: int, delay: float) -> None:
-        """Kill a run some time after so many bytes were kept, or when it ends."""
+        """Kill a run ``delay`` seconds after the cache has ``size`` bytes, or after the run's end."""
         while (
             kept_bytes(cache) < size and os.waitid(os.P_PID, children[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         ):
@@ -132,7 +132,7 @@ class Runs:
             os.waitpid(child, 0)
 
     def chain(self, name: str, kills: int, total: int, *, ranks: int = 1) -> None:
-        """A run that is killed so often, and then left to end, under the names ``NAME-0``, ``NAME-1``, ..."""
+        """Start and kill a run ``kills`` times, then let it end; the runs are ``NAME-0``, ``NAME-1``, ..."""
         random_moments, cache = random.Random(name), self.root / f"cache-{name}"
         for number, part in enumerate(sorted(random_moments.random() for _ in range(kills))):
             children = self.start(f"{name}-{number}", cache, ranks)
@@ -142,7 +142,7 @@ class Runs:
 
 
 def main(checkpoint: str, folder: str, chains: str, kills: str) -> None:
-    """All runs: one that is not killed, killed ones, two at once, and some of two ranks."""
+    """Make all runs: one without kills, killed ones, two at the same time, and some with two ranks."""
     from lm_eval.tasks import TaskManager
 
     from rbridge_tasks.harness.task_folder import TASKS_PATH
@@ -152,7 +152,7 @@ def main(checkpoint: str, folder: str, chains: str, kills: str) -> None:
     runs = Runs(Path(checkpoint), root, manager)
     runs.end("whole", runs.start("whole", root / "cache-whole"))
     for module in (root / "whole.modules").read_text().splitlines():
-        with contextlib.suppress(Exception):  # some can only be imported by others
+        with contextlib.suppress(Exception):  # some modules can only be imported by others
             importlib.import_module(module)
     total = kept_bytes(root / "cache-whole")
     for chain in range(int(chains)):

@@ -1,4 +1,4 @@
-"""Scores of our request type under ``--use_cache``: what an earlier run finished is taken over, bit by bit."""
+"""Scores of our request type under ``--use_cache``: results of an earlier run are reused, bit for bit."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def pairs(copies: int = 3) -> list[Pair]:
 
 
 def ask(lm: HFLM, cache: Path | None, texts: Sequence[Pair]) -> list[TokenScores]:
-    """Ask for the texts' scores as lm-eval does with ``--use_cache``, or without."""
+    """Request the texts' scores as lm-eval does, with ``--use_cache`` or without."""
     requests = [Instance(REQUEST_TYPE, {"benchmark": "b", "item_id": str(i)}, pair, i) for i, pair in enumerate(texts)]
     if cache is None:
         lm.set_cache_hook(CacheHook(None))
-        scores: list[TokenScores] = lm.rbridge_token_scores(requests)  # type: ignore[attr-defined]  # a patch adds it
+        scores: list[TokenScores] = lm.rbridge_token_scores(requests)  # type: ignore[attr-defined]  # added by a patch
         return scores
     wrapped = CachingLM(lm, f"{cache}_rank{lm.rank}.db")
     scores = wrapped.rbridge_token_scores(requests)
@@ -48,33 +48,33 @@ def ask(lm: HFLM, cache: Path | None, texts: Sequence[Pair]) -> list[TokenScores
 
 
 def run(lm: HFLM, cache: Path | None, texts: Sequence[Pair]) -> list[dict[str, Any]]:
-    """The same, every bit of it."""
+    """The same scores as comparable bits."""
     return [bits_of(scores) for scores in ask(lm, cache, texts)]
 
 
 @pytest.fixture
 def forwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
-    """Shape of the input of every forward pass of a Llama."""
+    """A list that collects the input shape of every forward pass of a Llama."""
     from transformers import LlamaForCausalLM
 
-    seen: list[tuple[int, ...]] = []
+    shapes: list[tuple[int, ...]] = []
     forward = LlamaForCausalLM.forward
 
     @functools.wraps(forward)
     def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        seen.append(tuple(kwargs["input_ids"].shape))
+        shapes.append(tuple(kwargs["input_ids"].shape))
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(LlamaForCausalLM, "forward", counted)
-    return seen
+    return shapes
 
 
 class KilledError(BaseException):
-    """Ends a run as abruptly as an exception can."""
+    """Ends a run like a kill: no handler of Exception catches it."""
 
 
 def killed_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
-    """Let the store take that many batches, and end the run at the next."""
+    """End the run when it adds the batch after the first ``batches`` to the store."""
     append, taken = ScoreStore.append, [0]
 
     def counted(self: ScoreStore, entries: Any) -> None:
@@ -91,7 +91,7 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
 def test_a_resumed_run_ends_as_one_that_was_not_killed(
     tokenizers: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, batch_size: Any
 ) -> None:
-    """After any number of batches, for models that share prompts and for those that cannot: the same bits."""
+    """After any number of batches, for models with and without shared prompts: the same bits."""
     lm = harness_model(tiny_model(family, 700), tokenizers["bos"], batch_size=batch_size, max_batch_size=4)
     texts = pairs()
     expected = run(lm, None, texts)
@@ -113,7 +113,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_killed(
 def test_no_finished_batch_is_scored_again(
     tokenizers: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forwards: list[tuple[int, ...]]
 ) -> None:
-    """A resumed run makes a forward pass less for each batch that was finished, and none where all were."""
+    """A resumed run makes one forward pass less for each finished batch, and none if all are finished."""
     lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=2)
     texts = pairs()
     run(lm, None, texts)
@@ -131,10 +131,10 @@ def test_no_finished_batch_is_scored_again(
         assert forwards == []
 
 
-def test_the_log_says_what_is_taken_and_what_is_scored(
+def test_the_log_counts_reused_and_scored_traces(
     tokenizers: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And whoever asks for other items later gets those that are there."""
+    """A later run with more items reuses the existing scores."""
     caplog.set_level(logging.INFO, logger="rbridge_tasks")
     lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=2)
     texts = pairs()
@@ -145,14 +145,14 @@ def test_the_log_says_what_is_taken_and_what_is_scored(
     assert f"{len(texts) - 7} are scored" in caplog.text
 
 
-def test_a_replaced_checkpoint_is_scored_afresh(
+def test_a_replaced_checkpoint_is_scored_again(
     tokenizers: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Other weights under the same path, in a file of the same size: the new ones' scores, and the old ones' stay."""
+    """Other weights in a file of the same path and size get their own scores; those of the old weights stay."""
     caplog.set_level(logging.INFO, logger="rbridge_tasks")
     folder, texts = tmp_path / "checkpoint", pairs(1)
     tokenizers["bos"].save_pretrained(folder)
-    found, sizes = [], []
+    scores, sizes = [], []
     for step in (0, 1, 0):
         model = tiny_model("llama", len(tokenizers["bos"]))
         with torch.no_grad():
@@ -160,19 +160,19 @@ def test_a_replaced_checkpoint_is_scored_afresh(
         model.save_pretrained(folder)
         sizes.append((folder / "model.safetensors").stat().st_size)
         lm = HFLM(pretrained=str(folder), device="cpu", batch_size=2)
-        found.append(run(lm, tmp_path / "cache", texts))
-        assert found[-1] == run(lm, None, texts)
+        scores.append(run(lm, tmp_path / "cache", texts))
+        assert scores[-1] == run(lm, None, texts)
     assert sizes == sizes[:1] * 3
-    assert found[0] != found[1]
-    assert found[0] == found[2]
+    assert scores[0] != scores[1]
+    assert scores[0] == scores[2]
     taken = [message.split(" of ")[0] for message in caplog.messages if "are taken from" in message]
     assert taken == ["0", "0", str(len(texts))]
 
 
-def test_a_model_that_nothing_identifies_is_scored_each_time(
+def test_a_model_that_cannot_be_identified_is_scored_each_time(
     tokenizers: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture, forwards: list[tuple[int, ...]]
 ) -> None:
-    """With a warning that says why; nothing is written."""
+    """A warning says why; no file is written."""
     lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=2)
     expected = run(lm, None, pairs(1))
     lm.model.model.norm.register_forward_hook(lambda _module, _inputs, output: output)
@@ -184,10 +184,10 @@ def test_a_model_that_nothing_identifies_is_scored_each_time(
     assert not (tmp_path / "cache_rbridge").exists()
 
 
-def test_a_run_ends_well_where_its_scores_cannot_be_kept(
+def test_a_run_succeeds_if_its_scores_cannot_be_stored(
     tokenizers: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file where the folder would be: a warning, and the scores."""
+    """With a file in place of the folder there is one warning, and the scores are returned."""
     lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=2)
     (tmp_path / "cache_rbridge").write_text("")
     assert run(lm, tmp_path / "cache", pairs(1)) == run(lm, None, pairs(1))
@@ -197,7 +197,7 @@ def test_a_run_ends_well_where_its_scores_cannot_be_kept(
 def test_damaged_scores_are_scored_again(
     tokenizers: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One byte in the middle of the file costs one batch, and a warning."""
+    """After a changed byte in the middle of the file, results are the same and a warning is logged."""
     lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=2)
     expected = run(lm, tmp_path / "cache", pairs())
     (file,) = (tmp_path / "cache_rbridge").rglob(f"*{SUFFIX}")
@@ -208,15 +208,15 @@ def test_damaged_scores_are_scored_again(
     assert "are damaged" in caplog.text
 
 
-def test_a_back_end_that_knows_no_earlier_scores_gets_the_other_pairs(
+def test_a_back_end_that_cannot_resume_gets_only_missing_pairs(
     tokenizers: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where batches do not matter to scores, only what is missing is asked for, and answers come back in order."""
+    """If scores do not depend on batches, only missing pairs are scored, and answers are returned in order."""
     lm = harness_model(tiny_model("llama", 700), tokenizers["bos"])
-    asked: list[int] = []
+    pair_counts: list[int] = []
 
     def score(lm: Any, pairs: Any, labels: Any, *, done: Any, _score: Any = hf.score) -> list[TokenScores]:
-        asked.append(len(pairs))
+        pair_counts.append(len(pairs))
         scores: list[TokenScores] = _score(lm, pairs, labels, done=done)
         return scores
 
@@ -224,30 +224,32 @@ def test_a_back_end_that_knows_no_earlier_scores_gets_the_other_pairs(
     expected = ask(lm, None, texts)
     monkeypatch.setattr(hf, "BACKEND", dataclasses.replace(hf.BACKEND, score=score, resumes=False))
     run(lm, tmp_path / "cache", texts[1::2])
-    found = ask(lm, tmp_path / "cache", [*texts, texts[0]])
-    for one, other in zip(found, [*expected, expected[0]], strict=True):
-        assert one.token_id.tolist() == other.token_id.tolist()
-        assert_within(one.logprob, other.logprob, model_bound(other.logprob))
-    assert asked == [len(texts[1::2]), len(texts[::2])]
+    resumed = ask(lm, tmp_path / "cache", [*texts, texts[0]])
+    for result, reference in zip(resumed, [*expected, expected[0]], strict=True):
+        assert result.token_id.tolist() == reference.token_id.tolist()
+        assert_within(result.logprob, reference.logprob, model_bound(reference.logprob))
+    assert pair_counts == [len(texts[1::2]), len(texts[::2])]
 
 
-def test_other_requests_are_cached_by_lm_eval_as_ever(tokenizers: dict[str, Any], tmp_path: Path) -> None:
-    """Its own database holds its own requests, and nothing of ours."""
+def test_other_requests_are_cached_by_lm_eval(tokenizers: dict[str, Any], tmp_path: Path) -> None:
+    """lm-eval's database holds its own requests and none of ours."""
     lm = harness_model(tiny_model("llama", 700), tokenizers["bos"])
     wrapped = CachingLM(lm, f"{tmp_path}/cache_rank0.db")
     requests = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs(1))]
     first = wrapped.loglikelihood(requests)
-    ours = [Instance(REQUEST_TYPE, {"benchmark": "b", "item_id": "1"}, pair, i) for i, pair in enumerate(pairs(1))]
-    scores = wrapped.rbridge_token_scores(ours)
+    trace_requests = [
+        Instance(REQUEST_TYPE, {"benchmark": "b", "item_id": "1"}, pair, i) for i, pair in enumerate(pairs(1))
+    ]
+    scores = wrapped.rbridge_token_scores(trace_requests)
     assert len(wrapped.dbdict) == len(requests)
     assert wrapped.loglikelihood(requests) == first
     wrapped.dbdict.close()
-    sums = [float(one.logprob.astype(float).sum()) for one in scores]
-    assert_within(sums, [total for total, _ in first], [model_sum_bound(one.logprob) for one in scores])
+    sums = [float(score.logprob.astype(float).sum()) for score in scores]
+    assert_within(sums, [total for total, _ in first], [model_sum_bound(score.logprob) for score in scores])
 
 
 def stock_answers(lm: HFLM, cache: Path, task: str = "rbridge_csqa_cf") -> list[tuple[float, bool]]:
-    """Answers to lm-eval's own ``loglikelihood`` through its cache, for a task."""
+    """Answers of lm-eval's own ``loglikelihood`` through its cache, for a task."""
     wrapped = CachingLM(lm, f"{cache}_rank0.db")
     requests = [Instance("loglikelihood", {}, ("Question: 1 + 1?\nAnswer:", " 2"), 0, metadata=(task, 0, 1))]
     try:
@@ -265,10 +267,10 @@ def two_checkpoints(tokenizer: Any) -> tuple[HFLM, HFLM]:
     return first, second
 
 
-def test_lm_evals_own_cache_does_not_serve_our_tasks_with_another_checkpoints_answers(
+def test_lm_evals_cache_does_not_give_our_tasks_answers_of_another_checkpoint(
     tokenizers: dict[str, Any], tmp_path: Path
 ) -> None:
-    """It keys answers by text alone: the second model on a path is refused, the first is served again."""
+    """Its keys are texts alone: a second model on the same path is refused, and the first gets its answers."""
     first, second = two_checkpoints(tokenizers["bos"])
     answers = stock_answers(first, tmp_path / "cache")
     assert stock_answers(first, tmp_path / "cache") == answers
@@ -277,8 +279,8 @@ def test_lm_evals_own_cache_does_not_serve_our_tasks_with_another_checkpoints_an
     assert stock_answers(second, tmp_path / "other") != answers
 
 
-def test_tasks_of_others_are_left_alone(tokenizers: dict[str, Any], tmp_path: Path) -> None:
-    """lm-eval's own tasks get what lm-eval gives them."""
+def test_other_tasks_are_not_changed(tokenizers: dict[str, Any], tmp_path: Path) -> None:
+    """lm-eval's own tasks get the answers that lm-eval caches."""
     first, second = two_checkpoints(tokenizers["bos"])
     answers = stock_answers(first, tmp_path / "cache", task="gsm8k")
     assert stock_answers(second, tmp_path / "cache", task="gsm8k") == answers

@@ -1,4 +1,4 @@
-"""What scores are kept under changes with all that they depend on, and with nothing else."""
+"""The identity of a model and run changes with everything that scores depend on, and with nothing else."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def flip_one_bit(model: torch.nn.Module, name: str = "model.layers.1.mlp.down_pr
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_equal_models_have_equal_identities_and_one_bit_tells_them_apart(family: str) -> None:
-    """Whatever the architecture, tied weights included."""
-    model, other = tiny_model(family, 300), tiny_model(family, 300)
-    assert loaded_model(model) == loaded_model(other)
-    name = sorted(name for name, parameter in other.named_parameters() if parameter.ndim == 2)[0]
-    flip_one_bit(other, name)
-    assert weights_sha256(model) != weights_sha256(other)
+def test_equal_models_have_equal_identities_and_one_bit_changes_them(family: str) -> None:
+    """For every architecture, also with tied weights."""
+    model, changed = tiny_model(family, 300), tiny_model(family, 300)
+    assert loaded_model(model) == loaded_model(changed)
+    name = sorted(name for name, parameter in changed.named_parameters() if parameter.ndim == 2)[0]
+    flip_one_bit(changed, name)
+    assert weights_sha256(model) != weights_sha256(changed)
 
 
 def test_names_types_and_shapes_count(tokenizers: dict[str, Any]) -> None:
-    """Other numbers from the same bytes: a transposed matrix, another type of the same bits, two swapped layers."""
+    """A changed dtype, shape, order of layers, vocabulary or buffer gives another identity."""
     model = tiny_model("llama", 300)
-    seen = {weights_sha256(model)}
+    identities = {weights_sha256(model)}
     changes: list[Callable[[Any], Any]] = [
         lambda m: m.to(torch.bfloat16),
         lambda m: m.to(torch.float16),
@@ -60,30 +60,30 @@ def test_names_types_and_shapes_count(tokenizers: dict[str, Any]) -> None:
     for change in changes:
         changed = copy.deepcopy(model)
         change(changed)
-        seen.add(weights_sha256(changed))
-    assert len(seen) == len(changes) + 1
+        identities.add(weights_sha256(changed))
+    assert len(identities) == len(changes) + 1
 
 
-def test_where_weights_lie_does_not_count(tmp_path: Path) -> None:
-    """Of a model in memory, offloaded to the CPU or to the disk, read from another folder, or not contiguous."""
+def test_the_location_of_weights_does_not_count(tmp_path: Path) -> None:
+    """For a model in memory, offloaded to CPU or disk, read from another folder, or with non-contiguous weights."""
     model = tiny_model("llama", 300)
     expected = weights_sha256(model)
     model.save_pretrained(tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    one, two = (loaded_model(AutoModelForCausalLM.from_pretrained(tmp_path / name)) for name in ("one", "two"))
-    assert one == two
-    assert one["weights_sha256"] == expected
-    turned = copy.deepcopy(model)
-    weight = turned.get_parameter("model.layers.0.mlp.up_proj.weight")
+    first, second = (loaded_model(AutoModelForCausalLM.from_pretrained(tmp_path / name)) for name in ("one", "two"))
+    assert first == second
+    assert first["weights_sha256"] == expected
+    transposed = copy.deepcopy(model)
+    weight = transposed.get_parameter("model.layers.0.mlp.up_proj.weight")
     weight.data = weight.data.t().contiguous().t()
-    assert weights_sha256(turned) == expected
+    assert weights_sha256(transposed) == expected
     assert loaded_model(cpu_offload(copy.deepcopy(model))) == loaded_model(model)
     assert loaded_model(disk_offload(copy.deepcopy(model), str(tmp_path / "offload"))) == loaded_model(model)
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft asks
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft reads it
 def test_settings_of_the_model_and_its_adapters_count() -> None:
-    """A constant of a layer, the way attention is computed, an adapter's weights, its scale, which is no weight."""
+    """A layer's constant, the attention implementation, an adapter's weights, and an adapter's scale."""
     model = tiny_model("llama", 300)
     identities = [loaded_model(model), loaded_model(tiny_model("llama", 300, rms_norm_eps=1e-3))]
     model.set_attn_implementation("eager")
@@ -97,11 +97,11 @@ def test_settings_of_the_model_and_its_adapters_count() -> None:
 
 
 class Doubled(torch.nn.Linear):
-    """Code that is of no released package: this file's."""
+    """A module whose code is in no released package."""
 
 
-def test_code_of_no_released_package_counts() -> None:
-    """A module of a class of one's own is told by its source."""
+def test_code_outside_released_packages_counts() -> None:
+    """A module of a user's class is identified by its source."""
     model = tiny_model("llama", 300)
     head = Doubled(32, 300, bias=False)
     head.weight = model.lm_head.weight
@@ -112,8 +112,8 @@ def test_code_of_no_released_package_counts() -> None:
         loaded_model(model)
 
 
-def test_what_is_put_on_a_model_by_hand_is_not_identified() -> None:
-    """Hooks and replaced methods may do anything: no identity, rather than a wrong one."""
+def test_hooks_and_replaced_methods_prevent_identification() -> None:
+    """They may change scores in any way, so the model has no identity."""
     model = tiny_model("llama", 300)
     handle = model.model.layers[0].register_forward_hook(lambda _module, _inputs, output: output)
     with pytest.raises(UnidentifiedModelError, match=r"hook .*lambda.* on model.layers.0"):
@@ -126,8 +126,8 @@ def test_what_is_put_on_a_model_by_hand_is_not_identified() -> None:
         weights_sha256(tiny_model("llama", 300).to("meta"))
 
 
-def test_tokenizers_are_told_apart_and_not_by_what_they_were_used_for(tokenizers: dict[str, Any]) -> None:
-    """Offsets, special tokens, normalisers: each tokenizer has an identity; padding and truncation do not count."""
+def test_tokenizers_have_identities_that_do_not_depend_on_earlier_calls(tokenizers: dict[str, Any]) -> None:
+    """Offsets, special tokens and normalisers count; padding and truncation do not."""
     identities = {name: tokenizer_sha256(tokenizer) for name, tokenizer in tokenizers.items()}
     identities |= {
         f"python {name}": tokenizer_sha256(PythonTwin(tokenizers[name])) for name in ("bos", "byte_fallback")
@@ -145,7 +145,7 @@ def test_tokenizers_are_told_apart_and_not_by_what_they_were_used_for(tokenizers
 
 
 def test_settings_of_the_run_count_but_batches_do_not(tokenizers: dict[str, Any], monkeypatch: Any) -> None:
-    """Window, BOS rule, precision, version of the scorer; a run may go on with other batches."""
+    """Window, BOS rule, precision and version of the scorer count; a run may be resumed with other batches."""
     model, tokenizer = tiny_model("llama", 700), tokenizers["bos"]
 
     def digest(**options: Any) -> str:
@@ -164,20 +164,20 @@ def test_settings_of_the_run_count_but_batches_do_not(tokenizers: dict[str, Any]
 
 
 def test_only_models_whose_weights_are_known_are_identified(tokenizers: dict[str, Any]) -> None:
-    """Through the slow back end too; a class of its own may do anything, unless its back end says what it is."""
+    """Also by the slow back end; a user's class has an identity only if its back end gives one."""
     model, tokenizer = tiny_model("llama", 700), tokenizers["bos"]
     lm = harness_model(model, tokenizer)
     assert scope_of(lm, STOCK)["model"] == scope_of(lm, HF)["model"]
     assert digest_of(scope_of(lm, STOCK)) != digest_of(scope_of(lm, HF))
-    own = type("Steered", (HFLM,), {})(pretrained=model, tokenizer=tokenizer)
+    steered = type("Steered", (HFLM,), {})(pretrained=model, tokenizer=tokenizer)
     with pytest.raises(UnidentifiedModelError, match="Steered does not say which weights it scores with"):
-        scope_of(own, STOCK)
+        scope_of(steered, STOCK)
     probing = dataclasses.replace(STOCK, identity=lambda _lm: {"probe": [-1.5, -2.0]})
-    assert scope_of(own, probing)["model"] == {"probe": [-1.5, -2.0]}
+    assert scope_of(steered, probing)["model"] == {"probe": [-1.5, -2.0]}
 
 
-def test_files_are_told_by_their_bytes(checkpoint: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    """A file replaced by one of the same size and the same time is another; what trainers leave does not count."""
+def test_files_are_identified_by_their_bytes(checkpoint: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """A file replaced by one of the same size and time is another; other files of a trainer do not count."""
     folder = tmp_path / "checkpoint"
     shutil.copytree(checkpoint, folder)
     monkeypatch.setattr("rbridge_tasks.resume.model_files._process_start", lambda: time.time() + 60)
@@ -196,7 +196,7 @@ def test_files_are_told_by_their_bytes(checkpoint: Path, tmp_path: Path, monkeyp
 
 
 def test_files_written_while_a_model_is_loaded_are_not_identified(checkpoint: Path, tmp_path: Path) -> None:
-    """Which of the two contents was loaded nobody knows; nor is there anything of a name that is no folder."""
+    """It is unknown which content was loaded. A name that is no folder and not in the Hub's cache has no files."""
     shutil.copytree(checkpoint, tmp_path / "checkpoint")
     with pytest.raises(UnidentifiedModelError, match=r"checkpoint/.* changed after this process began"):
         files_of(str(tmp_path / "checkpoint"), None)

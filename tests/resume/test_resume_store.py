@@ -1,4 +1,4 @@
-"""Scores kept on disk come back bit by bit, whatever was killed, damaged, full or written at the same time."""
+"""Scores on disk are read bit for bit after kills, damage, a full disk, and simultaneous writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rbridge_tasks.resume.store import SUFFIX, ScoreStore, key_of
 
 
 def made_scores(tokens: int, seed: int = 0, *, entropy: bool = True) -> TokenScores:
-    """Scores of any bits: NaN with payloads, infinities, negative zeros and subnormal numbers among the floats."""
+    """Scores of random bits: floats include NaN with payloads, infinities, negative zeros and subnormal numbers."""
     bits = np.random.default_rng(seed).integers(0, 2**32, size=(7, tokens), dtype=np.uint32)
     integers, floats = bits[:4].view(np.int32), bits[4:].view(np.float32)
     return TokenScores(
@@ -30,7 +30,7 @@ def made_scores(tokens: int, seed: int = 0, *, entropy: bool = True) -> TokenSco
 
 
 def bits_of(scores: TokenScores) -> dict[str, Any]:
-    """What is to come back: everything but the confidence, which a task sets."""
+    """Comparable bits of all fields except the confidence, which the task sets."""
     values = {field.name: getattr(scores, field.name) for field in fields(scores) if field.name != "confidence"}
     return {
         name: (value.dtype.str, value.tobytes()) if isinstance(value, np.ndarray) else value
@@ -62,28 +62,28 @@ def keys_of(parts: list[dict[bytes, TokenScores]]) -> list[bytes]:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10**6), st.booleans()), min_size=1, max_size=5))
-def test_scores_come_back_bit_by_bit(
-    tmp_path_factory: pytest.TempPathFactory, made: list[tuple[int, int, bool]]
+def test_scores_are_read_bit_for_bit(
+    tmp_path_factory: pytest.TempPathFactory, parameters: list[tuple[int, int, bool]]
 ) -> None:
-    """Every array with its type and every number, but no confidence: that is the task's."""
+    """Every array with its dtype and every number, without the confidence, which the task sets."""
     folder = tmp_path_factory.mktemp("store")
-    kept = {key_of("c", str(i)): made_scores(n, s, entropy=e) for i, (n, s, e) in enumerate(made)}
-    written(folder, [kept])
-    found = ScoreStore(folder).read([*kept, key_of("c", "another")])
-    assert {key: bits_of(scores) for key, scores in found.items()} == {key: bits_of(s) for key, s in kept.items()}
-    for scores in found.values():
+    expected = {key_of("c", str(i)): made_scores(n, s, entropy=e) for i, (n, s, e) in enumerate(parameters)}
+    written(folder, [expected])
+    stored = ScoreStore(folder).read([*expected, key_of("c", "another")])
+    assert {key: bits_of(scores) for key, scores in stored.items()} == {key: bits_of(s) for key, s in expected.items()}
+    for scores in stored.values():
         assert scores.confidence is None
-        scores.logprob[:] = 0.0  # the caller's own
+        scores.logprob[:] = 0.0  # the arrays belong to the caller
 
 
-def test_context_and_trace_are_told_apart() -> None:
-    """The same letters cut elsewhere are another pair."""
+def test_keys_depend_on_the_split_into_context_and_trace() -> None:
+    """The same characters split at another place are another pair."""
     pairs = [("", "ab"), ("a", "b"), ("ab", ""), ("a", "b "), ("\ud800", "")]
     assert len({key_of(*pair) for pair in pairs}) == len(pairs)
 
 
-def test_a_file_cut_anywhere_gives_its_whole_batches(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Killed at any byte of a write, a file holds the batches before it; that is no damage and no warning."""
+def test_a_truncated_file_gives_its_complete_batches(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file cut at any byte gives the batches before the cut, without a warning."""
     parts = batches(3, size=1)
     file = written(tmp_path, parts)
     data, ends = file.read_bytes(), []
@@ -91,30 +91,32 @@ def test_a_file_cut_anywhere_gives_its_whole_batches(tmp_path: Path, caplog: pyt
         ends.append(written(tmp_path / str(count), parts[:count]).stat().st_size)
     for size in range(len(data) + 1):
         file.write_bytes(data[:size])
-        found = ScoreStore(tmp_path).read(keys_of(parts))
-        assert list(found) == keys_of(parts[: sum(end <= size for end in ends)])
+        stored = ScoreStore(tmp_path).read(keys_of(parts))
+        assert list(stored) == keys_of(parts[: sum(end <= size for end in ends)])
     assert not caplog.records
 
 
-def test_damage_costs_the_batch_it_is_in_and_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A wrong byte anywhere loses one batch of three at most, and none comes back with other numbers."""
+def test_damage_loses_one_batch_and_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong byte anywhere loses one of three batches, and no batch is read with other numbers."""
     parts = batches(3, size=1)
     expected = {key: bits_of(scores) for part in parts for key, scores in part.items()}
     file = written(tmp_path, parts)
     data = file.read_bytes()
     first_two = written(tmp_path / "2", parts[:2]).stat().st_size
-    for at in range(len(data)):
+    for position in range(len(data)):
         caplog.clear()
-        file.write_bytes(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
-        found = ScoreStore(tmp_path).read(list(expected))
-        assert {key: bits_of(scores) for key, scores in found.items()}.items() <= expected.items()
-        assert len(found) == 2
-        assert ("damaged" in caplog.text) == (at < first_two)
+        file.write_bytes(data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :])
+        stored = ScoreStore(tmp_path).read(list(expected))
+        assert {key: bits_of(scores) for key, scores in stored.items()}.items() <= expected.items()
+        assert len(stored) == 2
+        assert ("damaged" in caplog.text) == (position < first_two)
 
 
 @pytest.mark.parametrize("content", [b"something else" * 10, b"\nrbridge token scores 9\n" + bytes(100)])
-def test_a_file_of_something_else_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
-    """And the others are read."""
+def test_a_file_with_other_content_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    """The other files are read."""
     (kept,) = batches(1)
     written(tmp_path, [kept])
     (tmp_path / f"other{SUFFIX}").write_bytes(content)
@@ -131,7 +133,7 @@ def _append_all(folder: Path, parts: list[dict[bytes, TokenScores]], barrier: An
 
 
 def test_many_processes_write_and_read_at_once(tmp_path: Path) -> None:
-    """Four processes append the same and other batches to one folder while all of them read it."""
+    """Four processes append common and different batches to one folder while all of them read it."""
     context = multiprocessing.get_context("fork")
     barrier, parts = context.Barrier(4), batches(40)
     started = [
@@ -142,8 +144,8 @@ def test_many_processes_write_and_read_at_once(tmp_path: Path) -> None:
     for process in started:
         process.join(60)
         assert process.exitcode == 0
-    found = ScoreStore(tmp_path).read(keys_of(parts))
-    assert {key: bits_of(found[key]) for key in keys_of(parts)} == {
+    stored = ScoreStore(tmp_path).read(keys_of(parts))
+    assert {key: bits_of(stored[key]) for key in keys_of(parts)} == {
         key: bits_of(scores) for part in parts for key, scores in part.items()
     }
     assert len(list(tmp_path.glob(f"*{SUFFIX}"))) == 4
@@ -152,15 +154,15 @@ def test_many_processes_write_and_read_at_once(tmp_path: Path) -> None:
 def _append_with_little_room(folder: Path, parts: list[dict[bytes, TokenScores]], room: int, log: Path) -> None:
     logging.basicConfig(filename=log, force=True)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # as a full disk: a write ends in the middle, then fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # like a full disk: one write is cut, the next fails
     store = ScoreStore(folder)
     for part in parts:
         store.append(part)
     store.close()
 
 
-def test_a_full_disk_loses_neither_the_run_nor_what_was_kept(tmp_path: Path) -> None:
-    """What fits stays, half a batch does not, and one warning says that the rest is not kept."""
+def test_a_full_disk_loses_neither_the_run_nor_stored_scores(tmp_path: Path) -> None:
+    """Complete batches stay, a partial batch is removed, and one warning says that the rest is not stored."""
     parts = batches(6)
     two = written(tmp_path / "two", parts[:2]).stat().st_size
     process = multiprocessing.get_context("fork").Process(
@@ -177,8 +179,8 @@ def test_a_full_disk_loses_neither_the_run_nor_what_was_kept(tmp_path: Path) -> 
     assert "the run goes on" in warning
 
 
-def test_a_place_that_cannot_be_written_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Such as a file where the folder would be; scoring goes on."""
+def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Here a file is in place of the folder; no exception is raised."""
     (tmp_path / "taken").write_text("")
     store = ScoreStore(tmp_path / "taken" / "scores")
     for part in batches(3):

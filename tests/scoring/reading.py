@@ -1,4 +1,4 @@
-"""What the tests of scoring share: scores by the back end, by definition, and the work that they cost."""
+"""Helpers of the scoring tests: scores by the back end and by definition, and counters of the model's work."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizedPair
 from ..error_bounds import assert_within, model_bound, model_sum_bound
 from ..support import Pair, shots
 
-#: Tokens of short texts that the trial of a reader reads, once, beside the longest text.
+#: Tokens of the short texts that the trial of a reader reads once, in addition to the longest text.
 TRIED_BESIDE = 500
 Tokenizers = dict[str, Any]
 Column = dict[str, np.ndarray]
 
 
 def scores(lm: HFLM, pairs: list[Pair]) -> list[TokenScores]:
-    """What the back end gives for the pairs."""
+    """Score the pairs with the Hugging Face back end."""
     return hf.score(lm, pairs, [f"gsm8k/{i}" for i in range(len(pairs))])
 
 
-def totals(found: list[TokenScores]) -> list[float]:
+def totals(trace_scores: list[TokenScores]) -> list[float]:
     """Summed log-probability of each trace."""
-    return [float(score.logprob.astype(np.float64).sum()) for score in found]
+    return [float(score.logprob.astype(np.float64).sum()) for score in trace_scores]
 
 
-def agree(found: list[TokenScores], expected: list[float]) -> None:
-    """The sums are equal, pair by pair."""
-    assert_within(totals(found), expected, [model_sum_bound(score.logprob) for score in found])
+def agree(trace_scores: list[TokenScores], expected: list[float]) -> None:
+    """Assert that the summed log-probabilities equal the expected ones, pair by pair."""
+    assert_within(totals(trace_scores), expected, [model_sum_bound(score.logprob) for score in trace_scores])
 
 
 def by_definition(model: PreTrainedModel, ids: list[int], first: int) -> Column:
-    """Score ``ids[first:]`` from one plain forward pass over all of ``ids``; ranks up to tokens as good as equal."""
+    """Score ``ids[first:]`` by one plain forward pass over ``ids``; ranks as bounds, since rounding may swap tokens."""
     with torch.no_grad():
         logprob = torch.log_softmax(model(torch.tensor([ids[:-1]])).logits[0, first - 1 :].double(), dim=-1)
     chosen = logprob.gather(-1, torch.tensor(ids[first:]).unsqueeze(-1))
-    margin = 2 * model_bound(chosen)  # closer than this, rounding alone decides which token comes first
+    margin = 2 * model_bound(chosen)  # rounding may swap tokens that are closer than this
     return {
         "logprob": chosen.squeeze(-1).numpy(),
         "lowest_rank": 1 + (logprob > chosen + margin).sum(-1).numpy(),
@@ -59,26 +59,26 @@ def by_definition(model: PreTrainedModel, ids: list[int], first: int) -> Column:
 
 @contextmanager
 def work(model: PreTrainedModel) -> Iterator[dict[str, int]]:
-    """Count the tokens that the model reads, in how many passes, and the positions that it projects itself."""
-    done = {"read": 0, "projected": 0, "passes": 0}
+    """Count the model's forward passes, the tokens that it reads, and the positions that it projects itself."""
+    counts = {"read": 0, "projected": 0, "passes": 0}
 
     def reads(_module: Any, _args: Any, named: dict[str, Any]) -> None:
-        done["read"] += named["input_ids"].numel()
-        done["passes"] += 1
+        counts["read"] += named["input_ids"].numel()
+        counts["passes"] += 1
 
     def projects(_module: Any, args: Any, _result: Any) -> None:
-        done["projected"] += args[0].numel() // args[0].shape[-1]
+        counts["projected"] += args[0].numel() // args[0].shape[-1]
 
     head = model.get_output_embeddings()
     hooks = [model.register_forward_pre_hook(reads, with_kwargs=True), head.register_forward_hook(projects)]
-    yield done
+    yield counts
     for hook in hooks:
         hook.remove()
 
 
 @contextmanager
 def memory_for(model: PreTrainedModel, tokens: int) -> Iterator[None]:
-    """Have the model run out of memory with more than so many tokens in a batch."""
+    """Raise an out-of-memory error for batches of more than ``tokens`` tokens."""
     forward = model.forward
 
     @functools.wraps(forward)
@@ -93,7 +93,7 @@ def memory_for(model: PreTrainedModel, tokens: int) -> Iterator[None]:
 
 
 class Finished:
-    """Remembers the batches that a back end calls finished."""
+    """Records the batches that a back end reports as finished."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -106,7 +106,7 @@ class Finished:
 
 
 def refused(lm: HFLM, pairs: list[Pair], error: type[Exception]) -> str:
-    """The one-line message of the error that scoring ends in."""
+    """Return the one-line message of the error that scoring raises."""
     with pytest.raises(error) as caught:
         scores(lm, pairs)
     assert len(str(caught.value).splitlines()) == 1
@@ -114,7 +114,7 @@ def refused(lm: HFLM, pairs: list[Pair], error: type[Exception]) -> str:
 
 
 def encode(tokenizer: Any, pairs: list[Pair]) -> list[TokenizedPair]:
-    """The pairs as the back end tokenises them."""
+    """Tokenise the pairs as the back end does."""
     return PairEncoder(tokenizer, prefix_token_id=1).encode(pairs)
 
 
@@ -124,12 +124,12 @@ def scorer_of(model: Any, **options: Any) -> CausalScorer:
 
 
 def ten_items(prompt: str = "") -> list[Pair]:
-    """Items of one task."""
+    """Ten items of one task."""
     return [(f"{prompt}Question: what is {i} + 1?\nAnswer: ", f"{i} + 1 = {i + 1}, so it is.") for i in range(10)]
 
 
 def repeated_questions() -> list[Pair]:
-    """Two tasks whose prompts begin alike, four questions each, five traces to each question, in no order."""
+    """Two tasks whose prompts share a preamble, four questions each, five traces per question, in mixed order."""
     preamble, pairs = shots("the preamble"), []
     for task in ("the sum", "all together"):
         for i in range(4):

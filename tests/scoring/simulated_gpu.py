@@ -1,10 +1,11 @@
-"""A GPU without a GPU: tensors with shapes, dtypes and a CUDA device, and no content.
+"""A simulated GPU: tensors with shapes, dtypes and a CUDA device, but no content.
 
 Under torch's ``FakeTensorMode`` an operation that has to wait for a device raises an error, because there is no content
-to return, and so does one on tensors of two devices. Beside that, uploads must come from pinned memory, and the bytes
-of the tensors that exist at a time are counted.
+to return. An operation on tensors of two devices raises one, too. This module also requires uploads to come from pinned
+memory, and counts the bytes of the tensors that exist at the same time.
 
-Torch builds without CUDA have no guard for CUDA devices, which indexing asks for; one that does nothing is compiled.
+Indexing needs a guard for CUDA devices, which torch builds without CUDA lack; this module compiles one that does
+nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ impl::DeviceGuardImplRegistrar registrar(DeviceType::CUDA, new impl::NoOpDeviceG
 """
 
 
-#: ``to`` is seen as it is called in inference mode, and as ``_to_copy`` outside.
+#: A call of ``to`` is dispatched as ``to`` in inference mode and as ``_to_copy`` outside it.
 _COPIES = (torch.ops.aten.to, torch.ops.aten._to_copy, torch.ops.aten.copy_)
 
 
@@ -45,7 +46,7 @@ class UnpinnedCopyError(AssertionError):
 
 
 class Pinning(TorchFunctionMode):
-    """Marks tensors as pinned, and refuses to make tensors on the GPU from Python's numbers, which are not."""
+    """Records pinned tensors, and refuses to create GPU tensors from Python numbers, which are not pinned."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,9 +63,9 @@ class Pinning(TorchFunctionMode):
 
 
 class Gpu(TorchDispatchMode):
-    """Checks copies, and counts the bytes of the tensors on the GPU that exist at a time.
+    """Checks copies, and counts the bytes of the GPU tensors that exist at the same time.
 
-    Temporary memory inside one kernel is not seen.
+    Temporary memory inside a kernel is not counted.
 
     Attributes:
         uploads: copies to the GPU so far.
@@ -82,8 +83,12 @@ class Gpu(TorchDispatchMode):
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
         if function.overloadpacket in _COPIES:
-            given = dict(zip((argument.name for argument in function._schema.arguments), args, strict=False)) | kwargs
-            self._check(given.get("src", given["self"]), result, non_blocking=given.get("non_blocking", False))
+            arguments = (
+                dict(zip((parameter.name for parameter in function._schema.arguments), args, strict=False)) | kwargs
+            )
+            self._check(
+                arguments.get("src", arguments["self"]), result, non_blocking=arguments.get("non_blocking", False)
+            )
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "cuda":
                 self._add(tensor.untyped_storage())
@@ -98,18 +103,18 @@ class Gpu(TorchDispatchMode):
         self._storages.setdefault(reference.cdata, (reference, storage.nbytes()))
 
     def _check(self, source: torch.Tensor, result: torch.Tensor, *, non_blocking: bool) -> None:
-        ways = source.device.type, result.device.type
-        if ways == ("cpu", "cuda"):
+        device_types = source.device.type, result.device.type
+        if device_types == ("cpu", "cuda"):
             if not non_blocking or not any(source is tensor for tensor in self._pinning.pinned):
                 raise UnpinnedCopyError("a copy to the GPU from memory that is not pinned, or one that blocks")
             self.uploads += 1
-        elif ways == ("cuda", "cpu"):
+        elif device_types == ("cuda", "cpu"):
             raise UnpinnedCopyError("a copy to the CPU, for which the host waits")
 
 
 @contextlib.contextmanager
 def simulated_gpu() -> Iterator[Gpu]:
-    """Tensors have no content until the block ends. What existed before is not counted."""
+    """Run a block with tensors that have no content. Earlier tensors are not counted."""
     _register_guard()
     with (
         patch.object(torch.cuda, "get_device_capability", return_value=(9, 0)),
@@ -123,14 +128,14 @@ def simulated_gpu() -> Iterator[Gpu]:
 
 def without_content(model: torch.nn.Module, device: torch.device = DEVICE) -> torch.nn.Module:
     """Replace the parameters and buffers of a model on the "meta" device; call it in ``FakeTensorMode``."""
-    made: dict[int, torch.Tensor] = {}
+    replacements: dict[int, torch.Tensor] = {}
 
     def on_device(tensor: torch.Tensor) -> torch.Tensor:
-        if id(tensor) not in made:  # tied weights stay tied
+        if id(tensor) not in replacements:  # tied weights stay tied
             empty = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
             is_parameter = isinstance(tensor, torch.nn.Parameter)
-            made[id(tensor)] = torch.nn.Parameter(empty, requires_grad=False) if is_parameter else empty
-        return made[id(tensor)]
+            replacements[id(tensor)] = torch.nn.Parameter(empty, requires_grad=False) if is_parameter else empty
+        return replacements[id(tensor)]
 
     for module in model.modules():
         for tensors in (module._parameters, module._buffers):

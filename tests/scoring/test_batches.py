@@ -1,4 +1,4 @@
-"""Batches: their size, what they report as finished, what is known already, and memory that runs out."""
+"""Batches: their size, finished pairs, pairs with known scores, and running out of memory."""
 
 from __future__ import annotations
 
@@ -29,45 +29,45 @@ from .reading import (
 
 @pytest.mark.parametrize("batch_size", [1, 3, "auto"])
 @pytest.mark.parametrize("max_length", [40, 2048])
-def test_each_pair_is_called_finished_once(tokenizers: Tokenizers, batch_size: int | str, max_length: int) -> None:
-    """With the scores that are returned in the end, also where a trace is spread over batches."""
+def test_each_pair_is_reported_as_finished_once(tokenizers: Tokenizers, batch_size: int | str, max_length: int) -> None:
+    """The reported scores are the returned ones, also for a trace whose windows are in several batches."""
     lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=batch_size, max_length=max_length)
     pairs, finished = mixed_pairs(), Finished()
-    found = hf.score(lm, pairs, [""] * len(pairs), done=finished)
-    assert all(finished.scores[i] is score for i, score in enumerate(found))
+    trace_scores = hf.score(lm, pairs, [""] * len(pairs), done=finished)
+    assert all(finished.scores[i] is score for i, score in enumerate(trace_scores))
     assert len(finished.scores) == len(pairs)
 
 
 @pytest.mark.parametrize("family", ["llama", "mamba"])
-def test_what_is_known_is_not_read_again_and_changes_nothing(tokenizers: Tokenizers, family: str) -> None:
-    """Only batches that hold an unknown pair are read, in the same company as before: equal to the last bit."""
+def test_known_pairs_are_not_read_again_and_change_no_score(tokenizers: Tokenizers, family: str) -> None:
+    """Only batches with an unknown pair are read, with the same pairs as before: scores are equal to the last bit."""
     model, pairs, first = tiny_model(family, 700), repeated_questions(), Finished()
     lm = harness_model(model, tokenizers["bos"], batch_size=4)
-    found = hf.score(lm, pairs, [""] * len(pairs), done=first)
-    done, left = first.batches[:6], first.batches[6:]
-    known = {i: first.scores[i] for batch in done for i in batch}
+    trace_scores = hf.score(lm, pairs, [""] * len(pairs), done=first)
+    finished_batches, remaining_batches = first.batches[:6], first.batches[6:]
+    known = {i: first.scores[i] for batch in finished_batches for i in batch}
     again = Finished()
     repeated = hf.score(lm, pairs, [""] * len(pairs), done=again, known=known)
-    assert again.batches == left
-    for one, other in zip(found, repeated, strict=True):
-        assert one.to_json() == other.to_json()
+    assert again.batches == remaining_batches
+    for score, reference in zip(trace_scores, repeated, strict=True):
+        assert score.to_json() == reference.to_json()
 
 
-def test_pairs_tokenised_later_are_scored_alike(tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pairs come in parts, the next tokenised while one is scored; indices are those of all pairs."""
+def test_pairs_tokenised_later_get_the_same_scores(tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs are tokenised in parts, the next part while one is scored; indices count all pairs."""
     lm, pairs = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=2), mixed_pairs()
     expected = stock_loglikelihoods(lm, pairs)
     monkeypatch.setattr(score_pairs, "PAIRS_AT_ONCE", 3)
     finished = Finished()
-    found = hf.score(lm, pairs, [""] * len(pairs), done=finished, known=None)
-    agree(found, expected)
+    trace_scores = hf.score(lm, pairs, [""] * len(pairs), done=finished, known=None)
+    agree(trace_scores, expected)
     assert sorted(finished.scores) == list(range(len(pairs)))
-    known = {i: found[i] for i in (3, 4, 5)}
-    assert hf.score(lm, pairs, [""] * len(pairs), known=known)[4] is found[4]
+    known = {i: trace_scores[i] for i in (3, 4, 5)}
+    assert hf.score(lm, pairs, [""] * len(pairs), known=known)[4] is trace_scores[4]
 
 
 def test_running_out_of_memory_halves_the_batch(tokenizers: Tokenizers, caplog: pytest.LogCaptureFixture) -> None:
-    """The numbers are those of a run with enough memory, and the user is told."""
+    """The scores are those of a run with enough memory, and a warning is logged."""
     model = tiny_model("llama", 700)
     lm = harness_model(model, tokenizers["bos"], batch_size=8)
     pairs = [(f"{i}: {context}", trace) for i, (context, trace) in enumerate(ten_items())]
@@ -79,28 +79,30 @@ def test_running_out_of_memory_halves_the_batch(tokenizers: Tokenizers, caplog: 
 
 
 def test_auto_fits_its_batches_into_memory(tokenizers: Tokenizers, caplog: pytest.LogCaptureFixture) -> None:
-    """Starting with more tokens than there is memory for, it ends up with as many as fit."""
+    """It starts with more tokens than memory allows, and reduces the batch until it fits."""
     model = tiny_model("llama", 700)
     lm = harness_model(model, tokenizers["bos"], batch_size="auto")
     pairs = [(f"{i}: {context}", trace) for i, (context, trace) in enumerate(ten_items())]
     with memory_for(model, 100):
-        found = scores(lm, pairs)
-    agree(found, totals(scores(lm, pairs)))
+        trace_scores = scores(lm, pairs)
+    agree(trace_scores, totals(scores(lm, pairs)))
     assert "tokens" in caplog.text.split("out of memory with a batch of ")[1]
 
 
-@pytest.mark.parametrize(("given", "largest"), [(64, 10), (3, 3)])
-def test_auto_reads_no_more_texts_than_the_user_allows(tokenizers: Tokenizers, given: int, largest: int) -> None:
-    """``--max_batch_size`` limits the texts in a batch; left at lm-eval's default it does not."""
-    lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size="auto", max_batch_size=given)
+@pytest.mark.parametrize(("max_batch_size", "largest"), [(64, 10), (3, 3)])
+def test_auto_reads_no_more_texts_than_the_user_allows(
+    tokenizers: Tokenizers, max_batch_size: int, largest: int
+) -> None:
+    """``--max_batch_size`` limits the texts in a batch; lm-eval's default of 64 sets no limit."""
+    lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size="auto", max_batch_size=max_batch_size)
     finished, pairs = Finished(), ten_items()
     hf.score(lm, pairs, [""] * len(pairs), done=finished)
     assert max(map(len, finished.batches)) == largest
 
 
 @pytest.mark.parametrize("tokens", [5, 150])
-def test_one_trace_too_many_for_the_memory_is_an_error(tokenizers: Tokenizers, tokens: int) -> None:
-    """What does not fit alone ends the run with a remedy, whether or not others fit."""
+def test_a_trace_that_does_not_fit_into_memory_is_an_error(tokenizers: Tokenizers, tokens: int) -> None:
+    """A text that does not fit on its own ends the run; the message says what to do."""
     model = tiny_model("mamba", 700)
     with memory_for(model, tokens):
         message = refused(harness_model(model, tokenizers["bos"], batch_size=8), mixed_pairs(), ScoringError)

@@ -1,4 +1,4 @@
-"""Any causal function from ids to logits is scored as the model itself, one call a batch."""
+"""A causal function from ids to logits gets the scores of its model, with one call per batch."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def logits_of(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 def test_scores_equal_those_of_the_model(
     tokenizers: Tokenizers, family: str, batch_size: int | str, max_length: int
 ) -> None:
-    """All columns, whatever the batch and the window."""
+    """All columns agree, for every batch size and window."""
     model, pairs = tiny_model(family, 700), encode(tokenizers["bos"], mixed_pairs())
     labels, finished = [""] * len(pairs), Finished()
     expected = scorer_of(model, max_length=max_length).score(pairs, labels)
     scorer = CallableScorer(logits_of(model), max_length, batch_size=batch_size, show_progress=False)
     scores = scorer.score(pairs, labels, done=finished)
-    for score, other in zip(scores, expected, strict=True):
-        bound = model_bound(other.logprob)
-        assert_within(score.logprob, other.logprob, bound)
-        assert_within(score.max_logprob, other.max_logprob, bound)
-        assert_within(score.entropy, other.entropy, bound * np.log(700))
-        np.testing.assert_allclose(score.rank, other.rank, atol=1)
-        assert (score.vocab_size, score.windows) == (700, other.windows)
+    for score, reference in zip(scores, expected, strict=True):
+        bound = model_bound(reference.logprob)
+        assert_within(score.logprob, reference.logprob, bound)
+        assert_within(score.max_logprob, reference.max_logprob, bound)
+        assert_within(score.entropy, reference.entropy, bound * np.log(700))
+        np.testing.assert_allclose(score.rank, reference.rank, atol=1)
+        assert (score.vocab_size, score.windows) == (700, reference.windows)
     assert len(finished.scores) == len(pairs)
 
 
-def test_one_call_a_batch(tokenizers: Tokenizers) -> None:
-    """Beside the one that checks the function; and known pairs are not read again."""
+def test_one_call_per_batch(tokenizers: Tokenizers) -> None:
+    """One more call checks the function; known pairs are not read again."""
     model, pairs = tiny_model("llama", 700), encode(tokenizers["bos"], mixed_pairs())
     shapes: list[tuple[int, ...]] = []
 
@@ -61,13 +61,13 @@ def test_one_call_a_batch(tokenizers: Tokenizers) -> None:
 
 
 def test_training_goes_on_after_scoring(tokenizers: Tokenizers) -> None:
-    """What the function keeps between calls can still be used in a backward pass."""
-    weight, kept = torch.nn.Parameter(torch.randn(700, 8)), []
+    """A tensor that the function keeps between calls can still be used in a backward pass."""
+    weight, cached = torch.nn.Parameter(torch.randn(700, 8)), []
 
     def forward(ids: torch.Tensor) -> torch.Tensor:
-        if not kept:
-            kept.append(torch.eye(8))
-        return torch.nn.functional.embedding(ids, weight) @ kept[0] @ weight.T
+        if not cached:
+            cached.append(torch.eye(8))
+        return torch.nn.functional.embedding(ids, weight) @ cached[0] @ weight.T
 
     pairs = encode(tokenizers["bos"], mixed_pairs())
     CallableScorer(forward, 2048, show_progress=False).score(pairs, [""] * len(pairs))
@@ -84,10 +84,10 @@ def test_training_goes_on_after_scoring(tokenizers: Tokenizers) -> None:
         (lambda ids: torch.full((*ids.shape, 700), torch.nan), "NaN"),
     ],
 )
-def test_what_is_no_causal_model_is_refused(
+def test_functions_that_are_no_causal_model_are_refused(
     tokenizers: Tokenizers, forward: Callable[[torch.Tensor], Any], message: str
 ) -> None:
-    """One line that says what was returned and what is expected."""
+    """The one-line error says what the function returned and what is expected."""
     pairs = encode(tokenizers["bos"], mixed_pairs())
     with pytest.raises(ScoringError, match=message) as caught:
         CallableScorer(forward, 2048, show_progress=False).score(pairs, ["gsm8k/1"] * len(pairs))
@@ -95,7 +95,7 @@ def test_what_is_no_causal_model_is_refused(
 
 
 def test_memory_that_runs_out_halves_the_batch(tokenizers: Tokenizers) -> None:
-    """As with a model."""
+    """The scores are those of single texts."""
     model, pairs = tiny_model("llama", 700), encode(tokenizers["bos"], mixed_pairs())
     expected = CallableScorer(logits_of(model), 2048, batch_size=1, show_progress=False).score(pairs, [""] * len(pairs))
 
@@ -105,5 +105,5 @@ def test_memory_that_runs_out_halves_the_batch(tokenizers: Tokenizers) -> None:
         return model(input_ids=ids).logits
 
     scores = CallableScorer(forward, 2048, batch_size=8, show_progress=False).score(pairs, [""] * len(pairs))
-    for score, other in zip(scores, expected, strict=True):
-        assert_within(score.logprob, other.logprob, model_bound(other.logprob))
+    for score, reference in zip(scores, expected, strict=True):
+        assert_within(score.logprob, reference.logprob, model_bound(reference.logprob))

@@ -1,4 +1,4 @@
-"""Scores of prompts, in whatever order and windows they come, become the scores of traces."""
+"""Scores of prompts, in any order and any windows, become the scores of traces."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rbridge_tasks.scoring.windows import Window
 
 
 def pair_of(tokens: int, first: int) -> TokenizedPair:
-    """Token ids 100, 101, ..., one letter each."""
-    letters = np.arange(tokens - first, dtype=np.int32)
-    return TokenizedPair(np.arange(100, 100 + tokens), first, letters, letters + 1)
+    """A pair of token ids 100, 101, ..., one character each."""
+    starts = np.arange(tokens - first, dtype=np.int32)
+    return TokenizedPair(np.arange(100, 100 + tokens), first, starts, starts + 1)
 
 
 def answer(collector: TraceCollector, window: Window) -> LogProbabilities:
-    """A source that says of each token what its id says: -id / 1000, at rank id."""
+    """Log-probabilities that depend on the id alone: -id / 1000, at rank id."""
     ids = np.array(collector.ids(window))
     logprob = -ids / 1000
     logprob[0] = np.nan
@@ -35,17 +35,17 @@ def answer(collector: TraceCollector, window: Window) -> LogProbabilities:
     st.integers(2, 50),
     st.randoms(use_true_random=False),
 )
-def test_every_token_gets_its_own_number_once(
+def test_every_token_gets_its_own_score_once(
     sizes: list[tuple[int, int]], max_prompt: int, order: random.Random
 ) -> None:
-    """Whatever the lengths, the window and the order of the answers; each pair is handed on when it is whole."""
+    """For any lengths, window and order of the answers; each pair is reported when all its windows are scored."""
     pairs = [pair_of(tokens, min(first, tokens - 1)) for tokens, first in sizes]
-    handed: dict[int, TokenScores] = {}
+    finished: dict[int, TokenScores] = {}
 
     def done(indices: object, scores: object) -> None:
         new = dict(zip(indices, scores, strict=True))  # type: ignore[call-overload]
-        assert not handed.keys() & new.keys()
-        handed.update(new)
+        assert not finished.keys() & new.keys()
+        finished.update(new)
 
     labels = [str(number) for number in range(len(pairs))]
     collector = TraceCollector(pairs, labels, max_length=max_prompt - 1, vocab_size=7, done=done)
@@ -56,7 +56,7 @@ def test_every_token_gets_its_own_number_once(
         batch = [windows.pop() for _ in range(min(len(windows), order.randint(1, 3)))]
         collector.add_prompts([(window, answer(collector, window)) for window in batch])
     for number, (pair, scores) in enumerate(zip(pairs, collector.scores(), strict=True)):
-        assert handed[number] is scores
+        assert finished[number] is scores
         np.testing.assert_array_equal(scores.token_id, pair.ids[pair.first :])
         np.testing.assert_array_equal(scores.rank, scores.token_id)
         np.testing.assert_array_equal(scores.logprob, np.float32(-scores.token_id / 1000))
@@ -64,21 +64,21 @@ def test_every_token_gets_its_own_number_once(
         assert scores.entropy is None
 
 
-@pytest.mark.parametrize(("value", "told"), [(np.nan, "are NaN"), (-np.inf, "probability zero"), (-9999.0, "zero")])
-def test_a_number_that_is_none_names_the_trace(value: float, told: str) -> None:
-    """The API's way to write minus infinity included."""
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "are NaN"), (-np.inf, "probability zero"), (-9999.0, "zero")])
+def test_an_invalid_log_probability_names_the_trace(value: float, message: str) -> None:
+    """NaN, minus infinity, and -9999, which some APIs write for minus infinity."""
     collector = TraceCollector([pair_of(6, 2)], ["gsm8k/7"], max_length=19, vocab_size=7, done=lambda *_: None)
     (window,) = collector.windows
     scores = answer(collector, window)
     scores.logprob[4] = value
-    with pytest.raises(ScoringError, match=told) as caught:
+    with pytest.raises(ScoringError, match=message) as caught:
         collector.add_prompts([(window, scores)])
     assert "gsm8k/7" in str(caught.value)
     assert "token 2" in str(caught.value)
 
 
-def test_a_rank_that_a_window_lacks_is_absent() -> None:
-    """Half a trace's ranks are none."""
+def test_a_trace_has_no_ranks_if_one_window_has_none() -> None:
+    """Ranks of a part of the trace are not reported."""
     collector = TraceCollector([pair_of(30, 2)], ["gsm8k/7"], max_length=8, vocab_size=7, done=lambda *_: None)
     assert len(collector.windows) > 1
     for number, window in enumerate(collector.windows):

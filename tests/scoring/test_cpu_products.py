@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN give what torch's own give, and are left to torch where they must be."""
+"""Linear layers computed by oneDNN equal torch's; unsupported ones are left to torch."""
 
 from __future__ import annotations
 
@@ -24,61 +24,64 @@ pytestmark = pytest.mark.skipif(not has_onednn(), reason="no oneDNN for this pro
 
 @pytest.fixture
 def products(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Fills with who made each product of ``linear``."""
-    made: list[str] = []
+    """A list that collects which library computed each product of ``linear``."""
+    names: list[str] = []
     by_torch, by_onednn = functional.linear, torch.ops.mkldnn._linear_pointwise
 
     def noted(name: str, function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        return lambda *args: (made.append(name), function(*args))[1]
+        return lambda *args: (names.append(name), function(*args))[1]
 
-    own = SimpleNamespace(linear=noted("torch", by_torch))  # of this module: layers of models call torch's
-    monkeypatch.setattr(products_module, "functional", own)
+    module = SimpleNamespace(linear=noted("torch", by_torch))  # layers of models still call torch's own
+    monkeypatch.setattr(products_module, "functional", module)
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", noted("oneDNN", by_onednn))
-    return made
+    return names
 
 
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("shape", [(1, 64), (333, 64), (2, 5, 64), (4, 1, 3, 64)])
 def test_equals_torch(shape: tuple[int, ...], products: list[str], *, biased: bool) -> None:
-    """States of any rank, whole or a view with steps, with a bias and without."""
+    """States of any rank, contiguous or a view with steps, with and without a bias."""
     torch.manual_seed(0)
     states, weight, bias = torch.randn(shape), torch.randn(100, 64), torch.randn(100) if biased else None
     with torch.inference_mode():
-        found = linear(states, weight, bias)
-        stepped = linear(states[..., ::2], weight[:, 1::2], bias)
+        product_of_whole = linear(states, weight, bias)
+        product_of_views = linear(states[..., ::2], weight[:, 1::2], bias)
     assert products == ["oneDNN", "oneDNN"]
     exact = bias.double() if biased else None
     of_bias = 0.0 if exact is None else roundoff(torch.float32) * exact.abs()
-    for product, left, right in ((found, states, weight), (stepped, states[..., ::2], weight[:, 1::2])):
+    for product, left, right in (
+        (product_of_whole, states, weight),
+        (product_of_views, states[..., ::2], weight[:, 1::2]),
+    ):
         bound = product_bound(left, right.T, added=1) + of_bias
         assert_within(product, functional.linear(left.double(), right.double(), exact), bound)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(1, 7), (100, 64), (333, 1)])
 def test_a_factor_of_many_products(columns: int, rows: int, products: list[str]) -> None:
-    """With an offset for each column; the factor may be a view with steps."""
+    """With an offset for each column and a factor that is a view with steps."""
     torch.manual_seed(0)
     factor, first, offset = torch.randn(2 * columns, 48)[::2], torch.randn(rows, 48), torch.randn(columns)
     with torch.inference_mode():
-        found = Factor(factor).linear(first, offset)
+        product = Factor(factor).linear(first, offset)
     expected = first.double() @ factor.double().T + offset.double()
     bound = product_bound(first, factor.T, added=1) + roundoff(torch.float32) * offset.double().abs()
-    assert_within(found, expected, bound)
+    assert_within(product, expected, bound)
     assert products == ["oneDNN"]
 
 
 def test_a_factor_that_onednn_does_not_multiply(products: list[str]) -> None:
-    """Other dtypes and widths that do not match are torch's, and so is the error."""
+    """Torch multiplies other dtypes, and raises its error for widths that do not match."""
     with torch.inference_mode():
-        found = Factor(torch.ones(5, 4).double()).linear(torch.ones(3, 4).double(), torch.ones(5).double())
-        assert (found == 5).all()
+        product = Factor(torch.ones(5, 4).double()).linear(torch.ones(3, 4).double(), torch.ones(5).double())
+        assert (product == 5).all()
         with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
             Factor(torch.ones(5, 4)).linear(torch.ones(3, 6), torch.ones(5))
     assert products == ["torch", "torch"]
 
 
 class Quantised(torch.Tensor):
-    """A kind of tensor that knows how to multiply itself."""
+    """A subclass of tensor, which may define its own product."""
 
 
 @pytest.mark.parametrize(
@@ -90,18 +93,18 @@ class Quantised(torch.Tensor):
         (torch.ones(0, 4), torch.ones(5, 4)),
         (torch.ones(3, 4), torch.ones(5, 4).as_subclass(Quantised)),
     ],
-    ids=["bfloat16", "float64", "one state", "no states", "a tensor of its own kind"],
+    ids=["bfloat16", "float64", "one state", "no states", "a tensor subclass"],
 )
 def test_the_rest_is_left_to_torch(states: torch.Tensor, weight: torch.Tensor, products: list[str]) -> None:
-    """What oneDNN would refuse, or what something else multiplies."""
+    """Inputs that oneDNN would refuse, or that another class multiplies."""
     with torch.inference_mode():
-        found = linear(states, weight)
+        product = linear(states, weight)
     assert products == ["torch"]
-    assert found.shape == (*states.shape[:-1], 5)
+    assert product.shape == (*states.shape[:-1], 5)
 
 
 def test_gradients_and_autocast_are_left_to_torch(products: list[str]) -> None:
-    """oneDNN's product has no gradient and does not know of a lower precision."""
+    """oneDNN's product has no gradient and ignores autocast."""
     weight = torch.nn.Parameter(torch.ones(5, 4))
     linear(torch.ones(3, 4), weight).sum().backward()
     assert weight.grad is not None
@@ -112,8 +115,8 @@ def test_gradients_and_autocast_are_left_to_torch(products: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads memory from /proc")
-def test_shapes_that_come_once_do_not_pile_up() -> None:
-    """Products of a thousand shapes: memory stays within 50 MiB, where oneDNN by itself would add 500."""
+def test_shapes_used_once_do_not_fill_memory() -> None:
+    """Products of a thousand shapes: memory grows by less than 50 MiB; oneDNN by itself would add 500."""
     code = """if True:
         import os
         import torch
@@ -134,27 +137,27 @@ def test_shapes_that_come_once_do_not_pile_up() -> None:
     assert float(done.stdout) < 50
 
 
-def test_widths_that_do_not_match_are_torch_s_error() -> None:
-    """Not memory read past its end."""
+def test_widths_that_do_not_match_raise_torchs_error() -> None:
+    """oneDNN would read memory past its end."""
     with torch.inference_mode(), pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         linear(torch.ones(3, 4), torch.ones(5, 6))
 
 
 def test_every_linear_layer_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within the mode and not behind it; the numbers stay."""
+    """oneDNN computes every linear layer inside the mode and none after it; logits agree to rounding."""
     model, ids = tiny_model("llama", 50), torch.arange(20)[None]
-    by_onednn, made = torch.ops.mkldnn._linear_pointwise, []
+    by_onednn, shapes = torch.ops.mkldnn._linear_pointwise, []
     monkeypatch.setattr(
-        torch.ops.mkldnn, "_linear_pointwise", lambda *args: (made.append(args[1].shape), by_onednn(*args))[1]
+        torch.ops.mkldnn, "_linear_pointwise", lambda *args: (shapes.append(args[1].shape), by_onednn(*args))[1]
     )
     with torch.inference_mode():
         expected = model(ids).logits
-        assert not made
+        assert not shapes
         with LinearByOneDNN():
-            found = model(ids).logits
+            logits = model(ids).logits
         layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-        assert sorted(made) == sorted(layer.weight.shape for layer in layers)
+        assert sorted(shapes) == sorted(layer.weight.shape for layer in layers)
         model(ids)
-        assert len(made) == len(layers)
+        assert len(shapes) == len(layers)
     bound = model_bound(expected.log_softmax(-1), positions=20, vocabulary=50)
-    assert_within(found, expected, bound)
+    assert_within(logits, expected, bound)

@@ -1,4 +1,4 @@
-"""The metrics of one trace, by hand and at their edges."""
+"""The metrics of one trace: worked by hand, and in edge cases."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def trace(**fields: Any) -> Trace:
 
 
 def scores() -> TokenScores:
-    """The proxy cuts the same text into ``Su``, ``m mod`` and ``ulo``, with NLL 2.0, 1.0 and 0.5 nats."""
+    """Scores of a proxy that splits this text into ``Su``, ``m mod`` and ``ulo``, with NLL 2.0, 1.0 and 0.5 nats."""
     return TokenScores(
         token_id=np.arange(3, dtype=np.int32),
         token_start=np.array([0, 2, 7], dtype=np.int32),
@@ -59,26 +59,26 @@ def test_the_example_of_the_method_page() -> None:
 
 
 def test_spans_select_the_tokens_they_touch() -> None:
-    """Spans on the first letter and inside ``ulo`` count the first and the last token, divided by all three."""
+    """Spans on the first character and inside ``ulo`` select the first and the last token; the sum is divided by 3."""
     metrics = item_metrics(scores(), trace(), "spans", spans=True)
     assert metrics["rbridge_nll"] == metrics["rbridge_span_nll"] == pytest.approx(2.5 / 3)
 
 
-def test_the_span_nll_stands_beside_the_weighted_one() -> None:
+def test_the_span_nll_is_reported_with_the_weighted_nll() -> None:
     """A trace with both confidences and spans gives both metrics in one run."""
     metrics = item_metrics(scores(), trace(), "confidence", spans=True)
     assert metrics["rbridge_span_nll"] == pytest.approx(2.5 / 3)
     assert metrics["rbridge_nll"] == pytest.approx((2 * 0.32 / 0.42 + 0.5) / 3, abs=1e-6)
 
 
-def test_without_weights_only_the_plain_metrics_are_there() -> None:
+def test_without_weights_only_the_plain_metrics_are_reported() -> None:
     """A trace without confidences still has trace_nll and bits per byte."""
     plain = item_metrics(scores(), trace(token_end=None, token_logprob=None), "none", spans=False)
     assert set(plain) == {"trace_nll", "trace_bits_per_byte"}
 
 
-def test_over_the_test_set_the_trace_is_kept_as_moments() -> None:
-    """What the MinMax over all traces needs: sums, size and range of confidence."""
+def test_for_weights_over_the_test_set_a_trace_is_reduced_to_moments() -> None:
+    """Moments hold the sums, sizes and confidence range that the MinMax over all traces needs."""
     moments = item_metrics(scores(), trace(), "confidence_test_set", spans=False)["rbridge_nll"]
     assert isinstance(moments, TraceMoments)
     assert (moments.nats, moments.tokens, moments.n_bytes) == (3.5, 3, len(TEXT))
@@ -86,8 +86,8 @@ def test_over_the_test_set_the_trace_is_kept_as_moments() -> None:
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_confidences_go_into_the_samples_whatever_the_weighting(weighting: str) -> None:
-    """Any weighting can be recomputed later, whichever was reported."""
+def test_confidences_are_stored_with_the_samples_for_every_weighting(weighting: str) -> None:
+    """So any weighting can be recomputed later."""
     token_scores = scores()
     item_metrics(token_scores, trace(), weighting, spans=True)
     expected = [0.9, 0.58, 1.0]
@@ -95,17 +95,19 @@ def test_confidences_go_into_the_samples_whatever_the_weighting(weighting: str) 
 
 
 @pytest.mark.parametrize(
-    ("weighting", "fields", "said"),
+    ("weighting", "fields", "message"),
     [
         ("confidence", {"token_end": None, "token_logprob": None}, "rbridge traces score --benchmark gsm8k"),
         ("confidence_test_set", {"token_end": None, "token_logprob": None}, "no token confidences"),
         ("spans", {"spans": None}, "no spans"),
     ],
 )
-def test_what_is_missing_is_named_with_the_remedy(weighting: str, fields: dict[str, Any], said: str) -> None:
-    """One trace of many that lacks what the weighting needs is enough, and is named."""
+def test_missing_weights_are_an_error_that_says_what_to_do(
+    weighting: str, fields: dict[str, Any], message: str
+) -> None:
+    """One trace without the fields that the weighting needs is enough; the error names it."""
     require_weights([trace()], weighting, "here")
-    with pytest.raises(MissingWeightsError, match=said) as error:
+    with pytest.raises(MissingWeightsError, match=message) as error:
         require_weights([trace(), trace(item_id="2", **fields)], weighting, "here")
     assert "1 of 2 traces in here" in str(error.value)
     assert "gsm8k/2" in str(error.value)

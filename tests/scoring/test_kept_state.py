@@ -1,4 +1,4 @@
-"""The state after a prompt: what goes on from it gives what is read at once, and what does not is noticed."""
+"""The state after a prompt: reading on equals reading the whole text; models that ignore the state are detected."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rbridge_tasks.scoring import kept_state
 from rbridge_tasks.scoring.forward import Forward
 from rbridge_tasks.scoring.selective_scan import scan_from
 
-from .test_short_cuts import STATES, model_of, pairs_of, scored
+from .small_models import STATES, model_of, pairs_of, scored
 
 IDS = np.random.default_rng(0).integers(5, 300, 60)
 
 
 def forward_of(name: str) -> Forward:
-    """A model with states."""
+    """The forward pass of a model with recurrent states."""
     config_class, options = STATES[name]
     return Forward(model_of(config_class, **options), torch.device("cpu"))
 
@@ -53,7 +53,7 @@ def scan_token_by_token(
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 150), st.integers(1, 3), st.integers(0, 5))
 def test_a_scan_from_a_state_is_the_rest_of_a_scan(tokens: int, batch: int, seed: int) -> None:
-    """What the state adds, decayed, to a scan that begins at zero gives the scan that begins at the state."""
+    """The scan from zero plus the decayed contribution of the state equals the scan that begins at the state."""
     random = torch.Generator().manual_seed(seed)
     normal = functools.partial(torch.randn, generator=random)
     given_arguments = (
@@ -64,18 +64,18 @@ def test_a_scan_from_a_state_is_the_rest_of_a_scan(tokens: int, batch: int, seed
     )
     arguments, state = (*given_arguments, normal(batch, 4, tokens)), normal(batch, 6, 4)
     named = {"z": normal(batch, 6, tokens), "delta_bias": normal(6), "delta_softplus": True}
-    got = scan_from(state, scan_token_by_token, *arguments, return_last_state=True, **named)
+    results = scan_from(state, scan_token_by_token, *arguments, return_last_state=True, **named)
     expected = scan_token_by_token(*arguments, state=state, **named)
-    for result, right in zip(got, expected, strict=True):
+    for result, reference in zip(results, expected, strict=True):
         # every token rounds a few times, and errors of earlier tokens decay
-        bound = 16 * torch.finfo(torch.float32).eps * tokens**0.5 * max(1.0, float(right.abs().max()))
-        assert float((result - right).abs().max()) <= bound
+        bound = 16 * torch.finfo(torch.float32).eps * tokens**0.5 * max(1.0, float(reference.abs().max()))
+        assert float((result - reference).abs().max()) <= bound
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", STATES)
-def test_a_state_that_is_gone_on_from_stays_as_it_was(name: str) -> None:
-    """Reading texts behind a kept state, of any number, changes nothing in it: models change states in place."""
+def test_reading_on_from_a_state_does_not_change_it(name: str) -> None:
+    """Models change states in place, so each text after the prompt reads on from a copy."""
     forward = forward_of(name)
     state = kept_state.keep(forward, IDS[:40])
     assert state is not None
@@ -90,8 +90,8 @@ def test_a_state_that_is_gone_on_from_stays_as_it_was(name: str) -> None:
 
 
 @torch.inference_mode()
-def test_models_that_begin_anew_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mamba's own scan of several tokens forgets the state that it is given; such a prompt is read again."""
+def test_models_that_ignore_the_state_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mamba's own scan of several tokens ignores the given state; then the prompt is read with each text."""
     monkeypatch.setattr("rbridge_tasks.scoring.selective_scan._scans", lambda _: False)
     forward = forward_of("mamba")
     assert not kept_state.goes_on(forward, IDS)
@@ -101,8 +101,8 @@ def test_models_that_begin_anew_are_noticed(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @torch.inference_mode()
-def test_a_scan_that_is_replaced_for_a_pass_is_the_models_own_afterwards() -> None:
-    """The module of transformers is as before after a pass, also after one that fails."""
+def test_the_models_own_scan_is_restored_after_a_pass() -> None:
+    """The module of transformers is restored after a pass, also after one that fails."""
     import transformers.models.mamba.modeling_mamba as mamba
 
     forward, original = forward_of("mamba"), mamba.mamba_selective_scan
@@ -117,7 +117,7 @@ def test_a_scan_that_is_replaced_for_a_pass_is_the_models_own_afterwards() -> No
 
 
 def test_states_of_unknown_kinds_are_not_kept() -> None:
-    """A cache that holds what is not known here is refused, since a copy of it may be incomplete."""
+    """A cache of an unknown class is refused, since a copy of it may be incomplete."""
 
     class Output:
         past_key_values = object()

@@ -1,4 +1,4 @@
-"""Scoring leaves the model, torch's defaults and the process as they were, in training and after errors."""
+"""Scoring restores the model, torch's defaults and the process, in training and after errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def in_training(name: str) -> Any:
 
 
 def state_of(model: Any) -> dict[str, Any]:
-    """Everything that scoring might change, in a form that can be compared."""
+    """Everything that scoring might change, as values that can be compared."""
     modules = dict(model.named_modules())
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_state_dict_hooks")
     return {
@@ -80,7 +80,7 @@ def state_of(model: Any) -> dict[str, Any]:
 
 @contextmanager
 def unchanged(model: Any) -> Iterator[None]:
-    """Compare the state before and after."""
+    """Assert that the block changes nothing."""
     before = state_of(model)
     try:
         yield
@@ -96,8 +96,8 @@ def scored(model: Any, tokenizers: Tokenizers, pairs: list[Pair], **options: Any
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_model_in_training_is_scored_as_in_evaluation_and_goes_on(tokenizers: Tokenizers, name: str) -> None:
-    """Dropout does not enter the scores; nothing changes; and the next step of training works."""
+def test_a_model_in_training_is_scored_as_in_evaluation_and_can_train_on(tokenizers: Tokenizers, name: str) -> None:
+    """Dropout does not affect the scores; nothing changes; the next training step works."""
     model, pairs = in_training(name), mixed_pairs()
     with unchanged(model):
         sums = scored(model, tokenizers, pairs)
@@ -112,7 +112,7 @@ def test_a_model_in_training_is_scored_as_in_evaluation_and_goes_on(tokenizers: 
 def test_an_interruption_changes_nothing(
     tokenizers: Tokenizers, name: str, error: type[BaseException], calls: int
 ) -> None:
-    """Wherever it happens: in the trial, in a prefix, in a batch."""
+    """In the trial, in a prefix, and in a batch."""
     model, passes = in_training(name), []
     decoder = model.get_decoder()
 
@@ -139,7 +139,7 @@ def test_the_callers_defaults_do_not_change_the_numbers(tokenizers: Tokenizers) 
 
 
 def test_the_harness_model_stays_as_it_is(tokenizers: Tokenizers) -> None:
-    """Through the back end as through the scorer."""
+    """Scoring through the back end restores the model, too."""
     from rbridge_tasks.backends import hf
 
     model, pairs = in_training("llama"), mixed_pairs()

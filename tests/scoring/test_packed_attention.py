@@ -1,4 +1,4 @@
-"""Attention over a shared prefix and over own tokens, put together, is one softmax over both."""
+"""Attention over a shared prefix and over a text's own tokens combines to one softmax over both."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ..tensor_bounds import attention_bounds
 
 
 class Layer(torch.nn.Module):
-    """What attention asks of a model's layer."""
+    """The attribute that attention reads from a model's layer."""
 
     layer_idx = 0
 
 
-#: A model whose layers are not called: it names its attention function.
+#: A model whose layers are never called; only its name for the attention function is used.
 MODEL = tiny_model("llama", 10)
 
 
@@ -54,7 +54,7 @@ def by_definition(
     cap: float | None = None,
     sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The last queries of a text over all of its keys, in float64, each key head shared by a group of query heads."""
+    """Attention of a text's last queries over all its keys, in float64; query heads in a group share a key head."""
     groups = query.shape[0] // key.shape[0]
     key, value = key.double().repeat_interleave(groups, 0), value.double().repeat_interleave(groups, 0)
     products = query.double() @ key.transpose(1, 2) * scale
@@ -68,7 +68,7 @@ def by_definition(
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of attention: the keys that a token sees, a cap, sinks, heads that share keys, widths."""
+    """One kind of attention: mask, cap, sinks, number of key heads, and widths."""
 
     mask: Callable[..., torch.Tensor] | None = None
     cap: float | None = None
@@ -109,12 +109,13 @@ KINDS = {
 def test_each_text_attends_to_the_prefix_and_to_itself(
     kind: Kind, prefix: int, short: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Texts of 1 to 40 tokens, some of which share a beginning, in one line: each as if it stood alone."""
+    """Texts of 1 to 40 tokens in one line, some with a common start, give the outputs of each text alone."""
     monkeypatch.setattr(texts, "_SHORT", short)
     torch.manual_seed(0)
-    sizes, begun = (40, 3, 17, 1), torch.randint(0, 9, (30,))
+    sizes, shared_start = (40, 3, 17, 1), torch.randint(0, 9, (30,))
     each = [
-        np.full(prefix, 7).tolist() + begun[: size // 2].tolist() + [100 + size] * (size - size // 2) for size in sizes
+        np.full(prefix, 7).tolist() + shared_start[: size // 2].tolist() + [100 + size] * (size - size // 2)
+        for size in sizes
     ]
     line = pack([Text(np.array(text), np.array([0])) for text in each], prefix)
     mask = kind.mask and Mask.of(kind.mask, line.reach, torch.device("cpu"))
@@ -122,36 +123,36 @@ def test_each_text_attends_to_the_prefix_and_to_itself(
     sinks = torch.randn(4) if kind.sinks else None
     options: dict[str, Any] = {"scaling": 0.3, "softcap": kind.cap, "s_aux": sinks}
 
-    def made(tokens: int) -> list[torch.Tensor]:
+    def random_states(tokens: int) -> list[torch.Tensor]:
         shapes = ((4, kind.width), (kind.key_heads, kind.width), (kind.key_heads, kind.value_width))
         return [states(heads, tokens, width) for heads, width in shapes]
 
-    kept: KeysValues = {}
-    before, own = made(prefix), made(line.ids.size)
+    prefix_keys_values: KeysValues = {}
+    prefix_states, text_states = random_states(prefix), random_states(line.ids.size)
     if prefix:
-        reading = Reading((), None, prefix, np.arange(prefix), masks=masks, kept=kept)
-        attended(before, reading, **options)
+        reading = Reading((), None, prefix, np.arange(prefix), masks=masks, kept=prefix_keys_values)
+        attended(prefix_states, reading, **options)
     rows = [torch.as_tensor(rows) for rows in line.rows]
-    reading = Reading(rows, torch.as_tensor(line.home), line.reach, line.positions, prefix, kept, masks)
-    found = attended(own, reading, **options)
+    reading = Reading(rows, torch.as_tensor(line.home), line.reach, line.positions, prefix, prefix_keys_values, masks)
+    outputs = attended(text_states, reading, **options)
     in_rows = [row for rows in reading.rows for row in rows]
     for row, size in zip(in_rows, sorted(sizes, reverse=True), strict=True):
-        query = own[0][:, row[:size]]
-        key, value = (torch.cat([before[i], own[i][:, row[:size]]], 1) for i in (1, 2))
-        places = torch.arange(prefix + size)
-        seen = places <= places[prefix:, None]
+        query = text_states[0][:, row[:size]]
+        key, value = (torch.cat([prefix_states[i], text_states[i][:, row[:size]]], 1) for i in (1, 2))
+        positions = torch.arange(prefix + size)
+        visible = positions <= positions[prefix:, None]
         if kind.mask:
             zero = torch.tensor(0)
-            seen &= kind.mask(zero, zero, places[prefix:, None], places[None])
-        expected = by_definition(query, key, value, 0.3, seen, kind.cap, sinks)
+            visible &= kind.mask(zero, zero, positions[prefix:, None], positions[None])
+        expected = by_definition(query, key, value, 0.3, visible, kind.cap, sinks)
         keys, values = (state.repeat_interleave(4 // kind.key_heads, 0) for state in (key, value))
-        bound, _ = attention_bounds(query, keys, values, scale=0.3, visible=seen)
-        # Prefix and own part are put together by their log-sums: each rounded, and an exponential each.
-        assert_within(found[row[:size]].transpose(0, 1), expected, 2 * bound)
+        bound, _ = attention_bounds(query, keys, values, scale=0.3, visible=visible)
+        # Prefix and text are combined by their log-sums, each of which is rounded and exponentiated.
+        assert_within(outputs[row[:size]].transpose(0, 1), expected, 2 * bound)
 
 
 def test_keys_that_no_later_token_sees_are_not_kept() -> None:
-    """Of a prefix of 70 tokens, a window of 33 keeps 32 keys for the next token; chunks of 35 keep none."""
+    """A window of 33 keeps the last 32 keys of a 70-token prefix for the next token; chunks of 35 keep none."""
     for function, keys in ((window(33), 32), (chunks(35), 0), (window(100), 70)):
         mask = Mask.of(function, 71, torch.device("cpu"))
         reading = Reading((), None, 70, np.arange(70), masks={0: mask} if mask else {}, kept={})
@@ -173,56 +174,58 @@ def test_keys_that_no_later_token_sees_are_not_kept() -> None:
     ids=["later keys", "every other key", "an earlier key again", "a number for each token"],
 )
 def test_other_masks_are_refused(function: Callable[..., torch.Tensor]) -> None:
-    """A mask is taken only if each token sees all keys from a first one to itself, by positions alone."""
+    """A mask is accepted only if each token sees all keys from a first key to itself, depending on positions alone."""
     with pytest.raises(UnsupportedAttentionError):
         Mask.of(function, 50, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_kernel_blocks_that_are_hidden_altogether(dtype: torch.dtype) -> None:
-    """First keys further apart than a block of the kernel: some queries see nothing of the first blocks."""
+def test_kernel_blocks_that_are_fully_hidden(dtype: torch.dtype) -> None:
+    """First visible keys lie further apart than a block of the kernel: some queries see no key of the first blocks."""
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, tokens, 16).to(dtype) for tokens in (100, 1500, 1500))
     first = np.linspace(0, 1499, 100).astype(np.int64)
-    found = attend(query, key, value, scale=0.3, causal=False, first=first)
+    results = attend(query, key, value, scale=0.3, causal=False, first=first)
     hidden = torch.arange(1500) < torch.from_numpy(first).unsqueeze(1)
     expected = attend_plainly(query.double(), key.double(), value.double(), scale=0.3, causal=False, hidden=hidden)
-    for one, other, bound in zip(
-        found, expected, attention_bounds(query, key, value, scale=0.3, visible=~hidden), strict=True
+    for result, reference, bound in zip(
+        results, expected, attention_bounds(query, key, value, scale=0.3, visible=~hidden), strict=True
     ):
-        assert_within(one.double(), other, bound)
+        assert_within(result.double(), reference, bound)
 
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_kernel_and_plain_attention_agree(dtype: torch.dtype, *, causal: bool) -> None:
-    """Values and log-sums; the log-sums in float32 whatever the states are."""
+    """Values and log-sums agree; log-sums are float32 for states of any dtype."""
     torch.manual_seed(0)
     query, key, value = (
         torch.randn(2, 3, tokens, 16).to(dtype) for tokens in (33, 33 if causal else 50, 33 if causal else 50)
     )
-    found = attend(query, key, value, scale=0.25, causal=causal)
+    results = attend(query, key, value, scale=0.25, causal=causal)
     expected = attend_plainly(query.double(), key.double(), value.double(), scale=0.25, causal=causal)
     visible = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril() if causal else None
     bounds = attention_bounds(query, key, value, scale=0.25, visible=visible)
-    for one, other, bound in zip(found, expected, bounds, strict=True):
-        assert_within(one.double(), other, bound)
-    assert found[1].dtype == torch.float32
+    for result, reference, bound in zip(results, expected, bounds, strict=True):
+        assert_within(result.double(), reference, bound)
+    assert results[1].dtype == torch.float32
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("tokens", [127, 128, 129, 256, 300, 512, 513])
-def test_causal_attention_brought_in_parts(tokens: int, dtype: torch.dtype) -> None:
-    """Around the lengths from which, and up to which, queries are brought a part at a time."""
+def test_causal_attention_computed_in_parts(tokens: int, dtype: torch.dtype) -> None:
+    """At the smallest and largest lengths for which queries are processed in parts."""
     torch.manual_seed(0)
     states = [torch.randn(2, 2, tokens, 16).to(dtype) for _ in range(3)]
     require_attention_in(dtype)
-    found = attend(*states, scale=0.25, causal=True)
+    results = attend(*states, scale=0.25, causal=True)
     expected = attend_plainly(*(state.double() for state in states), scale=0.25, causal=True)
     visible = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-    for one, other, bound in zip(found, expected, attention_bounds(*states, scale=0.25, visible=visible), strict=True):
-        assert_within(one.double(), other, bound)
-    assert (found[0].dtype, found[1].dtype) == (dtype, torch.float32)
+    for result, reference, bound in zip(
+        results, expected, attention_bounds(*states, scale=0.25, visible=visible), strict=True
+    ):
+        assert_within(result.double(), reference, bound)
+    assert (results[0].dtype, results[1].dtype) == (dtype, torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,7 @@ def test_causal_attention_brought_in_parts(tokens: int, dtype: torch.dtype) -> N
     ],
 )
 def test_other_attention_is_refused(option: dict[str, Any]) -> None:
-    """Biases, text that looks ahead, windows that no mask has, and sinks of another shape are not ignored."""
+    """Biases, non-causal attention, windows without a mask, and sinks of another shape raise an error."""
     query = torch.randn(1, 2, 5, 8)
     with (
         packed_attention(MODEL, Reading((), None, reach=5, positions=np.arange(5))),
@@ -244,8 +247,8 @@ def test_other_attention_is_refused(option: dict[str, Any]) -> None:
         attend_packed(Layer(), query, query, query, None, **option)
 
 
-def test_model_has_its_own_attention_back() -> None:
-    """Behind the pass, and behind an error in it."""
+def test_the_models_own_attention_is_restored() -> None:
+    """After a pass that fails."""
     model = MODEL
     before = model.config._attn_implementation
 

@@ -1,4 +1,4 @@
-"""One model in two precisions under one name, and standard errors written as text: nothing is lost without a word."""
+"""One model in two precisions under one name is refused; standard errors written as text are read or counted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATED = "results_2024-05-01T10-00-00.000000.json"
 def loaded(
     folder: Path, value: float, arguments: dict[str, Any], *, dtype: str | None = None, date: float = 1e9
 ) -> Path:
-    """Results of one model, loaded with more arguments; ``dtype`` is what lm-eval found it to be."""
+    """Write results of one model with more arguments; ``dtype`` is the model dtype that lm-eval reports."""
     data = modern(NAME, {"t": {"acc,none": value}}, date=date)
     data["config"]["model_args"] |= arguments
     if dtype:
@@ -31,14 +31,14 @@ def loaded(
     return write_json(folder / DATED, data)
 
 
-def note(found: Collected, kind: str) -> str:
-    """The text of the one note of a kind."""
-    (text,) = (one.text for one in found.notes if one.kind == kind)
+def note(collected: Collected, kind: str) -> str:
+    """Return the text of the only note of a kind."""
+    (text,) = (entry.text for entry in collected.notes if entry.kind == kind)
     return text
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "values"),
+    ("arguments_a", "arguments_b", "values"),
     [
         ({}, {"load_in_4bit": True}, ("none", "load_in_4bit=True")),
         ({}, {"load_in_8bit": "True"}, ("none", "load_in_8bit=True")),
@@ -56,10 +56,10 @@ def note(found: Collected, kind: str) -> str:
     ],
 )
 def test_two_precisions_under_one_name_are_refused(
-    tmp_path: Path, one: dict[str, Any], other: dict[str, Any], values: tuple[str, str]
+    tmp_path: Path, arguments_a: dict[str, Any], arguments_b: dict[str, Any], values: tuple[str, str]
 ) -> None:
-    """The line names both values, both files, and how to tell them apart; telling them apart keeps both scores."""
-    files = loaded(tmp_path / "a", 0.5, one), loaded(tmp_path / "b", 0.4, other, date=2e9)
+    """The error names both values, both files and the option that names runs; with that option both scores are kept."""
+    files = loaded(tmp_path / "a", 0.5, arguments_a), loaded(tmp_path / "b", 0.4, arguments_b, date=2e9)
     with pytest.raises(CollectError) as refused:
         collect([tmp_path])
     for text in (*values, *map(str, files), "--runs FILE", "path"):
@@ -67,14 +67,14 @@ def test_two_precisions_under_one_name_are_refused(
     assert "\n" not in str(refused.value)
     runs = tmp_path / "runs.csv"
     runs.write_text(f"path,run\n{files[0]},dclm\n{files[1].parent},dclm-other\n")
-    found = collect([tmp_path], runs=runs)
-    assert [*zip(found.table["run"], found.table["value"], strict=True)] == [("dclm", 0.5), ("dclm-other", 0.4)]
-    assert any("differs" in text.text for text in found.notes)
+    collected = collect([tmp_path], runs=runs)
+    assert [*zip(collected.table["run"], collected.table["value"], strict=True)] == [("dclm", 0.5), ("dclm-other", 0.4)]
+    assert any("differs" in text.text for text in collected.notes)
     assert [*collect([files[1]]).table["value"]] == [0.4]
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("arguments_a", "arguments_b"),
     [
         ({"dtype": "auto"}, {"dtype": "bfloat16"}),
         ({"dtype": "half"}, {"dtype": "torch.float16"}),
@@ -83,15 +83,17 @@ def test_two_precisions_under_one_name_are_refused(
         ({"batch_size": 1, "device": "cuda:0"}, {"parallelize": True}),
     ],
 )
-def test_one_precision_written_in_two_ways_is_one(tmp_path: Path, one: dict[str, Any], other: dict[str, Any]) -> None:
-    """What is switched off, automatic or an alias is no other precision: the later result wins as before."""
-    loaded(tmp_path / "a", 0.5, one)
-    loaded(tmp_path / "b", 0.4, other, date=2e9)
+def test_one_precision_written_in_two_ways_is_accepted(
+    tmp_path: Path, arguments_a: dict[str, Any], arguments_b: dict[str, Any]
+) -> None:
+    """Options that are off, automatic or aliases do not change the precision; the later result wins."""
+    loaded(tmp_path / "a", 0.5, arguments_a)
+    loaded(tmp_path / "b", 0.4, arguments_b, date=2e9)
     assert [*collect([tmp_path]).table["value"]] == [0.4]
 
 
-def test_the_dtype_that_lm_eval_found_wins_over_the_one_asked_for(tmp_path: Path) -> None:
-    """``auto`` that came out as float32 is not bfloat16, and bfloat16 asked for or found is the same."""
+def test_the_dtype_that_lm_eval_reports_wins_over_the_argument(tmp_path: Path) -> None:
+    """``auto`` that resolves to float32 differs from bfloat16; ``auto`` that resolves to bfloat16 does not."""
     loaded(tmp_path / "a", 0.5, {"dtype": "auto"}, dtype="torch.float32")
     loaded(tmp_path / "b", 0.4, {"dtype": "bfloat16"}, date=2e9)
     with pytest.raises(CollectError, match=r"dtype float32 .* and bfloat16"):
@@ -101,7 +103,7 @@ def test_the_dtype_that_lm_eval_found_wins_over_the_one_asked_for(tmp_path: Path
 
 
 def test_arguments_written_as_text(tmp_path: Path) -> None:
-    """As versions before 0.4.9 wrote them."""
+    """lm-eval before 0.4.9 wrote the arguments as one string."""
     for number, more in enumerate(("", ",load_in_4bit=True")):
         data = early(f"pretrained={NAME}{more}", {"t": {"acc,none": 0.5}})
         write_json(tmp_path / str(number) / "results.json", data)
@@ -109,8 +111,8 @@ def test_arguments_written_as_text(tmp_path: Path) -> None:
         collect([tmp_path])
 
 
-def test_other_scores_of_one_model_may_be_of_another_precision(tmp_path: Path) -> None:
-    """Nothing replaces anything: proxy scores in float32 and generation in 4 bits stand side by side."""
+def test_different_scores_of_one_model_may_have_different_precisions(tmp_path: Path) -> None:
+    """Neither replaces the other: proxy scores in float32 and generation in 4 bits are both kept."""
     loaded(tmp_path / "a", 0.5, {"dtype": "float32"})
     data = modern(NAME, {"u": {"acc,none": 0.3}})
     data["config"]["model_args"] |= {"load_in_4bit": True}
@@ -118,8 +120,8 @@ def test_other_scores_of_one_model_may_be_of_another_precision(tmp_path: Path) -
     assert [*collect([tmp_path]).table["value"]] == [0.5, 0.3]
 
 
-def test_what_replaces_what_is_said(tmp_path: Path) -> None:
-    """Both values, both files, and the settings that changed."""
+def test_a_note_says_which_score_is_replaced(tmp_path: Path) -> None:
+    """It names both values, both files, and the settings that changed."""
     old = loaded(tmp_path / "a", 0.5, {})
     data = modern(NAME, {"t": {"acc,none": 0.25}}, date=2e9, **{"n-shot": {"t": 0}})
     new = write_json(tmp_path / "b" / DATED, data)
@@ -129,30 +131,30 @@ def test_what_replaces_what_is_said(tmp_path: Path) -> None:
 
 
 class TestStandardErrorsAsText:
-    """Numeric text is a number, a word for nothing is nothing, and all else is counted and shown."""
+    """Numeric text is a number, a word for "missing" is NaN, and other text is counted and shown."""
 
     @pytest.mark.parametrize(
-        ("given", "expected"),
+        ("stderr", "expected"),
         [("0.012", 0.012), (" 1.2e-2 ", 0.012), (0.012, 0.012), ("0", 0.0), ("+.5", 0.5), (1, 1.0)],
     )
-    def test_numbers(self, tmp_path: Path, given: object, expected: float) -> None:
-        found = self.collected(tmp_path, given)
-        assert [*found.table["stderr"]] == [expected]
-        assert found.notes == []
+    def test_numbers(self, tmp_path: Path, stderr: object, expected: float) -> None:
+        result = self.collected(tmp_path, stderr)
+        assert [*result.table["stderr"]] == [expected]
+        assert result.notes == []
 
-    @pytest.mark.parametrize("given", ["N/A", "n/a", "nan", "NaN", "", "None", None, math.nan])
-    def test_nothing(self, tmp_path: Path, given: object) -> None:
-        found = self.collected(tmp_path, given)
-        assert found.table["stderr"].isna().all()
-        assert found.notes == []
+    @pytest.mark.parametrize("stderr", ["N/A", "n/a", "nan", "NaN", "", "None", None, math.nan])
+    def test_nothing(self, tmp_path: Path, stderr: object) -> None:
+        result = self.collected(tmp_path, stderr)
+        assert result.table["stderr"].isna().all()
+        assert result.notes == []
 
     @pytest.mark.parametrize(
-        "given", ["1.2%", "0,012", "±0.01", "0.01 (boot)", "inf", "1_0", "٠", "-0.1", -0.1, math.inf, [0.1], True, {}]
+        "stderr", ["1.2%", "0,012", "±0.01", "0.01 (boot)", "inf", "1_0", "٠", "-0.1", -0.1, math.inf, [0.1], True, {}]
     )
-    def test_anything_else_is_counted(self, tmp_path: Path, given: object) -> None:
-        found = self.collected(tmp_path, given)
-        assert found.table["stderr"].isna().all()
-        text = note(found, "no standard error")
+    def test_anything_else_is_counted(self, tmp_path: Path, stderr: object) -> None:
+        result = self.collected(tmp_path, stderr)
+        assert result.table["stderr"].isna().all()
+        text = note(result, "no standard error")
         assert text.startswith("1 standard error left out")
         assert "t acc" in text
         assert DATED in text
@@ -162,24 +164,24 @@ class TestStandardErrorsAsText:
         return collect([write_json(tmp_path / DATED, data)])
 
 
-@pytest.mark.parametrize(("given", "expected"), [("0.25", [0.25]), ("25 %", []), ("N/A", []), (math.nan, [])])
-def test_values_as_text(tmp_path: Path, given: object, expected: list[float]) -> None:
-    """Numeric text is read; a percentage is not guessed at but counted."""
-    found = collect([write_json(tmp_path / DATED, modern(NAME, {"t": {"acc,none": given, "f1,none": 1.0}}))])
-    assert [*found.table[found.table["metric"] == "acc"]["value"]] == expected
-    assert [one.kind for one in found.notes] == ([] if expected else ["no number"])
+@pytest.mark.parametrize(("value", "expected"), [("0.25", [0.25]), ("25 %", []), ("N/A", []), (math.nan, [])])
+def test_values_as_text(tmp_path: Path, value: object, expected: list[float]) -> None:
+    """Numeric text is read; a percentage is not converted but counted."""
+    collected = collect([write_json(tmp_path / DATED, modern(NAME, {"t": {"acc,none": value, "f1,none": 1.0}}))])
+    assert [*collected.table[collected.table["metric"] == "acc"]["value"]] == expected
+    assert [entry.kind for entry in collected.notes] == ([] if expected else ["no number"])
 
 
 def test_counts_as_text(tmp_path: Path) -> None:
-    """Parameters and dates too."""
+    """Parameter counts and dates written as text are read."""
     data = modern("ckpts/dclm/step1-tokens2B", {"t": {"acc,none": 0.5}}, date="1700000000.5")
     data["config"]["model_num_parameters"] = "1480000000"
     assert [*collect([write_json(tmp_path / DATED, data)]).table["params"]] == [1.48e9]
 
 
 @pytest.mark.parametrize("nothing", ["N/A", "", "nan", None])
-def test_a_table_with_words_for_nothing(tmp_path: Path, nothing: str | None) -> None:
-    """Standard errors as text in a Parquet file, as in a CSV file; a percentage is refused by name and row."""
+def test_a_table_with_words_for_missing_values(tmp_path: Path, nothing: str | None) -> None:
+    """Standard errors as text are read from Parquet and CSV files; the error for a percentage names column and row."""
     frame = pd.DataFrame({"run": ["a", "b"], "benchmark": "t", "metric": "acc", "value": [0.5, 0.4]})
     frame["stderr"] = pd.Series(["0.012", nothing], dtype=object)
     for name in ("t.parquet", "t.csv"):

@@ -1,4 +1,4 @@
-"""The tree of shared prefixes holds every text once, and never skips a token that a text needs."""
+"""The tree of shared prefixes holds every text once, and no prefix covers a token that a text must read itself."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Fits = Callable[[int, int, int], bool]
 
 @st.composite
 def texts_and_limits(draw: st.DrawFn) -> tuple[list[np.ndarray], list[int]]:
-    """Texts that branch off each other at random places, and how much of each may be skipped."""
+    """Texts that branch off each other at random positions, and the number of tokens that each may skip."""
     texts: list[list[int]] = []
     for _ in range(draw(st.integers(1, 12))):
         parent: list[int] = draw(st.sampled_from([[], *texts]))
-        begun = parent[: draw(st.integers(0, len(parent)))]
-        texts.append(begun + draw(st.lists(st.integers(0, 2), min_size=1 - bool(begun), max_size=12)))
+        start = parent[: draw(st.integers(0, len(parent)))]
+        texts.append(start + draw(st.lists(st.integers(0, 2), min_size=1 - bool(start), max_size=12)))
     limits = [draw(st.integers(0, len(text) - 1)) for text in texts]
     return [np.array(text) for text in texts], limits
 
@@ -34,7 +34,7 @@ def texts_and_limits(draw: st.DrawFn) -> tuple[list[np.ndarray], list[int]]:
 def test_every_text_is_in_one_node_that_it_begins_with(
     case: tuple[list[np.ndarray], list[int]], least: int, room: int
 ) -> None:
-    """Whatever is shared and whatever fits: a node's prefix is in all texts below it, and none needs a token of it."""
+    """For any texts and batch limit: all texts below a node begin with its prefix and may skip all of it."""
     texts, limits = case
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MIN_SHARED_TOKENS", least)
@@ -51,7 +51,7 @@ def test_every_text_is_in_one_node_that_it_begins_with(
 
 
 def test_prompts_within_prompts() -> None:
-    """A preamble, two tasks under it, and one question of many traces: each prefix is a node under the one before."""
+    """A preamble, two tasks below it, and one question with many traces: prefixes are nested nodes."""
     preamble, first, second, question = np.split(np.arange(400), [100, 200, 300])
     tails = [np.full(20, 1000 + i) for i in range(12)]
     texts = [np.concatenate([preamble, first, tail]) for tail in tails[:4]]
@@ -66,27 +66,27 @@ def test_prompts_within_prompts() -> None:
     assert shape(tree) == (0, [], [(100, [], [(200, [0, 1, 2, 3], []), below_second])])
 
 
-def test_what_can_be_read_at_once_is_not_split() -> None:
-    """Four traces of one question fit into a batch and stand beside each other; their prompt is shared by too many."""
+def test_texts_that_fit_into_a_batch_are_not_split() -> None:
+    """Four traces of one question fit into a batch and stay together; all 24 do not, so their prompt is a node."""
     prompt, rng = np.arange(100), np.random.default_rng(0)
     questions = [np.concatenate([prompt, rng.integers(200, 300, 50)]) for _ in range(6)]
     texts = [np.concatenate([question, rng.integers(300, 400, 9)]) for question in questions for _ in range(4)]
-    asked: list[tuple[int, int, int]] = []
+    calls: list[tuple[int, int, int]] = []
 
     def fits(count: int, different: int, padded: int) -> bool:
-        asked.append((count, different, padded))
+        calls.append((count, different, padded))
         return count <= 8
 
     tree = prefix_tree(texts, [150] * 24, fits)
     (node,) = tree.children
     assert (tree.texts, node.length, node.children) == ([], 100, [])
     assert [len({i // 4 for i in node.texts[at : at + 4]}) for at in range(0, 24, 4)] == [1] * 6
-    assert asked[0] == (24, 100 + 6 * 50 + 24 * 9, 24 * 159)
-    assert asked[1:] == [(4, 50 + 4 * 9, 4 * 59)] * 6
+    assert calls[0] == (24, 100 + 6 * 50 + 24 * 9, 24 * 159)
+    assert calls[1:] == [(4, 50 + 4 * 9, 4 * 59)] * 6
 
 
-def test_text_that_cannot_do_without_its_beginning_keeps_no_other_from_sharing() -> None:
-    """A trace scored from its first token on stands alone; what two others share across it in the order is found."""
+def test_a_text_that_may_skip_nothing_does_not_prevent_sharing() -> None:
+    """A trace scored from its first token is read alone; the texts before and after it in the order share a prefix."""
     prompt = np.arange(80)
     texts = [np.append(prompt, [5, 1]), np.append(prompt, [5, 2]), np.append(prompt, [5, 3])]
     tree = prefix_tree(texts, [81, 0, 81])
@@ -94,16 +94,16 @@ def test_text_that_cannot_do_without_its_beginning_keeps_no_other_from_sharing()
     assert (tree.texts, node.length, sorted(node.texts)) == ([1], 81, [0, 2])
 
 
-def test_little_in_common_is_not_kept() -> None:
-    """A prefix of fewer tokens than it takes to be worth keeping is read with each text; the longest text first."""
+def test_a_short_common_prefix_is_no_node() -> None:
+    """A prefix shorter than the minimum is read with each text; the longest text comes first."""
     prefix = np.arange(MIN_SHARED_TOKENS - 1)
     texts = [np.append(prefix, np.full(size, 100 + size)) for size in (3, 9, 5)]
     tree = prefix_tree(texts, [prefix.size] * 3)
     assert (tree.texts, tree.children) == ([1, 2, 0], [])
 
 
-def test_tokens_that_two_texts_begin_with() -> None:
-    """Counted to the first difference, or to the end of the shorter."""
+def test_number_of_shared_tokens() -> None:
+    """Counted up to the first difference, or to the end of the shorter text."""
     assert shared_tokens(np.array([1, 2, 3]), np.array([1, 2, 4])) == 2
     assert shared_tokens(np.array([1, 2]), np.array([1, 2, 4])) == 2
     assert shared_tokens(np.array([], dtype=np.int64), np.array([1])) == 0

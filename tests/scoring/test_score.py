@@ -1,4 +1,4 @@
-"""``rb.score``: the numbers of the lm_eval command, from Python, with everything left as it was."""
+"""``rb.score`` gives the numbers of the lm_eval command from Python, and restores the model and torch."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from rbridge_traces import SampleCache, TraceCache
 from ..error_bounds import model_bound
 from ..support import tiny_model
 
-#: What the settings of ``rb.score`` state; lm-eval reports the version of the YAML file.
+#: Task version in the settings of ``rb.score``; lm-eval reports the version of the YAML file.
 TASK_VERSION = "1.0"
 
 
 def by_lm_eval(model: HFLM, benchmark: str, **options: Any) -> dict[str, float]:
-    """Metrics and standard errors of lm-eval, by its own names."""
+    """Metrics and standard errors of lm-eval under its own names."""
     version = options.pop("version", TASK_VERSION)
     metadata = {"rbridge_cache": options.pop("cache", "sample"), "rbridge_weights": options.pop("weights")}
     manager = TaskManager(include_path=str(TASKS_PATH), include_defaults=False, metadata=metadata)
@@ -46,7 +46,7 @@ def by_lm_eval(model: HFLM, benchmark: str, **options: Any) -> dict[str, float]:
 
 
 def equal(ours: rb.Scores, theirs: dict[str, float], version: str = TASK_VERSION) -> None:
-    """Every metric and standard error, to the last bit."""
+    """Assert that all metrics and standard errors are equal to the last bit."""
     assert ours.metrics
     assert ours.settings["task version"] == version
     for metric, value in ours.metrics.items():
@@ -92,7 +92,7 @@ MISTRAL = (
 def test_chat_templates_are_applied_as_under_lm_eval(
     checkpoint: Path, template: str | None, version: str, options: dict[str, Any]
 ) -> None:
-    """Messages, header of the assistant, version and settings: numbers equal to the last bit."""
+    """Messages, assistant header, version and settings agree: numbers are equal to the last bit."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     tokenizer.chat_template = template
     options |= {"apply_chat_template": template is not None, "limit": 3}
@@ -104,8 +104,8 @@ def test_chat_templates_are_applied_as_under_lm_eval(
     assert (ours.settings["system instruction"] == "none") == ("system_instruction" not in options)
 
 
-def test_a_tokenizer_without_a_chat_template_is_one_line(checkpoint: Path) -> None:
-    """Nothing is scored."""
+def test_a_tokenizer_without_a_chat_template_is_refused(checkpoint: Path) -> None:
+    """The error comes before any score."""
     with pytest.raises(RBridgeError, match="no default chat template"):
         rb.score(str(checkpoint), None, "gsm8k", cache="sample", weights="none", apply_chat_template=True)
 
@@ -129,10 +129,10 @@ def test_confidences_weight_as_under_lm_eval(checkpoint: Path, confident: str, w
     equal(rb.score(str(checkpoint), None, "gsm8k", num_fewshot=1, weights=weights, cache=confident), theirs)
 
 
-def test_a_model_in_training_is_left_as_it_was(checkpoint: Path) -> None:
-    """Modes of all modules, gradients, random states: a training run goes on as if nothing had happened."""
+def test_a_model_in_training_is_restored(checkpoint: Path) -> None:
+    """Modes of all modules, tensors, gradients, random states and torch's settings do not change."""
     model = AutoModelForCausalLM.from_pretrained(checkpoint).train()
-    model.model.layers[0].eval()  # a frozen part keeps its mode, too
+    model.model.layers[0].eval()  # a frozen layer must keep its mode
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     ids = torch.tensor([[5, 6, 7, 8]])
     model(input_ids=ids, labels=ids).loss.backward()
@@ -159,7 +159,7 @@ def test_a_model_in_training_is_left_as_it_was(checkpoint: Path) -> None:
 
 
 def test_a_callable_gives_the_scores_of_its_model(checkpoint: Path) -> None:
-    """Any function from ids to logits, within the rounding of another batch and another projection."""
+    """For a function from ids to logits, up to the rounding of other batches and another projection."""
     model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     expected = rb.score(model, tokenizer, "gsm8k", num_fewshot=1, weights="spans", cache="sample", limit=4)
@@ -173,8 +173,8 @@ def test_a_callable_gives_the_scores_of_its_model(checkpoint: Path) -> None:
         assert scores.metrics[metric] == pytest.approx(value, abs=bound)
 
 
-def test_a_module_that_is_no_transformers_model_is_left_in_training(tokenizers: dict[str, Any]) -> None:
-    """It is scored without dropout, twice alike; its mode and the random states are as before."""
+def test_a_module_that_is_no_transformers_model_stays_in_training_mode(tokenizers: dict[str, Any]) -> None:
+    """It is scored without dropout, so two scorings agree; its mode and the random states do not change."""
     vocabulary = len(tokenizers["bos"])
 
     torch.manual_seed(0)
@@ -190,7 +190,7 @@ def test_a_module_that_is_no_transformers_model_is_left_in_training(tokenizers: 
 
 
 def test_a_table_of_the_scores_is_a_score_table(checkpoint: Path) -> None:
-    """Rows that every decision reads; a notebook shows them; the dictionary is JSON."""
+    """The table passes the checks of score tables; the dictionary is JSON; notebooks show HTML."""
     import json
 
     scores = rb.score(str(checkpoint), None, "csqa", num_fewshot=0, weights="spans", cache="sample")
@@ -205,7 +205,7 @@ def test_a_table_of_the_scores_is_a_score_table(checkpoint: Path) -> None:
 
 
 def test_reweighting_needs_no_model(checkpoint: Path) -> None:
-    """Other weights from the same token scores: those of another run, and those of a function, worked by hand."""
+    """New weights from the same token scores: equal to a run with these weights, and to weights worked by hand."""
     options: dict[str, Any] = {"num_fewshot": 1, "cache": "sample"}
     plain = rb.score(str(checkpoint), None, "gsm8k", weights="none", **options)
     assert "rbridge_nll" not in plain.metrics
@@ -236,7 +236,7 @@ def test_reweighting_needs_no_model(checkpoint: Path) -> None:
 def test_bad_input_is_one_line(
     checkpoint: Path, tokenizers: dict[str, Any], arguments: dict[str, Any], offending: str
 ) -> None:
-    """It names what was found; nothing is loaded for it that is not needed."""
+    """The error names the invalid value."""
     if arguments.get("tokenizer") == "made":
         arguments = arguments | {"tokenizer": tokenizers["bos"]}
     call = {"model": str(checkpoint), "cache": "sample", "weights": "none"} | arguments
@@ -247,7 +247,7 @@ def test_bad_input_is_one_line(
 
 
 def test_metrics_of_traces_follow_the_weights(checkpoint: Path, confident: str) -> None:
-    """``item_frame`` shows the weighting that was asked for: by a function, and over the whole test set."""
+    """``item_frame`` uses the requested weighting: by a function, and over the whole test set."""
     scores = rb.score(str(checkpoint), None, "gsm8k", num_fewshot=0, limit=3, cache=confident)
 
     def first_token(_trace: Any, tokens: Any) -> Any:
@@ -261,7 +261,7 @@ def test_metrics_of_traces_follow_the_weights(checkpoint: Path, confident: str) 
 
 
 def test_saved_scores_are_read_like_samples_of_lm_eval(checkpoint: Path, confident: str, tmp_path: Path) -> None:
-    """The file of ``save`` and the one that lm-eval writes: same items, metrics and token scores, to the last bit."""
+    """The files of ``save`` and of lm-eval hold the same items, metrics and token scores, to the last bit."""
     ours = rb.score(str(checkpoint), None, "gsm8k", num_fewshot=1, limit=3, cache=confident)
     (mine,) = sample_file(ours.save(tmp_path / "ours"))
     model = HFLM(str(checkpoint), device="cpu", batch_size=1)
@@ -277,12 +277,12 @@ def test_saved_scores_are_read_like_samples_of_lm_eval(checkpoint: Path, confide
         a, b = read_items(mine, metric), read_items(theirs, metric)
         assert (a.ids, a.hashes) == (b.ids, b.hashes)
         assert a.numerator.tobytes() == b.numerator.tobytes()
-    (evaluation,), (other,) = evaluations([mine]), evaluations([theirs])
-    for first, second in zip(evaluation.traces(), other.traces(), strict=True):
+    (evaluation,), (reference,) = evaluations([mine]), evaluations([theirs])
+    for first, second in zip(evaluation.traces(), reference.traces(), strict=True):
         assert str(first.scores) == str(second.scores)
     assert settings_beside(mine, "rbridge_nll").items() >= {"n-shot": "1", "weights": "confidence"}.items()
 
 
-def sample_file(place: str | Path) -> list[Path]:
-    """The files of token scores at a place."""
-    return [Path(place)] if Path(place).is_file() else [*Path(place).glob("samples_rbridge_gsm8k_*.parquet")]
+def sample_file(path: str | Path) -> list[Path]:
+    """The files of token scores at a path, a file or a folder."""
+    return [Path(path)] if Path(path).is_file() else [*Path(path).glob("samples_rbridge_gsm8k_*.parquet")]

@@ -1,6 +1,4 @@
-"""What scoring does on a GPU, seen without one: it never waits, mixes no devices, copies from pinned memory, and needs
-little memory beside the weights.
-"""
+"""Scoring on a simulated GPU never waits, mixes no devices, copies from pinned memory, and needs little memory."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ GIB = 2**30
 
 
 def llama(vocabulary: int = 4000, *, tied: bool = True, dtype: torch.dtype = torch.bfloat16) -> LlamaForCausalLM:
-    """Two layers of width 1024, without memory."""
+    """Two layers of width 1024 on the "meta" device."""
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=1024,
@@ -39,14 +37,14 @@ def llama(vocabulary: int = 4000, *, tied: bool = True, dtype: torch.dtype = tor
 
 
 def texts(count: int, prompt: int, scored: int) -> list[Text]:
-    """Texts of different lengths behind one prompt."""
+    """Texts of different lengths with one prompt."""
     random = np.random.default_rng(0)
     shared = random.integers(0, 4000, prompt)
-    made = []
+    batch = []
     for i in range(count):
         ids = random.integers(0, 4000, 30 + scored - i)
-        made.append(Text(np.concatenate([shared, ids[:-1]]), ids[-(scored - i) :]))
-    return made
+        batch.append(Text(np.concatenate([shared, ids[:-1]]), ids[-(scored - i) :]))
+    return batch
 
 
 #: No mask; a window that ends inside the prompt; one that ends inside the texts.
@@ -56,7 +54,7 @@ WINDOWS = [None, 350, 64]
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_prompt_and_batch_are_queued_without_waiting(dtype: torch.dtype, window: int | None) -> None:
-    """A prompt is kept and a batch read behind it; then the batch alone. The second layer has a sliding window."""
+    """A prompt is read and a batch after it; then the batch with its prompts. The second layer has a sliding window."""
     model = llama(dtype=dtype)
     batch = texts(6, prompt=300, scored=200)
     masks = {} if window is None else {1: Mask((np.arange(1000) - window + 1).clip(0))}
@@ -74,27 +72,27 @@ def test_prompt_and_batch_are_queued_without_waiting(dtype: torch.dtype, window:
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("vocabulary", [150_000, 262_144])
 def test_large_vocabularies_take_a_gibibyte(vocabulary: int, tied: bool, dtype: torch.dtype) -> None:
-    """Beside the weights, for a batch of 8 texts and 200 scored tokens each."""
+    """In addition to the weights, for a batch of 8 texts with 200 scored tokens each."""
     model = llama(vocabulary, tied=tied, dtype=dtype)
     with simulated_gpu() as gpu:
         reader = PackedReader(Forward(without_content(model), DEVICE), frozenset(range(2)))
-        of_weights = gpu.peak
+        weight_bytes = gpu.peak
         reader.read(texts(8, prompt=100, scored=200), None)
-    assert of_weights >= vocabulary * 1024 * dtype.itemsize * (1 if tied else 2)
-    assert gpu.peak - of_weights <= GIB, gpu.at
+    assert weight_bytes >= vocabulary * 1024 * dtype.itemsize * (1 if tied else 2)
+    assert gpu.peak - weight_bytes <= GIB, gpu.at
 
 
 def test_memory_does_not_grow_with_the_number_of_tokens() -> None:
-    """Four times the tokens take the same memory for logits: only the rows of hidden states and results grow."""
+    """Logits of four times the tokens take the same memory: only hidden states and results grow."""
     peaks = []
     for rows in (4000, 16_000):
         with simulated_gpu() as gpu:
             weight = torch.empty(150_000, 256, dtype=torch.bfloat16, device=DEVICE)
             hidden = torch.empty(rows, 256, dtype=torch.bfloat16, device=DEVICE)
             targets = torch.empty(rows, dtype=torch.int64, device=DEVICE)
-            given = gpu.peak
+            before = gpu.peak
             token_statistics(hidden, targets, lambda part, weight=weight: part @ weight.t())
-            peaks.append(gpu.peak - given)
+            peaks.append(gpu.peak - before)
     assert peaks[1] - peaks[0] <= 12_000 * 4 * 8 * 2
 
 
@@ -119,8 +117,8 @@ def copies_back(values: torch.Tensor) -> Any:
 
 
 @pytest.mark.parametrize("mistake", [waits, selects, mixes, uploads_from_pageable_memory, copies_back])
-def test_simulation_sees_mistakes(mistake: Any) -> None:
-    """Each of these would wait for a real GPU, or fail on one."""
+def test_the_simulation_detects_mistakes(mistake: Any) -> None:
+    """Each of these functions would wait for a real GPU, or fail on one."""
     with simulated_gpu():
         values = torch.empty(4, device=DEVICE)
         with pytest.raises((RuntimeError, UnpinnedCopyError)):

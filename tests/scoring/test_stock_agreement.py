@@ -1,4 +1,4 @@
-"""The fast scorer gives the numbers of lm-eval, for every kind of model, tokenizer, prompt, batch and window."""
+"""The fast scorer gives the scores of lm-eval, for every kind of model, tokenizer, prompt, batch and window."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_sums_equal_stock_loglikelihood(tokenizers: Tokenizers, name: str) -> No
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_model_families_agree_with_stock(tokenizers: Tokenizers, family: str) -> None:
-    """A prompt read once, a projection of trace tokens alone, and padding change no number in any architecture."""
+    """Reading a prompt once, projecting only trace tokens, and padding change no score in any architecture."""
     model, pairs = tiny_model(family, 700), mixed_pairs()
     expected = stock_loglikelihoods(harness_model(model, tokenizers["bos"]), pairs)
     agree(scores(harness_model(model, tokenizers["bos"], batch_size=3), pairs), expected)
@@ -50,7 +50,7 @@ def test_model_families_agree_with_stock(tokenizers: Tokenizers, family: str) ->
 
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])
 def test_positions_that_stretch_with_the_text_agree_with_stock(tokenizers: Tokenizers, kind: str) -> None:
-    """A text's numbers are those of the text alone under a fresh model: not of longer texts in its batch or before."""
+    """A text has the score of the text alone under a new model; longer texts in its batch or before do not matter."""
     scaling: dict[str, Any] = {"type": kind, "rope_type": kind, "factor": 4.0}
     if kind == "longrope":
         scaling = {"type": kind, "short_factor": [1.0] * 4, "long_factor": [4.0, 3.0, 2.0, 5.0]}
@@ -72,22 +72,24 @@ def test_every_statistic_equals_its_definition(tokenizers: Tokenizers, family: s
     """Log-probability, rank, entropy and maximum of each token, from one plain pass over each pair."""
     model, pairs = tiny_model(family, 700), mixed_pairs()
     encoded = encode(tokenizers["bos"], pairs)
-    for pair, found in zip(encoded, scores(harness_model(model, tokenizers["bos"], batch_size=8), pairs), strict=True):
+    for pair, token_scores in zip(
+        encoded, scores(harness_model(model, tokenizers["bos"], batch_size=8), pairs), strict=True
+    ):
         expected = by_definition(model, pair.ids.tolist(), pair.first)
         bound = model_bound(expected["logprob"])
         # Logits off by d move the entropy by at most d E|ln p + H|, which is below d ln V.
-        for column, times in (("logprob", 1.0), ("entropy", np.log(700)), ("max_logprob", 1.0)):
-            assert_within(getattr(found, column), expected[column], times * bound, column)
-        assert (expected["lowest_rank"] <= found.rank).all()
-        assert (found.rank <= expected["highest_rank"]).all()
-        assert found.token_id.tolist() == pair.ids[pair.first :].tolist()
-        assert found.token_start.tolist() == pair.token_start.tolist()
-        assert found.token_end.tolist() == pair.token_end.tolist()
-        assert (found.vocab_size, found.windows, found.context_tokens_cut) == (700, 1, 0)
+        for column, factor in (("logprob", 1.0), ("entropy", np.log(700)), ("max_logprob", 1.0)):
+            assert_within(getattr(token_scores, column), expected[column], factor * bound, column)
+        assert (expected["lowest_rank"] <= token_scores.rank).all()
+        assert (token_scores.rank <= expected["highest_rank"]).all()
+        assert token_scores.token_id.tolist() == pair.ids[pair.first :].tolist()
+        assert token_scores.token_start.tolist() == pair.token_start.tolist()
+        assert token_scores.token_end.tolist() == pair.token_end.tolist()
+        assert (token_scores.vocab_size, token_scores.windows, token_scores.context_tokens_cut) == (700, 1, 0)
 
 
 def test_nothing_to_score_gives_nothing(tokenizers: Tokenizers) -> None:
-    """A rank of a distributed run may get no items."""
+    """A rank of a distributed run may have no items."""
     assert scores(harness_model(tiny_model("llama", 700), tokenizers["bos"]), []) == []
 
 
@@ -95,14 +97,14 @@ def test_nothing_to_score_gives_nothing(tokenizers: Tokenizers) -> None:
 def test_contexts_too_long_are_cut_as_lm_eval_cuts(
     tokenizers: Tokenizers, max_length: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of contexts that fit, nearly fit and do not fit, as much is read as by lm-eval; the user is told."""
+    """Contexts that fit, nearly fit and do not fit are cut to the tokens that lm-eval reads; a warning is logged."""
     model, pairs = tiny_model("llama", 700), mixed_pairs()
     lm = harness_model(model, tokenizers["bos"], max_length=max_length, batch_size=3)
-    found = scores(lm, pairs)
-    agree(found, stock_loglikelihoods(lm, pairs))
+    trace_scores = scores(lm, pairs)
+    agree(trace_scores, stock_loglikelihoods(lm, pairs))
     encoded = encode(tokenizers["bos"], pairs)
     cut = [max(0, pair.ids.size - 1 - max_length) for pair in encoded]
-    assert [score.context_tokens_cut for score in found] == cut
+    assert [score.context_tokens_cut for score in trace_scores] == cut
     assert f"{np.count_nonzero(cut)} of {len(pairs)} contexts are longer than the model's window" in caplog.text
 
 
@@ -111,33 +113,33 @@ def test_contexts_too_long_are_cut_as_lm_eval_cuts(
 def test_traces_longer_than_the_window_are_scored_in_parts(
     tokenizers: Tokenizers, family: str, max_length: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each window of a long trace has the numbers of a plain pass over that window alone."""
+    """Each window of a long trace has the scores of a plain pass over that window alone."""
     model, pairs = tiny_model(family, 700), mixed_pairs()
-    found = scores(harness_model(model, tokenizers["bos"], max_length=max_length, batch_size=3), pairs)
-    for pair, score in zip(encode(tokenizers["bos"], pairs), found, strict=True):
+    trace_scores = scores(harness_model(model, tokenizers["bos"], max_length=max_length, batch_size=3), pairs)
+    for pair, score in zip(encode(tokenizers["bos"], pairs), trace_scores, strict=True):
         windows = plan_windows(0, pair.ids.size, pair.first, max_length)
         parts = [by_definition(model, pair.ids[w.start : w.stop].tolist(), w.first - w.start) for w in windows]
         expected = np.concatenate([part["logprob"] for part in parts])
         assert_within(score.logprob, expected, model_bound(expected))
         assert score.windows == len(windows)
-    assert max(score.windows for score in found) > 1
+    assert max(score.windows for score in trace_scores) > 1
     assert "traces are longer than the model's window" in caplog.text
 
 
 @pytest.mark.parametrize("how", ["weights", "autocast"])
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_bfloat16_is_no_worse_than_a_plain_pass(tokenizers: Tokenizers, family: str, how: str) -> None:
-    """The error against float32 is about that of a plain bfloat16 pass with an exact softmax, at most twice it."""
+    """The error against float32 is at most twice that of a plain bfloat16 pass with an exact softmax."""
     require_attention_in(torch.bfloat16)
     exact, pairs = tiny_model(family, 700), mixed_pairs()
     model = tiny_model(family, 700)
     options = {"mixed_precision_dtype": "bfloat16"} if how == "autocast" else {}
     if how == "weights":
         model = model.bfloat16()
-    found = scores(harness_model(model, tokenizers["bos"], batch_size=3, **options), pairs)
+    trace_scores = scores(harness_model(model, tokenizers["bos"], batch_size=3, **options), pairs)
     encoded = encode(tokenizers["bos"], pairs)
     errors, naive_errors = [], []
-    for pair, score in zip(encoded, found, strict=True):
+    for pair, score in zip(encoded, trace_scores, strict=True):
         expected = by_definition(exact, pair.ids.tolist(), pair.first)["logprob"]
         with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
             naive = by_definition(model, pair.ids.tolist(), pair.first)["logprob"]

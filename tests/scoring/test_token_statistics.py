@@ -41,34 +41,35 @@ def by_definition(logits: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
 
 
 def scored(logits: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
-    """The same from the package, with nothing between hidden states and logits."""
+    """The same columns from the package; the hidden states are the logits."""
     return token_statistics(logits, targets, torch.clone).numpy()
 
 
 def agree(
-    found: np.ndarray, logits: torch.Tensor, targets: torch.Tensor, *, logit_error: torch.Tensor | float = 0.0
+    columns: np.ndarray, logits: torch.Tensor, targets: torch.Tensor, *, logit_error: torch.Tensor | float = 0.0
 ) -> None:
-    """Equal to the definition but for rounding. Ranks are exact where the logits are."""
+    """Assert equality with the definition up to rounding. Ranks are exact if the logits are."""
     expected = by_definition(logits, targets)
     bounds = softmax_bounds(logits, targets, logit_error=logit_error)
     for column, bound in zip((LOGPROB, ENTROPY, MAX_LOGPROB), bounds, strict=True):
-        assert_within(found[:, column], expected[:, column], bound, f"column {column}")
-    off = torch.as_tensor(logit_error, dtype=torch.float64).expand_as(logits)
-    if not off.any():
-        np.testing.assert_array_equal(found[:, RANK], expected[:, RANK])
+        assert_within(columns[:, column], expected[:, column], bound, f"column {column}")
+    logit_errors = torch.as_tensor(logit_error, dtype=torch.float64).expand_as(logits)
+    if not logit_errors.any():
+        np.testing.assert_array_equal(columns[:, RANK], expected[:, RANK])
         return
     chosen = targets.unsqueeze(-1)
     above = logits.double() - logits.double().gather(-1, chosen)
-    either = off + off.gather(-1, chosen)  # closer than this, rounding alone decides which token comes first
-    assert (found[:, RANK] > (above > either).sum(-1).numpy()).all()
-    assert (found[:, RANK] <= (above >= -either).sum(-1).numpy()).all()
+    # Rounding may swap tokens whose logits are closer than this.
+    tie_width = logit_errors + logit_errors.gather(-1, chosen)
+    assert (columns[:, RANK] > (above > tie_width).sum(-1).numpy()).all()
+    assert (columns[:, RANK] <= (above >= -tie_width).sum(-1).numpy()).all()
 
 
 def head_bound(hidden: torch.Tensor, head: LinearHead) -> torch.Tensor:
-    """How far two computations of the head's logits may lie apart.
+    """Bound on the difference of two computations of the head's logits.
 
-    Each sums products in float32; in the head's blocks the rows are scaled and the target's logit is subtracted. In
-    bfloat16 each rounds the product, and again with the bias, to bfloat16.
+    Each sums products in float32; the head's blocks also scale the rows and subtract the target's logit. In bfloat16
+    each rounds the product to bfloat16, and rounds again after adding the bias.
     """
     size = hidden.double().abs() @ head.weight.double().abs().T
     if head.bias is not None:
@@ -82,7 +83,7 @@ def head_bound(hidden: torch.Tensor, head: LinearHead) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("scale", [0.0, 0.1, 3.0, 40.0])
 def test_equals_the_definition(dtype: torch.dtype, scale: float) -> None:
-    """From uniform to near-certain predictions, over a vocabulary of 5,000, in each dtype that models come in."""
+    """From uniform to near-certain predictions, over a vocabulary of 5,000, in each dtype of models."""
     torch.manual_seed(0)
     logits = (torch.randn(60, 5000) * scale).to(dtype)
     targets = torch.randint(0, 5000, (60,))
@@ -93,8 +94,10 @@ def test_equals_the_definition(dtype: torch.dtype, scale: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("scale", "offset"), [(0.01, 0.0), (3.0, 0.0), (3.0, -500.0), (300.0, 0.0), (3.0, 10_000.0)])
 def test_entropy_and_rank_over_a_large_vocabulary(dtype: torch.dtype, scale: float, offset: float) -> None:
-    """Over 151,936 tokens, from nearly uniform to certain, logits far from 0 and tied in bfloat16: entropy and
-    log-probability agree with float64 to rounding, and the rank is exact: strictly larger logits, then ties by id."""
+    """Over 151,936 tokens: nearly uniform and certain predictions, logits far from 0, and ties in bfloat16.
+
+    Entropy and log-probability agree with float64 to rounding. The rank is exact: larger logits, then ties by id.
+    """
     torch.manual_seed(1)
     vocabulary = 151_936
     logits = (torch.randn(12, vocabulary) * scale + offset).to(dtype)
@@ -104,24 +107,24 @@ def test_entropy_and_rank_over_a_large_vocabulary(dtype: torch.dtype, scale: flo
     agree(scored(logits, targets), logits, targets)
 
 
-def test_one_token_of_many_equal_ones_is_ranked_by_its_id() -> None:
+def test_equal_logits_of_a_large_vocabulary_are_ranked_by_id() -> None:
     """With every logit of a large vocabulary the same, the rank is the id + 1, and the entropy is ln V."""
     logits = torch.full((4, 151_936), 2.5, dtype=torch.bfloat16)
     targets = torch.tensor([0, 1, 70_000, 151_935])
-    found = scored(logits, targets)
-    assert found[:, RANK].tolist() == [1, 2, 70_001, 151_936]
-    assert_within(found[:, ENTROPY], np.full(4, np.log(151_936)), softmax_bounds(logits, targets)[1])
+    columns = scored(logits, targets)
+    assert columns[:, RANK].tolist() == [1, 2, 70_001, 151_936]
+    assert_within(columns[:, ENTROPY], np.full(4, np.log(151_936)), softmax_bounds(logits, targets)[1])
 
 
 def few_values(infinite: st.SearchStrategy[float]) -> st.SearchStrategy[list[float]]:
-    """Logits of a small vocabulary in which ties are everywhere."""
+    """Logits of a small vocabulary with many ties."""
     return st.lists(st.one_of(st.sampled_from([-2.0, 0.0, 0.5, 1.0]), infinite), min_size=1, max_size=12)
 
 
 @cases(300)
 @given(few_values(st.floats(-30, 30, width=32, allow_subnormal=False)), st.data())
 def test_equal_logits_are_ranked_by_id(values: list[float], data: st.DataObject) -> None:
-    """Rank is 1 + strictly larger logits + equal ones of lower id, whichever token is asked for."""
+    """The rank is 1 + the number of larger logits + the number of equal logits with a lower id."""
     logits = torch.tensor([values])
     targets = torch.tensor([data.draw(st.integers(0, len(values) - 1))])
     agree(scored(logits, targets), logits, targets)
@@ -135,13 +138,13 @@ def test_impossible_tokens_count_as_probability_zero(values: list[float], data: 
         return
     logits = torch.tensor([values])
     targets = torch.tensor([data.draw(st.integers(0, len(values) - 1))])
-    found = scored(logits, targets)
-    assert not np.isnan(found).any()
-    agree(found, logits, targets)
+    columns = scored(logits, targets)
+    assert not np.isnan(columns).any()
+    agree(columns, logits, targets)
 
 
-def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logits are made a few rows at a time; how many at a time changes no number."""
+def test_the_chunk_size_changes_no_statistic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits are computed a few rows at a time, for any number of rows with the same results."""
     torch.manual_seed(0)
     hidden, weight = torch.randn(133, 8), torch.randn(700, 8)
     targets = torch.randint(0, 700, (133,))
@@ -161,51 +164,51 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 3, 6])
-def test_nan_comes_out_as_nan(place: int) -> None:
-    """A NaN logit anywhere in a row makes the row NaN, and only that row."""
+def test_a_nan_logit_makes_its_row_nan(place: int) -> None:
+    """At any position, and only that row."""
     logits = torch.arange(21.0).reshape(3, 7)
     logits[1, place] = torch.nan
-    found = scored(logits, torch.tensor([3, 3, 3]))
-    assert np.isnan(found[1]).all()
-    assert np.isfinite(found[[0, 2]]).all()
+    columns = scored(logits, torch.tensor([3, 3, 3]))
+    assert np.isnan(columns[1]).all()
+    assert np.isfinite(columns[[0, 2]]).all()
 
 
 @pytest.mark.parametrize("head", [torch.clone, lambda rows: rows.double(), LinearHead(torch.ones(9, 5), None, None)])
 def test_nothing_to_score_gives_no_rows(head: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """No tokens, no rows."""
+    """Zero tokens give zero rows."""
     assert token_statistics(torch.zeros(0, 5), torch.zeros(0, dtype=torch.long), head).shape == (0, 4)
 
 
 @pytest.fixture(params=[1, 3])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Threads that torch has while a test runs."""
+    """The number of torch threads while a test runs."""
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
 
 
-def test_leaves_the_threads_of_torch_as_they_were(threads: int) -> None:
-    """Blocks are dealt to threads that work alone; the caller, and threads that start later, have as many as before."""
+def test_the_number_of_torch_threads_is_restored(threads: int) -> None:
+    """Worker threads use one torch thread each; the caller and later threads have as many as before."""
     weight = torch.randn(3000, 8)
-    seen: list[int] = []
+    thread_counts: list[int] = []
 
-    def look(logits: torch.Tensor) -> torch.Tensor:
+    def record(logits: torch.Tensor) -> torch.Tensor:
         if threading.current_thread() is not threading.main_thread():
-            seen.append(torch.get_num_threads())
+            thread_counts.append(torch.get_num_threads())
         return logits
 
-    token_statistics(torch.randn(1000, 8), torch.zeros(1000, dtype=torch.long), LinearHead(weight, None, look))
-    assert set(seen) == ({1} if threads > 1 else set())
+    token_statistics(torch.randn(1000, 8), torch.zeros(1000, dtype=torch.long), LinearHead(weight, None, record))
+    assert set(thread_counts) == ({1} if threads > 1 else set())
     assert torch.get_num_threads() == threads
-    later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    later = threading.Thread(target=lambda: thread_counts.append(torch.get_num_threads()))
     later.start()
     later.join()
-    assert seen[-1] == threads
+    assert thread_counts[-1] == threads
 
 
 def test_an_error_in_a_thread_reaches_the_caller(threads: int) -> None:
-    """And torch has its threads back then, too."""
+    """The number of torch threads is restored, too."""
 
     def fail(_: torch.Tensor) -> torch.Tensor:
         raise MemoryError("no more")
@@ -223,7 +226,7 @@ def test_an_error_in_a_thread_reaches_the_caller(threads: int) -> None:
 def test_projection_in_parts_equals_the_definition(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, after: Head | None, *, bias: bool
 ) -> None:
-    """Over more rows and ids than a block holds, with a bias, a scale behind it, ties, -inf, and a NaN."""
+    """Over more rows and ids than a block holds, with a bias, a scale, ties, -inf, and a NaN."""
     monkeypatch.setattr(module, "_BLOCK_ROWS", 200)
     monkeypatch.setattr(module, "_BLOCKS_DEALT", 2)
     torch.manual_seed(0)
@@ -240,31 +243,31 @@ def test_projection_in_parts_equals_the_definition(
     targets[targets == 3] = 4
     targets[targets == 1030] = 4
     head = LinearHead(weight, offset, after)
-    found = token_statistics(hidden, targets, head).numpy()
-    assert np.isnan(found[650]).all()
+    columns = token_statistics(hidden, targets, head).numpy()
+    assert np.isnan(columns[650]).all()
     finite = np.arange(rows) != 650
-    agree(found[finite], head(hidden)[finite], targets[finite], logit_error=head_bound(hidden[finite], head))
+    agree(columns[finite], head(hidden)[finite], targets[finite], logit_error=head_bound(hidden[finite], head))
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0, 40.0])
-def test_sure_and_surprised_predictions(scale: float) -> None:
-    """Up to hundreds of nats between the target and the highest logit: no overflow, and no bound is crossed."""
+def test_certain_and_very_unlikely_targets(scale: float) -> None:
+    """The gap between the target and the highest logit reaches hundreds of nats: no overflow, all values in range."""
     torch.manual_seed(0)
     hidden, weight = torch.randn(300, 32) * scale, torch.randn(2000, 32)
     logits = hidden @ weight.T
     targets = torch.where(torch.arange(300) % 2 == 0, logits.argmax(-1), logits.argmin(-1))
-    found = token_statistics(hidden, targets, LinearHead(weight, None, None)).numpy()
-    assert (found[::2, RANK] == 1).all()
-    assert (found[::2, LOGPROB] == found[::2, MAX_LOGPROB]).all()
-    assert (found[:, LOGPROB] <= found[:, MAX_LOGPROB]).all()
-    assert (found[:, MAX_LOGPROB] <= 0).all()
-    assert (found[:, ENTROPY] >= 0).all()
+    columns = token_statistics(hidden, targets, LinearHead(weight, None, None)).numpy()
+    assert (columns[::2, RANK] == 1).all()
+    assert (columns[::2, LOGPROB] == columns[::2, MAX_LOGPROB]).all()
+    assert (columns[:, LOGPROB] <= columns[:, MAX_LOGPROB]).all()
+    assert (columns[:, MAX_LOGPROB] <= 0).all()
+    assert (columns[:, ENTROPY] >= 0).all()
     exact = hidden.double() @ weight.double().T
-    agree(found, exact, targets, logit_error=product_bound(hidden, weight.T, added=2))
+    agree(columns, exact, targets, logit_error=product_bound(hidden, weight.T, added=2))
 
 
-def test_which_thread_is_faster_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads take blocks as they come to them, which is never the same twice; rows are split where they are many."""
+def test_the_order_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The assignment of blocks to threads varies from run to run; many rows are split into blocks."""
     torch.manual_seed(0)
     hidden, targets = torch.randn(900, 16), torch.randint(0, 4000, (900,))
     before, expected = torch.get_num_threads(), None
@@ -273,9 +276,9 @@ def test_which_thread_is_faster_changes_no_bit(monkeypatch: pytest.MonkeyPatch) 
         torch.set_num_threads(4)
         for wait in (0.0, 0.001, 0.003, 0.0):
             slow = LinearHead(head.weight, None, lambda logits, wait=wait: time.sleep(wait * random.random()) or logits)
-            found = token_statistics(hidden, targets, slow)
-            expected = found if expected is None else expected
-            assert torch.equal(found, expected)
+            columns = token_statistics(hidden, targets, slow)
+            expected = columns if expected is None else expected
+            assert torch.equal(columns, expected)
     finally:
         torch.set_num_threads(before)
     monkeypatch.setattr(module, "_BLOCK_ROWS", 256)
@@ -287,17 +290,19 @@ def test_which_thread_is_faster_changes_no_bit(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("rows", [1, 3, 600])
 @pytest.mark.parametrize("after", [None, torch.clone])
 @pytest.mark.usefixtures("threads")
-def test_a_token_ranks_just_behind_its_twin_of_lower_id(dtype: torch.dtype, rows: int, after: Head | None) -> None:
-    """Every token has another with the same weights, in another block: of the two the lower id comes first, exactly."""
+def test_a_token_ranks_just_behind_its_equal_lower_columns_id(
+    dtype: torch.dtype, rows: int, after: Head | None
+) -> None:
+    """Each token has the weights of another token in another block; the lower id always ranks first."""
     torch.manual_seed(0)
     half = 9000
     weight = torch.randn(half, 96).to(dtype).repeat(2, 1)
     hidden, targets = torch.randn(rows, 96).to(dtype), torch.randint(0, half, (rows,))
     head = LinearHead(weight, None, after)
-    of_lower, of_higher = (token_statistics(hidden, ids, head).numpy() for ids in (targets, targets + half))
+    lower_columns, higher_columns = (token_statistics(hidden, ids, head).numpy() for ids in (targets, targets + half))
     full = head(hidden).float()
     for column, bound in zip((LOGPROB, ENTROPY, MAX_LOGPROB), softmax_bounds(full, targets), strict=True):
-        assert_within(of_lower[:, column], of_higher[:, column], 2 * bound)
+        assert_within(lower_columns[:, column], higher_columns[:, column], 2 * bound)
     target = full.gather(-1, targets.unsqueeze(-1))
-    tied = (full[:, :half] == target).sum(-1).numpy()  # in bfloat16 also with tokens that are no twins
-    np.testing.assert_array_equal(of_higher[:, RANK] - of_lower[:, RANK], tied)
+    tied = (full[:, :half] == target).sum(-1).numpy()  # in bfloat16 other tokens tie, too
+    np.testing.assert_array_equal(higher_columns[:, RANK] - lower_columns[:, RANK], tied)

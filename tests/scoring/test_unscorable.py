@@ -1,4 +1,4 @@
-"""What cannot be scored ends in one line that names the trace or the model, and the remedy."""
+"""An error about a trace or model that cannot be scored is one line, with its name and what to do."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from .reading import (
 
 
 def token_id(tokenizer: Any, text: str) -> int:
-    """The one token of a text."""
+    """Return the id of a text that is a single token."""
     (token,) = tokenizer(text, add_special_tokens=False)["input_ids"]
     return int(token)
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_nan_names_its_trace(tokenizers: Tokenizers, batch_size: int) -> None:
-    """A checkpoint with NaN in the embedding of one token: the error says which trace, and what to look at."""
+    """One token has NaN in its embedding: the error names the trace and says to check the checkpoint."""
     model, tokenizer = tiny_model("llama", 700), tokenizers["bos"]
     with torch.no_grad():
         model.get_input_embeddings().weight[token_id(tokenizer, "~")] = torch.nan
@@ -50,7 +50,7 @@ def test_nan_names_its_trace(tokenizers: Tokenizers, batch_size: int) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_probability_zero_names_its_trace(tokenizers: Tokenizers, batch_size: int) -> None:
-    """A logit of -inf is of no consequence, unless the trace has that token: then no NLL exists."""
+    """A logit of -inf is harmless, unless the trace contains that token: then no NLL exists."""
     model, tokenizer = tiny_model("phi", 700), tokenizers["bos"]
     with torch.no_grad():
         model.get_output_embeddings().bias[token_id(tokenizer, "~")] = -torch.inf
@@ -62,7 +62,7 @@ def test_probability_zero_names_its_trace(tokenizers: Tokenizers, batch_size: in
 
 
 def test_encoder_decoder_is_refused(tokenizers: Tokenizers) -> None:
-    """T5 has no text before the trace to condition on in the way that a causal model does."""
+    """T5 is no causal model: it does not predict the trace from the text before it."""
     config = transformers.T5Config(vocab_size=700, d_model=32, d_ff=64, num_layers=1, num_heads=2, d_kv=16)
     model = transformers.T5ForConditionalGeneration(config).eval()
     lm = harness_model(model, tokenizers["bos"], backend="seq2seq")
@@ -70,8 +70,8 @@ def test_encoder_decoder_is_refused(tokenizers: Tokenizers) -> None:
     assert "T5ForConditionalGeneration is an encoder-decoder model" in message
 
 
-def test_model_run_in_a_way_of_its_own_is_refused(tokenizers: Tokenizers) -> None:
-    """A subclass of lm-eval's model with another forward pass would be scored wrongly without a word."""
+def test_a_subclass_with_its_own_forward_pass_is_refused(tokenizers: Tokenizers) -> None:
+    """Scores of a subclass of lm-eval's model with another forward pass would be silently wrong."""
 
     class Steered(HFLM):
         def _model_call(self, *args: Any, **named: Any) -> torch.Tensor:
@@ -81,8 +81,8 @@ def test_model_run_in_a_way_of_its_own_is_refused(tokenizers: Tokenizers) -> Non
     assert "Steered overrides the forward pass" in refused(lm, mixed_pairs(), hf.BackendError)
 
 
-def test_scoring_is_quiet_where_all_is_well(tokenizers: Tokenizers, caplog: pytest.LogCaptureFixture) -> None:
-    """No warning without a reason."""
+def test_a_normal_run_logs_no_warning(tokenizers: Tokenizers, caplog: pytest.LogCaptureFixture) -> None:
+    """Warnings are only logged for a reason."""
     lm = harness_model(tiny_model("llama", 700), tokenizers["bos"])
     caplog.clear()
     scores(lm, mixed_pairs())

@@ -1,4 +1,4 @@
-"""However long a pair is, each trace token is scored once, in a window that the model takes, with text before it."""
+"""For pairs of any length, each trace token is scored once, in a window that fits the model, with text before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..metrics.strategies import cases
 
 @st.composite
 def pairs(draw: st.DrawFn) -> tuple[int, int, int]:
-    """Tokens of a pair, index of its first scored token, and the model's window."""
+    """Number of tokens of a pair, index of its first scored token, and the model's window."""
     context = draw(st.integers(1, 60))
     return context + draw(st.integers(1, 200)), context, draw(st.integers(1, 80))
 
@@ -29,7 +29,7 @@ def test_every_scored_token_is_in_exactly_one_window(case: tuple[int, int, int])
 
 @cases(500)
 @given(pairs())
-def test_no_input_is_longer_than_the_model_takes(case: tuple[int, int, int]) -> None:
+def test_no_input_is_longer_than_the_models_window(case: tuple[int, int, int]) -> None:
     """Each window's input lies within the pair and has at most ``max_length`` tokens."""
     tokens, first, max_length = case
     for window in plan_windows(0, tokens, first, max_length):
@@ -40,7 +40,7 @@ def test_no_input_is_longer_than_the_model_takes(case: tuple[int, int, int]) -> 
 @cases(500)
 @given(pairs())
 def test_first_scored_token_of_a_window_has_a_token_before_it(case: tuple[int, int, int]) -> None:
-    """Nothing is predicted from nothing."""
+    """A token without a token before it has no prediction."""
     tokens, first, max_length = case
     assert all(0 <= window.start < window.first < window.stop for window in plan_windows(0, tokens, first, max_length))
 
@@ -59,7 +59,7 @@ def test_trace_that_fits_is_one_window_cut_as_lm_eval_cuts(case: tuple[int, int,
 @cases(500)
 @given(pairs())
 def test_later_windows_keep_half_a_window_of_text(case: tuple[int, int, int]) -> None:
-    """Behind the first window of a long trace, a token has at least ``max_length // 2 - 1`` tokens before it."""
+    """After the first window of a long trace, a token has at least ``max_length // 2 - 1`` tokens before it."""
     tokens, first, max_length = case
     for window in plan_windows(0, tokens, first, max_length)[1:]:
         assert window.first - window.start >= max_length // 2 - 1

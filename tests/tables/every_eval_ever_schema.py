@@ -1,6 +1,6 @@
-"""What a record of Every Eval Ever must look like, written for these tests after its documentation (version 0.3.0).
+"""JSON schema of a record of Every Eval Ever, written for these tests from its documentation (version 0.3.0).
 
-Stricter than the original where that allows any further property: a misspelt field would go unnoticed there.
+Stricter than the original, which allows additional properties and so does not detect misspelt fields.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ RESULT = _object(
     },
     {"evaluation_result_id": TEXT, "generation_config": _object({}, {"additional_details": DETAILS})},
 )  # fmt: skip
-#: The validator of the store asks for both axes.
+#: The validator of the store requires both.
 MODEL_DETAILS = {
     "type": "object", "required": ["deployment_type", "model_availability"], "additionalProperties": {"type": "string"},
     "properties": {

@@ -1,4 +1,4 @@
-"""Score tables and samples files made up for tests, and commands run on them."""
+"""Score tables and samples files for tests, and commands run on them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def samples(
     filter_name: str = "none",
     **extra: Any,
 ) -> Path:
-    """Write a samples file as ``lm_eval --log_samples`` does: an object a line."""
+    """Write a samples file as ``lm_eval --log_samples`` does: one JSON object per line."""
     count = len(next(iter(metrics.values())))
     names = list(ids or range(count))
     rows = [
@@ -60,12 +60,12 @@ def samples(
         for at in range(count)
     ]  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    path.write_text("".join(json.dumps(line) + "\n" for line in rows))
     return path
 
 
 def invoke(*arguments: str | Path | float) -> Result:
-    """Run ``rbridge ARGUMENTS``; errors meant for the user come out as they are raised."""
+    """Run ``rbridge ARGUMENTS``; errors are raised, not printed."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result
@@ -73,5 +73,5 @@ def invoke(*arguments: str | Path | float) -> Result:
 
 def as_json(*arguments: str | Path | float) -> dict[str, Any]:
     """What a command prints with ``--json``."""
-    found: dict[str, Any] = json.loads(invoke(*arguments, "--json").stdout)
-    return found
+    output: dict[str, Any] = json.loads(invoke(*arguments, "--json").stdout)
+    return output

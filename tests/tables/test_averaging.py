@@ -1,4 +1,4 @@
-"""Means of checkpoints hold the checkpoints they should, whatever the order of rows."""
+"""Means of checkpoints: which checkpoints they hold, in any order of rows, and how many."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def values_of(frame: pd.DataFrame, run: str = "web", metric: str = "rbridge_nll"
     return rows["value"].tolist()
 
 
-def test_each_score_is_the_mean_of_its_run_up_to_it() -> None:
-    """Two runs and metrics in shuffled rows; metrics that were not asked for stay."""
+def test_each_score_is_the_mean_of_the_last_checkpoints_of_its_run() -> None:
+    """Two runs and metrics in shuffled rows; metrics that were not requested do not change."""
     parts = [table([1, 2, 6, 7]), table([9, 5, 1], run="code"), table([0.1, 0.4], metric="acc")]
     scores = checked_scores(pd.concat(parts).sample(frac=1, random_state=0))
     averaged, counts, notes = average_last(scores, 2, shared_trend=True, metrics=["rbridge_nll"])
@@ -34,7 +34,7 @@ def test_each_score_is_the_mean_of_its_run_up_to_it() -> None:
     assert notes == ["scores are means of the last 2 checkpoints of a run"]
 
 
-def test_without_a_count_the_table_stays() -> None:
+def test_without_a_count_the_table_does_not_change() -> None:
     """None and 1 return the table itself."""
     scores = checked_scores(table([1, 2, 3]))
     assert average_last(scores, None, shared_trend=True)[0] is scores
@@ -42,15 +42,15 @@ def test_without_a_count_the_table_stays() -> None:
 
 
 def test_auto_averages_noise_and_follows_a_trend() -> None:
-    """Ten checkpoints that go up and down are averaged, a straight run is not."""
+    """Ten checkpoints that fluctuate are averaged, a straight run is not."""
     noisy = [1.0, 1.2, 0.9, 1.1, 0.95, 1.05, 1.15, 0.9, 1.0, 1.1]
     scores = checked_scores(pd.concat([table(noisy), table([*range(10)], metric="acc")]))
     _, counts, _ = average_last(scores, "auto", shared_trend=True)
     chosen = {key.metric: count for key, count in counts.items()}
     assert chosen["acc"] == 1
     assert chosen["rbridge_nll"] >= 5
-    _, together, _ = average_last(scores, "auto", shared_trend=False)
-    assert {*together.values()} == {1}  # scores that are fitted to each other lag alike
+    _, fitted_together, _ = average_last(scores, "auto", shared_trend=False)
+    assert {*fitted_together.values()} == {1}  # one count for all metrics, so that their means lag equally
 
 
 def test_blocks_are_disjoint_and_end_with_the_last_checkpoint() -> None:
@@ -60,23 +60,23 @@ def test_blocks_are_disjoint_and_end_with_the_last_checkpoint() -> None:
     assert means["value"].tolist() == [2.0, 6.0]
 
 
-def test_a_checkpoint_that_is_there_twice_counts_once() -> None:
-    """The first row of a run at the same tokens is taken."""
-    twice = table([1, 2, 3, 4, 5]).assign(model="a")
-    scores = checked_scores(pd.concat([twice, twice.assign(model="b", value=50.0).iloc[4:]]))
+def test_a_duplicate_checkpoint_counts_once() -> None:
+    """The first of several rows of a run at the same tokens is used."""
+    scored = table([1, 2, 3, 4, 5]).assign(model="a")
+    scores = checked_scores(pd.concat([scored, scored.assign(model="b", value=50.0).iloc[4:]]))
     (noise,) = noise_by_size(scores).values()
     assert noise.checkpoints == 5
     assert noise.noise == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("count", ["0", "many", "-2", "1.5"])
-def test_a_count_that_is_none_is_refused(count: str) -> None:
+def test_a_bad_count_is_refused(count: str) -> None:
     """The message quotes it and says what is expected."""
     with pytest.raises(NoiseError, match=f"--average-last '{count}' is not known; expected auto or a whole number"):
         average_last(checked_scores(table([1, 2])), count, shared_trend=True)
 
 
 def test_auto_without_checkpoints_is_refused() -> None:
-    """Three checkpoints say nothing about noise."""
+    """Three checkpoints are too few to estimate noise."""
     with pytest.raises(NoiseError, match="no run has 5 checkpoints"):
         average_last(checked_scores(table([1, 2, 3])), "auto", shared_trend=True)

@@ -1,4 +1,4 @@
-"""The metric catalogue is the one source: task files, entry points, registrations and docs agree with it."""
+"""Task files, entry points, registrations and docs agree with the metric catalogue."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_task_files_agree() -> None:
 
 
 def test_entry_points_agree() -> None:
-    """``pyproject.toml`` declares every metric that the tasks report, and every aggregation of ours."""
+    """``pyproject.toml`` declares every metric that the tasks report and every aggregation of rbridge-tasks."""
     entry_points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     assert {*entry_points["lm_eval.metrics"]} == REGISTERED
     aggregations = {metric.aggregation for metric in METRICS.values()} - {"mean"}
@@ -71,7 +71,7 @@ def test_entry_points_agree() -> None:
 
 
 def test_registrations_agree() -> None:
-    """lm-eval knows the same directions and aggregations."""
+    """lm-eval has the same directions and aggregations."""
     from lm_eval.api.registry import get_aggregation, get_metric_aggregation, is_higher_better
 
     from rbridge_tasks.harness import comparator_metrics, proxy_metrics  # noqa: F401  # they register
@@ -82,12 +82,12 @@ def test_registrations_agree() -> None:
 
 
 def test_docs_name_every_metric_and_its_direction() -> None:
-    """Tables of the docs hold each metric of our tasks; the table of statistics also the direction."""
+    """The docs name each metric of the tasks; the table of statistics also has the direction."""
     text = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in ("tasks", "method", "comparators", "proxies"))
     names = {name for name in REGISTERED if not name.endswith(("_per_char", "_per_byte"))}
     assert {name for name in names if f"`{name}`" not in text} <= {*REPORTED_PROXIES}
     rows = re.findall(r"^\| (`[^|]+`) \| [^|]+ \| (lower|higher) \|$", (ROOT / "docs/proxies.md").read_text(), re.M)
-    directions = {name: way for cell, way in rows for name in re.findall(r"`(\w+)`", cell)}
+    directions = {name: direction for cell, direction in rows for name in re.findall(r"`(\w+)`", cell)}
     assert directions == {
         name: "lower" if METRICS[name].lower_is_better else "higher"
         for name, proxy in PROXIES.items()
@@ -96,7 +96,7 @@ def test_docs_name_every_metric_and_its_direction() -> None:
 
 
 def test_units_and_filters() -> None:
-    """A filter does not change what is known; labels carry a unit where there is one."""
+    """A filter does not change the metric's properties; labels have a unit if the metric has one."""
     assert metric_info("exact_match,strict-match") is METRICS["exact_match"]
     assert metric_info("my_metric") is None
     assert axis_label("trace_bits_per_byte") == "trace_bits_per_byte (bits per byte)"

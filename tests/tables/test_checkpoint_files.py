@@ -1,4 +1,4 @@
-"""The size of a local checkpoint is read from its files as transformers counts it, without its weights."""
+"""Parameters and tokens of a local checkpoint, read from its files without loading weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..support import tiny_model
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 @pytest.mark.parametrize("shard", ["10GB", "100KB"])
 def test_the_count_is_that_of_transformers(kind: str, shard: str, tmp_path: Path) -> None:
-    """One file or many, tied embeddings or not: the headers add up to the parameters of the model."""
+    """The headers give the number of parameters, for one file or many, with or without tied embeddings."""
     model = tiny_model(kind, 300)
     model.save_pretrained(tmp_path, max_shard_size=shard)
     assert (len([*tmp_path.glob("*.safetensors")]) > 1) == (shard == "100KB")
@@ -26,7 +26,7 @@ def test_the_count_is_that_of_transformers(kind: str, shard: str, tmp_path: Path
 
 
 def test_without_safetensors_the_configuration_is_enough(checkpoint: Path, tmp_path: Path) -> None:
-    """A checkpoint of another format is described by config.json."""
+    """The size of a checkpoint of another format follows from config.json."""
     shutil.copy(checkpoint / "config.json", tmp_path)
     expected = AutoModelForCausalLM.from_pretrained(checkpoint).num_parameters()
     assert params_of_checkpoint(tmp_path) == expected
@@ -42,23 +42,23 @@ def test_without_safetensors_the_configuration_is_enough(checkpoint: Path, tmp_p
         {"config.json": '{"model_type": "no such model"}', "model.safetensors": "\x00"},
     ],
 )
-def test_what_does_not_tell_is_unknown(files: dict[str, str], tmp_path: Path) -> None:
-    """Damaged and foreign files give no number, and no error."""
+def test_unreadable_files_give_no_size(files: dict[str, str], tmp_path: Path) -> None:
+    """Damaged files and unknown models give no number and no error."""
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     assert params_of_checkpoint(tmp_path) is None
 
 
 def test_packed_weights_are_not_counted(checkpoint: Path, tmp_path: Path) -> None:
-    """Four bits in a byte would count as half the parameters: unknown instead."""
+    """Two 4-bit weights in a byte would count as one parameter, so the size is unknown."""
     folder = shutil.copytree(checkpoint, tmp_path / "packed")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"bits": 4}}))
     assert params_of_checkpoint(folder) is None
 
 
-def test_tokens_stand_where_the_trainer_notes_them(tmp_path: Path) -> None:
-    """trainer_state.json of transformers holds them when it was asked to count, and 0 when not."""
+def test_tokens_come_from_the_trainer_state(tmp_path: Path) -> None:
+    """trainer_state.json of transformers holds them if counting was on, and else 0, which is unknown."""
     state = transformers.TrainerState(global_step=500, num_input_tokens_seen=1_024_000)
     for name, seen in (("counted", 1_024_000), ("not", 0)):
         (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""Results in the formats of Every Eval Ever and of the Hub: what is stated is there, what is not is not made up."""
+"""Results in the formats of Every Eval Ever and of the Hub hold what the files state and nothing else."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def records(exported: rb.Exported) -> dict[str, dict[str, Any]]:
     return {record["evaluation_id"].rpartition("/")[0]: record for record in read}
 
 
-def test_records_are_of_the_schema_and_lie_where_the_store_asks_for(out: Path, tmp_path: Path) -> None:
+def test_records_fit_the_schema_and_the_folders_of_the_store(out: Path, tmp_path: Path) -> None:
     """Valid files named by a UUID of version 4; a second export writes the same files."""
     folder = tmp_path / "eee"
     exported = rb.export(out, folder, to="every-eval-ever", developer="us", **OURS)
@@ -58,14 +58,14 @@ def test_records_are_of_the_schema_and_lie_where_the_store_asks_for(out: Path, t
         "gsm8k/us/dclm-97.9M_step1-tokens1B",
     }  # fmt: skip
     assert not any("ckpts" in path.read_text(encoding="utf-8") for path in exported.files)  # the path of a machine
-    again = rb.export(out, folder, to="every-eval-ever", developer="us", **OURS)
-    assert {*again.files} == {*exported.files} == {*folder.rglob("*.json")}
+    repeated = rb.export(out, folder, to="every-eval-ever", developer="us", **OURS)
+    assert {*repeated.files} == {*exported.files} == {*folder.rglob("*.json")}
 
 
 def test_scores_keep_their_direction_unit_bounds_and_errors(out: Path, tmp_path: Path) -> None:
-    """Losses are marked as such; a number, its error and its items are those of the results file."""
-    found = records(rb.export(out, tmp_path, to="every-eval-ever", **OURS))
-    proxy = found["gsm8k/EleutherAI/pythia-160m"]
+    """Losses have their direction; value, error and number of items are those of the results file."""
+    exported = records(rb.export(out, tmp_path, to="every-eval-ever", **OURS))
+    proxy = exported["gsm8k/EleutherAI/pythia-160m"]
     first, second = proxy["evaluation_results"]
     assert first["metric_config"]["lower_is_better"] is second["metric_config"]["lower_is_better"] is True
     assert (first["metric_config"]["min_score"], first["metric_config"]["max_score"]) == (0, "Infinity")
@@ -79,20 +79,20 @@ def test_scores_keep_their_direction_unit_bounds_and_errors(out: Path, tmp_path:
     assert proxy["model_info"]["additional_details"]["revision"] == "step1000"
     assert (proxy["eval_library"]["version"], proxy["evaluation_timestamp"]) == ("0.4.13", "1700000000")
 
-    (target,) = found["gsm8k/org/target-13b"]["evaluation_results"]
+    (target,) = exported["gsm8k/org/target-13b"]["evaluation_results"]
     config = target["metric_config"]
     assert (config["lower_is_better"], config["metric_unit"], config["max_score"]) == (False, "proportion", 1)
     assert target["source_data"] == {
         "dataset_name": "gsm8k", "source_type": "hf_dataset", "hf_repo": "openai/gsm8k", "hf_config": "main",
         "hf_split": "test",
     }  # fmt: skip
-    (odd,) = found["odd/org/target-13b"]["evaluation_results"]
+    (odd,) = exported["odd/org/target-13b"]["evaluation_results"]
     assert (odd["metric_config"]["metric_name"], odd["metric_config"]["lower_is_better"]) == ("known_to_the_file", True)
     assert "score_type" not in odd["metric_config"]
 
 
 def test_what_a_file_does_not_state_is_left_out(tmp_path: Path) -> None:
-    """Results of lm-eval 0.4.0 have neither its version nor a date."""
+    """Results of lm-eval 0.4.0 have neither version nor date."""
     data = early("pretrained=org/model", {"piqa": {"acc,none": 0.5, "acc_stderr,none": "N/A"}})
     path = write_json(tmp_path / "results.json", data)
     (record,) = records(rb.export(path, tmp_path / "eee", to="every-eval-ever", **OURS)).values()
@@ -105,7 +105,7 @@ def test_what_a_file_does_not_state_is_left_out(tmp_path: Path) -> None:
 
 
 def test_each_reason_to_leave_scores_out_has_a_line(out: Path, tmp_path: Path) -> None:
-    """With its remedy where there is one."""
+    """The line names the option that would include the scores, if there is one."""
     exported = rb.export(out, tmp_path, to="every-eval-ever", **OURS)
     assert exported.scores == 4
     assert sorted(line.partition(" ")[0] for line in exported.left_out) == ["1", "2", "2"]
@@ -114,7 +114,7 @@ def test_each_reason_to_leave_scores_out_has_a_line(out: Path, tmp_path: Path) -
 
 
 def test_entries_of_the_hub_are_read_back_by_its_library(out: Path, tmp_path: Path) -> None:
-    """One value for each benchmark, the latest; the notes say of which metric, in which direction."""
+    """One value per benchmark, the latest; the notes name the metric and its direction."""
     later = rbridge("EleutherAI/pythia-160m", 0.7, revision="step1000", date=1700000001.0)
     write_json(out / "5" / DATED, later)
     exported = rb.export(
@@ -151,15 +151,15 @@ def test_entries_of_the_hub_are_read_back_by_its_library(out: Path, tmp_path: Pa
         ({"to": "leaderboard"}, "every-eval-ever or eval-results"),
     ],
 )
-def test_what_is_missing_is_asked_for(out: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    """Nothing that the formats require is made up; nothing is written."""
+def test_missing_or_bad_options_are_refused(out: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    """The message names the option that the format requires; nothing is written."""
     with pytest.raises(RBridgeError, match=re.escape(message)) as error:
         rb.export(out, tmp_path / "made", **options)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "made").exists()
 
 
-def test_a_score_table_has_too_little(tmp_path: Path) -> None:
-    """It does not state when, and with which version, its scores were measured."""
+def test_a_score_table_cannot_be_exported(tmp_path: Path) -> None:
+    """It does not state when and with which version its scores were measured."""
     with pytest.raises(RBridgeError, match="collected from"):
         rb.export(tmp_path / "scores.csv", tmp_path, to="every-eval-ever", **OURS)

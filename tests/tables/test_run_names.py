@@ -1,4 +1,4 @@
-"""Names of checkpoints: what stands in them is read, and what does not is never made up."""
+"""Run, parameters, tokens and step are read from names of checkpoints, and never guessed."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ B = 1e9
         ("gpt2", None, ("gpt2", None, None, None)),
     ],
 )
-def test_what_stands_in_a_name_is_read(
+def test_parts_of_a_name_are_read(
     model: str, revision: str | None, expected: tuple[str, float | None, float | None, float | None]
 ) -> None:
-    """Run, parameters, tokens and step of names as they are in use: Hub names, revisions, folders of trainers."""
-    found = read_name(model, revision)
-    assert (found.run, found.params, found.tokens, found.step) == expected
+    """Of names in use: Hub names, revisions, folders of trainers."""
+    name = read_name(model, revision)
+    assert (name.run, name.params, name.tokens, name.step) == expected
 
 
 @pytest.mark.parametrize("size", ["70m", "160m", "1.4b", "12b-deduped"])
 def test_steps_of_pythia_are_tokens(size: str) -> None:
-    """Its step is published as 2,097,152 tokens; the last of 143,000 steps is what main holds."""
+    """A step is documented as 2,097,152 tokens; main holds the last of 143,000 steps."""
     model = f"EleutherAI/pythia-{size}"
     assert read_name(model, "step1000").tokens == 1000 * 2_097_152
     assert read_name(model, "step0").tokens == 0
@@ -65,8 +65,8 @@ def test_steps_of_pythia_are_tokens(size: str) -> None:
         ("/ckpts/tokens100B-dclm/step100", None),
     ],
 )
-def test_steps_of_others_are_not(model: str, revision: str | None) -> None:
-    """No tokens where nobody says how many a step has, and none from a name that states a budget."""
+def test_steps_of_other_models_are_not_tokens(model: str, revision: str | None) -> None:
+    """Tokens are unknown if the tokens of a step are, and if a name states only a token budget."""
     assert read_name(model, revision).tokens is None
 
 
@@ -74,48 +74,48 @@ def test_steps_of_others_are_not(model: str, revision: str | None) -> None:
     "model",
     ["microsoft/Phi-3-mini-128k-instruct", "mistralai/Mixtral-8x7B", "allenai/OLMoE-1B-7B-0924", "Qwen2.5-7B-1M"],
 )
-def test_a_name_with_no_one_size_has_none(model: str) -> None:
-    """A window, experts or two sizes: the parameters stay unknown, and the name stays whole."""
-    found = read_name(model)
-    assert found.params is None
-    assert found.run == model.rpartition("/")[2]
+def test_an_ambiguous_size_is_unknown(model: str) -> None:
+    """With a context window, experts or two sizes in the name, params are unknown and the run is the whole name."""
+    name = read_name(model)
+    assert name.params is None
+    assert name.run == model.rpartition("/")[2]
 
 
-def test_every_size_and_checkpoint_of_a_run_has_its_name() -> None:
-    """Proxy and target, and all steps of both, share the run; other seeds, branches and stages do not."""
+def test_every_size_and_checkpoint_of_a_run_has_the_same_run_name() -> None:
+    """Proxy, target and all their steps share the run; other seeds, branches and stages do not."""
     same = [
         read_name("allenai/DataDecide-c4-150M", "step1250-seed-default"),
         read_name("allenai/DataDecide-c4-1B", "step60000-seed-default"),
         read_name("allenai/DataDecide-c4-1B"),
         read_name("/ckpts/DataDecide-c4-1B/step5"),
     ]
-    assert {found.run for found in same} == {"DataDecide-c4"}
+    assert {name.run for name in same} == {"DataDecide-c4"}
     assert read_name("allenai/DataDecide-c4-1B", "step5-seed-large-aux-2").run == "DataDecide-c4@seed-large-aux-2"
     assert read_name("org/c4-1B", "cooldown").run == "c4@cooldown"
 
 
 def test_tokens_of_a_later_stage_are_not_those_of_the_run() -> None:
-    """The second stage counts from zero again: its tokens are left out, with the reason, and it is a run of its own."""
-    found = read_name("allenai/OLMo-2-0425-1B", "stage2-ingredient1-step23852-tokens51B")
-    assert found.tokens is None
-    assert "its own stage" in str(found.doubt)
-    assert found.run == "OLMo-2-0425@stage2-ingredient1"
+    """The second stage counts from zero: its tokens are left out with a reason, and it is a separate run."""
+    name = read_name("allenai/OLMo-2-0425-1B", "stage2-ingredient1-step23852-tokens51B")
+    assert name.tokens is None
+    assert "its own stage" in str(name.doubt)
+    assert name.run == "OLMo-2-0425@stage2-ingredient1"
 
 
 @given(model=st.text(max_size=40), revision=st.none() | st.text(max_size=30))
 @example("step", "stage2-tokens")
 @example("//..//~", "--")
-def test_no_name_is_too_strange(model: str, revision: str | None) -> None:
-    """Any text gives a run, and numbers that are counts."""
-    found = read_name(model, revision)
-    assert found.run or not model
-    for number in (found.params, found.tokens, found.step):
+def test_any_text_is_accepted_as_a_name(model: str, revision: str | None) -> None:
+    """Any text gives a run; numbers are finite and not negative."""
+    name = read_name(model, revision)
+    assert name.run or not model
+    for number in (name.params, name.tokens, name.step):
         assert number is None or (number >= 0 and math.isfinite(number))
 
 
 @given(st.integers(1, 10**6), st.sampled_from(["", "k", "M", "B", "t"]))
 def test_counts_are_exact(number: int, unit: str) -> None:
-    """97.9M is 97,900,000 and not a float beside it."""
+    """97.9M is exactly 97,900,000."""
     size = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "t": 10**12}[unit]
     assert count(f"{number}{unit}") == number * size
     tenths = count(f"{number / 10:.1f}{unit}")

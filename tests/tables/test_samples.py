@@ -1,4 +1,4 @@
-"""Item scores out of samples files: what is read, what is joined, and what is refused."""
+"""Item scores from samples files: reading, joining, and refusal of files that do not fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .made_scores import samples
 
 
 def test_items_of_a_mean(tmp_path: Path) -> None:
-    """A metric that is a mean is read as it stands, whatever the order of the lines."""
+    """A metric that is a mean is read unchanged, in any order of the lines."""
     path = samples(tmp_path / "a.jsonl", {"rbridge_nll": [3.0, 1.0, 2.0]}, ids=[2, 0, 1])
     items = read_items(path, "rbridge_nll")
     assert items.ids == ("0", "1", "2")
@@ -26,7 +26,7 @@ def test_items_of_a_mean(tmp_path: Path) -> None:
 
 
 def test_items_of_a_corpus_ratio(tmp_path: Path) -> None:
-    """Bits per byte come as (nats, bytes): the score is the ratio of their sums, as lm-eval reports it."""
+    """Bits per byte are stored as (nats, bytes): the score is the ratio of the sums, as lm-eval reports it."""
     pairs = [[10.0, 20], [30.0, 25]]
     path = samples(tmp_path / "a.jsonl", {"rbridge_bits_per_byte": pairs})
     items = read_items(path, "rbridge_bits_per_byte")
@@ -36,7 +36,7 @@ def test_items_of_a_corpus_ratio(tmp_path: Path) -> None:
 
 
 def test_items_weighted_over_the_test_set(tmp_path: Path) -> None:
-    """With weights over the whole test set an item is six sums; its score is known only with all of them."""
+    """With weights over the test set an item is six sums, and its score depends on all items."""
     moments = [TraceMoments(5.0, 3.0, 4, 20, 0.1, 0.9), TraceMoments(8.0, 2.0, 5, 30, 0.2, 1.0)]
     nats = weighted_nats_over_test_set(moments)
     path = samples(tmp_path / "a.jsonl", {"rbridge_nll": moments, "rbridge_bits_per_byte": moments})
@@ -45,7 +45,7 @@ def test_items_weighted_over_the_test_set(tmp_path: Path) -> None:
 
 
 def test_the_filter_is_part_of_the_metric(tmp_path: Path) -> None:
-    """A task with two filters writes each item twice; a score table tells the two by the name after the comma."""
+    """A task with two filters writes each item twice; a score table names the filter after the comma."""
     strict = samples(tmp_path / "strict.jsonl", {"exact_match": [0, 1, 0]}, filter_name="strict-match")
     flexible = samples(tmp_path / "flexible.jsonl", {"exact_match": [1, 1, 0]}, filter_name="flexible-extract")
     both = tmp_path / "both.jsonl"
@@ -56,8 +56,8 @@ def test_the_filter_is_part_of_the_metric(tmp_path: Path) -> None:
         read_items(both, "exact_match")
 
 
-def test_our_own_items_go_by_their_id(tmp_path: Path) -> None:
-    """Traces have an item id; lm-eval's running number depends on which of them a cache holds."""
+def test_items_of_traces_are_identified_by_item_id(tmp_path: Path) -> None:
+    """lm-eval's running number depends on which traces a cache holds."""
     first = samples(tmp_path / "a.jsonl", {"rbridge_nll": [1.0]}, ids=[0], doc={"item_id": "gsm8k-17"})
     assert read_items(first, "rbridge_nll").ids == ("gsm8k-17",)
 
@@ -76,8 +76,8 @@ def test_resampling_a_ratio_keeps_its_pairs_together(tmp_path: Path) -> None:
     assert np.ptp(join_items({"a": items}).resampled(100, seed=0)) < 1e-12
 
 
-def test_other_items_are_refused(tmp_path: Path) -> None:
-    """Different item sets cannot be paired; the error says how many are missing on which side."""
+def test_different_items_are_refused(tmp_path: Path) -> None:
+    """Different item sets cannot be paired; the error says how many items each side lacks."""
     first = read_items(samples(tmp_path / "a.jsonl", {"acc": [1, 0, 1]}), "acc")
     second = read_items(samples(tmp_path / "b.jsonl", {"acc": [1, 0]}), "acc")
     with pytest.raises(SamplesError, match="b was scored on 2 items and a on 3; 1 are only in a and 0 only in b"):
@@ -93,7 +93,7 @@ def test_other_content_under_the_same_id_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_run_is_refused(tmp_path: Path) -> None:
-    """The score over the items has to be the one in the table."""
+    """The score over the items has to equal the score in the table."""
     items = read_items(samples(tmp_path / "a.jsonl", {"acc": [1, 0]}), "acc")
     check_against_table("dclm", items, 0.5, "acc")
     with pytest.raises(SamplesError, match=r"acc of 0.5 over its 2 items, but the score table has 0.7 for dclm"):
@@ -101,12 +101,12 @@ def test_a_file_of_another_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_folders_and_files_are_found_by_their_benchmark(tmp_path: Path) -> None:
-    """A folder gives the file of a benchmark; a file of another benchmark is none of it; two are too many."""
-    ours = samples(tmp_path / "samples_rbridge_gsm8k_2026-01-01T00-00-00.jsonl", {"rbridge_nll": [1.0]})
-    other = samples(tmp_path / "samples_arc_challenge_2026-01-01T00-00-00.jsonl", {"acc": [1]})
-    assert find_samples(tmp_path, "gsm8k") == find_samples(ours, "gsm8k") == ours
-    assert find_samples(tmp_path, "arc_challenge") == other
-    assert find_samples(other, "gsm8k") is None
+    """A folder gives the file of a benchmark; a file of another benchmark does not match; two files are an error."""
+    gsm8k = samples(tmp_path / "samples_rbridge_gsm8k_2026-01-01T00-00-00.jsonl", {"rbridge_nll": [1.0]})
+    arc_challenge = samples(tmp_path / "samples_arc_challenge_2026-01-01T00-00-00.jsonl", {"acc": [1]})
+    assert find_samples(tmp_path, "gsm8k") == find_samples(gsm8k, "gsm8k") == gsm8k
+    assert find_samples(tmp_path, "arc_challenge") == arc_challenge
+    assert find_samples(arc_challenge, "gsm8k") is None
     assert find_samples(tmp_path, "csqa") is None
     samples(tmp_path / "samples_rbridge_gsm8k_2026-01-02T00-00-00.jsonl", {"rbridge_nll": [1.0]})
     with pytest.raises(SamplesError, match="2 samples files of gsm8k"):
@@ -126,7 +126,7 @@ def test_folders_and_files_are_found_by_their_benchmark(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_files_are_refused(tmp_path: Path, line: str, message: str) -> None:
-    """One line that says what is wrong with which file."""
+    """The message says what is wrong with which file."""
     path = tmp_path / "damaged.jsonl"
     path.write_text(line)
     with pytest.raises(SamplesError, match=message) as error:
@@ -136,7 +136,7 @@ def test_damaged_files_are_refused(tmp_path: Path, line: str, message: str) -> N
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """No such file, no such folder."""
+    """A file or folder that does not exist."""
     with pytest.raises(SamplesError, match="there is no file or folder"):
         find_samples(tmp_path / "none", "gsm8k")
     with pytest.raises(SamplesError, match="cannot read"):
@@ -144,7 +144,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_numbers_are_read_as_lm_eval_writes_them(tmp_path: Path) -> None:
-    """Whether an item is right comes as 1, 1.0 or true."""
+    """A right item is written as 1, 1.0 or true."""
     path = tmp_path / "a.jsonl"
     values = (True, 1, 0.0, False)
     path.write_text(

@@ -1,4 +1,4 @@
-"""Score tables: what is written comes back, and what cannot be a score is refused in one line."""
+"""Score tables: writing and reading, and one-line errors for what cannot be a score."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ rows = st.tuples(
 
 def table(**changes: object) -> pd.DataFrame:
     """Two good rows, with columns changed."""
-    good = {
+    columns = {
         "run": ["dclm", "c4"],
         "model": ["a", "b"],
         "params": [1e9, 1e9],
@@ -45,13 +45,13 @@ def table(**changes: object) -> pd.DataFrame:
         "stderr": [0.01, math.nan],
         "n": [1319, math.nan],
     }
-    return pd.DataFrame(good | changes)
+    return pd.DataFrame(columns | changes)
 
 
 @settings(max_examples=30, deadline=None)
 @given(data=st.lists(rows, min_size=1, max_size=6), suffix=st.sampled_from([".csv", ".parquet"]))
 def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, data: list, suffix: str) -> None:
-    """Names keep every letter and numbers every bit, in both formats, also names that look like numbers or nothing."""
+    """Names keep every character and numbers every bit, in both formats, also names that look like numbers or NaN."""
     frame = pd.DataFrame(data, columns=[*COLUMNS]).drop_duplicates(["run", "model", "benchmark", "metric"])
     path = tmp_path_factory.mktemp("scores") / f"scores{suffix}"
     write_scores(frame, path)
@@ -69,8 +69,8 @@ def test_counts_are_written_as_whole_numbers(tmp_path: Path) -> None:
     assert (tmp_path / "scores.csv").read_text().splitlines()[1].endswith(",1319")
 
 
-def test_what_is_not_known_may_be_missing_and_more_columns_stay(tmp_path: Path) -> None:
-    """A table by hand needs four columns; what the user adds is kept, and separators may be tabs."""
+def test_unknown_columns_may_be_missing_and_further_columns_are_kept(tmp_path: Path) -> None:
+    """A handmade table needs four columns; further columns are kept, and separators may be tabs."""
     (tmp_path / "hand.tsv").write_text(
         "run\tbenchmark\tmetric\tvalue\tseed\ttokens\n007\tgsm8k\tacc\t0.5\t3\t\nNA\tgsm8k\tacc\t1\t4\t5e9\n"
     )
@@ -83,7 +83,7 @@ def test_what_is_not_known_may_be_missing_and_more_columns_stay(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "message"),
     [
         ({"value": [0.5, math.nan]}, "NaN or infinite in row 2"),
         ({"value": [math.inf, 1.0]}, "row 1"),
@@ -101,17 +101,17 @@ def test_what_is_not_known_may_be_missing_and_more_columns_stay(tmp_path: Path) 
         ({"run": ["a", "a"], "model": ["m", "m"], "tokens": [math.nan, math.nan]}, "rows 1 and 2"),
     ],
 )
-def test_what_cannot_be_a_score_is_named(changes: dict[str, object], named: str, tmp_path: Path) -> None:
-    """Every wrong cell is refused in one line that says where it is; nothing is written."""
+def test_what_cannot_be_a_score_is_named(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    """The message says where the wrong cell is; nothing is written."""
     with pytest.raises(ScoreTableError) as error:
         write_scores(table(**changes), tmp_path / "scores.csv")
-    assert named in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "named"),
+    ("name", "content", "message"),
     [
         ("a.csv", b"", "missing"),
         ("a.csv", b"run,benchmark,metric,value\n", "no rows"),
@@ -130,10 +130,10 @@ def test_what_cannot_be_a_score_is_named(changes: dict[str, object], named: str,
         ("a.parquet.gz", b"", ".csv, .tsv"),
     ],
 )
-def test_files_that_are_no_tables_are_one_line(name: str, content: bytes, named: str, tmp_path: Path) -> None:
-    """Empty, cut off, of another kind: the message names the file and the trouble."""
+def test_files_that_are_no_tables_are_one_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    """A file that is empty, cut off or of another kind: the message names the file and the problem."""
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ScoreTableError, match=named) as error:
+    with pytest.raises(ScoreTableError, match=message) as error:
         read_scores(tmp_path / name)
     assert name in str(error.value)
     assert "\n" not in str(error.value)
@@ -147,7 +147,7 @@ def test_gzipped_tables_are_read(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    """A name that was mistyped is repeated."""
+    """A file that does not exist, or a folder in its place."""
     with pytest.raises(ScoreTableError, match="there is no file"):
         read_table(tmp_path / "scores.csv")
     (tmp_path / "folder.csv").mkdir()
@@ -156,7 +156,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_refused_table_leaves_the_old_file(tmp_path: Path) -> None:
-    """Writing is all or nothing: the old table stays whole when the new one is refused."""
+    """The old table does not change when the new one is refused."""
     path = tmp_path / "deep" / "scores.csv"
     write_scores(table(), path)
     before = path.read_bytes()
@@ -169,7 +169,7 @@ def test_a_refused_table_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    """A folder in the way, or a file where a folder should be."""
+    """A folder in place of the file, or a file in place of its folder."""
     (tmp_path / "scores.csv").mkdir()
     (tmp_path / "file").write_text("")
     for place in ("scores.csv", "file/scores.csv"):
@@ -179,6 +179,6 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_checking_twice_changes_nothing() -> None:
-    """A checked table is one already."""
-    once = checked_scores(table())
-    pd.testing.assert_frame_equal(checked_scores(once), once)
+    """Checking a checked table returns an equal table."""
+    checked = checked_scores(table())
+    pd.testing.assert_frame_equal(checked_scores(checked), checked)

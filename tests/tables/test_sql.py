@@ -1,4 +1,4 @@
-"""Parquet files of scores are read by DuckDB and pandas as they are, by the queries of the documentation."""
+"""DuckDB and pandas read Parquet files of scores directly, with the queries of the documentation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIVE, ZERO = ({"n-shot": shots, "traces": "abc"} for shots in "50")
 
 @pytest.fixture
 def scores() -> pd.DataFrame:
-    """Three checkpoints of a run, one of another at 0 shots, and a handmade score without settings."""
+    """Three checkpoints of a run, one checkpoint of another run at 0 shots, and a handmade score without settings."""
     rows = [
         ("dclm", 1e9, "gsm8k", "rbridge_nll", 0.75, 0.02, FIVE), ("dclm", 3e9, "gsm8k", "rbridge_nll", 0.5, 0.01, FIVE),
         ("dclm", 2e9, "gsm8k", "rbridge_nll", 0.625, 0.03, FIVE), ("c4", 2e9, "gsm8k", "rbridge_nll", 0.4, 0.01, ZERO),
@@ -28,7 +28,7 @@ def scores() -> pd.DataFrame:
 
 
 def test_settings_are_columns_and_come_back(scores: pd.DataFrame, tmp_path: Path) -> None:
-    """No index, no JSON; the table that commands read has the settings that it had."""
+    """The file has no index and no JSON; reading it gives the same settings."""
     write_scores(scores, tmp_path / "scores.parquet")
     plain = pd.read_parquet(tmp_path / "scores.parquet")
     assert {*plain.columns[9:]} == {"settings.n-shot", "settings.traces"}
@@ -40,22 +40,22 @@ def test_settings_are_columns_and_come_back(scores: pd.DataFrame, tmp_path: Path
 
 
 @pytest.mark.parametrize("cell", ["high", "[1]", '{"layers": 3}'])
-def test_a_column_of_ones_own_with_that_name_stays(scores: pd.DataFrame, tmp_path: Path, cell: str) -> None:
-    """What is no JSON object of texts is not ours to take apart."""
+def test_a_user_column_named_settings_is_kept(scores: pd.DataFrame, tmp_path: Path, cell: str) -> None:
+    """A column that does not hold JSON objects of strings is not split."""
     write_scores(scores.assign(settings=cell), tmp_path / "scores.parquet")
     assert {*read_scores(tmp_path / "scores.parquet")["settings"]} == {cell}
 
 
-def test_texts_that_parquet_cannot_hold_are_spelled_out(scores: pd.DataFrame, tmp_path: Path) -> None:
-    """JSON can spell a lone surrogate."""
+def test_text_that_parquet_cannot_hold_is_escaped(scores: pd.DataFrame, tmp_path: Path) -> None:
+    """JSON can hold a lone surrogate, Parquet cannot."""
     write_scores(scores.assign(settings='{"dtype": "\\ud800"}'), tmp_path / "scores.parquet")
     assert {*pd.read_parquet(tmp_path / "scores.parquet")["settings.dtype"]} == {"\\ud800"}
 
 
-def test_columns_of_ones_own_with_such_names_stay(scores: pd.DataFrame, tmp_path: Path) -> None:
-    """Numbers, and tables that hold no scores."""
-    own = scores.drop(columns="settings").assign(**{"settings.lr": 0.5})
-    write_scores(own, tmp_path / "own.parquet")
+def test_user_columns_with_a_settings_prefix_are_kept(scores: pd.DataFrame, tmp_path: Path) -> None:
+    """Columns of numbers, and columns of tables without scores."""
+    user_scores = scores.drop(columns="settings").assign(**{"settings.lr": 0.5})
+    write_scores(user_scores, tmp_path / "own.parquet")
     assert {*read_scores(tmp_path / "own.parquet")["settings.lr"]} == {0.5}
     pd.DataFrame({"proxy": [1.0], "settings.mix": ["web"]}).to_parquet(tmp_path / "pairs.parquet")
     assert [*read_table(tmp_path / "pairs.parquet").columns] == ["proxy", "settings.mix"]

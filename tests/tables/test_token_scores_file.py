@@ -1,4 +1,4 @@
-"""Files of token scores: every bit comes back, and every reader of samples files reads them alike."""
+"""Files of token scores: every bit comes back, and readers of samples files read them too."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TASK = "rbridge_gsm8k"
 
 @st.composite
 def any_scores(draw: st.DrawFn) -> TokenScores:
-    """Scores of up to six tokens: any bits, overlaps and gaps between tokens, any optional array left out."""
+    """Scores of up to six tokens with any bits, overlaps and gaps, and with or without each optional array."""
     size = draw(st.integers(0, 6))
     integers = hnp.arrays(np.int32, size)
     floats = hnp.arrays(np.float32, size, elements=st.floats(width=32))
@@ -57,7 +57,7 @@ def any_scores(draw: st.DrawFn) -> TokenScores:
 
 
 def row(item: int, scores: TokenScores, **values: Any) -> dict[str, Any]:
-    """A sample as lm-eval makes it."""
+    """A sample as lm-eval gives it."""
     doc = {
         "benchmark": "gsm8k",
         "item_id": f"item {item}",
@@ -77,7 +77,7 @@ def bits(scores: TokenScores) -> list[Any]:
 @settings(deadline=None)
 @given(st.lists(any_scores(), min_size=1, max_size=4))
 def test_every_bit_comes_back(tmp_path_factory: pytest.TempPathFactory, listed: list[TokenScores]) -> None:
-    """NaN payloads, infinities, negative zeros, missing arrays, tokens that overlap: each is read as it was written."""
+    """Also NaN payloads, infinities, negative zeros, missing arrays and overlapping tokens."""
     path = tmp_path_factory.mktemp("scores") / "samples_rbridge_gsm8k_x.parquet"
     write_token_scores(path, TASK, [row(at, scores, rbridge_nll=0.1 * at) for at, scores in enumerate(listed)], {})
     back = [*token_score_rows(path)]
@@ -86,8 +86,8 @@ def test_every_bit_comes_back(tmp_path_factory: pytest.TempPathFactory, listed: 
     assert [sample["rbridge_nll"] for sample in back] == [0.1 * at for at in range(len(listed))]
 
 
-def test_metrics_that_are_pairs_or_sums_stay_so(tmp_path: Path) -> None:
-    """Bits per byte are (nats, bytes), weights over the test set six sums: read as from a samples file."""
+def test_metrics_may_be_pairs_or_sums(tmp_path: Path) -> None:
+    """Bits per byte are (nats, bytes) and weights over the test set are six sums, as in a samples file."""
     moments = [TraceMoments(5.0, 3.0, 4, 20, 0.1, 0.9), TraceMoments(8.0, 2.0, 5, 30, 0.2, 1.0)]
     scores = [token_scores("So it is.", seed) for seed in (1, 2)]
     rows = [
@@ -101,8 +101,8 @@ def test_metrics_that_are_pairs_or_sums_stay_so(tmp_path: Path) -> None:
     assert read_items(path, "trace_bits_per_byte").score == pytest.approx(15.0 / math.log(2) / 18)
 
 
-def test_a_metric_that_is_a_text_stays_one(tmp_path: Path) -> None:
-    """Items of proxy tasks have no number of their own."""
+def test_a_metric_may_be_text(tmp_path: Path) -> None:
+    """Items of proxy tasks have no number."""
     path = tmp_path / "samples_rbridge_proxies_gsm8k_x.parquet"
     text = "9 tokens, see resps"
     write_token_scores(path, "rbridge_proxies_gsm8k", [row(1, token_scores("So.", 1), entropy=text)], {})
@@ -111,7 +111,7 @@ def test_a_metric_that_is_a_text_stays_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_samples_reads_the_same_after_the_change(tmp_path: Path) -> None:
-    """Items, traces, settings and results: what gate, rank, proxies and report read does not depend on the format."""
+    """Items, traces, settings and results that gate, rank, proxies and report read do not depend on the format."""
     texts = ["So it is. We add two and two.", "A second one, longer by far than the first one."]
     folder = samples(tmp_path, model="m", scores=[token_scores(text, at) for at, text in enumerate(texts)])
     before = find_samples(folder, "gsm8k")
@@ -124,9 +124,9 @@ def test_a_folder_of_samples_reads_the_same_after_the_change(tmp_path: Path) -> 
     assert after is not None
     assert after.suffix == ".parquet"
     assert not before.exists()
-    again = read_items(after, "rbridge_nll")
-    assert (again.ids, again.hashes, again.prompts) == (items.ids, items.hashes, items.prompts)
-    assert again.numerator.tobytes() == items.numerator.tobytes()
+    items_after = read_items(after, "rbridge_nll")
+    assert (items_after.ids, items_after.hashes, items_after.prompts) == (items.ids, items.hashes, items.prompts)
+    assert items_after.numerator.tobytes() == items.numerator.tobytes()
     assert settings_beside(after, "rbridge_nll") == compared
     (evaluation,) = evaluations([after])
     for first, second in zip(traces, evaluation.traces(), strict=True):
@@ -136,7 +136,7 @@ def test_a_folder_of_samples_reads_the_same_after_the_change(tmp_path: Path) -> 
 
 
 def test_the_file_is_enough_without_its_results_file(tmp_path: Path) -> None:
-    """The results travel in the file."""
+    """The file holds the results too."""
     folder = samples(tmp_path, model="m", scores=[token_scores("So it is.", 1)])
     keep_token_scores_only(folder)
     (results,) = folder.glob("results_*.json")
@@ -149,7 +149,7 @@ def test_the_file_is_enough_without_its_results_file(tmp_path: Path) -> None:
 
 
 def test_a_gate_compares_two_files(tmp_path: Path) -> None:
-    """A file of token scores is no score table, though it is Parquet."""
+    """A Parquet file of token scores is not taken for a score table."""
     scores = [token_scores("So it is.", seed) for seed in range(12)]
     paths = [tmp_path / f"samples_rbridge_gsm8k_{name}.parquet" for name in ("now", "before")]
     for path, shift in zip(paths, (0.0, 5.0), strict=True):
@@ -160,14 +160,14 @@ def test_a_gate_compares_two_files(tmp_path: Path) -> None:
     assert (better.passed, worse.passed) == (True, False)
 
 
-@pytest.mark.parametrize("content", ["cut", "other", "text", "newer"])
-def test_a_file_that_is_none_is_one_line(tmp_path: Path, content: str) -> None:
-    """Cut off, a table of something else, no Parquet at all, a later layout: the file is named, and nothing is read."""
+@pytest.mark.parametrize("content", ["cut", "table", "text", "newer"])
+def test_a_file_without_token_scores_is_one_line(tmp_path: Path, content: str) -> None:
+    """A file that is cut off, another table, not Parquet or of a later layout: the message names the file."""
     path = tmp_path / "samples_rbridge_gsm8k_x.parquet"
     write_token_scores(path, TASK, [row(1, token_scores("So it is.", 1), rbridge_nll=1.0)], {"results": {}})
     if content == "cut":
         path.write_bytes(path.read_bytes()[:-9])
-    elif content == "other":
+    elif content == "table":
         pq.write_table(pa.table({"a": [1]}), path)
     elif content == "text":
         path.write_text("{}")

@@ -1,6 +1,6 @@
-"""Answers of a model, of which the bytes of every character are known, cut at any byte.
+"""Model answers for tests, with the bytes that spell each character known, cut into tokens at any byte.
 
-Nothing here decodes JSON: what the package has to find out was written down when the answer was put together.
+Nothing here decodes JSON: the expected positions are recorded while an answer is assembled.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ SHORT_ESCAPES = {
     "\r": "\\r",
     "\t": "\\t",
 }
-#: Strings that a search for braces, quotes or the key trips over.
+#: Strings that mislead a search for braces, quotes or the key.
 TRAPS = ("{", "}", '"', "\\", '{"reasoning": "no"}', "reasoning", '"reasoning": "no"', "\\u00e9", "</s>", "```")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, and where its reasoning is.
+    """A model's answer, with the position of its reasoning.
 
     Attributes:
-        raw: all that the model wrote.
-        reasoning: the text that its JSON stands for.
-        characters: for each character of the reasoning the bytes ``[start, end)`` of ``raw`` that spell it.
-        final_answer: as the package should give it.
+        raw: the whole text that the model wrote.
+        reasoning: the decoded text of its JSON value.
+        characters: for each character of the reasoning, the bytes ``[start, end)`` of ``raw`` that spell it.
+        final_answer: the value that the package should return.
     """
 
     raw: str
@@ -55,14 +55,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Cut:
-    """The bytes of an answer cut into tokens."""
+    """The bytes of an answer split into tokens, with the log-probability of each token."""
 
     pieces: list[bytes]
     logprobs: list[float]
 
 
 def spellings(character: str, upper: bool) -> list[str]:
-    """Every way to write a character in a JSON string, as itself first."""
+    """Return every way to write a character in a JSON string, beginning with the character itself if JSON allows it."""
     ways = [] if character in '"\\' else [character]
     if character in SHORT_ESCAPES:
         ways.append(SHORT_ESCAPES[character])
@@ -72,7 +72,7 @@ def spellings(character: str, upper: bool) -> list[str]:
 
 
 def write_letters(text: str, choices: Sequence[int]) -> list[str]:
-    """Each character of a text as it stands in a JSON string; choices[i] picks the way for character i."""
+    """Spell each character of a text as in a JSON string; ``choices[i]`` selects the spelling of character i."""
     written = []
     for character, choice in zip(text, choices, strict=True):
         ways = spellings(character, upper=choice % 2 == 1)
@@ -81,7 +81,7 @@ def write_letters(text: str, choices: Sequence[int]) -> list[str]:
 
 
 def answer_of(before: str, characters: Sequence[str], after: str, reasoning: str, final_answer: str | None) -> Answer:
-    """Put an answer together; ``before`` ends with the quote that opens the reasoning."""
+    """Assemble an answer; ``before`` ends with the quote that opens the reasoning."""
     at = len(before.encode())
     places = []
     for character in characters:
@@ -90,35 +90,37 @@ def answer_of(before: str, characters: Sequence[str], after: str, reasoning: str
     return Answer(before + "".join(characters) + after, reasoning, tuple(places), final_answer)
 
 
-# Made once: making a strategy takes longer than drawing from it.
+# Created once: creating a strategy takes longer than drawing from it.
 _COMMAND = re.compile(rf"[\b\f\n\r\t](?:{'|'.join(name[1:] for name in CONTROL_NAMES)})(?![A-Za-z])")
 _SPACES = st.sampled_from(["", "", " ", "\n", "\r\n\t", "  "])
 _REASONING = texts().filter(lambda text: bool(text.strip()) and not _COMMAND.search(text))
-_FEW_LETTERS = texts(2).filter(lambda text: not _COMMAND.search(text))  # else it is LaTeX, see test_json_text
-_STRINGS = st.one_of(_FEW_LETTERS, st.sampled_from(TRAPS), st.just(""))
-#: Any JSON value, with strings and keys that look like the object that is looked for.
+_SHORT_TEXTS = texts(2).filter(
+    lambda text: not _COMMAND.search(text)
+)  # it would be decoded as LaTeX, see test_json_text
+_STRINGS = st.one_of(_SHORT_TEXTS, st.sampled_from(TRAPS), st.just(""))
+#: Any JSON value, with strings and keys that resemble the wanted object.
 JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.just(10**30), _STRINGS),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_STRINGS, inner, max_size=2),
     max_leaves=4,
 )
-_FINAL_ANSWERS = st.one_of(st.none(), _FEW_LETTERS, JSON_VALUES)
+_FINAL_ANSWERS = st.one_of(st.none(), _SHORT_TEXTS, JSON_VALUES)
 _OTHERS = st.dictionaries(st.sampled_from(["steps", "", "Reasoning", *TRAPS[:5]]), JSON_VALUES, max_size=2)
 _KEYS = st.sampled_from(["reasoning", "r\\u0065asoning", "\\u0072easonin\\u0067"])
 _WITHOUT_BRACES = st.just("") | texts(3).map(lambda text: text.replace("{", ""))
-_BEHIND = st.one_of(st.sampled_from(["", "\n", "\n```", "}", 'I hope {this} helps {"reasoning": "no"}']), _FEW_LETTERS)
+_BEHIND = st.one_of(st.sampled_from(["", "\n", "\n```", "}", 'I hope {this} helps {"reasoning": "no"}']), _SHORT_TEXTS)
 
 
 @st.composite
 def _members(draw: st.DrawFn, key: str, value: Any) -> str:
-    """A member of an object, in any layout that ``json.dumps`` can give it."""
+    """A member of a JSON object, in any layout that ``json.dumps`` produces."""
     dumped = json.dumps(value, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1])))
     return f"{json.dumps(key)}{draw(_SPACES)}:{draw(_SPACES)}{dumped}"
 
 
 @st.composite
 def answers(draw: st.DrawFn, prose: st.SearchStrategy[str] = _WITHOUT_BRACES) -> Answer:
-    """Some prose, a JSON object with the reasoning and other members in any order and layout, and any text."""
+    """Prose, then a JSON object with the reasoning and other members in any order and layout, then any text."""
     reasoning = draw(_REASONING)
     front: list[str] = []
     back: list[str] = []
@@ -132,7 +134,7 @@ def answers(draw: st.DrawFn, prose: st.SearchStrategy[str] = _WITHOUT_BRACES) ->
     for name, value in draw(_OTHERS).items():
         draw(st.sampled_from([front, back])).append(draw(_members(name, value)))
     if draw(st.booleans()):
-        front.append(draw(_members("reasoning", draw(JSON_VALUES))))  # of a key given twice the last counts
+        front.append(draw(_members("reasoning", draw(JSON_VALUES))))  # the last value of a repeated key counts
     comma = f"{draw(_SPACES)},{draw(_SPACES)}"
     fence = draw(st.sampled_from(["", "```json\n", "```\n"]))
     before = "".join([draw(prose), fence, "{", draw(_SPACES), *(member + comma for member in front)])
@@ -144,7 +146,7 @@ def answers(draw: st.DrawFn, prose: st.SearchStrategy[str] = _WITHOUT_BRACES) ->
 
 @st.composite
 def cuts_of(draw: st.DrawFn, raw: str, shortest: int = 0) -> Cut:
-    """Tokens of any bytes of an answer; of none too, unless ``shortest`` says otherwise."""
+    """Tokens of an answer, cut at any byte; tokens may be empty unless ``shortest`` is above 0."""
     spelled = raw.encode()
     lengths = draw(st.lists(st.integers(shortest, 8), min_size=1, max_size=30).filter(any))
     ends = [0]
@@ -156,30 +158,30 @@ def cuts_of(draw: st.DrawFn, raw: str, shortest: int = 0) -> Cut:
 
 
 def known(logprob: float) -> float:
-    """A log-probability, or NaN for the -9999 and minus infinity that servers write in place of one."""
+    """Return a log-probability, or NaN for the placeholders -9999 and minus infinity that servers write."""
     return logprob if logprob > -1000 else math.nan
 
 
 def shared_bytes(piece: bytes) -> int:
-    """Bytes up to the end of the first character of several bytes, of a token that ends in one."""
+    """Bytes up to the end of the first multi-byte character, if the token ends in a multi-byte character; else 0."""
     sizes = [len(character.encode()) for character in piece.decode()]
     return sum(sizes[: next(n for n, size in enumerate(sizes) if size > 1) + 1]) if sizes[-1] > 1 else 0
 
 
 def is_text(piece: bytes) -> bool:
-    """Whether a token holds whole characters."""
+    """Whether a token consists of whole characters."""
     return piece.decode(errors="replace").encode() == piece
 
 
 def confidence_of(answer: Answer, cut: Cut, shown: str | None = None) -> list[float]:
-    """Confidence of each character: the mean over the bytes that spell it of the probability of the token of each.
+    """Confidence of each character: mean, over its bytes, of the probability of the token that holds the byte.
 
-    ``shown`` is how the server shows the tokens, where it does not show their bytes.
+    ``shown`` is the text that the server shows for the tokens if it does not show their bytes.
     """
     whole = all(map(is_text, cut.pieces)) if shown is None else True
     held_back = whole and "\ufffd" not in (b"".join(cut.pieces).decode() if shown is None else shown)
     of_bytes: list[float] = []
-    empty: list[float] = []  # of tokens without bytes just before: they share a character that the next token completes
+    empty: list[float] = []  # preceding tokens without bytes; they share the next token's first character
     for piece, logprob in zip(cut.pieces, cut.logprobs, strict=True):
         if not piece:
             empty.append(math.exp(known(logprob)))
@@ -199,7 +201,7 @@ def assert_confidence(
     expected: Sequence[float],
     characters: Sequence[int] | slice = slice(None),
 ) -> None:
-    """Characters have the expected confidences, NaN where unknown, up to the rounding of stored logarithms."""
+    """Check the confidence of each character, NaN where unknown, up to the rounding of stored logarithms."""
     stored = np.repeat(token_logprob.astype(np.float64), np.diff(token_end, prepend=0))
     assert stored.size == len(expected)
     wanted = np.asarray(expected)
@@ -208,7 +210,7 @@ def assert_confidence(
 
 
 def chat(raw: str, cut: Cut) -> dict[str, Any]:
-    """One entry of ``choices`` in the Chat Completions layout."""
+    """Return one entry of ``choices`` in the Chat Completions layout."""
     entries = [
         {"token": piece.decode(errors="replace"), "bytes": list(piece), "logprob": logprob, "top_logprobs": []}
         for piece, logprob in zip(cut.pieces, cut.logprobs, strict=True)
@@ -218,7 +220,7 @@ def chat(raw: str, cut: Cut) -> dict[str, Any]:
 
 
 def legacy(raw: str, cut: Cut) -> dict[str, Any]:
-    """The same in the legacy completions layout: a token that is not UTF-8 is written ``bytes:\\xe2\\x80``."""
+    """The entry in the legacy Completions layout, which writes a token that is not UTF-8 as ``bytes:\\xe2\\x80``."""
     tokens = []
     for piece in cut.pieces:
         try:
@@ -232,7 +234,7 @@ def legacy(raw: str, cut: Cut) -> dict[str, Any]:
 def text_only(
     raw: str, tokens: Sequence[str], logprobs: Sequence[float | None], *, with_bytes: bool = False
 ) -> dict[str, Any]:
-    """What a server sends that knows its tokens as text alone; ``with_bytes`` the bytes of that text beside it."""
+    """A choice from a server that gives tokens as text only; ``with_bytes`` adds the bytes of that text."""
     entries = [
         {"token": token, "logprob": logprob, **({"bytes": list(token.encode())} if with_bytes else {})}
         for token, logprob in zip(tokens, logprobs, strict=True)
@@ -241,15 +243,15 @@ def text_only(
 
 
 def decoded_alone(pieces: Sequence[bytes]) -> list[str]:
-    """Each token decoded by itself: U+FFFD where it holds part of a character."""
+    """Decode each token by itself: a token with part of a character shows U+FFFD."""
     return [piece.decode(errors="replace") for piece in pieces]
 
 
 def decoded_in_context(pieces: Sequence[bytes]) -> list[str]:
-    """As vLLM does it: a token that ends within a character shows nothing, and the one that ends it shows it all.
+    """Decode as vLLM does: a token that ends inside a character shows nothing, the one that completes it shows all.
 
-    It looks back at most four tokens, and at none if the token ends in whole characters: what the tokens before it did
-    not show is lost then.
+    It looks back at most four tokens. A token that ends in whole characters is decoded alone, so the text that earlier
+    tokens did not show is lost.
     """
     alone = decoded_alone(pieces)
     shown = []

@@ -1,7 +1,7 @@
-"""A Chat Completions server of one's own: real HTTP, answers known in advance, and any fault where it is asked for.
+"""A local Chat Completions server: real HTTP, answers known in advance, and faults on request.
 
-The answers are a function of the question alone, so that builds can be compared. Their tokens are cut at any byte, also
-inside a character and inside the escapes of the JSON that they spell.
+Answers depend only on the question, so that builds can be compared. Their tokens are cut at any byte, also inside
+characters and JSON escapes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ REPORTED_MODEL = "gpt-4o-2024-08-06"
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server does with a request.
+    """How the server answers one request.
 
     Attributes:
-        status: of the response.
-        body: JSON where it is no bytes.
-        headers: beside the length and the type.
-        wait: seconds before it.
-        cut: close the connection after so many bytes of the response instead; 0 sends nothing at all.
+        status: status code of the response.
+        body: bytes, or a value to encode as JSON.
+        headers: additional headers.
+        wait: seconds before the response.
+        cut: number of bytes of the response after which the connection is closed; 0 sends nothing.
     """
 
     status: int = 200
@@ -41,13 +41,13 @@ class Reply:
 
 
 def error(status: int, message: str, *, code: str | None = None, **headers: str) -> Reply:
-    """A refusal as OpenAI words it; ``retry_after="1"`` becomes the header Retry-After."""
+    """Return an error in OpenAI's format; ``retry_after="1"`` becomes the header Retry-After."""
     body = {"error": {"message": message, "type": "error", "param": None, "code": code}}
     return Reply(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 def page(status: int = 200) -> Reply:
-    """A web page, as an address that is no API answers."""
+    """Return a web page, as an address that serves no API does."""
     return Reply(status, b"<!DOCTYPE html><html><body>Welcome</body></html>", {"Content-Type": "text/html"})
 
 
@@ -59,7 +59,7 @@ def completion(
     model: str = REPORTED_MODEL,
     **message: Any,
 ) -> Reply:
-    """A response with this text; its tokens with their log-probabilities, or none."""
+    """Return a response with this text and, if given, its tokens with their log-probabilities."""
     entries = tokens and [
         {"token": piece.decode(errors="replace"), "bytes": list(piece), "logprob": logprob, "top_logprobs": []}
         for piece, logprob in tokens
@@ -77,7 +77,7 @@ def completion(
 
 
 def cut_anywhere(text: str, seed: random.Random) -> list[tuple[bytes, float]]:
-    """The bytes of a text as tokens of one to six bytes, with log-probabilities."""
+    """Split the bytes of a text into tokens of one to six bytes, with log-probabilities."""
     data, tokens = text.encode(), []
     while data:
         length = seed.randint(1, 6)
@@ -87,7 +87,7 @@ def cut_anywhere(text: str, seed: random.Random) -> list[tuple[bytes, float]]:
 
 
 def known_answer(question: str) -> Reply:
-    """The answer to a question: its reasoning quotes the question and is hard to read back."""
+    """Return the fixed answer to a question; its reasoning quotes the question and is hard to decode."""
     seed = random.Random(question)
     reasoning = (
         f"Naïvely, «{question[:20]}» gives:\n½ · {seed.randrange(100)} = {seed.random():.3f} 😀 \\frac{{1}}{{2}}"
@@ -98,7 +98,7 @@ def known_answer(question: str) -> Reply:
 
 
 def known_thinking(question: str) -> Reply:
-    """The same answer after some thinking, as vLLM returns it with a parser."""
+    """Return the same answer with thinking before it, as vLLM returns it with a reasoning parser."""
     reply = known_answer(question)
     (choice,) = reply.body["choices"]
     tokens = [("<think>", -9.0), ("I add", -0.5), (" one.", -0.25), ("</think>", -9.0)]
@@ -113,16 +113,16 @@ class ChatServer:
 
     Args:
         answer: the reply to the text of a question. Default: ``known_answer``.
-        models: that it lists, and has.
-        key: that it wants to be shown; None takes any.
-        latency: seconds that every answer takes.
+        models: the models that it lists and serves.
+        key: the API key that it requires; None accepts any.
+        latency: seconds before every answer.
 
     Attributes:
-        faults: replies to give first, by a part of the question; ``""`` is a part of every question.
+        faults: replies to send first, by a substring of the question; ``""`` matches every question.
         asked: the bodies of all requests for an answer, in order.
-        times: when each of them came, in seconds of the monotonic clock.
-        most_at_once: the greatest number of requests that were being answered at the same time.
-        on_answer: called with the number of answers sent, after each.
+        times: arrival time of each request, in seconds of the monotonic clock.
+        most_at_once: the largest number of requests in progress at the same time.
+        on_answer: called after each answer with the number of answers sent.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class ChatServer:
 
     @property
     def url(self) -> str:
-        """What --base-url has to be."""
+        """The value for --base-url."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
     @property
@@ -168,7 +168,7 @@ class ChatServer:
         self._server.server_close()
 
     def reply(self, method: str, path: str, key: str, body: Any) -> Reply:
-        """What to do with any request."""
+        """Return the reply to a request."""
         if self.key is not None and key != f"Bearer {self.key}":
             return error(401, f"Incorrect API key provided: {key[-4:]}", code="invalid_api_key")
         if (method, path) == ("GET", "/v1/models"):
@@ -188,18 +188,18 @@ class ChatServer:
         return self.answer(question)
 
     def pause(self, seconds: float) -> None:
-        """Wait, but not beyond the end of the server."""
+        """Wait, at most until the server closes."""
         if seconds:
             self._closing.wait(seconds)
 
     def begin(self) -> None:
-        """Count one more request in work."""
+        """Count a request as in progress."""
         with self._lock:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
 
     def end(self) -> None:
-        """Count it as done."""
+        """Count the request as answered."""
         with self._lock:
             self._at_once -= 1
             self.answered += 1
@@ -208,7 +208,7 @@ class ChatServer:
 
 
 def text_of(body: dict[str, Any]) -> str:
-    """The question of a request, without what is asked about the form of the answer."""
+    """Return the question of a request, without the instructions about the answer's format."""
     content: str = body["messages"][-1]["content"]
     return content.partition("\n\nRespond ONLY")[0]
 
@@ -237,7 +237,7 @@ def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
             self.close_connection = reply.cut is not None
             try:
                 self.wfile.write(data[: reply.cut])
-            except (BrokenPipeError, ConnectionResetError):  # the client has gone
+            except (BrokenPipeError, ConnectionResetError):  # the client has disconnected
                 self.close_connection = True
 
         def log_message(self, *_: object) -> None:

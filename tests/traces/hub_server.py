@@ -1,6 +1,6 @@
-"""A Hub of one's own: an HTTP server that serves folders as data sets to the real clients, and fails where told to.
+"""A local Hub: an HTTP server that serves folders as data sets to the real clients, with faults on request.
 
-Speaks what ``huggingface_hub`` and ``datasets`` ask of the Hub when they read. To write to it, a subclass adds routes.
+It implements the requests of ``huggingface_hub`` and ``datasets`` for reading; a subclass adds routes for writing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REVISION = r"(?P<revision>[^/]+)"
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asked: ``path`` as it was sent, without the query; the headers' names in lower case."""
+    """A client's request: ``path`` as sent, without the query; header names in lower case."""
 
     method: str
     path: str
@@ -33,7 +33,7 @@ class Request:
 
     @property
     def fields(self) -> dict[str, list[str]]:
-        """The body as a JSON object or an HTML form, every value a list."""
+        """The fields of a JSON object or an HTML form in the body; every value is a list."""
         if "json" in self.headers.get("content-type", ""):
             values = json.loads(self.body)
             return {name: value if isinstance(value, list) else [value] for name, value in values.items()}
@@ -42,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What the server answers."""
+    """The server's answer."""
 
     status: int = 200
     body: bytes = b""
@@ -50,33 +50,33 @@ class Response:
 
     @classmethod
     def of_json(cls, value: object, status: int = 200) -> Response:
-        """A JSON document."""
+        """Return a JSON document."""
         return cls(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     @classmethod
     def error(cls, status: int, code: str, message: str) -> Response:
-        """An error as the Hub words it: the clients go by the header X-Error-Code."""
+        """Return an error in the Hub's format: clients read the header X-Error-Code."""
         return cls(status, b"", {"X-Error-Code": code, "X-Error-Message": message})
 
 
 Route = tuple[str, str, Callable[..., Response]]
-"""Methods (``GET HEAD``), a regular expression of the whole path, and what answers (request, **groups but revision)."""
+"""Methods (``GET HEAD``), a regular expression for the whole path, and the handler (request, **groups but revision)."""
 
 
 class HubServer:
-    """Serve each folder as the data set of that name, at a commit that is the hash of all it holds.
+    """Serve each folder as the data set of that name, at a commit that is the hash of its content.
 
     ``with HubServer({"owner/name": folder}) as hub:`` and ``HF_ENDPOINT=hub.url`` for the client. A folder may change
-    while it is served: the commit then changes with it, and the one before is gone.
+    while it is served: the commit changes with it, and the previous commit no longer exists.
 
     Args:
         repos: folder of each data set.
-        private: data sets that are there only for who brings a token.
-        gated: data sets that everybody sees, and whose files take a token.
+        private: data sets that exist only for requests with a token.
+        gated: data sets that are visible to all, with files that require a token.
 
     Attributes:
-        requests: all there were, in order, as ``METHOD path``, with the range where there was one.
-        drop_after: bytes of the next file after which the connection is cut; once.
+        requests: all requests in order, as ``METHOD path``, with the range if any.
+        drop_after: number of bytes of the next file after which the connection is dropped, once.
         down: answer everything with 503.
     """
 
@@ -93,7 +93,7 @@ class HubServer:
 
     @property
     def url(self) -> str:
-        """What HF_ENDPOINT has to be."""
+        """The value for HF_ENDPOINT."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> HubServer:
@@ -108,7 +108,7 @@ class HubServer:
         self._server.server_close()
 
     def routes(self) -> list[Route]:
-        """What is answered; the first that fits counts. A subclass adds its own in front."""
+        """Return the routes; the first match is used. A subclass puts its routes in front."""
         return [
             ("GET", f"/api/datasets/{REPO}", self.info),
             ("GET", f"/api/datasets/{REPO}/revision/{REVISION}", self.info),
@@ -118,12 +118,12 @@ class HubServer:
         ]
 
     def answer(self, request: Request) -> Response:
-        """The answer to any request."""
+        """Return the answer to a request."""
         if self.down:
             return Response(503)
         for methods, path, answer in self._routes:
-            if request.method in methods and (found := path.fullmatch(request.path)):
-                groups = {name: unquote(value) for name, value in found.groupdict().items() if value is not None}
+            if request.method in methods and (match := path.fullmatch(request.path)):
+                groups = {name: unquote(value) for name, value in match.groupdict().items() if value is not None}
                 repo = groups.get("repo")
                 if repo is not None and (repo not in self.repos or not self._may_see(repo, request)):
                     return Response.error(401, "RepoNotFound", "Invalid username or password.")
@@ -134,18 +134,18 @@ class HubServer:
         return Response.error(404, "NotFound", "Sorry, we can't find the page you are looking for.")
 
     def sha(self, repo: str) -> str:
-        """The commit of a data set: 40 hexadecimal digits that its files decide."""
+        """Return the commit of a data set: 40 hexadecimal digits, computed from its files."""
         listing = "".join(f"{name}\0{blob_id(data)}\n" for name, data in self.files(repo).items())
         return hashlib.sha1(listing.encode(), usedforsecurity=False).hexdigest()
 
     def files(self, repo: str) -> dict[str, bytes]:
-        """The files of a data set by their path in it, sorted."""
+        """Return the files of a data set by their path in it, sorted."""
         folder = self.repos[repo]
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
     def info(self, _request: Request, repo: str) -> Response:
-        """What there is to know of a data set."""
+        """Return the metadata of a data set."""
         return Response.of_json(
             {
                 "_id": blob_id(repo.encode())[:24],
@@ -163,7 +163,7 @@ class HubServer:
         )
 
     def tree(self, request: Request, repo: str, path: str = "") -> Response:
-        """Files and folders below a folder, or only those in it."""
+        """List the files and folders in a folder, recursively if requested."""
         entries = self._entries(repo)
         below = f"{path}/" if path else ""
         if path and not any(name.startswith(below) for name in entries):
@@ -178,12 +178,12 @@ class HubServer:
         )
 
     def paths_info(self, request: Request, repo: str) -> Response:
-        """What there is to know of the paths that are asked for; those that do not exist are left out."""
+        """Return the metadata of the requested paths; paths that do not exist are left out."""
         entries = self._entries(repo)
         return Response.of_json([entries[path] for path in request.fields.get("paths", []) if path in entries])
 
     def resolve(self, request: Request, repo: str, path: str) -> Response:
-        """A file, or the part of it that a Range asks for."""
+        """Return a file, or the requested byte range of it."""
         if repo in self.gated and "authorization" not in request.headers:
             return Response.error(401, "GatedRepo", f"Access to dataset {repo} is restricted.")
         headers = {"X-Repo-Commit": self.sha(repo), "Accept-Ranges": "bytes"}
@@ -203,7 +203,7 @@ class HubServer:
         return Response(206, data[first : last + 1], headers)
 
     def cut(self, request: Request, response: Response) -> int | None:
-        """Bytes of the body after which the connection is to be dropped, or None."""
+        """Number of body bytes after which to drop the connection, or None."""
         if self.drop_after is None or request.method != "GET" or "ETag" not in response.headers:
             return None
         if len(response.body) <= self.drop_after:
@@ -225,7 +225,7 @@ class HubServer:
 
 
 def blob_id(data: bytes) -> str:
-    """The id that git gives a file: what the Hub sends as its ETag."""
+    """Return git's id of a file, which the Hub sends as its ETag."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
@@ -256,13 +256,13 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the base class's
-            """Keep quiet: the tests look at ``requests``."""
+            """Log nothing; the tests read ``requests``."""
 
     return Handler
 
 
 def _body(handler: BaseHTTPRequestHandler, headers: Mapping[str, str]) -> bytes:
-    """The body of a request, sent whole or in chunks."""
+    """Read the body of a request, sent as a whole or in chunks."""
     if headers.get("transfer-encoding", "").lower() != "chunked":
         return handler.rfile.read(int(headers.get("content-length", 0)))
     pieces = []

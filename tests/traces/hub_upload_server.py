@@ -1,4 +1,4 @@
-"""A Hub that can be written to: ``HubServer`` with accounts, new data sets, branches, uploads and commits."""
+"""A local Hub with write access: ``HubServer`` with accounts, new data sets, branches, uploads and commits."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _LICENCES = {"apache-2.0", "mit", "cc-by-4.0", "other", "unknown"}
 
 
 class HubUploadServer(HubServer):
-    """A ``HubServer`` on which whoever has a token may create and write the data sets of their own name.
+    """A ``HubServer`` on which the owner of a token may create and write data sets under their name.
 
-    Branches other than main are kept as data sets ``OWNER/NAME@BRANCH``.
+    Branches other than main are stored as data sets ``OWNER/NAME@BRANCH``.
 
     Args:
-        root: folder under which new data sets are kept.
-        tokens: owner by token; an empty owner for a token that may only read.
-        repos: folder of each data set that is there already.
-        lfs: take Parquet files through the LFS endpoints, as the real Hub does, else within the commit.
+        root: parent folder of new data sets.
+        tokens: owner by token; the owner of a read-only token is empty.
+        repos: folder of each existing data set.
+        lfs: receive Parquet files through the LFS endpoints, as the real Hub does, instead of within the commit.
 
     Attributes:
-        commits: what each commit changed: ``+path`` and ``-path``.
-        damage: flip a bit of the next trace file that is stored; once.
-        overtake: somebody else commits just before the next commit; once.
+        commits: the changes of each commit, as ``+path`` and ``-path``.
+        damage: flip a bit of the next stored trace file, once.
+        overtake: simulate a commit of another client before the next commit, once.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class HubUploadServer(HubServer):
         self.damage = self.overtake = False
 
     def routes(self) -> list[Route]:
-        """What is answered beside what reading takes."""
+        """Return the routes for writing, followed by the routes for reading."""
         return [
             ("POST", "/api/repos/create", self.create),
             ("POST", "/api/validate-yaml", self.validate),
@@ -59,22 +59,22 @@ class HubUploadServer(HubServer):
         ]
 
     def answer(self, request: Request) -> Response:
-        """Send what is asked of a branch to the data set that stands for it."""
-        found = _WITH_REVISION.fullmatch(request.path)
+        """Redirect a request for a branch to the data set that stores the branch."""
+        match = _WITH_REVISION.fullmatch(request.path)
         if (
-            found is not None
-            and found["repo"] in self.repos
-            and found["revision"] not in ("main", self.sha(found["repo"]))
+            match is not None
+            and match["repo"] in self.repos
+            and match["revision"] not in ("main", self.sha(match["repo"]))
         ):
             for name in self.repos:
                 repo, _, branch = name.partition("@")
-                if repo == found["repo"] and branch and found["revision"] in (branch, self.sha(name)):
-                    path = f"{found['head']}{name}/{found['verb']}/main{found['tail']}"
+                if repo == match["repo"] and branch and match["revision"] in (branch, self.sha(name)):
+                    path = f"{match['head']}{name}/{match['verb']}/main{match['tail']}"
                     return super().answer(replace(request, path=path))
         return super().answer(request)
 
     def create(self, request: Request) -> Response:
-        """Create a data set, if the owner of the token may."""
+        """Create a data set, if the token's owner may."""
         asked = json.loads(request.body)
         repo = f"{asked['organization']}/{asked['name']}"
         if refused := self._refused(request, repo):
@@ -90,7 +90,7 @@ class HubUploadServer(HubServer):
         return Response.of_json({"url": url})
 
     def validate(self, request: Request) -> Response:
-        """Check the front matter of a card as the Hub does: YAML, with a licence that it knows and data files."""
+        """Check the front matter of a card as the Hub does: YAML with a known licence and data files."""
         _, front, _ = str(json.loads(request.body)["content"]).split("---\n", 2)
         values = yaml.safe_load(front)
         if values["license"] not in _LICENCES or not all(config["data_files"] for config in values["configs"]):
@@ -98,7 +98,7 @@ class HubUploadServer(HubServer):
         return Response.of_json({"errors": [], "warnings": []})
 
     def branch(self, request: Request, repo: str, branch: str) -> Response:
-        """Create a branch that holds what main holds."""
+        """Create a branch with the content of main."""
         if refused := self._refused(request, repo):
             return refused
         name = f"{repo}@{branch}"
@@ -110,37 +110,37 @@ class HubUploadServer(HubServer):
         return Response.of_json({})
 
     def preupload(self, request: Request, repo: str) -> Response:
-        """Say how each file is to be sent, and what is there under its name."""
+        """Return how to send each file, and the id of the existing file of that name."""
         if refused := self._refused(request, repo):
             return refused
-        held = self.files(repo)
+        files = self.files(repo)
         answers: list[dict[str, Any]] = []
         for asked in json.loads(request.body)["files"]:
             path = asked["path"]
             lfs = self.lfs and path.endswith(".parquet")
-            oid = {"oid": blob_id(held[path])} if path in held and not lfs else {}
+            oid = {"oid": blob_id(files[path])} if path in files and not lfs else {}
             answers.append({"path": path, "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False} | oid)
         return Response.of_json({"files": answers})
 
     def lfs_batch(self, request: Request, repo: str) -> Response:
-        """Say where to put the objects that are not there yet."""
+        """Return the upload address of each missing object."""
         if refused := self._refused(request, repo):
             return refused
         objects: list[dict[str, Any]] = json.loads(request.body)["objects"]
-        for one in objects:
-            if one["oid"] not in self.objects:
-                one["actions"] = {"upload": {"href": f"{self.url}/lfs/{one['oid']}"}}
+        for entry in objects:
+            if entry["oid"] not in self.objects:
+                entry["actions"] = {"upload": {"href": f"{self.url}/lfs/{entry['oid']}"}}
         return Response.of_json({"transfer": "basic", "objects": objects})
 
     def lfs_put(self, request: Request, oid: str) -> Response:
-        """Keep an object."""
+        """Store an object."""
         if hashlib.sha256(request.body).hexdigest() != oid:
             return Response(400)
         self.objects[oid] = request.body
         return Response()
 
     def commit(self, request: Request, repo: str) -> Response:
-        """Apply a commit: a line of JSON for the header and for each file."""
+        """Apply a commit: one line of JSON for the header and for each file."""
         if refused := self._refused(request, repo):
             return refused
         if self.overtake:

@@ -1,4 +1,4 @@
-"""A cache to publish, and what a copy of it has to be."""
+"""A cache to publish, and the comparison of a copy with it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ABOUT = {
 
 
 def make_cache(root: Path) -> TraceCache:
-    """A cache with two benchmarks: one with confidences, spans and grades, one with none of them."""
+    """Create a cache with two benchmarks: one with confidences, spans and grades, one without."""
     cache = TraceCache(str(root))
     tokens = {"token_end": [4, 9], "token_logprob": np.log([0.5, 0.25])}
     graded = [
@@ -38,21 +38,21 @@ def make_cache(root: Path) -> TraceCache:
     return cache
 
 
-def assert_equal(one: TraceCache, other: TraceCache) -> None:
-    """Both hold the same manifests and traces, and every checksum holds."""
-    assert one.manifests() == other.manifests() != []
-    assert [found.problem for found in other.verify()] == [None] * len(other.manifests())
-    for manifest in one.manifests():
-        pairs = zip(*(c.load(manifest.benchmark, manifest.source).traces for c in (one, other)), strict=True)
+def assert_equal(expected: TraceCache, copy: TraceCache) -> None:
+    """Check that both caches hold the same manifests and traces, and that the copy's checksums are right."""
+    assert expected.manifests() == copy.manifests() != []
+    assert [verdict.problem for verdict in copy.verify()] == [None] * len(copy.manifests())
+    for manifest in expected.manifests():
+        pairs = zip(*(c.load(manifest.benchmark, manifest.source).traces for c in (expected, copy)), strict=True)
         assert all(same(left, right) for left, right in pairs)
 
 
 def card_of(target: TraceCache) -> str:
-    """The README.md of a place."""
+    """Return the README.md of a published cache."""
     return str(target._fs.cat_file(f"{target._path}/README.md").decode())
 
 
 def front_matter(card: str) -> dict[str, Any]:
-    """What the Hub reads of a card."""
+    """Return the metadata that the Hub reads from a card."""
     values: dict[str, Any] = yaml.safe_load(card.split("---\n")[1])
     return values

@@ -1,4 +1,4 @@
-"""Releases to pull: the same completions and tokens, laid out in the many ways that their authors may have chosen."""
+"""Releases to read: the same completions and tokens in the layouts that authors may choose."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REASONINGS = (
 
 @dataclass(frozen=True)
 class Item:
-    """One completion, its tokens, and what the benchmark asks."""
+    """A completion with its tokens and the fields of its benchmark item."""
 
     number: int
     answer: Answer
@@ -37,7 +37,7 @@ class Item:
 
     @property
     def question(self) -> str:
-        """A question that no other item has."""
+        """A question that is unique among the items."""
         return f"What is question {self.number}?"
 
     @property
@@ -47,7 +47,7 @@ class Item:
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """Its tokens as ``{token, logprob, bytes}``."""
+        """The tokens as ``{token, logprob, bytes}``."""
         entries: list[dict[str, Any]] = chat(self.answer.raw, self.cut)["logprobs"]["content"]
         return entries
 
@@ -90,7 +90,7 @@ def as_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def in_parts(folder: Path, name: str, rows: Sequence[dict[str, Any]], parts: int = 3) -> None:
-    """Write JSON Lines over several files, as many rows in each."""
+    """Write JSON Lines, distributed over several files."""
     size = -(-len(rows) // parts)
     for part in range(parts):
         as_lines(folder / f"{name}-{part:05}-of-{parts:05}.jsonl", rows[part * size : (part + 1) * size])
@@ -106,7 +106,7 @@ def _put(path: Path, text: str) -> None:
 
 
 def record(item: Item) -> dict[str, Any]:
-    """A completion under the names that we use ourselves."""
+    """A completion with the package's own field names."""
     return {
         "item_id": f"item-{item.number}",
         "question": item.question,
@@ -119,18 +119,18 @@ def record(item: Item) -> dict[str, Any]:
 
 
 def rows_of(item: Item, **item_field: Any) -> list[dict[str, Any]]:
-    """A row for each token, with what names the item."""
+    """One row per token, with the fields that identify the item."""
     return [item_field | {"position": position} | entry for position, entry in enumerate(item.entries)]
 
 
 def plain(folder: Path, items: Sequence[Item]) -> None:
-    """One JSON array, token rows in parts."""
+    """One JSON array of completions; token rows in parts."""
     as_json(folder / "completions.json", [record(item) for item in items])
     in_parts(folder, "tokens", [row for item in items for row in rows_of(item, item_id=f"item-{item.number}")])
 
 
 def shuffled(folder: Path, items: Sequence[Item]) -> None:
-    """The same, token rows in no order over all parts, which are gzipped."""
+    """The plain layout with shuffled token rows and gzipped parts."""
     as_json(folder / "completions.json.gz", [record(item) for item in items])
     rows = [row for item in items for row in rows_of(item, item_id=f"item-{item.number}")]
     random.Random(1).shuffle(rows)
@@ -139,7 +139,7 @@ def shuffled(folder: Path, items: Sequence[Item]) -> None:
 
 
 def other_names(folder: Path, items: Sequence[Item]) -> None:
-    """Nothing is called what we call it; positions count from 1; ids are numbers; the prompt has its instruction."""
+    """Other field names; positions from 1; numeric ids; the prompt includes its instruction."""
     as_json(
         folder / "cot.json",
         [
@@ -164,7 +164,7 @@ def other_names(folder: Path, items: Sequence[Item]) -> None:
 
 
 def by_row_number(base: int) -> Callable[[Path, Sequence[Item]], None]:
-    """Token rows name their item by the number of its row; no positions; completions without ids or raw text."""
+    """Token rows with the row number of their item and no positions; completions without ids or raw text."""
 
     def write(folder: Path, items: Sequence[Item]) -> None:
         fields = ("question", "reasoning", "final_answer", "gold", "correct")
@@ -176,7 +176,7 @@ def by_row_number(base: int) -> Callable[[Path, Sequence[Item]], None]:
 
 
 def lists(folder: Path, items: Sequence[Item]) -> None:
-    """One row a completion with parallel lists, in a Parquet file; the record's reasoning without white space."""
+    """A Parquet file with one row of parallel lists per completion; the record's reasoning is stripped."""
     stripped = [record(item) | {"reasoning": item.answer.reasoning.strip()} for item in items]
     as_json(folder / "completions.json", stripped)
     rows = [
@@ -192,7 +192,7 @@ def lists(folder: Path, items: Sequence[Item]) -> None:
 
 
 def probabilities(folder: Path, items: Sequence[Item]) -> None:
-    """Probabilities in place of their logarithms; everything is Parquet."""
+    """Probabilities instead of log-probabilities; all files are Parquet."""
     as_parquet(folder / "a.parquet", [record(item) for item in items])
     rows = [row for item in items for row in rows_of(item, item_id=f"item-{item.number}")]
     for row in rows:
@@ -202,7 +202,7 @@ def probabilities(folder: Path, items: Sequence[Item]) -> None:
 
 
 def responses(layout: Callable[[str, Cut], dict[str, Any]]) -> Callable[[Path, Sequence[Item]], None]:
-    """Completions that carry the raw response, tokens and all, and little else."""
+    """Completions that consist of the raw response with its tokens, the question and the gold answer."""
 
     def write(folder: Path, items: Sequence[Item]) -> None:
         rows = [
@@ -220,7 +220,7 @@ def responses(layout: Callable[[str, Cut], dict[str, Any]]) -> Callable[[Path, S
 
 
 def batch(folder: Path, items: Sequence[Item]) -> None:
-    """The output file of a batch run beside the completions, whose parsed answer lies in an object."""
+    """A batch output file beside the completions, whose parsed answer is in an object."""
     parsed = [
         {
             "custom_id": f"item-{item.number}",
@@ -245,7 +245,7 @@ def batch(folder: Path, items: Sequence[Item]) -> None:
 
 
 def objects(folder: Path, items: Sequence[Item]) -> None:
-    """One row a completion with a list of objects; the question is what names the item."""
+    """One row with a list of token objects per completion; the question identifies the item."""
     as_json(folder / "completions.json", [record(item) for item in items])
     rows = [{"question": item.question, "logprobs": {"content": item.entries}} for item in items]
     in_parts(folder, "logprobs", rows, parts=2)

@@ -1,4 +1,4 @@
-"""Traces to test with, how two of them compare, and what every error message has to be."""
+"""Traces for tests, their comparison, and the check of error messages."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from ..metrics.strategies import texts, tilings
 
 
 def make_trace(item_id: str = "17", trace: str = "2 + 2 = 4", **fields: Any) -> Trace:
-    """A valid trace of GSM8K with the given fields."""
+    """Return a valid GSM8K trace with the given fields."""
     return Trace(**{"benchmark": "gsm8k", "item_id": item_id, "question": "2 + 2?", "trace": trace, **fields})
 
 
 def version(word: str, rows: int = 3) -> list[Trace]:
-    """A set of traces recognisable by a word that every one of them holds."""
+    """Return traces that each contain the given word."""
     return [make_trace(str(row), f"{word} {row}") for row in range(rows)]
 
 
 def words(traces: Sequence[Trace]) -> set[str]:
-    """The words that ``version`` put into the traces."""
+    """Return the words that ``version`` put into the traces."""
     return {trace.trace.split()[0] for trace in traces}
 
 
 def write(cache: TraceCache, traces: list[Trace], source: str = "gpt-4o", **options: Any) -> None:
-    """Write traces of GSM8K."""
+    """Write GSM8K traces to a cache."""
     cache.write(traces, benchmark="gsm8k", source=source, **options)
 
 
-def same(one: Trace, other: Trace) -> bool:
-    """Whether two traces agree in every field, arrays bit for bit and of the same dtype."""
+def same(trace: Trace, expected: Trace) -> bool:
+    """Whether two traces agree in every field; arrays must have equal dtype and bits."""
 
-    def equal(left: object, right: object) -> bool:
-        if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
-            return left.dtype == right.dtype and left.tobytes() == right.tobytes()
-        return type(left) is type(right) and left == right
+    def equal(first: object, second: object) -> bool:
+        if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+            return first.dtype == second.dtype and first.tobytes() == second.tobytes()
+        return type(first) is type(second) and first == second
 
-    return all(equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(Trace))
+    return all(equal(getattr(trace, field.name), getattr(expected, field.name)) for field in fields(Trace))
 
 
 def complaint(
     function: Callable[..., object], *arguments: Any, error: type[TraceError] = TraceError, **named: Any
 ) -> str:
-    """The message of the error that a call ends in, which has to be of exactly this type and one line."""
+    """Return the message of the error that a call raises, which must have exactly this type and one line."""
     with pytest.raises(error) as caught:
         function(*arguments, **named)
     message = str(caught.value)
@@ -68,7 +68,7 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> str:
 
 @st.composite
 def some_traces(draw: st.DrawFn) -> list[Trace]:
-    """One to four valid traces of one benchmark, any field there or not, any Unicode in every text."""
+    """One to four valid traces of one benchmark; fields are optional, and texts are any Unicode."""
     item_ids = draw(st.lists(texts(3).filter(str.strip), min_size=1, max_size=4, unique=True))
     return [draw(_trace(item_id)) for item_id in item_ids]
 

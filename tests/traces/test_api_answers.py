@@ -1,4 +1,4 @@
-"""Answers of Completions APIs saved to a file become traces with the log-probabilities that they hold."""
+"""Responses of Completions APIs saved to a file become traces with their log-probabilities."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def batch_line(body: dict[str, Any], custom_id: str = "17") -> dict[str, Any]:
 
 
 def candidates() -> list[dict[str, Any]]:
-    """vLLM's own objects: the candidates of each token by id, of which the sampled one need not be the first."""
+    """Candidate tokens by id, as vLLM's objects store them; the sampled token need not be the first."""
     return [
         {"7": {"logprob": -0.01, "rank": 1, "decoded_token": "!"}, str(n): {"logprob": p, "decoded_token": token}}
         for n, (token, p) in enumerate(zip(TOKENS, LOGPROBS, strict=True), start=100)
@@ -152,7 +152,7 @@ def as_parquet(row: dict[str, Any], folder: Path) -> str:
 def test_every_layout_gives_text_and_log_probabilities(
     tmp_path: Path, layout: str, written: Callable[[dict[str, Any], Path], str]
 ) -> None:
-    """The six tokens of `` Two and two make four.`` without the space before it, and the question."""
+    """Each layout gives the question and the six tokens of `` Two and two make four.``, without its leading space."""
     trace = only(written(PLAIN[layout], tmp_path))
     assert (trace.trace, trace.question) == ("Two and two make four.", "What is 2 + 2?")
     assert trace.token_end is not None
@@ -162,29 +162,29 @@ def test_every_layout_gives_text_and_log_probabilities(
 
 @pytest.mark.parametrize("layout", [name for name in PLAIN if not name.startswith("trace and")])
 def test_one_response_may_be_the_whole_file(tmp_path: Path, layout: str) -> None:
-    """A saved response as it was printed, over many lines."""
+    """A response saved as an indented JSON document is read."""
     assert only(as_document(PLAIN[layout], tmp_path)).trace == "Two and two make four."
 
 
 @pytest.mark.parametrize("choice", [chat(OBJECT, [-0.5] * 5), legacy(text="".join(OBJECT), logprobs=None)])
 def test_the_object_of_the_paper_gives_its_reasoning(tmp_path: Path, choice: dict[str, Any]) -> None:
-    """As for ``build``: the value of reasoning is the trace, and final_answer is kept."""
+    """As in ``build``, the value of reasoning becomes the trace, and final_answer is kept."""
     trace = only(as_lines({**ASKED, **response(choice)}, tmp_path))
     assert (trace.trace, trace.final_answer) == ("2 + 2", "4")
     assert trace.has_confidence == bool(choice["logprobs"])
 
 
 def test_the_model_of_the_responses_is_reported(tmp_path: Path) -> None:
-    """One model in all of them is who wrote the traces; its id is not the item's."""
+    """The model that all responses name is reported as the author; the response id is not the item id."""
     report = import_traces(as_lines({**ASKED, **response(chat())}, tmp_path), benchmark="gsm8k")
     assert (report.model, report.traces[0].item_id) == ("writer-1", "1")
 
 
 def test_choices_of_one_request_with_many_prompts_are_items(tmp_path: Path) -> None:
-    """The legacy API answers a list of prompts in one response."""
+    """The legacy API answers a list of prompts in one response; each choice becomes an item."""
     prompts = [PROMPT, "Question: 3 + 1?\nAnswer:"]
-    other = legacy(text=" Four.", logprobs={"tokens": [" Four", "."], "token_logprobs": [-0.1, -0.2]}, index=1)
-    path = as_document(response(legacy(), prompt=prompts) | {"choices": [other, legacy()]}, tmp_path)
+    second = legacy(text=" Four.", logprobs={"tokens": [" Four", "."], "token_logprobs": [-0.1, -0.2]}, index=1)
+    path = as_document(response(legacy(), prompt=prompts) | {"choices": [second, legacy()]}, tmp_path)
     traces = import_traces(path, benchmark="gsm8k").traces
     assert [trace.question for trace in traces] == ["What is 2 + 2?", "3 + 1?"]
     assert [trace.trace for trace in traces] == ["Two and two make four.", "Four."]
@@ -193,7 +193,7 @@ def test_choices_of_one_request_with_many_prompts_are_items(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("block", [["<think>", "so", "</think>", "\n"], ["[THINK]", "so", "[/THINK]"]])
 def test_a_thinking_block_in_a_plain_text_is_not_of_the_trace(tmp_path: Path, block: list[str]) -> None:
-    """The same trace as from a server that keeps the thinking out of the content."""
+    """The trace equals that of a server that separates thinking from content."""
     trace = only(as_lines({**ASKED, **chat([*block, *TOKENS], [-9.0] * len(block) + LOGPROBS)}, tmp_path))
     assert trace.trace == "Two and two make four."
     np.testing.assert_allclose(trace.token_logprob, LOGPROBS, rtol=1e-6)
@@ -208,7 +208,7 @@ def questions(tmp_path: Path) -> str:
 
 
 def test_batch_output_is_joined_with_questions_by_id(tmp_path: Path) -> None:
-    """In any order; questions and golds come from the file of questions."""
+    """Rows may be in any order; questions and gold answers come from the file of questions."""
     path = jsonl(tmp_path / "out.jsonl", [batch_line(response(chat()), "1"), batch_line(response(chat()), "0")])
     traces = import_traces(path, benchmark="gsm8k", questions=questions(tmp_path)).traces
     assert [(trace.item_id, trace.question, trace.gold) for trace in traces] == [
@@ -218,7 +218,7 @@ def test_batch_output_is_joined_with_questions_by_id(tmp_path: Path) -> None:
 
 
 def test_responses_without_ids_are_joined_in_order(tmp_path: Path) -> None:
-    """As many responses as questions."""
+    """The number of responses must equal the number of questions."""
     path = jsonl(tmp_path / "out.jsonl", [response(chat()), response(chat())])
     traces = import_traces(path, benchmark="gsm8k", questions=questions(tmp_path)).traces
     assert [trace.question for trace in traces] == ["What is 2 + 2?", "3 + 1?"]
@@ -259,20 +259,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("row", "why"), REFUSED)
 def test_what_cannot_be_used_is_refused_with_the_reason(tmp_path: Path, row: dict[str, Any], why: str) -> None:
-    """Log-probabilities in a file are used or refused, never passed over."""
+    """Log-probabilities in a file are used or refused, never ignored."""
     message = complaint(import_traces, as_lines(row, tmp_path), benchmark="gsm8k", error=TraceImportError)
     assert "row 1: " in message
     assert why in message
 
 
 def test_log_probabilities_can_be_left_in_the_file(tmp_path: Path) -> None:
-    """Where the user says so, traces have no confidences."""
+    """If the user asks for it, the traces have no confidences."""
     for row in ({**ASKED, "trace": "Two", "meta": {"logprobs": ODD}}, {**ASKED, **legacy()}):
         assert not only(as_lines(row, tmp_path), logprobs=False).has_confidence
 
 
 def test_failed_answers_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
-    """Failed requests, refusals, and objects that are cut off."""
+    """Failed requests, refusals and truncated objects are counted."""
     failed = {"id": "b", "custom_id": "2", "response": {"status_code": 400, "body": {"error": {}}}, "error": None}
     refusal = chat() | {"message": {"content": None, "refusal": "No."}, "logprobs": None}
     broken = chat(['{"reasoning": "2 +'], [-0.1], finish_reason="length")
@@ -284,19 +284,19 @@ def test_failed_answers_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
 
 
 def test_answers_at_their_token_limit_are_counted(tmp_path: Path) -> None:
-    """A plain text that is cut off is a trace all the same."""
+    """A truncated plain text still becomes a trace."""
     path = as_lines({**ASKED, **legacy(finish_reason="length")}, tmp_path)
     assert import_traces(path, benchmark="gsm8k").cut_off == 1
 
 
 def test_placeholders_in_responses_are_unknown(tmp_path: Path) -> None:
-    """-9999 and null of a sampled token."""
+    """-9999 and null of a sampled token are unknown log-probabilities."""
     row = {**ASKED, **chat(TOKENS, [-0.3, -9999.0, -0.1, None, -0.05, -0.2])}
     assert np.isnan(only(as_lines(row, tmp_path)).token_logprob).tolist() == [False, True, False, True, False, False]
 
 
 def test_a_mapped_answer_of_several_is_taken_where_there_are_no_log_probabilities(tmp_path: Path) -> None:
-    """A mapping says which answer is the trace; the field choices of a response holds no answer options."""
+    """A mapping selects the answer; the field choices of a response is not read as answer options."""
     row = {**ASKED, "choices": [{"message": {"content": text}} for text in ("First.", "Second.")]}
     path = as_lines(row, tmp_path)
     (trace,) = import_traces(path, benchmark="csqa", mapping={"trace": "choices.1.message.content"}).traces
@@ -304,7 +304,7 @@ def test_a_mapped_answer_of_several_is_taken_where_there_are_no_log_probabilitie
 
 
 def test_answer_options_are_no_choices_of_a_response(tmp_path: Path) -> None:
-    """The field choices of a multiple-choice item beside a response, and an item whose options are objects."""
+    """The field choices of a multiple-choice item is read as answer options, also beside a response."""
     options = [{"label": "A", "text": "3"}, {"label": "B", "text": "4"}]
     row = {**ASKED, "choices": options, "gold": 1, "response": response(chat())}
     trace = only(as_lines(row, tmp_path))
@@ -327,7 +327,7 @@ VALUES = st.recursive(
 @cases(300)
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES), st.booleans())
 def test_whatever_an_api_answers_it_is_a_trace_or_one_line(row: dict[str, Any], lists_tokens: bool) -> None:
-    """No value of any field leads anywhere but to valid traces or a message."""
+    """Any value of any field gives a valid trace or a one-line error."""
     if lists_tokens:
         row = {"text": "4", "logprobs": {"tokens": ["4"], "token_logprobs": [-0.1]}} | row
     with fsspec.open("memory://answers.jsonl", "wb") as file:

@@ -1,4 +1,4 @@
-"""Tokens known by their bytes give every character of a trace its confidence."""
+"""Tokens given as bytes become the confidence of every character of a trace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .support import complaint, make_trace, same, write
 @cases(150)
 @given(st.data())
 def test_a_character_has_the_mean_confidence_over_its_bytes(data: st.DataObject) -> None:
-    """However a tokenization cuts the bytes, even inside characters, and whatever it found impossible."""
+    """The result equals the reference for any tokenization of the bytes, also with impossible tokens."""
     text = data.draw(texts().filter(str.strip))
     ends, drawn = data.draw(byte_tokens(text))
     logprobs = list(map(known, drawn))
@@ -37,7 +37,7 @@ def test_a_character_has_the_mean_confidence_over_its_bytes(data: st.DataObject)
 
 
 def test_the_rest_of_the_trace_stays() -> None:
-    """Confidences are added, or replaced, and nothing else changes."""
+    """Confidences are added or replaced; no other field changes."""
     trace = make_trace(gold="4", correct=True, spans=((0, 1),))
     scored = with_confidence(with_confidence(trace, [9], [-3.0]), np.array([5, 9]), np.array([-0.5, -0.25]))
     assert same(
@@ -46,7 +46,7 @@ def test_the_rest_of_the_trace_stays() -> None:
 
 
 def test_unknown_tokens_can_be_stored(tmp_path: Any) -> None:
-    """-9999, as servers write it, and minus infinity are unknown, and stay so in the cache."""
+    """-9999 and minus infinity are unknown, and stay unknown in the cache."""
     scored = with_confidence(make_trace(), [2, 4, 9], [-9999.0, float("-inf"), -1.0])
     write(TraceCache(str(tmp_path)), [scored])
     (loaded,) = TraceCache(str(tmp_path)).load("gsm8k").traces
@@ -67,5 +67,5 @@ def test_unknown_tokens_can_be_stored(tmp_path: Any) -> None:
     ],
 )
 def test_tokens_that_do_not_fit_the_trace_are_refused_by_name(ends: list[int], logprobs: list[float]) -> None:
-    """Tokens of another text, or numbers that are no probabilities, name the trace in one line."""
+    """Tokens of another text and invalid log-probabilities give a one-line error with the trace."""
     assert complaint(with_confidence, make_trace(), ends, logprobs).startswith("trace gsm8k/17: ")

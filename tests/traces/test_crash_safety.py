@@ -1,4 +1,4 @@
-"""Whatever happens to a writer, readers get one complete state, and the next writer starts clean."""
+"""Readers get one complete state whatever interrupts a writer, and the next writer starts clean."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .support import complaint, make_trace, version, words, write
 
 
 class Crash(BaseException):
-    """The process is no more: nothing catches it."""
+    """Simulated death of the process; no handler catches it."""
 
 
 class Disk:
-    """Fails every change to the files under a folder from a certain one on; the interpreter announces each to us."""
+    """Fail every change to the files in a folder from a given change on, using the interpreter's audit events."""
 
     def __init__(self) -> None:
         self.folder: str | None = None
@@ -36,7 +36,7 @@ class Disk:
 
     @contextmanager
     def failing(self, folder: Path, *, after: int, with_error: BaseException, forever: bool) -> Iterator[None]:
-        """Let ``after`` changes through, then raise, once or from then on."""
+        """Allow ``after`` changes, then raise once or for every further change."""
         self.left, self.error, self.forever = after, with_error, forever
         self.folder = str(folder)
         try:
@@ -45,7 +45,7 @@ class Disk:
             self.folder = None
 
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Called by the interpreter before it acts."""
+        """Receive an audit event, which the interpreter sends before it acts."""
         if self.folder is None:
             return
         changes = event in ("os.rename", "os.remove", "os.mkdir") or (
@@ -61,12 +61,12 @@ DISK = Disk()  # an audit hook cannot be removed
 
 
 def entries(folder: Path) -> list[str]:
-    """What kinds of files a source's folder holds."""
+    """Return the file suffixes in a source's folder."""
     return sorted(path.suffix or path.name for path in folder.iterdir())
 
 
 def test_a_crash_at_any_step_of_a_replacement_leaves_the_old_or_the_new_traces(tmp_path: Path) -> None:
-    """The writer dies before its first change to the disk, its second, ... its last: each time one state is whole."""
+    """For a crash before each change to the disk, from the first to the last, one state is complete."""
     seen = []
     for step in itertools.count():
         root = tmp_path / str(step)
@@ -78,18 +78,18 @@ def test_a_crash_at_any_step_of_a_replacement_leaves_the_old_or_the_new_traces(t
         except Crash:
             (word,) = words(cache.load("gsm8k").traces)
             seen.append(word)
-            assert [one.problem for one in cache.verify()] == [None]
+            assert [verdict.problem for verdict in cache.verify()] == [None]
             write(cache, version("newer"), replace=True)
             assert words(cache.load("gsm8k").traces) == {"newer"}
             assert entries(root / "gsm8k" / "gpt-4o") == [".json", ".lock", ".parquet"]
         else:
             break
-    assert seen == sorted(seen, reverse=True)  # old up to some step, new from then on
+    assert seen == sorted(seen, reverse=True)  # old up to one step, new after it
     assert set(seen) == {"old", "new"}
 
 
 def test_a_crash_at_any_step_of_a_first_write_leaves_nothing_or_all(tmp_path: Path) -> None:
-    """Half of a first write is not a source: it is not listed, not loaded, and does not stand in the way."""
+    """An incomplete first write is not listed or loaded, and the next write succeeds."""
     seen = []
     for step in itertools.count():
         root = tmp_path / str(step)
@@ -108,12 +108,12 @@ def test_a_crash_at_any_step_of_a_first_write_leaves_nothing_or_all(tmp_path: Pa
             assert words(cache.load("gsm8k").traces) == {"new"}
         else:
             break
-    assert len(seen) >= 6  # two folders, the lock, and for each of two files its bytes and its name
+    assert len(seen) >= 6  # two folders, the lock, and the write and rename of two files
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EIO])
 def test_a_full_or_failing_disk_is_one_line_and_loses_nothing(tmp_path: Path, code: int) -> None:
-    """An error of the file system at any step names the place and leaves a whole state without unfinished files."""
+    """A file system error at any step names the place and leaves a complete state without unfinished files."""
     for step in itertools.count():
         root = tmp_path / str(step)
         cache = TraceCache(str(root))
@@ -125,7 +125,7 @@ def test_a_full_or_failing_disk_is_one_line_and_loses_nothing(tmp_path: Path, co
         except TraceError as error:
             message = str(error)
         if DISK.left >= 0:
-            break  # the write needs no more steps than that
+            break  # the write completed before the failing step
         if message is not None:
             assert message.startswith(f"cannot write {root}/gsm8k/gpt-4o: {os.strerror(code)};")
         assert words(cache.load("gsm8k").traces) == ({"new"} if message is None else {"old"})
@@ -135,7 +135,7 @@ def test_a_full_or_failing_disk_is_one_line_and_loses_nothing(tmp_path: Path, co
 def test_a_crash_at_any_step_on_a_remote_file_system_leaves_the_old_or_the_new_traces(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The order of steps protects where there is no atomic rename of ours too."""
+    """The order of the steps protects the data where atomic renames are not available."""
     left = sys.maxsize
 
     def dying(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -185,7 +185,7 @@ for turn in range(1, rounds):
 
 
 def start_writer(root: Path, source: str, rounds: int) -> subprocess.Popen[str]:
-    """A process that writes one source over and over."""
+    """Start a process that writes one source repeatedly."""
     command = [sys.executable, "-c", WRITER, str(root), source, str(rounds)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
@@ -193,7 +193,7 @@ def start_writer(root: Path, source: str, rounds: int) -> subprocess.Popen[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of POSIX systems")
 def test_a_killed_writer_leaves_a_whole_state(tmp_path: Path) -> None:
-    """A process killed while it replaces a source in a loop, at 12 moments, never leaves half of one."""
+    """A process killed at 12 moments during repeated replacements always leaves one complete set of traces."""
     for round_number in range(12):
         root = tmp_path / str(round_number)
         with start_writer(root, "a", 10**9) as process:
@@ -212,19 +212,19 @@ def test_a_killed_writer_leaves_a_whole_state(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_processes_that_write_two_sources_do_not_meet(tmp_path: Path) -> None:
-    """Two writers of one benchmark at once: both sources are whole in the end."""
+    """Two simultaneous writers of one benchmark leave both sources complete."""
     writers = [start_writer(tmp_path, source, 20) for source in ("a", "b")]
     for process in writers:
         with process:
             assert process.wait(timeout=120) == 0
     cache = TraceCache(str(tmp_path))
-    assert [(one.source, one.problem) for one in cache.verify()] == [("a", None), ("b", None)]
+    assert [(verdict.source, verdict.problem) for verdict in cache.verify()] == [("a", None), ("b", None)]
     for source in ("a", "b"):
         assert words(cache.load("gsm8k", source).traces) == {"new"}
 
 
 def at_once(*functions: Callable[[], object]) -> list[object]:
-    """Run functions in threads that start together; the result of each, or the ``TraceError`` it ended in."""
+    """Run functions in threads that start together; return each result, or the ``TraceError`` raised."""
     start = threading.Barrier(len(functions))
     results: list[object] = [None] * len(functions)
 
@@ -245,7 +245,7 @@ def at_once(*functions: Callable[[], object]) -> list[object]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="writers of one source are kept apart on POSIX systems only")
 def test_of_several_first_writers_of_one_source_one_succeeds(tmp_path: Path) -> None:
-    """Whoever comes second is told that the source exists, also if both looked at the same moment."""
+    """The other writers get the error that the source exists, even if all checked at the same moment."""
 
     def writer(word: str) -> Callable[[], str]:
         def run() -> str:
@@ -263,7 +263,7 @@ def test_of_several_first_writers_of_one_source_one_succeeds(tmp_path: Path) -> 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="writers of one source are kept apart on POSIX systems only")
 def test_readers_of_a_source_that_is_being_replaced_get_whole_states(tmp_path: Path) -> None:
-    """Two writers replace one source while two readers load it: no load fails, none mixes two states."""
+    """With two writers and two readers of one source, no load fails and no load mixes two states."""
     write(TraceCache(str(tmp_path)), version("word", rows=50))
     done = threading.Event()
 
@@ -287,7 +287,7 @@ def test_readers_of_a_source_that_is_being_replaced_get_whole_states(tmp_path: P
 
 
 def test_leftovers_of_a_killed_writer_are_ignored_and_then_removed(tmp_path: Path) -> None:
-    """Unfinished files and trace files without a manifest are no source, and the next write sweeps them away."""
+    """Unfinished files and trace files without a manifest are ignored, and the next write removes them."""
     folder = tmp_path / "gsm8k" / "gpt-4o"
     folder.mkdir(parents=True)
     (folder / ".part-0123-manifest.json").write_bytes(b"{")
@@ -297,4 +297,4 @@ def test_leftovers_of_a_killed_writer_are_ignored_and_then_removed(tmp_path: Pat
     assert cache.manifests() == []
     write(cache, [make_trace()])
     assert entries(folder) == [".json", ".lock", ".parquet"]
-    assert [one.problem for one in cache.verify()] == [None]
+    assert [verdict.problem for verdict in cache.verify()] == [None]

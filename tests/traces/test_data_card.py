@@ -1,4 +1,4 @@
-"""The card of published traces says what there is, to people and to the Hub, and nothing in it can do harm."""
+"""The card of published traces describes them to people and to the Hub, and escapes all user text."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .published import ABOUT, card_of, front_matter, make_cache
 
 @pytest.fixture
 def cache(tmp_path: Path) -> TraceCache:
-    """A cache of two sources."""
+    """A cache with two sources."""
     return make_cache(tmp_path / "cache")
 
 
 def test_the_card_says_what_there_is(cache: TraceCache, tmp_path: Path) -> None:
-    """Models, prompt, licence, origin, counts and checksums of every source, and how to use it."""
+    """The card has models, prompt, licence, origin, counts and checksums of every source, and usage instructions."""
     target = TraceCache(str(tmp_path / "to"))
     export(publication(cache).sources, target)
     card = card_of(target)
-    assert front_matter(card)["license"] == "other"  # one known, one not
+    assert front_matter(card)["license"] == "other"  # one licence is known to the Hub, one is not
     assert "| `gsm8k-gpt-4o` | 3 | 2 | 4 | 1 | 2 |" in card
     assert "| `csqa-mine` | 1 | 0 | 0 | 0 | unknown |" in card
     assert "- Licence: unknown" in card
@@ -33,12 +33,12 @@ def test_the_card_says_what_there_is(cache: TraceCache, tmp_path: Path) -> None:
         "rbridge_gsm8k",
     ):
         assert text in card
-    for held in cache.manifests():
-        assert all(digest in card for digest in held.files.values())
+    for manifest in cache.manifests():
+        assert all(digest in card for digest in manifest.files.values())
 
 
 def test_nothing_in_a_manifest_can_break_the_card(cache: TraceCache) -> None:
-    """Markup, code fences, HTML and YAML in a note or a prompt stay text: no heading, no second front matter."""
+    """Markup, code fences, HTML and YAML in a note or prompt stay text, without a heading or a second front matter."""
     sources = [cache.load("gsm8k")]
     card = data_card(sources, place="s3://bucket/it's here")
     values = front_matter(card)
@@ -56,12 +56,12 @@ def test_nothing_in_a_manifest_can_break_the_card(cache: TraceCache) -> None:
     ("licence", "known"), [("MIT", "mit"), ("cc by-sa 4.0", "cc-by-sa-4.0"), ("Mine only", "other"), (" ", "unknown")]
 )
 def test_licences_are_called_what_the_hub_calls_them(licence: str, known: str) -> None:
-    """A name the Hub does not know would be refused with the whole push."""
+    """The Hub refuses a push whose licence name it does not know."""
     assert hub_licence(licence) == known
 
 
 def test_datasets_reads_an_export(cache: TraceCache, tmp_path: Path) -> None:
-    """The front matter leads ``load_dataset`` to the rows, a configuration each: what the Hub's viewer does."""
+    """``load_dataset`` finds the rows through the front matter, one configuration each, as the Hub's viewer does."""
     import datasets
 
     export(publication(cache).sources, TraceCache(str(tmp_path / "to")))

@@ -1,4 +1,4 @@
-"""Benchmarks of one's own: their definition, tables as files, and how their answers are graded."""
+"""User-defined benchmarks: their definition, tables as files, and grading of their answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CSV = 'question,trace,gold,a,b\n"How far, ""now""?","So\nfar.",iron,ice,iron\nHo
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.tsv"])
 def test_a_table_is_read_as_text(name: str, tmp_path: Path) -> None:
-    """Quotes, line breaks and delimiters inside cells stay; an empty cell is missing."""
+    """Quotes, line breaks and delimiters in cells are kept; an empty cell is missing."""
     text = CSV.replace(",", "\t").replace("far\t", "far,") if name.endswith(".tsv") else CSV
     data = ("\ufeff" + text).encode()
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
@@ -33,7 +33,7 @@ def test_a_table_is_read_as_text(name: str, tmp_path: Path) -> None:
 
 
 def test_a_broken_table_names_the_row(tmp_path: Path) -> None:
-    """Too many cells, no rows, and a column twice are one line each."""
+    """Too many cells, no rows and a repeated column each give a one-line error."""
     for text, expected in (
         ("question,trace\na,b,c\n", "row 1 has 3 cells under 2 columns"),
         ("question,trace\n", "has no rows"),
@@ -45,7 +45,7 @@ def test_a_broken_table_names_the_row(tmp_path: Path) -> None:
 
 
 def test_choices_are_columns_or_json(tmp_path: Path) -> None:
-    """``--map choices=a,b`` labels the columns; a cell of JSON is a list of choices; a missing one is left out."""
+    """``--map choices=a,b`` labels the columns, a JSON cell is a list of choices, and a missing cell is left out."""
     (tmp_path / "t.csv").write_text(CSV)
     first, second = import_traces(str(tmp_path / "t.csv"), benchmark="x", mapping={"choices": "a,b"}).traces
     assert [(choice.label, choice.text) for choice in first.choices or ()] == [("A", "ice"), ("B", "iron")]
@@ -70,7 +70,7 @@ subject: Mathematik
 
 
 def test_a_definition_is_read() -> None:
-    """Every key, with numbers as text where text is due."""
+    """Every key is read; numbers become text where text is expected."""
     benchmark = read_definition("x", DEFINITION.encode(), where="x/benchmark.yaml")
     assert benchmark.question_template == "Frage: {question}\nAntwort:"
     assert (benchmark.grader, benchmark.subject, benchmark.default_shots) == ("number", "Mathematik", 1)
@@ -94,19 +94,19 @@ def test_a_definition_is_read() -> None:
     ],
 )
 def test_a_bad_definition_names_file_and_key(text: str, expected: str) -> None:
-    """One line, with what is wrong and what is expected."""
+    """The one-line error has the file, the key, and the expected value."""
     message = complaint(read_definition, "x", text.encode(), where="here/benchmark.yaml")
     assert message.startswith("here/benchmark.yaml")
     assert expected in message
 
 
 def test_a_definition_is_replaced_only_when_asked() -> None:
-    """Options that agree with the cache change nothing; others need ``replace``; the shipped ones are fixed."""
-    held = defined(Benchmark(name="x"), grader="text")
-    assert redefined(held) is None
-    assert redefined(held, grader="text") is None
-    assert "is defined in another way" in complaint(redefined, held, grader="math")
-    changed = redefined(held, grader="math", replace=True)
+    """Equal options change nothing, different ones need ``replace``, and shipped definitions are fixed."""
+    definition = defined(Benchmark(name="x"), grader="text")
+    assert redefined(definition) is None
+    assert redefined(definition, grader="text") is None
+    assert "is defined in another way" in complaint(redefined, definition, grader="math")
+    changed = redefined(definition, grader="math", replace=True)
     assert changed is not None
     assert changed.grader == "math"
     for benchmark in SHIPPED.values():
@@ -114,14 +114,14 @@ def test_a_definition_is_replaced_only_when_asked() -> None:
 
 
 def test_a_shipped_benchmark_ignores_a_definition(tmp_path: Path) -> None:
-    """Numbers of the six do not depend on a file in the cache."""
+    """A definition file in the cache does not affect the six shipped benchmarks."""
     (tmp_path / "gsm8k").mkdir()
     (tmp_path / "gsm8k" / "benchmark.yaml").write_text("grader: text")
     assert TraceCache(str(tmp_path)).definition("gsm8k") is SHIPPED["gsm8k"]
 
 
 def test_examples_from_traces_leave_out_the_scored_item_and_wrong_ones(tmp_path: Path) -> None:
-    """The first with an answer, not known to be wrong, that are not the item itself."""
+    """The examples are the first traces that have an answer, are not graded wrong and are not the scored item."""
     rows = "\n".join(f"q{n},t{n},{n},{n != 1}" for n in range(6))
     (tmp_path / "t.csv").write_text(f"question,trace,gold,correct\n{rows}\n")
     traces = import_traces(str(tmp_path / "t.csv"), benchmark="x").traces
@@ -133,19 +133,19 @@ def test_examples_from_traces_leave_out_the_scored_item_and_wrong_ones(tmp_path:
 
 
 def test_a_definition_travels_with_the_traces(tmp_path: Path) -> None:
-    """Export and read back; a target with another definition is not overwritten silently."""
+    """A definition is exported and imported; a target with a different definition is not overwritten."""
     (tmp_path / "t.csv").write_text("question,trace\nq,t\n")
-    cache, there, back = (TraceCache(str(tmp_path / name)) for name in ("cache", "there", "back"))
+    cache, exported, imported = (TraceCache(str(tmp_path / name)) for name in ("cache", "exported", "imported"))
     cache.write(import_traces(str(tmp_path / "t.csv"), benchmark="x").traces, benchmark="x", source="made")
     cache.define(defined(Benchmark(name="x"), grader="text"))
-    export(publication(cache).sources, there)
-    import_export(there.root, back)
-    assert back.definition("x").grader == "text"
-    other = TraceCache(str(tmp_path / "other"))
-    other.define(defined(Benchmark(name="x"), grader="math"))
+    export(publication(cache).sources, exported)
+    import_export(exported.root, imported)
+    assert imported.definition("x").grader == "text"
+    conflicting = TraceCache(str(tmp_path / "conflicting"))
+    conflicting.define(defined(Benchmark(name="x"), grader="math"))
     with pytest.raises(TraceError, match="in another way"):
-        import_export(there.root, other)
-    assert other.sources("x") == []
+        import_export(exported.root, conflicting)
+    assert conflicting.sources("x") == []
 
 
 @pytest.mark.parametrize(
@@ -162,12 +162,12 @@ def test_a_definition_travels_with_the_traces(tmp_path: Path) -> None:
     ],
 )
 def test_answers_are_graded_by_the_item(answer: str, gold: str, settings: dict[str, Any], right: bool | None) -> None:
-    """A gold answer that is a number by its value, any other by its words; a definition decides otherwise."""
+    """A numeric gold answer is compared by value, any other by its words, unless the definition sets the grader."""
     assert grade(Benchmark(name="x", **settings), answer, gold) is right
 
 
 def test_questions_of_ones_own_are_read(tmp_path: Path) -> None:
-    """``traces build`` takes a file of questions for a benchmark that is published nowhere."""
+    """``traces build`` accepts a file of questions for a benchmark of the user's."""
     (tmp_path / "q.csv").write_text('id,question,choices,answer\n7,Which?,"[""x"", ""y""]",y\n')
     (question,) = load_questions("x", path=str(tmp_path / "q.csv"))
     assert (question.item_id, question.question, question.gold) == ("7", "Which?", "B")

@@ -1,4 +1,4 @@
-"""The reasoning of a completion, each character with the confidence of the bytes that spell it."""
+"""Extraction of the reasoning from a completion, with the confidence of each character."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from .answers import Answer, answers, assert_confidence, chat, confidence_of, cu
 from .support import complaint, make_trace
 
 
-def said(raw: str, logprob: float = -0.5) -> Completion:
-    """An answer of a single token."""
+def answer_in_one_token(raw: str, logprob: float = -0.5) -> Completion:
+    """A completion of a single token."""
     return completion_of_tokens([raw.encode()], [logprob])
 
 
 def of_bytes(raw: str, probability: list[float]) -> Completion:
-    """An answer of one token for each byte."""
+    """A completion with one token per byte."""
     return completion_of_tokens([bytes([byte]) for byte in raw.encode()], np.log(probability))
 
 
@@ -45,28 +45,28 @@ def test_worked_example() -> None:
     ======================  =====  =============================================================
     token                   prob.  bytes of the reasoning
     ======================  =====  =============================================================
-    ``{"reasoning": "`` C3  0.9    the first of the two of ``é``
-    A9 ``\``                0.5    the second of ``é``; the first of the two that spell the newline
-    ``n``                   0.1    the second of the newline
-    ``2"``                  0.8    ``2``; its quote is not of the reasoning
+    ``{"reasoning": "`` C3  0.9    first byte of ``é``
+    A9 ``\``                0.5    second byte of ``é``; first byte of ``\n``
+    ``n``                   0.1    second byte of ``\n``
+    ``2"``                  0.8    ``2``; the quote is outside the reasoning
     ``}``                   0.2    none
     ======================  =====  =============================================================
 
     Characters: é (0.9 + 0.5) / 2 = 0.7, newline (0.5 + 0.1) / 2 = 0.3, 2 0.8.
     """
     pieces = [b'{"reasoning": "\xc3', b"\xa9\\", b"n", b'2"', b"}"]
-    found = extract_reasoning(completion_of_tokens(pieces, np.log([0.9, 0.5, 0.1, 0.8, 0.2])))
-    assert found.text == "é\n2"
+    reasoning = extract_reasoning(completion_of_tokens(pieces, np.log([0.9, 0.5, 0.1, 0.8, 0.2])))
+    assert reasoning.text == "é\n2"
     expected = [0.7, 0.3, 0.8]
-    assert_within(character_confidence(found.token_end, found.token_logprob), expected, stored_bound(expected))
+    assert_within(character_confidence(reasoning.token_end, reasoning.token_logprob), expected, stored_bound(expected))
 
 
 def test_surrogate_pair_is_one_character_of_twelve_bytes() -> None:
-    """``\\uD83D\\ude00`` in two tokens of 3 and 9 bytes at 0.6 and 0.2: one (3 * 0.6 + 9 * 0.2) / 12 = 0.3."""
+    """``\\uD83D\\ude00`` in tokens of 3 and 9 bytes at 0.6 and 0.2 has confidence (3 * 0.6 + 9 * 0.2) / 12 = 0.3."""
     pieces = [b'{"reasoning":"', b"\\uD", b"83D\\ude00", b'"}']
-    found = extract_reasoning(completion_of_tokens(pieces, np.log([1.0, 0.6, 0.2, 1.0])))
-    assert found.text == "😀"
-    assert_within(character_confidence(found.token_end, found.token_logprob), [0.3], stored_bound([0.3]))
+    reasoning = extract_reasoning(completion_of_tokens(pieces, np.log([1.0, 0.6, 0.2, 1.0])))
+    assert reasoning.text == "😀"
+    assert_within(character_confidence(reasoning.token_end, reasoning.token_logprob), [0.3], stored_bound([0.3]))
 
 
 @pytest.mark.parametrize(
@@ -78,33 +78,33 @@ def test_surrogate_pair_is_one_character_of_twelve_bytes() -> None:
     ],
 )
 def test_every_escape_is_one_character_with_the_mean_of_its_bytes(written: str, character: str) -> None:
-    """Each byte of the spelling a token of its own: the character gets their mean, its neighbours nothing of it."""
+    """With one token per byte, a character has the mean over its spelling, and its neighbours are not affected."""
     size = len(written.encode())
     probability = list(np.linspace(0.1, 0.9, size))
     before = '{"reasoning": "u\\\\'
     completion = of_bytes(f'{before}{written}u00e9"}}', [1.0] * len(before) + probability + [1.0] * 7)
-    found = extract_reasoning(completion)
-    assert found.text == f"u\\{character}u00e9"
+    reasoning = extract_reasoning(completion)
+    assert reasoning.text == f"u\\{character}u00e9"
     expected = [1.0, 1.0, math.fsum(probability) / size] + [1.0] * 5
-    assert_confidence(found.token_end, found.token_logprob, expected)
+    assert_confidence(reasoning.token_end, reasoning.token_logprob, expected)
 
 
 @cases(300)
 @given(st.data(), answers())
 def test_any_text_in_any_encoding_and_any_tokens_keeps_its_confidence(data: st.DataObject, answer: Answer) -> None:
-    """Whatever the escapes, layout, members, fences, prose and tokens: exact characters, with the mean of their bytes.
+    """Escapes, layout, members, fences, prose and tokens do not change the characters and the mean over their bytes.
 
-    What comes out makes a valid trace as it is.
+    The result can be stored as a trace without changes.
     """
     cut = data.draw(cuts_of(answer.raw))
-    found = extract_reasoning(completion_of_choice(chat(answer.raw, cut)))
-    assert (found.text, found.final_answer) == (answer.reasoning, answer.final_answer)
+    reasoning = extract_reasoning(completion_of_choice(chat(answer.raw, cut)))
+    assert (reasoning.text, reasoning.final_answer) == (answer.reasoning, answer.final_answer)
     assert parse_completion(answer.raw) == (answer.reasoning, answer.final_answer)
-    assert_confidence(found.token_end, found.token_logprob, confidence_of(answer, cut))
-    tokens = {"token_end": found.token_end, "token_logprob": found.token_logprob}
-    trace = make_trace(trace=found.text, final_answer=found.final_answer, **tokens)
+    assert_confidence(reasoning.token_end, reasoning.token_logprob, confidence_of(answer, cut))
+    tokens = {"token_end": reasoning.token_end, "token_logprob": reasoning.token_logprob}
+    trace = make_trace(trace=reasoning.text, final_answer=reasoning.final_answer, **tokens)
     assert trace.token_end is not None
-    assert trace.token_end.tolist() == found.token_end.tolist()
+    assert trace.token_end.tolist() == reasoning.token_end.tolist()
 
 
 @cases(200)
@@ -117,35 +117,35 @@ def test_any_text_in_any_encoding_and_any_tokens_keeps_its_confidence(data: st.D
 def test_both_layouts_and_what_surrounds_the_text_change_nothing(
     data: st.DataObject, answer: Answer, leading: str, trailing: str
 ) -> None:
-    """Chat and legacy layout, white space that the server cut off, and end-of-text tokens: the same numbers.
+    """Chat and legacy layout, stripped white space and end-of-text tokens give the same numbers.
 
-    Tokens that reach over the edges of the text count for the part inside.
+    A token that crosses an end of the text counts for the part inside.
     """
     cut = data.draw(cuts_of(leading + answer.raw + trailing))
     shift = len(leading.encode())
     shifted = Answer(answer.raw, answer.reasoning, tuple((s + shift, e + shift) for s, e in answer.characters), None)
     for layout in chat, legacy:
-        found = extract_reasoning(completion_of_choice(layout(answer.raw, cut)))
-        assert found.text == answer.reasoning
-        assert_confidence(found.token_end, found.token_logprob, confidence_of(shifted, cut))
+        reasoning = extract_reasoning(completion_of_choice(layout(answer.raw, cut)))
+        assert reasoning.text == answer.reasoning
+        assert_confidence(reasoning.token_end, reasoning.token_logprob, confidence_of(shifted, cut))
 
 
-#: Braces that begin no object, or one without the key.
+#: Braces that begin no object, or an object without the key.
 BRACES = ["{", "{{", "{}", '{"a', '{"a": 1} ', '{"a": {"b": "}"}}', "{1, 2}", '{"a": "{', "{'reasoning': 1}", '{"a":']
 
 
 @cases(150)
 @given(st.data(), answers(st.lists(st.sampled_from([*BRACES, "x", " ", "\n", "}"]), max_size=5).map("".join)))
 def test_braces_in_the_prose_do_not_hide_the_object(data: st.DataObject, answer: Answer) -> None:
-    """Sets, empty objects, broken ones and other ones before the answer: it is found behind them, or within them."""
+    """The object is found after or inside sets, empty objects, broken objects and objects without the key."""
     cut = data.draw(cuts_of(answer.raw))
-    found = extract_reasoning(completion_of_choice(chat(answer.raw, cut)))
-    assert found.text == answer.reasoning
-    assert_confidence(found.token_end, found.token_logprob, confidence_of(answer, cut))
+    reasoning = extract_reasoning(completion_of_choice(chat(answer.raw, cut)))
+    assert reasoning.text == answer.reasoning
+    assert_confidence(reasoning.token_end, reasoning.token_logprob, confidence_of(answer, cut))
 
 
 def first_object(raw: str) -> Any:
-    """The first object with the key: ``json.loads`` of every stretch that begins with a brace, in order."""
+    """Return the first object with the key, by ``json.loads`` of every substring that begins with a brace."""
     for start in range(len(raw)):
         for end in range(start + 1, len(raw) + 1) if raw[start] == "{" else ():
             try:
@@ -164,7 +164,7 @@ FRAGMENTS += ["{", "}", "{", "}", '{"reasoning":', '"reasoning":"\\u00e9"', '"fi
 @cases(700)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join))
 def test_the_object_found_is_that_of_the_standard_parser(raw: str) -> None:
-    """Of anything like JSON, the first object with the key that Python's parser reads, and its last value of it."""
+    """The result is the first object with the key that Python's parser reads, and the last value of that key."""
     expected = first_object(raw)
     usable = expected and isinstance(expected["reasoning"], str) and expected["reasoning"].strip()
     if not usable:
@@ -183,7 +183,7 @@ def test_the_object_found_is_that_of_the_standard_parser(raw: str) -> None:
 @cases(200)
 @given(st.data(), texts())
 def test_a_stretch_of_plain_text_keeps_its_confidence(data: st.DataObject, text: str) -> None:
-    """The tokens between any two characters give each character between them what the whole text gave it."""
+    """The tokens of a substring give its characters the same confidence as the tokens of the whole text."""
     ends, logprob = data.draw(byte_tokens(text))
     spelled = text.encode()
     pieces = [spelled[start:end] for start, end in zip([0, *ends], ends, strict=False)]
@@ -191,13 +191,13 @@ def test_a_stretch_of_plain_text_keeps_its_confidence(data: st.DataObject, text:
     end = data.draw(st.integers(start + 1, len(text)))
     shown = [number for number, piece in enumerate(pieces) if piece]
     completion = completion_of_tokens([pieces[number] for number in shown], np.asarray(logprob)[shown])
-    found = tokens_between(completion, start, end)
+    tokens = tokens_between(completion, start, end)
     expected = reference.letter_confidence_from_bytes(text, ends, list(map(known, logprob)))
-    assert_confidence(*found, expected[start:end])
+    assert_confidence(*tokens, expected[start:end])
 
 
 def nested(depth: int) -> str:
-    """An object whose reasoning stands behind a deep list."""
+    """Return an object whose reasoning follows a deeply nested list."""
     return '{"a": ' + "[" * depth + "]" * depth + ', "reasoning": "2 + 2"}'
 
 
@@ -234,9 +234,9 @@ def nested(depth: int) -> str:
     ],
 )
 def test_an_answer_without_usable_reasoning_is_refused_in_one_line(raw: str, message: str) -> None:
-    """Every way in which an answer can miss the format says what is wrong with it."""
+    """The message names how the answer differs from the format."""
     with pytest.raises(MalformedCompletionError, match=message) as refusal:
-        extract_reasoning(said(raw))
+        extract_reasoning(answer_in_one_token(raw))
     assert len(str(refusal.value).splitlines()) == 1
     assert len(str(refusal.value)) < 200
     with pytest.raises(MalformedCompletionError, match=message):
@@ -244,7 +244,7 @@ def test_an_answer_without_usable_reasoning_is_refused_in_one_line(raw: str, mes
 
 
 def test_nesting_is_refused_or_read_at_every_depth() -> None:
-    """Wherever the interpreter's limit lies, there is no depth at which anything else comes out."""
+    """At every depth, around the interpreter's limit too, an answer is read or refused."""
     outcomes = set()
     for depth in [*range(0, 1100, 3), *range(960, 1000)]:
         try:
@@ -256,7 +256,7 @@ def test_nesting_is_refused_or_read_at_every_depth() -> None:
 
 
 def test_numbers_of_any_length_do_not_matter() -> None:
-    """Python refuses whole numbers of more than 4300 digits; an answer that holds one is read all the same."""
+    """An answer with an integer of more than 4300 digits, which Python refuses, is read."""
     digits = "9" * 10_000
     raw = f'{{"big": {digits}, "final_answer": {digits}, "reasoning": "x"}}'
     assert parse_completion(raw) == ("x", digits)
@@ -267,12 +267,12 @@ def test_numbers_of_any_length_do_not_matter() -> None:
     [('"4"', "4"), ("4", "4"), ("4.50", "4.50"), ("true", "true"), ("null", None), ('["A", "B"]', '["A", "B"]')],
 )
 def test_a_final_answer_that_is_not_text_stays_as_it_was_written(written: str, answer: str | None) -> None:
-    """4.50 is graded as 4.50."""
+    """The final answer 4.50 stays 4.50 for the grader."""
     assert parse_completion(f'{{"final_answer": {written}, "reasoning": "x"}}') == ("x", answer)
 
 
 def test_of_several_objects_the_first_with_the_key_counts() -> None:
-    """A second try that the model adds changes nothing, nor does an object before the first."""
+    """A later second object, and an earlier object without the key, are ignored."""
     raw = '{"plan": 1} {"reasoning": "first"} {"reasoning": "second"}'
     assert parse_completion(raw) == ("first", None)
 
@@ -283,38 +283,40 @@ PIECES = [b'{"reasoning": "', b"2 ", b"", b"+ 2", b'", "final_answer": "4"}']
 @pytest.mark.parametrize("missing", [None, math.nan, 0.5, math.inf, -math.inf, -9999.0, -99999.0, -1000.0])
 @pytest.mark.parametrize("token", range(5))
 def test_what_is_no_log_probability_is_unknown(missing: float | None, token: int) -> None:
-    """A missing value, or a placeholder of a server, is unknown where it stands in the reasoning, never 0."""
+    """A missing value or a server's placeholder inside the reasoning is unknown, never 0."""
     logprobs: list[Any] = [-0.5] * 5
     logprobs[token] = missing
-    found = extract_reasoning(completion_of_tokens(PIECES, logprobs))
-    assert found.token_end.tolist() == [2, 5]
-    assert np.isnan(found.token_logprob).tolist() == [token == 1, token == 3]
-    np.testing.assert_allclose(character_confidence(found.token_end, found.token_logprob), math.exp(-0.5), rtol=1e-7)
+    reasoning = extract_reasoning(completion_of_tokens(PIECES, logprobs))
+    assert reasoning.token_end.tolist() == [2, 5]
+    assert np.isnan(reasoning.token_logprob).tolist() == [token == 1, token == 3]
+    np.testing.assert_allclose(
+        character_confidence(reasoning.token_end, reasoning.token_logprob), math.exp(-0.5), rtol=1e-7
+    )
 
 
 def test_a_long_answer_of_one_byte_tokens_is_exact() -> None:
-    """10,000 characters of every spelling, each byte a token: no digits are lost along the way."""
+    """10,000 characters of every spelling with one token per byte keep their precision."""
     text = "é\n😀x\\" * 2000
     raw = json.dumps({"final_answer": "4", "reasoning": text})
     probability = np.random.default_rng(0).uniform(0.01, 1.0, len(raw)).tolist()
-    found = extract_reasoning(of_bytes(raw, probability))
-    assert found.text == text
+    reasoning = extract_reasoning(of_bytes(raw, probability))
+    assert reasoning.text == text
     at, expected = raw.index("\\u00e9"), []
     for size in [6, 2, 12, 1, 2] * 2000:
         expected.append(math.fsum(probability[at : at + size]) / size)
         at += size
-    assert_confidence(found.token_end, found.token_logprob, expected)
+    assert_confidence(reasoning.token_end, reasoning.token_logprob, expected)
 
 
 def test_tokens_of_an_empty_stretch_are_refused() -> None:
-    """An empty completion raises the error that callers catch, with a message of one line."""
-    assert "empty" in complaint(tokens_between, said("abc"), 1, 1)
+    """An empty substring raises the documented error with a one-line message."""
+    assert "empty" in complaint(tokens_between, answer_in_one_token("abc"), 1, 1)
 
 
 @cases(100)
 @given(answers())
 def test_the_answers_of_the_tests_are_what_they_seem(answer: Answer) -> None:
-    """Each character's bytes, put between quotes, are that character in JSON: the tests' writer is right."""
+    """Check of the helpers: each character's bytes, in quotes, are that character in JSON."""
     spelled = answer.raw.encode()
     characters = [json.loads(f'"{spelled[start:end].decode()}"', strict=False) for start, end in answer.characters]
     assert characters == list(answer.reasoning)

@@ -1,4 +1,4 @@
-"""The right choice is stored as its label, whatever names it, and never as a number that no choice is labelled with."""
+"""The gold choice is stored as its label, in whatever form the data names it."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ NUMBERED = [Choice("1", "Rome"), Choice("2", "Oslo"), Choice("3", "Bern"), Choic
     ],
 )
 def test_a_label_an_index_or_a_text_becomes_the_label(gold: Any, choices: list[Choice], label: str) -> None:
-    """MMLU's gold 3 of four choices is D; a label that is a number is that label; index and text may agree."""
+    """MMLU's gold 3 of four choices is D; a numeric label is that label; an index and a text may agree."""
     assert gold_label(gold, choices) == label
 
 
 @pytest.mark.parametrize(("gold", "label"), [(1, "A"), ("4", "D"), (4.0, "D")])
 def test_indexes_may_count_from_one(gold: Any, label: str) -> None:
-    """Where the user says so."""
+    """The user may set that indexes count from 1."""
     assert gold_label(gold, CITIES, count_from=1) == label
 
 
@@ -60,12 +60,12 @@ def test_indexes_may_count_from_one(gold: Any, label: str) -> None:
     ],
 )
 def test_what_names_no_choice_or_two_is_refused(gold: Any, choices: list[Choice], why: str) -> None:
-    """One line with what was found and what there is."""
+    """The one-line error has the gold value and the choices."""
     assert why in complaint(gold_label, gold, choices, error=TraceImportError)
 
 
 def test_published_golds_are_converted_where_they_can_be() -> None:
-    """``pull`` takes the data of others: an index becomes its label, what names no choice stays as published."""
+    """``pull`` converts an index to its label and keeps a gold value that matches no choice."""
     assert gold_label_if_known("3", CITIES) == "D"
     assert gold_label_if_known("40", CITIES) == "40"
     assert gold_label_if_known("4", None) == "4"
@@ -73,7 +73,7 @@ def test_published_golds_are_converted_where_they_can_be() -> None:
 
 
 def test_import_converts_an_index_and_counts_it(tmp_path: Any) -> None:
-    """Rows as MMLU has them; a file that counts from 1 shows it by an index beyond the last choice."""
+    """MMLU's rows are converted; an index beyond the last choice shows that the file counts from 1."""
     row = {"question": "Which?", "trace": "It is Lima.", "choices": ["Rome", "Oslo", "Bern", "Lima"]}
     path = jsonl(tmp_path / "mmlu.jsonl", [row | {"gold": gold} for gold in (3, 0, "B")])
     report = import_traces(path, benchmark="mmlu_pro_stem")
@@ -88,7 +88,7 @@ def test_import_converts_an_index_and_counts_it(tmp_path: Any) -> None:
 
 
 def test_many_indexes_without_a_zero_are_doubtful(tmp_path: Any) -> None:
-    """16 indexes of which none is the first choice nor beyond the last: the user has to say what they count from."""
+    """With 16 indexes and none that decides between counting from 0 and 1, the user must set the base."""
     row = {"question": "Which?", "trace": "It is Lima.", "choices": ["Rome", "Oslo", "Bern", "Lima"]}
     path = jsonl(tmp_path / "doubt.jsonl", [row | {"gold": 1 + n % 3} for n in range(16)])
     assert "--gold-from 0 or --gold-from 1" in complaint(
@@ -100,6 +100,6 @@ def test_many_indexes_without_a_zero_are_doubtful(tmp_path: Any) -> None:
 
 
 def test_a_gold_without_choices_stays_as_it_is(tmp_path: Any) -> None:
-    """A number is the answer of an open question."""
+    """Without choices, a number is the answer of an open question."""
     path = jsonl(tmp_path / "open.jsonl", [{"question": "2 + 1?", "trace": "It is 3.", "gold": 3}])
     assert import_traces(path, benchmark="gsm8k").traces[0].gold == "3"

@@ -1,4 +1,4 @@
-"""Data sets come from the Hub at a commit that is known, or one line says why not. A real server, a real client."""
+"""Downloads of data sets from the Hub at a known commit, with the real client and a local server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ print(found.folder, found.sha, found.origin)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data set of two benchmarks."""
+    """A data set with two benchmarks."""
     for name in ("traces/gsm8k/a.json", "traces/ARC-Challenge/a.json", "README.md"):
         (tmp_path / "repo" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "repo" / name).write_text(name)
@@ -41,14 +41,14 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hub(folder: Path) -> Iterator[HubServer]:
-    """It, served; and two that not everybody may read."""
+    """A server of that data set, a private one and a gated one."""
     repos = {REPO: folder, "owner/private": folder, "owner/gated": folder}
     with HubServer(repos, private=["owner/private"], gated=["owner/gated"]) as hub:
         yield hub
 
 
 def fetch(hub: HubServer, home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Download in a process of its own: the Hub's client reads its environment once."""
+    """Download in a separate process, because the Hub's client reads its environment only once."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     env |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(home / "hf"), "HF_HUB_DISABLE_XET": "1"} | environment
     repo, revision, *patterns = [*arguments, "", ""][: max(2, len(arguments))]
@@ -57,7 +57,7 @@ def fetch(hub: HubServer, home: Path, *arguments: str, **environment: str) -> su
 
 
 def error_of(run: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a failed download ends in."""
+    """Return the one-line error of a failed download."""
     assert run.returncode == 1
     line = run.stderr.splitlines()[-1]
     assert line.startswith("error: ")
@@ -66,7 +66,7 @@ def error_of(run: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_data_set_is_fetched_at_a_known_commit(hub: HubServer, folder: Path, tmp_path: Path) -> None:
-    """All files, the commit they are of, and the origin as a manifest records it; offline the same again."""
+    """All files are downloaded, with their commit and the origin for a manifest; offline gives the same result."""
     run = fetch(hub, tmp_path, REPO)
     place, sha, origin = run.stdout.split()
     assert sha == hub.sha(REPO)
@@ -83,14 +83,14 @@ def test_a_data_set_is_fetched_at_a_known_commit(hub: HubServer, folder: Path, t
 
 
 def test_only_what_is_asked_for_is_fetched(hub: HubServer, tmp_path: Path) -> None:
-    """The folder of a benchmark, whatever it goes by, and nothing of the others."""
+    """Only the folder of the requested benchmark is downloaded, under whichever of its names it has."""
     place = Path(fetch(hub, tmp_path, REPO, "", *folder_patterns(["arc_challenge"])).stdout.split()[0])
     assert [path.name for path in (place / "traces").iterdir()] == ["ARC-Challenge"]
     assert not any("gsm8k/a.json" in request for request in hub.requests)
 
 
 def test_a_broken_connection_is_taken_up_where_it_broke(hub: HubServer, folder: Path, tmp_path: Path) -> None:
-    """The rest of the file is asked for as a range, at once or, by older clients, when run again; the file is whole."""
+    """The rest of the file is requested as a range, at once or, with older clients, on the next run."""
     data = os.urandom(13 << 20)
     (folder / "traces" / "gsm8k" / "a.json").write_bytes(data)
     hub.drop_after = 11 << 20
@@ -106,7 +106,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(hub: HubServer, folder: 
 
 
 def test_files_that_are_there_are_not_fetched_again(hub: HubServer, folder: Path, tmp_path: Path) -> None:
-    """A second download asks for no file, and one of a new commit only for what has changed."""
+    """A second download requests no file, and a new commit only its changed files."""
     fetch(hub, tmp_path, REPO)
     hub.requests.clear()
     assert fetch(hub, tmp_path, REPO).returncode == 0
@@ -118,7 +118,7 @@ def test_files_that_are_there_are_not_fetched_again(hub: HubServer, folder: Path
 
 
 def test_what_the_hub_refuses_is_one_line(hub: HubServer, tmp_path: Path) -> None:
-    """No such data set, no such revision, a private or gated one without a token, a name that is none."""
+    """Unknown data sets and revisions, missing tokens and invalid names each give a one-line error."""
     message = error_of(fetch(hub, tmp_path, "owner/none"))
     assert f"there is no data set owner/none on {hub.url}, or it is private" in message
     message = error_of(fetch(hub, tmp_path, REPO, "v9"))
@@ -131,7 +131,7 @@ def test_what_the_hub_refuses_is_one_line(hub: HubServer, tmp_path: Path) -> Non
 
 
 def test_a_hub_out_of_reach_is_one_line(hub: HubServer, tmp_path: Path) -> None:
-    """Offline and not cached, in part or at all; a server that is down; none there; one that is no Hub."""
+    """Offline without a complete cache, a failing server, no server, and a server that is no Hub give one line."""
     message = error_of(fetch(hub, tmp_path, REPO, HF_HUB_OFFLINE="1"))
     assert f"HF_HUB_OFFLINE is set, and {REPO} is not in the local cache of the Hub" in message
     assert "--from DIR" in message
@@ -144,7 +144,7 @@ def test_a_hub_out_of_reach_is_one_line(hub: HubServer, tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_one_line(hub: HubServer, tmp_path: Path) -> None:
-    """The name of a file where the Hub's cache has to be: the remedy is another HF_HOME."""
+    """If a file is in place of the Hub's cache folder, the message suggests another HF_HOME."""
     (tmp_path / "hf").write_text("a file")
     message = error_of(fetch(hub, tmp_path, REPO))
     assert f"cannot store {REPO}: " in message
@@ -153,7 +153,7 @@ def test_a_place_that_cannot_be_written_is_one_line(hub: HubServer, tmp_path: Pa
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
 def test_a_full_disk_is_one_line(hub: HubServer, folder: Path, tmp_path: Path) -> None:
-    """A disk that takes no more says so and names the place, and no half of a file passes for a whole one."""
+    """A full disk gives an error with the place, and a partial file is not used as a complete one."""
     (folder / "traces" / "gsm8k" / "a.json").write_bytes(b"x" * (1 << 20))
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))\n"
     env = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}

@@ -1,4 +1,4 @@
-"""A user's fields end up in the right fields of a trace, and a row that does not fit is named."""
+"""Fields of a user's file become the fields of a trace, and an invalid row is named."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def load(tmp_path: Path) -> Any:
 
 
 def only(report: ImportReport) -> Trace:
-    """The one trace of a report."""
+    """Return the only trace of a report."""
     (trace,) = report.traces
     return trace
 
 
 def test_fields_of_the_same_name_need_no_mapping(load: Any) -> None:
-    """A file in the tool's own words is imported as it is."""
+    """A file with the package's own field names is imported without options."""
     row = {
         **ROW,
         "item_id": "x/1",
@@ -64,12 +64,12 @@ def test_fields_of_the_same_name_need_no_mapping(load: Any) -> None:
 
 
 def test_optional_fields_may_be_absent_or_null(load: Any) -> None:
-    """A question and its trace are enough; null is absent."""
+    """A question and a trace are enough; null means absent."""
     assert only(load(ROW)).choices is only(load({**ROW, "choices": None, "gold": None, "spans": []})).choices is None
 
 
 def test_a_mapping_leads_into_objects_and_lists(load: Any) -> None:
-    """The fields of CommonsenseQA as it is distributed, and a list's entry by its number."""
+    """A mapping selects nested fields, as in CommonsenseQA's files, and list entries by their number."""
     row = {
         "id": 15,
         "question": {"stem": "Where?", "choices": [{"label": "A", "text": "motel"}, {"label": "B", "text": "chair"}]},
@@ -92,20 +92,20 @@ def test_a_mapping_leads_into_objects_and_lists(load: Any) -> None:
 
 
 def test_a_field_whose_name_has_a_dot_is_found(load: Any) -> None:
-    """A literal name comes before a path."""
+    """A field with the literal name takes precedence over a path."""
     assert only(load({**ROW, "a.b": "flat", "a": {"b": "deep"}}, gold="a.b")).gold == "flat"
 
 
 @pytest.mark.parametrize("first", ["item_id", "id", "task_id", "question_id", "unique_id"])
 def test_an_item_id_is_found_under_its_usual_names(load: Any, first: str) -> None:
-    """The first of the usual names that a row has is its id."""
+    """The first of the usual names that a row has is used as its id."""
     names = ["item_id", "id", "task_id", "question_id", "unique_id"]
     row = {**ROW, **{name: f"{name}-1" for name in names[names.index(first) :]}}
     assert only(load({**row, "item_id": row.get("item_id")})).item_id == f"{first}-1"
 
 
 def test_without_an_id_the_row_number_is_the_id(load: Any) -> None:
-    """Rows are counted from 1, as messages count them."""
+    """Rows are numbered from 1, as in messages."""
     assert [trace.item_id for trace in load(ROW, ROW, ROW).traces] == ["1", "2", "3"]
 
 
@@ -113,7 +113,7 @@ def test_without_an_id_the_row_number_is_the_id(load: Any) -> None:
     ("value", "text"), [(3, "3"), (3.0, "3.0"), (-0.5, "-0.5"), ("003", "003"), (10**30, str(10**30))]
 )
 def test_numbers_become_text_as_they_are_written(load: Any, value: object, text: str) -> None:
-    """No rounding, no reformatting."""
+    """Numbers are neither rounded nor reformatted."""
     trace = only(load({**ROW, "gold": value, "item_id": value}))
     assert (trace.gold, trace.item_id) == (text, text)
     trace = only(load({**ROW, "gold": value, "choices": [value]}))
@@ -122,7 +122,7 @@ def test_numbers_become_text_as_they_are_written(load: Any, value: object, text:
 
 @pytest.mark.parametrize(("value", "correct"), [(True, True), (False, False), (1, True), (0, False), (None, None)])
 def test_correct_is_a_truth_value_or_a_score(load: Any, value: object, correct: bool | None) -> None:
-    """0 and 1 are how score columns write it."""
+    """Score columns write 0 and 1."""
     assert only(load({**ROW, "correct": value})).correct is correct
 
 
@@ -136,19 +136,19 @@ def test_correct_is_a_truth_value_or_a_score(load: Any, value: object, correct: 
     ],
 )
 def test_choices_are_read_in_any_of_their_forms(load: Any, choices: object) -> None:
-    """The forms of MMLU-Pro, CommonsenseQA and ARC, and an object of texts by label."""
+    """The forms of MMLU-Pro, CommonsenseQA and ARC, and an object of texts by label, are read."""
     assert only(load({**ROW, "choices": choices})).choices == (Choice("A", "four"), Choice("B", "five"))
 
 
 def test_labels_are_kept_as_they_are(load: Any) -> None:
-    """ARC has items labelled 1 to 4."""
+    """Some items of ARC have the labels 1 to 4."""
     trace = only(load({**ROW, "choices": {"text": ["x", "y"], "label": [1, "2"]}, "gold": 2}))
     assert trace.choices == (Choice("1", "x"), Choice("2", "y"))
     assert trace.gold == "2"
 
 
 def test_inline_spans_are_cut_out_of_the_trace(load: Any) -> None:
-    """Marks become spans, counted in characters of the trace without them; a trace without marks has none."""
+    """Marks become spans, in characters of the trace without marks; a trace without marks has no spans."""
     marked = {"question": "q", "reasoning": "𝔘 <span>is</span> <span>here</span>"}
     traces = load(marked, {"question": "q", "reasoning": "plain"}, trace="reasoning", spans="inline").traces
     assert [trace.trace for trace in traces] == ["𝔘 is here", "plain"]
@@ -156,13 +156,13 @@ def test_inline_spans_are_cut_out_of_the_trace(load: Any) -> None:
 
 
 def test_marks_stay_in_the_text_unless_asked_for(load: Any) -> None:
-    """A trace about HTML is not changed."""
+    """Without the option, a trace that contains HTML is not changed."""
     assert only(load({**ROW, "trace": "use <span>x</span>"})).trace == "use <span>x</span>"
 
 
 @pytest.mark.parametrize("empty", ["", " \n", None])
 def test_empty_traces_are_refused_or_counted(load: Any, empty: str | None) -> None:
-    """Without ``skip_empty`` the message names the row and the remedy; with it they are left out and counted."""
+    """The message names the row and the remedy; with ``skip_empty``, empty traces are left out and counted."""
     rows = [{**ROW, "id": number, "trace": trace} for number, trace in enumerate(["a", empty, "b", empty])]
     message = complaint(load, *rows, error=TraceImportError)
     assert "rows.jsonl, row 2: the trace is empty; leave such rows out with --skip-empty" in message
@@ -171,12 +171,12 @@ def test_empty_traces_are_refused_or_counted(load: Any, empty: str | None) -> No
 
 
 def test_a_trace_that_is_marks_only_is_empty(load: Any) -> None:
-    """Empty is judged by what is left without the marks."""
+    """A trace is empty if no text remains without the marks."""
     assert load({**ROW, "trace": "<span> </span>"}, skip_empty=True, spans="inline").skipped_empty == 1
 
 
 def test_an_unknown_target_is_answered_with_the_known_ones(load: Any) -> None:
-    """A misspelt field of a trace is recognised before any row is read."""
+    """A misspelt field of a trace is reported before any row is read."""
     message = complaint(
         import_traces, "no-such-file", benchmark="gsm8k", mapping={"traces": "x"}, error=TraceImportError
     )
@@ -185,7 +185,7 @@ def test_an_unknown_target_is_answered_with_the_known_ones(load: Any) -> None:
 
 
 def test_a_name_of_no_benchmark_is_refused(tmp_path: Path) -> None:
-    """The benchmark is checked before any row is read."""
+    """The benchmark's name is checked before any row is read."""
     assert "cannot name a benchmark" in complaint(import_traces, "no-such-file", benchmark="my bench")
 
 
@@ -236,20 +236,20 @@ BAD_ROWS: list[tuple[dict[str, Any], dict[str, str], str]] = [
 def test_a_row_that_is_no_trace_is_named(
     load: Any, tmp_path: Path, row: dict[str, Any], mapping: dict[str, str], expected: str
 ) -> None:
-    """The message has the file, the number of the row, what was found and what is expected."""
+    """The message has the file, the row number, the value and the expected form."""
     message = complaint(load, row, error=TraceImportError, **mapping)
     assert message.startswith(f"{tmp_path}/rows.jsonl, row 1: ")
     assert expected in message
 
 
 def test_two_rows_of_one_item_are_named(load: Any) -> None:
-    """A file with several samples per item is recognised by its ids."""
+    """A repeated id, as in a file with several samples per item, is an error."""
     message = complaint(load, {**ROW, "id": 7}, {**ROW, "id": 8}, {**ROW, "id": 7}, error=TraceImportError)
     assert "row 3: the item_id 7 is that of row 1 too" in message
 
 
 def test_parquet_columns_are_fields(tmp_path: Path) -> None:
-    """The same from Parquet: nested structs, lists and a missing number, which a float column writes as NaN."""
+    """Parquet gives the same traces: nested structs, lists, and a missing number stored as NaN in a float column."""
     table = pa.table(
         {
             "question": pa.array([{"stem": "a?"}, {"stem": "b?"}]),
@@ -279,7 +279,7 @@ ANYTHING = st.recursive(
     st.dictionaries(st.sampled_from(["choices", "gold", "correct", "spans", "token_end", "token_logprob"]), ANYTHING)
 )
 def test_whatever_a_row_holds_it_is_a_trace_or_one_line(extra: dict[str, Any]) -> None:
-    """No value of any field leads anywhere but to a valid trace or a message."""
+    """Any value of any field gives a valid trace or a one-line error."""
     with fsspec.open("memory://anything.jsonl", "wb") as file:
         file.write(json.dumps({**ROW, **extra}).encode())
     message, traces = "", []

@@ -1,4 +1,4 @@
-r"""LaTeX that a model wrote into JSON with single backslashes stays LaTeX; what JSON's escapes stand for stays that."""
+r"""Decoding of LaTeX that a model wrote into JSON with single backslashes, beside regular JSON escapes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ $p\nmid q$ | $A \ni x$ | \underline{a} | \upsilon | \uparrow | \u{x} | p \land \
 
 @pytest.mark.parametrize("raw", [case.strip() for case in COMMANDS.strip().replace("\n", "|").split("|")])
 def test_a_command_with_a_single_backslash_stays_as_it_was_written(raw: str) -> None:
-    """Alone in a string as within a text that shows no other backslash."""
+    """A command is kept if the text has no other backslash, alone or within a text."""
     assert parse_completion(written(raw))[0] == raw
 
 
@@ -70,7 +70,7 @@ GENUINE = [
 
 @pytest.mark.parametrize("raw", GENUINE)
 def test_what_json_says_stays(raw: str) -> None:
-    """Line breaks, tabs, quotes and escaped backslashes, in prose, tables, programs, paths and regular expressions."""
+    """Line breaks, tabs, quotes and escaped backslashes are decoded in prose, tables, programs, paths and patterns."""
     assert parse_completion(written(raw))[0] == json.loads(f'"{raw}"')
     (decoded,) = decode_strings([raw])
     assert decoded.repairs == 0
@@ -93,29 +93,29 @@ def test_what_json_says_stays(raw: str) -> None:
     ],
 )
 def test_mixed_texts(raw: str, meant: str) -> None:
-    """Some backslashes escaped and some not, line breaks beside commands."""
+    """Escaped and single backslashes, and line breaks beside commands, are each decoded correctly."""
     assert parse_completion(written(raw))[0] == meant
 
 
 def test_one_string_shows_how_the_other_is_to_be_read() -> None:
-    r"""``\\ `` ends a row of a matrix where the reasoning does not escape its backslashes."""
+    r"""``\\ `` in the final answer is a row break in LaTeX if the reasoning does not escape its backslashes."""
     raw = r'{"reasoning": "So \sqrt{4} = 2.", "final_answer": "\begin{pmatrix} 1 \\ 2 \end{pmatrix}"}'
     assert parse_completion(raw) == (r"So \sqrt{4} = 2.", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}")
 
 
 def test_a_repaired_command_keeps_the_confidence_of_each_character() -> None:
-    r"""``\frac`` is decoded as five characters, each with the probability of its own raw one; ``\n`` stays a mean."""
+    r"""``\frac`` becomes five characters, each with its own raw character's probability; ``\n`` has a mean."""
     raw = written(r"\frac1\n2\\sqrt")
     probability = list(np.linspace(0.05, 1.0, len(raw)))
-    found = extract_reasoning(completion_of_tokens([bytes([byte]) for byte in raw.encode()], np.log(probability)))
-    assert (found.text, found.repairs) == ("\\frac1\n2\\sqrt", 1)
+    reasoning = extract_reasoning(completion_of_tokens([bytes([byte]) for byte in raw.encode()], np.log(probability)))
+    assert (reasoning.text, reasoning.repairs) == ("\\frac1\n2\\sqrt", 1)
     at = raw.index("\\")
     sizes = [1] * 6 + [2, 1, 2, 1, 1, 1, 1]
     expected = []
     for size in sizes:
         expected.append(math.fsum(probability[at : at + size]) / size)
         at += size
-    assert_confidence(found.token_end, found.token_logprob, expected)
+    assert_confidence(reasoning.token_end, reasoning.token_logprob, expected)
 
 
 COMMON = [
@@ -139,7 +139,7 @@ COMMON = [
 @cases(300)
 @given(st.lists(st.sampled_from([*sorted(NAMES), "[", "(", "{", ",", " ", "%"]), min_size=1, max_size=6))
 def test_commands_in_any_order_survive_both_ways_of_writing(names: list[str]) -> None:
-    """A formula is the same whether its backslashes are escaped or not."""
+    """A formula is the same with escaped and with single backslashes."""
     formula = "$x " + " + ".join(f"\\{name} y" for name in names) + "$"
     assert parse_completion(written(formula))[0] == formula
     assert parse_completion(json.dumps({"reasoning": formula, "final_answer": "4"}))[0] == formula
@@ -148,7 +148,7 @@ def test_commands_in_any_order_survive_both_ways_of_writing(names: list[str]) ->
 @cases(200)
 @given(st.lists(st.tuples(st.sampled_from(COMMON), st.booleans(), st.sampled_from([" ", "{x}", "\\n", " 2.\\nNow "]))))
 def test_commands_survive_where_only_some_are_escaped(commands: list[tuple[str, bool, str]]) -> None:
-    """Each backslash is read by itself, and so is each line break between the commands."""
+    """Each backslash is decoded independently, and so is each line break between commands."""
     raw = "x " + "".join(("\\\\" if doubled else "\\") + name + ("{x}" + behind) for name, doubled, behind in commands)
     meant = "x " + "".join(f"\\{name}{{x}}{behind}" for name, _, behind in commands).replace("\\n", "\n")
     meant = meant.replace("\neq", "\\neq").replace("\nabla", "\\nabla")
@@ -158,7 +158,7 @@ def test_commands_survive_where_only_some_are_escaped(commands: list[tuple[str, 
 @cases(300)
 @given(st.text(st.sampled_from(' "\\/abefinotuxz{}()[]0.=é😀'), max_size=40).filter(str.strip))
 def test_what_a_json_writer_wrote_is_read_as_it_was(text: str) -> None:
-    """Backslashes that are escaped stay as many, whatever stands around them."""
+    """The number of escaped backslashes is unchanged, whatever surrounds them."""
     assert parse_completion(json.dumps({"reasoning": text}, ensure_ascii=False))[0] == text
 
 
@@ -166,6 +166,6 @@ def test_what_a_json_writer_wrote_is_read_as_it_was(text: str) -> None:
     "raw", ['{"reasoning": "a\\', '{"reasoning": "a\\"}', '{"reasoning": "\\u12"', "\\", '{"reasoning": \\"a\\"}']
 )
 def test_broken_objects_stay_broken(raw: str) -> None:
-    """Only escapes within strings are mended."""
+    """Only escapes within strings are repaired."""
     with pytest.raises(MalformedCompletionError):
         parse_completion(raw)

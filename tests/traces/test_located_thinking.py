@@ -1,4 +1,4 @@
-"""Thinking and answer are found, with their own tokens, in every layout of a server; nothing is shifted."""
+"""Thinking and answer are located with their tokens in every layout of a server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRACES: dict[TracePart, str] = {"reasoning": REASONING, "thinking": THINKING}
 @pytest.mark.parametrize("shown", SHOWN)
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_character_has_the_mean_confidence_of_its_bytes(name: str, shown: str, trace: TracePart) -> None:
-    """Against a computation by hand over bytes; what cannot be told is refused with the reason."""
+    """The confidences equal a computation by hand over bytes; an ambiguous layout is refused with the reason."""
     layout = LAYOUTS[name]
     if name not in GIVEN and trace == "thinking" and shown.startswith("U+FFFD"):
         message = complaint(thinking_of_choice, choice_of(layout, shown), error=CompletionError)
@@ -45,7 +45,7 @@ def test_every_character_has_the_mean_confidence_of_its_bytes(name: str, shown: 
 @pytest.mark.parametrize("trace", TRACES)
 @pytest.mark.parametrize("name", GIVEN)
 def test_the_text_is_the_same_without_log_probabilities(name: str, trace: TracePart) -> None:
-    """Models whose servers give none."""
+    """The text is read from servers that give no log-probabilities."""
     choice = {**choice_of(LAYOUTS[name]), "logprobs": None}
     read = read_choice(choice, AnswerForm(trace), logprobs=False)
     assert (read.trace, read.final_answer, read.tokens) == (TRACES[trace], "2", None)
@@ -53,7 +53,7 @@ def test_the_text_is_the_same_without_log_probabilities(name: str, trace: TraceP
 
 @pytest.mark.parametrize("trace", TRACES)
 def test_a_build_reads_every_layout(tmp_path: Path, trace: TracePart) -> None:
-    """Over HTTP, through the journal, into the cache; the answer is graded, the manifest names what the trace is."""
+    """A build over HTTP reads every layout, grades the answer and records in the manifest what the trace is."""
     names = list(LAYOUTS)
 
     def answer(question: str) -> Reply:
@@ -63,35 +63,35 @@ def test_a_build_reads_every_layout(tmp_path: Path, trace: TracePart) -> None:
     with ChatServer(answer) as server:
         finish(tmp_path, server, len(names), form=AnswerForm(trace))
     source = "gpt-4o" + "-thinking" * (trace == "thinking")
-    held = cached(tmp_path, source=source)
-    assert len(held.traces) == len(names)
-    assert ("traces are the model's thinking" in str(held.manifest.note)) == (trace == "thinking")
-    for number, (name, found) in enumerate(zip(names, held.traces, strict=True)):
-        assert (found.trace, found.final_answer, found.correct) == (TRACES[trace], "2", number % 3 == 2), name
-        assert found.token_end is not None
-        assert found.token_logprob is not None
-        assert_confidence(found.token_end, found.token_logprob, by_hand(LAYOUTS[name], trace))
+    trace_set = cached(tmp_path, source=source)
+    assert len(trace_set.traces) == len(names)
+    assert ("traces are the model's thinking" in str(trace_set.manifest.note)) == (trace == "thinking")
+    for number, (name, item) in enumerate(zip(names, trace_set.traces, strict=True)):
+        assert (item.trace, item.final_answer, item.correct) == (TRACES[trace], "2", number % 3 == 2), name
+        assert item.token_end is not None
+        assert item.token_logprob is not None
+        assert_confidence(item.token_end, item.token_logprob, by_hand(LAYOUTS[name], trace))
 
 
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("trace", TRACES)
 def test_an_import_reads_every_layout(tmp_path: Path, trace: TracePart, batch: bool) -> None:
-    """One response a line, or a line of batch output."""
+    """Every layout is read from one response per line and from batch output."""
     rows: list[dict[str, Any]] = []
     for number, layout in enumerate(LAYOUTS.values()):
         body = response(choice_of(layout))
         rows.append({"question": f"{number}?", **(batch_line(body, f"q{number}") if batch else body)})
     report = import_traces(jsonl(tmp_path / "rows.jsonl", rows), benchmark="gsm8k", form=AnswerForm(trace, None))
-    assert [found.item_id for found in report.traces][:2] == (["q0", "q1"] if batch else ["1", "2"])
-    for (name, layout), found in zip(LAYOUTS.items(), report.traces, strict=True):
-        assert (found.trace, found.final_answer) == (TRACES[trace], "2"), name
-        assert found.token_end is not None
-        assert found.token_logprob is not None
-        assert_confidence(found.token_end, found.token_logprob, by_hand(layout, trace))
+    assert [item.item_id for item in report.traces][:2] == (["q0", "q1"] if batch else ["1", "2"])
+    for (name, layout), item in zip(LAYOUTS.items(), report.traces, strict=True):
+        assert (item.trace, item.final_answer) == (TRACES[trace], "2"), name
+        assert item.token_end is not None
+        assert item.token_logprob is not None
+        assert_confidence(item.token_end, item.token_logprob, by_hand(layout, trace))
 
 
 def test_legacy_completions_hold_the_thinking_in_their_text(tmp_path: Path) -> None:
-    """With lists of tokens, log-probabilities and offsets from the prompt on."""
+    """Thinking and answer are read from lists of tokens, log-probabilities and offsets that start at the prompt."""
     tokens = ["<think>", "Two", " and two.", "</think>", "\n", "It is 4.\n", "Final answer: 4"]
     logprobs = [-9.0, -0.1, -0.2, -9.0, -9.0, -0.3, -0.4]
     listed = {"tokens": tokens, "token_logprobs": logprobs, "text_offset": list(range(10, 17))}
@@ -101,11 +101,11 @@ def test_legacy_completions_hold_the_thinking_in_their_text(tmp_path: Path) -> N
         (AnswerForm("thinking", "text"), "Two and two.", [-0.1] * 3 + [-0.2] * 9),
         (AnswerForm("reasoning", "text"), "It is 4.", [-0.3] * 8),
     ):
-        (found,) = import_traces(path, benchmark="gsm8k", form=form).traces
-        assert (found.trace, found.final_answer) == (text, "4")
-        assert found.token_end is not None
-        assert found.token_logprob is not None
-        assert_confidence(found.token_end, found.token_logprob, np.exp(expected).tolist())
+        (item,) = import_traces(path, benchmark="gsm8k", form=form).traces
+        assert (item.trace, item.final_answer) == (text, "4")
+        assert item.token_end is not None
+        assert item.token_logprob is not None
+        assert_confidence(item.token_end, item.token_logprob, np.exp(expected).tolist())
 
 
 def plain(tokens: list[str], **message: Any) -> dict[str, Any]:
@@ -134,7 +134,7 @@ THOUGHT = ["<think>", "2 + 2", "</think>", "4"]
     ],
 )
 def test_what_is_ambiguous_or_shifted_is_refused(choice: dict[str, Any], why: str) -> None:
-    """Tokens of the answer alone, of another text, ids, no thinking, an empty one, one that is cut off, two of them."""
+    """Refused: only the answer's tokens, another text, ids, and missing, empty, truncated or repeated thinking."""
     with pytest.raises((CompletionError, MalformedCompletionError), match=r"^[^\n]*$") as caught:
         thinking_of_choice(choice)
     assert why in str(caught.value)
@@ -145,20 +145,20 @@ def test_what_is_ambiguous_or_shifted_is_refused(choice: dict[str, Any], why: st
     st.data(), answers(), st.sampled_from([("<think>\n", "\n</think>\n\n"), ("<|channel|>analysis<|message|>", _SEAM)])
 )
 def test_any_thinking_keeps_its_confidences(data: st.DataObject, thought: Answer, marks: tuple[str, str]) -> None:
-    """However the tokens are cut, across the seams too, and whatever the thinking holds, braces and quotes included."""
+    """Tokens cut anywhere, also across the marks, and any text with braces and quotes keep their confidences."""
     thinking, content = thought.raw.strip(), '{"reasoning": "é", "final_answer": "4"}'
     whole = marks[0] + thinking + marks[1] + content
     cut = data.draw(cuts_of(whole))
     ends = len(marks[0]) + np.cumsum([0, *[len(character.encode()) for character in thinking]])
     characters = tuple(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
-    found = thinking_of_choice(chat(whole, cut) | {"message": {"content": content, "reasoning": thinking}})
-    assert found.text == thinking
+    reasoning = thinking_of_choice(chat(whole, cut) | {"message": {"content": content, "reasoning": thinking}})
+    assert reasoning.text == thinking
     expected = confidence_of(Answer(whole, thinking, characters, "4"), cut)
-    assert_confidence(found.token_end, found.token_logprob, expected)
+    assert_confidence(reasoning.token_end, reasoning.token_logprob, expected)
 
 
 def test_servers_that_list_ids_are_asked_for_tokens(tmp_path: Path) -> None:
-    """vLLM with --return-tokens-as-token-ids: a field of the request turns that off, and is sent to no other server."""
+    """A request field turns off vLLM's --return-tokens-as-token-ids; other servers do not receive the field."""
     layout = LAYOUTS["reasoning"]
 
     def answer(_: str) -> Reply:
@@ -171,7 +171,7 @@ def test_servers_that_list_ids_are_asked_for_tokens(tmp_path: Path) -> None:
     with ChatServer(answer) as server:
         finish(tmp_path, server, 1)
         assert ["return_tokens_as_token_ids" in body for body in server.asked] == [False, True]
-    (found,) = cached(tmp_path).traces
-    assert found.token_end is not None
-    assert found.token_logprob is not None
-    assert_confidence(found.token_end, found.token_logprob, by_hand(layout, "reasoning"))
+    (item,) = cached(tmp_path).traces
+    assert item.token_end is not None
+    assert item.token_logprob is not None
+    assert_confidence(item.token_end, item.token_logprob, by_hand(layout, "reasoning"))

@@ -1,4 +1,4 @@
-"""A manifest survives its file, and a damaged file is told from a newer one."""
+"""Manifests are read back from their file; a damaged file and a newer format give different errors."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ MANIFEST = Manifest(
 @cases(50)
 @given(st.dictionaries(st.sampled_from(["prompt", "decoding", "licence", "note", "frontier_model"]), texts()))
 def test_a_manifest_comes_back_from_its_file(values: dict[str, Any]) -> None:
-    """Every key survives JSON, whatever text it holds."""
+    """Every key is unchanged by JSON, with any text as its value."""
     manifest = dataclasses.replace(MANIFEST, **values)
     assert Manifest.from_json(manifest.to_json().encode(), where=WHERE) == manifest
 
 
 def test_keys_of_a_later_version_are_ignored() -> None:
-    """A key this version does not know is no error."""
+    """An unknown key is not an error."""
     values = {**json.loads(MANIFEST.to_json()), "reviewed_by": "somebody"}
     assert Manifest.from_json(json.dumps(values), where=WHERE) == MANIFEST
 
@@ -47,7 +47,7 @@ MAY_BE_ABSENT = {"rows_with_spans", "rows_correct", "tokens_unknown", "origin"}
 
 @pytest.mark.parametrize("key", ["benchmark", "source", "created", "rows", "rows_with_confidence", "files"])
 def test_a_missing_key_is_named(key: str) -> None:
-    """A manifest without one of its keys is refused, with the name of the key and of the file."""
+    """The message has the missing key and the file."""
     values = json.loads(MANIFEST.to_json())
     del values[key]
     message = complaint(Manifest.from_json, json.dumps(values), where=WHERE, error=CacheCorruptError)
@@ -56,16 +56,17 @@ def test_a_missing_key_is_named(key: str) -> None:
 
 
 def test_a_manifest_from_before_a_key_was_added_is_read(tmp_path: Path) -> None:
-    """A cache written by the first version loads: what its manifest does not say counts as not known."""
+    """A cache of the first version loads; keys that its manifest lacks are unknown."""
     cache = TraceCache(str(tmp_path))
     write(cache, version("old"))
     file = tmp_path / "gsm8k" / "gpt-4o" / "manifest.json"
     values = json.loads(file.read_text())
     file.write_text(json.dumps({key: value for key, value in values.items() if key not in MAY_BE_ABSENT}))
-    found = cache.load("gsm8k", needs="spans")
-    assert words(found.traces) == {"old"}
-    held = found.manifest
-    assert (held.rows_with_spans, held.rows_correct, held.origin, held.schema_version) == (0, None, None, 1)
+    trace_set = cache.load("gsm8k", needs="spans")
+    assert words(trace_set.traces) == {"old"}
+    manifest = trace_set.manifest
+    assert (manifest.rows_with_spans, manifest.schema_version) == (0, 1)
+    assert (manifest.rows_correct, manifest.origin) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_a_manifest_from_before_a_key_was_added_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_value_is_named(key: str, value: object, expected: str) -> None:
-    """A value of another type, a path out of the folder and an unknown version are refused in one line."""
+    """A value of another type, a path outside the folder and an unknown version give one-line errors."""
     document = json.dumps({**json.loads(MANIFEST.to_json()), key: value})
     message = complaint(Manifest.from_json, document, where=WHERE, error=CacheCorruptError)
     assert message.startswith(WHERE)
@@ -106,7 +107,7 @@ def test_a_wrong_value_is_named(key: str, value: object, expected: str) -> None:
     ],
 )
 def test_a_file_that_is_no_manifest_is_named(document: bytes, expected: str) -> None:
-    """Broken JSON ends in one line that names the file."""
+    """Invalid JSON gives a one-line error with the file."""
     message = complaint(Manifest.from_json, document, where=WHERE, error=CacheCorruptError)
     assert message.startswith(WHERE)
     assert expected in message

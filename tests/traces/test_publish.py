@@ -1,4 +1,4 @@
-"""What is published is what the cache holds, byte for byte, and comes back as it was or not at all."""
+"""Published traces equal the cache byte for byte, and are read back completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .support import complaint, same, version, words, write
 
 @pytest.fixture
 def cache(tmp_path: Path) -> TraceCache:
-    """A cache of two sources."""
+    """A cache with two sources."""
     return make_cache(tmp_path / "cache")
 
 
 @pytest.fixture(params=["local", "memory"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> TraceCache:
-    """An empty place, on the local disk or on a remote file system."""
+    """An empty location on the local disk or on a remote file system."""
     return TraceCache(str(tmp_path / "to") if request.param == "local" else f"memory://{uuid.uuid4().hex}")
 
 
 def test_an_export_is_a_cache_and_comes_back_as_it_was(cache: TraceCache, target: TraceCache, tmp_path: Path) -> None:
-    """Manifests, checksums, traces: all equal, in the target and after reading it back into an empty cache."""
+    """Manifests, checksums and traces are equal in the target and after import into an empty cache."""
     assert export(publication(cache).sources, target)
     assert_equal(cache, target)
     back = TraceCache(str(tmp_path / "back"))
@@ -38,13 +38,13 @@ def test_an_export_is_a_cache_and_comes_back_as_it_was(cache: TraceCache, target
 
 
 def test_exporting_again_changes_nothing(cache: TraceCache, target: TraceCache) -> None:
-    """What is there already is not written again, and is no error."""
+    """Existing equal files are not written again and are not an error."""
     sources = publication(cache).sources
     assert [export(sources, target), export(sources, target)] == [True, False]
 
 
 def test_other_sources_in_the_target_stay_and_are_described(cache: TraceCache, target: TraceCache) -> None:
-    """Two exports into one place give the cache and the card of both."""
+    """Two exports to one location give a cache and a card with both."""
     export(publication(cache, ["gsm8k"]).sources, target)
     export(publication(cache, ["csqa"]).sources, target)
     assert_equal(cache, target)
@@ -52,7 +52,7 @@ def test_other_sources_in_the_target_stay_and_are_described(cache: TraceCache, t
 
 
 def test_other_traces_under_the_same_name_are_not_overwritten(cache: TraceCache, target: TraceCache) -> None:
-    """An export over other traces needs ``replace``; without it nothing of the export is written."""
+    """Replacing other traces needs ``replace``; without it, no part of the export is written."""
     write(target, version("theirs"))
     message = complaint(export, publication(cache).sources, target)
     assert "already holds other traces of gsm8k from gpt-4o" in message
@@ -64,7 +64,7 @@ def test_other_traces_under_the_same_name_are_not_overwritten(cache: TraceCache,
 
 
 def test_somebody_elses_readme_is_not_overwritten(cache: TraceCache, target: TraceCache) -> None:
-    """A README.md that we did not write stays, and the traces stay away, unless told to replace."""
+    """A README.md of another author stops the export, unless ``replace`` is set."""
     target._fs.makedirs(target._path, exist_ok=True)
     target._fs.pipe_file(f"{target._path}/README.md", b"# My data")
     assert "README.md of its own" in complaint(export, publication(cache).sources, target)
@@ -76,7 +76,7 @@ def test_somebody_elses_readme_is_not_overwritten(cache: TraceCache, target: Tra
 
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing"])
 def test_a_damaged_source_is_not_published(cache: TraceCache, tmp_path: Path, damage: str) -> None:
-    """Every byte is checked before anything is copied."""
+    """Every checksum is verified before any file is copied."""
     (file,) = (tmp_path / "cache" / "gsm8k").rglob("*.parquet")
     data = file.read_bytes()
     file.write_bytes(data[:100] if damage == "truncated" else data[:-9] + b"?" + data[-8:])
@@ -87,7 +87,7 @@ def test_a_damaged_source_is_not_published(cache: TraceCache, tmp_path: Path, da
 
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing", "manifest changed", "manifest missing"])
 def test_a_damaged_export_changes_nothing(cache: TraceCache, tmp_path: Path, damage: str) -> None:
-    """One bad file in an export: one line that names it, and not even the sound sources are taken."""
+    """One damaged file in an export gives a one-line error with its name, and no source is imported."""
     export(publication(cache).sources, TraceCache(str(tmp_path / "to")))
     folder = tmp_path / "to" / "csqa" / "mine"
     file = folder / "manifest.json" if damage.startswith("manifest") else next(folder.glob("*.parquet"))
@@ -103,7 +103,7 @@ def test_a_damaged_export_changes_nothing(cache: TraceCache, tmp_path: Path, dam
 
 
 def test_a_damaged_target_is_noticed_and_can_be_replaced(cache: TraceCache, tmp_path: Path) -> None:
-    """An export whose copy was damaged since is not taken for complete."""
+    """A damaged copy in the target is not accepted as complete."""
     target, sources = TraceCache(str(tmp_path / "to")), publication(cache).sources
     export(sources, target)
     (file,) = (tmp_path / "to" / "gsm8k").rglob("*.parquet")
@@ -114,7 +114,7 @@ def test_a_damaged_target_is_noticed_and_can_be_replaced(cache: TraceCache, tmp_
 
 
 def test_reading_back_records_where_from_and_keeps_what_is_the_same(cache: TraceCache, tmp_path: Path) -> None:
-    """The origin is noted, everything else of the manifest kept; again changes nothing, other traces are kept."""
+    """An import adds the origin to the manifest; a repeated import changes nothing and keeps other traces."""
     export(publication(cache).sources, TraceCache(str(tmp_path / "to")))
     back = TraceCache(str(tmp_path / "back"))
     read = import_export(str(tmp_path / "to"), back, origin="hf://datasets/me/traces@1")
@@ -129,7 +129,7 @@ def test_reading_back_records_where_from_and_keeps_what_is_the_same(cache: Trace
 
 
 def test_what_is_not_there_is_answered_with_what_is(cache: TraceCache, tmp_path: Path) -> None:
-    """A benchmark or source that is not there is an error, for exporting and for reading back."""
+    """A missing benchmark or source is an error in exports and imports."""
     message = complaint(publication, cache, ["gsm8k", "humaneval"], error=CacheNotFoundError)
     assert "no traces of humaneval" in message
     assert "which holds gsm8k from gpt-4o, csqa from mine" in message
@@ -141,36 +141,41 @@ def test_what_is_not_there_is_answered_with_what_is(cache: TraceCache, tmp_path:
 
 
 def test_only_correct_traces_can_be_published(cache: TraceCache, target: TraceCache) -> None:
-    """Those with a right answer, with counts and checksums of their own; none at all is an error."""
+    """An export of the correct traces has its own counts and checksums; none at all is an error."""
     export(publication(cache, ["gsm8k"], only_correct=True).sources, target)
-    found = target.load("gsm8k")
-    assert [trace.item_id for trace in found.traces] == ["1", "3"]
-    held = found.manifest
-    assert (held.rows, held.rows_correct, held.rows_with_confidence, held.rows_with_spans) == (2, 2, 1, 1)
-    assert held.note is not None
-    assert held.note.endswith("only the traces whose final answer is right")
-    assert held.created == cache.manifests("gsm8k")[0].created
+    trace_set = target.load("gsm8k")
+    assert [trace.item_id for trace in trace_set.traces] == ["1", "3"]
+    manifest = trace_set.manifest
+    assert (manifest.rows, manifest.rows_correct, manifest.rows_with_confidence, manifest.rows_with_spans) == (
+        2,
+        2,
+        1,
+        1,
+    )
+    assert manifest.note is not None
+    assert manifest.note.endswith("only the traces whose final answer is right")
+    assert manifest.created == cache.manifests("gsm8k")[0].created
     assert "no trace" in complaint(publication, cache, ["csqa"], only_correct=True)
 
 
 def test_the_sample_is_published_only_when_asked_for(cache: TraceCache, target: TraceCache) -> None:
-    """Sample traces, the shipped ones and scored ones, are left out, and alone refused; asked for they are labelled."""
+    """Sample traces, shipped or scored, are left out unless requested; requested ones are labelled as a sample."""
     assert "--include-sample" in complaint(publication, SampleCache())
     write(cache, version("try"), source="scored", sample=True)
-    found = publication(cache)
-    assert [stored.manifest.source for stored in found.sources] == ["gpt-4o", "mine"]
-    assert [held.source for held in found.left_out] == ["scored"]
+    publishable = publication(cache)
+    assert [stored.manifest.source for stored in publishable.sources] == ["gpt-4o", "mine"]
+    assert [manifest.source for manifest in publishable.left_out] == ["scored"]
     export(publication(SampleCache(), include_sample=True).sources, target)
-    assert [held.sample for held in target.manifests()] == [True] * len(BENCHMARKS)
+    assert [manifest.sample for manifest in target.manifests()] == [True] * len(BENCHMARKS)
     assert "never report a score" in card_of(target)
     for benchmark in BENCHMARKS:
         pairs = zip(SampleCache().load(benchmark).traces, target.load(benchmark).traces, strict=True)
-        assert all(same(one, other) for one, other in pairs)
+        assert all(same(trace, expected) for trace, expected in pairs)
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket on a local server that speaks S3."""
+    """A bucket on a local S3 server."""
     from moto.server import ThreadedMotoServer
     from s3fs import S3FileSystem
 
@@ -194,13 +199,13 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_cache_can_live_on_s3(cache: TraceCache, bucket: str, tmp_path: Path) -> None:
-    """Exported to S3 it is a cache there, with its card; it reads back, is added to, replaced and removed."""
+    """An export to S3 is a cache with a card, which can be read, extended, replaced and removed."""
     target = TraceCache(f"{bucket}/some/traces")
     export(publication(cache).sources, target)
     assert_equal(cache, TraceCache(f"{bucket}/some/traces"))
     assert f"RBRIDGE_CACHE={bucket}/some/traces" in card_of(target)
     assert sorted(path.rpartition("/")[2] for path in target._fs.find(target._path)) == sorted(
-        ["README.md", *["manifest.json"] * 2, *(name for held in cache.manifests() for name in held.files)]
+        ["README.md", *["manifest.json"] * 2, *(name for manifest in cache.manifests() for name in manifest.files)]
     )
     assert not export(publication(cache).sources, target)
     back = TraceCache(str(tmp_path / "back"))
@@ -214,7 +219,7 @@ def test_a_cache_can_live_on_s3(cache: TraceCache, bucket: str, tmp_path: Path) 
 
 
 def test_a_place_that_cannot_be_written_is_one_line(cache: TraceCache, tmp_path: Path) -> None:
-    """A file where the folder should be is named with the system's reason."""
+    """A file in place of the folder gives a one-line error with the system's reason."""
     (tmp_path / "file").write_text("x")
     message = complaint(export, publication(cache).sources, TraceCache(str(tmp_path / "file")))
     assert str(tmp_path / "file") in message

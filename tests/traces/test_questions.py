@@ -1,4 +1,4 @@
-"""Questions of the six benchmarks, from local copies in every published form and from the Hub's data sets."""
+"""Questions of the six benchmarks, from local files in every published form and from the Hub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .hub_server import HubServer
 from .support import complaint, jsonl
 
 AB = (Choice("A", "ice"), Choice("B", "iron"))
-#: Rows as the Hub's data sets have them, and the questions they are.
+#: Rows of the Hub's data sets, and the questions expected from them.
 ROWS: dict[str, list[dict[str, Any]]] = {
     "math500": [
         {"problem": "Add 1/2 and 1/3.", "solution": "...", "answer": "\\frac{5}{6}", "subject": "Algebra", "level": 1}
@@ -65,13 +65,13 @@ EXPECTED = {
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_the_fields_of_the_hub_are_read_from_a_local_copy(tmp_path: Path, benchmark: str) -> None:
-    """A file of rows as the Hub has them gives ids, texts, choices and gold answers, of MMLU-Pro only STEM."""
+    """A file with the Hub's rows gives ids, texts, choices and gold answers; of MMLU-Pro, only STEM."""
     assert load_questions(benchmark, path=jsonl(tmp_path / "q.jsonl", ROWS[benchmark])) == EXPECTED[benchmark]
 
 
 @pytest.mark.parametrize("benchmark", ["arc_challenge", "csqa"])
 def test_choices_inside_the_question_are_read_too(tmp_path: Path, benchmark: str) -> None:
-    """The authors' own files nest stem, choices and concept; that gives the same questions."""
+    """The authors' own files, with nested stem, choices and concept, give the same questions."""
     row = ROWS[benchmark][0]
     pairs = zip(row["choices"]["label"], row["choices"]["text"], strict=True)
     inner = {"stem": row["question"], "choices": [{"label": label, "text": text} for label, text in pairs]}
@@ -81,14 +81,14 @@ def test_choices_inside_the_question_are_read_too(tmp_path: Path, benchmark: str
 
 
 def test_ids_are_row_numbers_from_0_where_the_data_set_has_none(tmp_path: Path) -> None:
-    """A copy of MATH-500 without ids can still be asked."""
+    """A copy of MATH-500 without ids can be used."""
     rows = [{"problem": "1 + 1?", "answer": "2"}, {"problem": "1 + 2?", "answer": "3"}]
-    found = load_questions("math500", path=jsonl(tmp_path / "q.jsonl", rows))
-    assert [question.item_id for question in found] == ["0", "1"]
+    questions = load_questions("math500", path=jsonl(tmp_path / "q.jsonl", rows))
+    assert [question.item_id for question in questions] == ["0", "1"]
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "rows", "said"),
+    ("benchmark", "rows", "expected"),
     [
         ("gsm8k", [{"question": "How many?"}], "row 1: no field answer (it has question)"),
         ("gsm8k", [{"question": "How many?", "answer": "three"}], "#### NUMBER"),
@@ -108,18 +108,18 @@ def test_ids_are_row_numbers_from_0_where_the_data_set_has_none(tmp_path: Path) 
     ],
 )
 def test_a_file_that_does_not_fit_is_one_line(
-    tmp_path: Path, benchmark: str, rows: list[dict[str, Any]], said: str
+    tmp_path: Path, benchmark: str, rows: list[dict[str, Any]], expected: str
 ) -> None:
-    """The message names the file, the row and what is missing, and the benchmark it looks like."""
+    """The message has the file, the row, the missing field, and the benchmark that the file looks like."""
     path = jsonl(tmp_path / "q.jsonl", rows)
     kind = TraceError if benchmark == "gsm 9k" else TraceImportError
     message = complaint(load_questions, benchmark, path=path, error=kind)
-    assert said in message
+    assert expected in message
     assert benchmark == "gsm 9k" or path in message
 
 
 def test_where_questions_come_from_does_not_tell_on_the_user() -> None:
-    """The manifest names a file, not the folders above it."""
+    """The manifest has the name of the file without the folders above it."""
     assert questions_origin("math500", None) == "HuggingFaceH4/MATH-500 (test)"
     assert questions_origin("math500", "/home/someone/secret/test.jsonl") == "test.jsonl"
 
@@ -140,7 +140,7 @@ print("[[" + json.dumps({name: [dataclasses.asdict(q) for q in load_questions(na
 
 
 def publish(folder: Path, benchmark: str) -> tuple[str, Path]:
-    """A data set as it lies on the Hub: Parquet files by configuration and split, named in the card."""
+    """Write a data set as on the Hub: Parquet files by configuration and split, listed in the card."""
     repo, config, split = REPOS[benchmark]
     place = folder / repo.replace("/", "--")
     (place / "data").mkdir(parents=True)
@@ -152,7 +152,7 @@ def publish(folder: Path, benchmark: str) -> tuple[str, Path]:
 
 
 def load(names: list[str], home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Load questions in a process of its own, as the Hub's client reads its settings once."""
+    """Load questions in a separate process, because the Hub's client reads its environment only once."""
     online = {"HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", **environment}
     command = [sys.executable, "-c", LOAD, *names]
     return subprocess.run(command, env=os.environ | online, capture_output=True, text=True)
@@ -160,23 +160,23 @@ def load(names: list[str], home: Path, **environment: str) -> subprocess.Complet
 
 @pytest.mark.slow
 def test_questions_come_from_the_hub(tmp_path: Path) -> None:
-    """All six data sets, through the Hub's own protocol, in the split and configuration that the paper used."""
+    """All six data sets are read through the Hub's protocol, in the split and configuration of the paper."""
     with HubServer(dict(publish(tmp_path, benchmark) for benchmark in BENCHMARKS)) as hub:
         done = load(list(BENCHMARKS), tmp_path / "home", HF_ENDPOINT=hub.url)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.rpartition("[[")[2])
+    rows_by_benchmark = json.loads(done.stdout.rpartition("[[")[2])
     for benchmark, expected in EXPECTED.items():
-        read = [
+        questions = [
             Question(**{**row, "choices": row["choices"] and tuple(Choice(**choice) for choice in row["choices"])})
-            for row in found[benchmark]
+            for row in rows_by_benchmark[benchmark]
         ]
-        assert read == expected
+        assert questions == expected
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["offline", "gone", "nobody"])
 def test_a_hub_that_does_not_deliver_is_one_line(tmp_path: Path, trouble: str) -> None:
-    """Offline, no such data set, no Hub at all: the line names the data set and --questions."""
+    """Offline, an unknown data set and no Hub each give one line with the data set and --questions."""
     with HubServer({}) as hub:
         url = "http://127.0.0.1:9" if trouble == "nobody" else hub.url
         done = load(["gsm8k"], tmp_path / "home", HF_ENDPOINT=url, HF_HUB_OFFLINE="1" if trouble == "offline" else "0")

@@ -1,4 +1,4 @@
-"""A user's file gives its rows whatever form it has, or says in one line why not."""
+"""Rows are read from a user's file in any supported form; otherwise a one-line error has the reason."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ ROWS: list[dict[str, Any]] = [
 
 
 def lines(rows: list[dict[str, Any]]) -> bytes:
-    """JSON Lines."""
+    """Encode rows as JSON Lines."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
-    """A Parquet file."""
+    """Encode rows as a Parquet file."""
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), sink)
     return sink.getvalue().to_pybytes()
@@ -60,11 +60,11 @@ FORMS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
         (form, name)
         for form in FORMS
         for name in ("traces", "traces.json", "traces.parquet", "traces.json.gz", "traces.jsonl")
-        if not (form.endswith("object") and name.endswith(".jsonl"))  # one object in such a file is its only row
+        if not (form.endswith("object") and name.endswith(".jsonl"))  # in .jsonl, one object is one row
     ],
 )
 def test_a_file_is_known_by_its_content(tmp_path: Path, form: str, zipped: bool, name: str) -> None:
-    """A name that promises something else, or nothing, changes nothing about the rows."""
+    """A missing or misleading suffix does not change the rows."""
     data = FORMS[form](ROWS)
     (tmp_path / name).write_bytes(gzip.compress(data) if zipped else data)
     assert list(read_rows(str(tmp_path / name))) == ROWS
@@ -72,7 +72,7 @@ def test_a_file_is_known_by_its_content(tmp_path: Path, form: str, zipped: bool,
 
 @pytest.mark.parametrize("name", ["one.jsonl", "one.jsonl.gz", "one.ndjson"])
 def test_one_object_in_a_file_of_lines_is_a_row(tmp_path: Path, name: str) -> None:
-    """A single row whose choices are an array of objects is not taken for a document that wraps the choices."""
+    """A single row with an array of choices is not taken for a document that contains rows."""
     data = lines(ROWS[:1])
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
     assert list(read_rows(str(tmp_path / name))) == ROWS[:1]
@@ -81,7 +81,7 @@ def test_one_object_in_a_file_of_lines_is_a_row(tmp_path: Path, name: str) -> No
 @cases(50)
 @given(st.lists(st.dictionaries(texts(2), texts() | st.none() | st.integers()), min_size=1, max_size=4))
 def test_no_character_of_a_row_is_lost(rows: list[dict[str, Any]]) -> None:
-    """Any Unicode comes through, escaped or not; line separators other than the line feed do not end a line."""
+    """Any Unicode is read, escaped or not; only the line feed ends a line."""
     place = f"memory://rows/{abs(hash(str(rows)))}.jsonl"
     for ensure_ascii in (False, True):
         with fsspec.open(place, "wb") as file:
@@ -127,7 +127,7 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
 
 @pytest.mark.parametrize(("name", "data", "expected"), BAD_FILES, ids=[name for name, _, _ in BAD_FILES])
 def test_a_file_that_gives_no_rows_is_named(tmp_path: Path, name: str, data: bytes, expected: str) -> None:
-    """Whatever the file is instead, the message is one line with its name, the line number if any, and the fault."""
+    """The one-line message has the file, the line number if any, and the fault."""
     path = tmp_path / name
     path.write_bytes(data)
     message = complaint(lambda: list(read_rows(str(path))), error=TraceImportError)
@@ -136,25 +136,25 @@ def test_a_file_that_gives_no_rows_is_named(tmp_path: Path, name: str, data: byt
 
 
 def test_a_parquet_file_without_rows_is_named(tmp_path: Path) -> None:
-    """No rows is an error here as it is in JSON."""
+    """A Parquet file without rows is an error, as in JSON."""
     pq.write_table(pa.table({"a": pa.array([], pa.string())}), tmp_path / "none.parquet")
     message = complaint(lambda: list(read_rows(str(tmp_path / "none.parquet"))), error=TraceImportError)
     assert message == f"{tmp_path}/none.parquet has no rows; expected one for each item"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """A wrong path is one line."""
+    """A wrong path gives a one-line error."""
     message = complaint(lambda: list(read_rows(str(tmp_path / "no.json"))), error=TraceImportError)
     assert message == f"there is no file {tmp_path}/no.json"
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """A folder is one line with the system's reason."""
+    """A folder gives a one-line error with the system's reason."""
     assert complaint(lambda: list(read_rows(str(tmp_path)))).startswith(f"cannot read {tmp_path}: ")
 
 
 def test_zstd_is_read_and_a_torn_file_is_named(tmp_path: Path) -> None:
-    """JSON Lines as corpora are packed: all rows, or one line of error, never a part."""
+    """A zstd file gives all rows; a truncated file gives a one-line error and no rows."""
     rows = [{"text": f"line {number}"} for number in range(20_000)]
     packed = pa.compress(lines(rows), codec="zstd", asbytes=True)
     path = tmp_path / "a.jsonl.zst"
@@ -166,7 +166,7 @@ def test_zstd_is_read_and_a_torn_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_lines_are_read_as_they_are_asked_for(tmp_path: Path, zipped: bool) -> None:
-    """The first rows of a file come before its end is read, which here is damaged; then the damage is named."""
+    """The first rows are available before the end of the file is read; damage at the end is then reported."""
     data = b"".join(b'{"a": %d}\n' % number for number in range(200_000))
     path = tmp_path / "long.jsonl"
     path.write_bytes(gzip.compress(data)[:-50_000] if zipped else data + b"\xff\n")
@@ -177,7 +177,7 @@ def test_lines_are_read_as_they_are_asked_for(tmp_path: Path, zipped: bool) -> N
 
 
 def test_reading_a_long_file_takes_little_memory(tmp_path: Path) -> None:
-    """A file of 40 MB goes through less than 4 MB of memory, one line at a time."""
+    """A file of 40 MB is read line by line with less than 4 MB of memory."""
     path = tmp_path / "long.jsonl"
     path.write_bytes((b'{"a": "' + b"x" * 4000 + b'"}\n') * 10_000)
     tracemalloc.start()
@@ -189,7 +189,7 @@ def test_reading_a_long_file_takes_little_memory(tmp_path: Path) -> None:
 
 
 def test_rows_are_numbered_by_line_or_entry(tmp_path: Path) -> None:
-    """Blank lines count as lines; entries of an array and rows of a Parquet file count from 1."""
+    """Blank lines count as lines; array entries and Parquet rows are numbered from 1."""
     for form, numbers in (
         ("JSON Lines with blank lines and CRLF", [2, 4]),
         ("JSON array", [1, 2]),

@@ -1,4 +1,4 @@
-"""The shipped sample is valid, says that it is a sample, and its marks are cut out rightly."""
+"""The shipped sample is valid and labelled as a sample, and its marks are removed correctly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .support import complaint
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_every_benchmark_has_a_sample_with_answers_and_spans(benchmark: str) -> None:
-    """Every mode of scoring that needs no confidences can be tried on every benchmark."""
+    """Every scoring mode that needs no confidences can be tried on every benchmark."""
     traces = SampleCache().load(benchmark).traces
     assert traces
     for trace in traces:
@@ -28,14 +28,14 @@ def test_every_benchmark_has_a_sample_with_answers_and_spans(benchmark: str) -> 
 
 @pytest.mark.parametrize("benchmark", ["mmlu_pro_stem", "arc_challenge", "csqa"])
 def test_the_gold_answer_of_a_choice_item_is_one_of_its_labels(benchmark: str) -> None:
-    """Ranking metrics find the right choice by its label."""
+    """Ranking metrics select the gold choice by its label."""
     for trace in SampleCache().load(benchmark).traces + few_shot_examples(benchmark):
         assert trace.gold in [choice.label for choice in trace.choices or ()]
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_there_are_five_examples_and_none_is_scored(benchmark: str) -> None:
-    """Five shots, as in the paper, that are no item of the sample."""
+    """Each benchmark has five examples, as in the paper, and none is an item of the sample."""
     examples = few_shot_examples(benchmark)
     assert len(examples) == 5
     scored = {trace.question for trace in SampleCache().load(benchmark).traces}
@@ -43,7 +43,7 @@ def test_there_are_five_examples_and_none_is_scored(benchmark: str) -> None:
 
 
 def test_a_sample_says_that_it_is_one() -> None:
-    """Nobody can take its scores for those of a benchmark."""
+    """The sample's manifest says that its scores are not those of a benchmark."""
     manifests = SampleCache().manifests()
     assert [manifest.benchmark for manifest in manifests] == list(BENCHMARKS)
     for manifest in manifests:
@@ -58,13 +58,15 @@ def test_a_sample_says_that_it_is_one() -> None:
 
 
 def test_the_sample_is_sound() -> None:
-    """Every file of the sample is readable."""
-    assert [(one.benchmark, one.problem) for one in SampleCache().verify()] == [(name, None) for name in BENCHMARKS]
-    assert [one.benchmark for one in SampleCache().verify("csqa")] == ["csqa"]
+    """Every file of the sample can be read."""
+    assert [(verdict.benchmark, verdict.problem) for verdict in SampleCache().verify()] == [
+        (name, None) for name in BENCHMARKS
+    ]
+    assert [verdict.benchmark for verdict in SampleCache().verify("csqa")] == ["csqa"]
 
 
 def test_the_sample_has_one_source() -> None:
-    """Another source, or an unknown benchmark, is refused as a cache refuses it."""
+    """Another source or an unknown benchmark is refused as in a cache."""
     assert SampleCache().load("gsm8k", "sample").manifest.source == "sample"
     assert "from gpt-4o in the sample" in complaint(SampleCache().load, "gsm8k", "gpt-4o", error=CacheNotFoundError)
     assert "gsm (did you mean gsm8k?) in the sample" in complaint(SampleCache().load, "gsm", error=CacheNotFoundError)
@@ -75,7 +77,7 @@ def test_the_sample_has_one_source() -> None:
 @cases(100)
 @given(st.lists(st.tuples(texts(3), texts(3)), max_size=4), texts(3))
 def test_marks_that_were_put_in_are_found(pieces: list[tuple[str, str]], end: str) -> None:
-    """Marking regions of any text and parsing the marks gives back the text and the regions."""
+    """Parsing the marks around regions of any text gives the text and the regions."""
     marked, plain, spans = "", "", []
     for outside, inside in pieces:
         marked += f"{outside}<span>{inside}</span>"
@@ -85,7 +87,7 @@ def test_marks_that_were_put_in_are_found(pieces: list[tuple[str, str]], end: st
 
 
 def test_only_the_exact_mark_is_a_mark() -> None:
-    """Other HTML, and the mark in other characters, belongs to the text."""
+    """Other HTML, and the mark with other characters, is part of the text."""
     text = '<span class="x">a</SPAN> < span> <span/>'
     assert parse_spans(text) == (text, ())
 
@@ -101,5 +103,5 @@ def test_only_the_exact_mark_is_a_mark() -> None:
     ],
 )
 def test_marks_that_make_no_sense_are_refused(marked: str, expected: str) -> None:
-    """Nested, unbalanced and empty marks are named by the character of the text without marks."""
+    """Nested, unbalanced and empty marks are reported by the character of the text without marks."""
     assert complaint(parse_spans, marked).startswith(expected)

@@ -1,4 +1,4 @@
-"""A trace that exists is valid, and an invalid one says what is wrong with it."""
+"""A trace is valid when it is created; otherwise the error names the fault."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .support import complaint, make_trace, same, some_traces
 
 
 def test_offsets_count_code_points_not_bytes_or_utf16_units() -> None:
-    """A character outside the basic plane and a combining accent are one character each."""
+    """A character outside the basic plane and a combining accent each count as one character."""
     trace = make_trace(trace="e\u0301𝔘", token_end=[2, 3], token_logprob=[-0.5, -0.25], spans=[(2, 3)])
     assert trace.token_end is not None
     assert trace.token_end.tolist() == [2, 3]
 
 
 def test_arrays_are_stored_compactly_and_cannot_be_changed() -> None:
-    """Offsets become int32 and log-probabilities float32, apart from the caller's arrays and read-only."""
+    """Offsets become int32 and log-probabilities float32, in read-only copies of the caller's arrays."""
     ends = np.array([3, 9])
     trace = make_trace(token_end=ends, token_logprob=[-0.5, 0])
     ends[0] = 8
@@ -38,14 +38,14 @@ def test_arrays_are_stored_compactly_and_cannot_be_changed() -> None:
 
 
 def test_rounding_above_certainty_is_clipped_to_certainty() -> None:
-    """A log-probability a hair above 0 is 0: models give such numbers by rounding."""
+    """A log-probability slightly above 0, which models produce by rounding, becomes 0."""
     trace = make_trace(token_end=[9], token_logprob=[9e-7])
     assert trace.token_logprob is not None
     assert trace.token_logprob.tolist() == [0.0]
 
 
 def test_a_trace_knows_whether_it_has_confidence() -> None:
-    """It has confidences if they are known for at least half of its characters: 4 of 9 are too few, 5 are enough."""
+    """A trace has confidences if at least half of its characters do: 4 of 9 are too few, 5 are enough."""
     assert make_trace(token_end=[9], token_logprob=[-1.0]).has_confidence
     assert not make_trace().has_confidence
     few, enough = ([-1.0, -9999.0], [None, -1.0])
@@ -55,7 +55,7 @@ def test_a_trace_knows_whether_it_has_confidence() -> None:
 
 
 def test_empty_choices_and_spans_mean_there_are_none() -> None:
-    """An empty list of spans must not mean a trace in which nothing counts."""
+    """An empty list of spans becomes None, so that it does not exclude the whole trace."""
     trace = make_trace(choices=(), spans=())
     assert trace.choices is None
     assert trace.spans is None
@@ -103,18 +103,18 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("fields", "expected"), BAD_FIELDS)
 def test_an_invalid_trace_is_refused_by_name(fields: dict[str, Any], expected: str) -> None:
-    """Every rule a trace has to keep is checked when it is made, and the message names the trace and the fault."""
+    """Every rule is checked at creation, and the message has the trace and the fault."""
     message = complaint(make_trace, **fields)
     assert message.startswith(f"trace gsm8k/{fields.get('item_id', '17')}: {expected}")
 
 
 def test_an_item_id_of_several_lines_does_not_break_the_message() -> None:
-    """An error stays one line, whatever text of the user's it quotes."""
+    """An error stays one line, whatever user text it quotes."""
     assert "gsm8k/a b c" in complaint(make_trace, item_id="a\nb\u2028c", trace="")
 
 
 def test_shipped_and_other_names_are_benchmarks() -> None:
-    """The benchmarks of the paper come with the package, and any other name is a benchmark."""
+    """The paper's benchmarks are shipped, and any other valid name is a benchmark."""
     for benchmark in (*BENCHMARKS, "aime25", "arena-hard", "Kmmlu_2"):
         check_benchmark(benchmark)
     assert len(set(BENCHMARKS)) == 6
@@ -134,21 +134,21 @@ def test_shipped_and_other_names_are_benchmarks() -> None:
     ],
 )
 def test_a_name_that_no_benchmark_can_have_is_refused(name: str, remedy: str) -> None:
-    """Aliases of shipped benchmarks, other characters, and names that would collide with variants of tasks."""
+    """Aliases of shipped benchmarks, other characters, and names that collide with task variants are refused."""
     assert remedy.replace("gsm8k is", "another name of gsm8k") in complaint(check_benchmark, name)
 
 
 @cases(100)
 @given(some_traces())
 def test_a_table_gives_back_the_traces_it_was_made_of(traces: list[Any]) -> None:
-    """No field, character or bit is lost between a trace and a row of an Arrow table."""
+    """No field, character or bit changes between a trace and a row of an Arrow table."""
     back = from_table(to_table(traces))
     assert len(back) == len(traces)
-    assert all(same(one, other) for one, other in zip(traces, back, strict=True))
+    assert all(same(trace, copy) for trace, copy in zip(traces, back, strict=True))
 
 
 def test_a_table_of_wider_types_and_more_columns_is_read() -> None:
-    """Another writer's int64 offsets, large strings and columns of its own are no obstacle."""
+    """A table of another writer with int64 offsets, large strings and additional columns is read."""
     table = to_table([make_trace(token_end=[4, 9], token_logprob=[-1.0, -2.0], choices=(Choice("A", "x"),))])
     wider = table.set_column(3, "trace", table.column("trace").cast(pa.large_string()))
     wider = wider.set_column(8, "token_end", table.column("token_end").cast(pa.list_(pa.int64())))
@@ -157,7 +157,7 @@ def test_a_table_of_wider_types_and_more_columns_is_read() -> None:
 
 
 def test_a_table_without_a_column_names_it() -> None:
-    """A missing column is named, with the ones that are there."""
+    """The message has the missing column and the existing ones."""
     message = complaint(from_table, to_table([make_trace()]).drop_columns(["spans"]))
     assert message.startswith("no column spans (found benchmark, item_id")
 
@@ -175,7 +175,7 @@ def test_a_table_without_a_column_names_it() -> None:
     ],
 )
 def test_a_table_with_values_that_are_no_trace_is_refused(column: str, values: pa.Array) -> None:
-    """A column of another type, and a null where there must be none, end in one line."""
+    """A column of another type, or a null in a required column, gives a one-line error."""
     table = to_table([make_trace(token_end=[4, 9], token_logprob=[-1.0, -2.0])])
     complaint(from_table, table.set_column(arrow_schema().names.index(column), column, values))
 
@@ -183,12 +183,12 @@ def test_a_table_with_values_that_are_no_trace_is_refused(column: str, values: p
 @cases(50)
 @given(texts(), st.integers(0xD800, 0xDFFF), st.data())
 def test_no_lone_surrogate_gets_in(text: str, surrogate: int, data: st.DataObject) -> None:
-    """Half a surrogate pair anywhere in a trace is refused: no file could hold it."""
+    """Half a surrogate pair anywhere in a trace is refused, because no file can hold it."""
     at = data.draw(st.integers(0, len(text)))
     complaint(make_trace, trace="a" + text[:at] + chr(surrogate) + text[at:])
 
 
 def test_a_changed_copy_is_checked_again() -> None:
-    """``dataclasses.replace`` cannot make an invalid trace."""
+    """``dataclasses.replace`` validates its result."""
     with pytest.raises(TraceError):
         dataclasses.replace(make_trace(token_end=[9], token_logprob=[-1.0]), trace="shorter")

@@ -1,4 +1,4 @@
-"""Answers in plain text: where their reasoning ends, and which final answer they name."""
+"""Plain-text answers: the end of their reasoning, and their final answer."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ SHORT = "2 + 2 = 4."
     ],
 )
 def test_the_reasoning_ends_before_the_last_line_that_states_an_answer(written: str, answer: str) -> None:
-    """In Markdown or not."""
-    end, found = reasoning_end_and_answer(SHORT + written)
-    assert found == answer
+    """The last line that states an answer is found with and without Markdown."""
+    end, final_answer = reasoning_end_and_answer(SHORT + written)
+    assert final_answer == answer
     assert (SHORT + written)[:end].startswith(SHORT)
     assert answer not in (SHORT + written)[len(SHORT) : end]
 
@@ -53,14 +53,14 @@ def test_the_reasoning_ends_before_the_last_line_that_states_an_answer(written: 
 def test_without_such_a_line_the_grader_reads_the_box_or_the_last_line(
     text: str, benchmark: str, gold: str, choices: tuple[Choice, ...] | None
 ) -> None:
-    """The trace is then the whole text."""
+    """Without such a line, the trace is the whole text."""
     end, answer = reasoning_end_and_answer(text)
     assert end == len(text)
     assert grade(benchmark, answer, gold, choices)
 
 
 def test_programs_keep_their_lines_and_indentation() -> None:
-    """Fenced, or all that follows."""
+    """The final answer is the fenced program, or all text after the mark."""
     code = "    x = 1\n    return x"
     for text in (f"So.\nFinal answer:\n```python\n{code}\n```\nDone.", f"So.\nFinal answer:\n{code}\n"):
         assert reasoning_end_and_answer(text, code=True) == (3, code)
@@ -69,7 +69,7 @@ def test_programs_keep_their_lines_and_indentation() -> None:
 
 
 def test_the_tokens_of_the_trace_are_those_before_the_final_answer() -> None:
-    """Behind thinking in the content; the token across the seam is cut off there."""
+    """Thinking in the content is left out; a token that crosses the boundary is clipped."""
     pieces = ["<think>", "Hm.", "</think>", "\n", "So", " it", " is 4.\nFinal", " answer: 4"]
     entries = [{"token": token, "logprob": -float(number)} for number, token in enumerate(pieces)]
     choice = {"message": {"content": "".join(pieces)}, "logprobs": {"content": entries}}
@@ -82,13 +82,13 @@ def test_the_tokens_of_the_trace_are_those_before_the_final_answer() -> None:
 
 @pytest.mark.parametrize("text", ["Final answer: 4", "<think>Hm.</think>", "<think>Hm.\nFinal answer: 4", ""])
 def test_an_answer_without_reasoning_is_none(text: str) -> None:
-    """Nothing before the final answer, or thinking alone."""
+    """An answer without text before it, or with thinking only, is refused."""
     with pytest.raises(MalformedCompletionError):
         read_choice({"message": {"content": text}}, AnswerForm(format="text"), logprobs=False)
 
 
 def test_a_build_asks_for_plain_text(tmp_path: Path) -> None:
-    """The prompt asks for plain text and stands in the manifest; answers are graded; the source is MODEL-text."""
+    """The prompt requests plain text and is in the manifest; answers are graded; the source is MODEL-text."""
     (asked,) = (message["content"] for message in messages(Question("gsm8k", "1", "q", None, "1"), "text")[1:])
     assert "JSON" not in asked
     assert "'Final answer:'" in asked
@@ -97,10 +97,10 @@ def test_a_build_asks_for_plain_text(tmp_path: Path) -> None:
     with ChatServer(lambda _: completion(text, tokens)) as server:
         finish(tmp_path, server, 3, form=AnswerForm(format="text"))
         assert server.asked[0]["messages"][1]["content"].endswith(asked.partition("q")[2])
-    held = cached(tmp_path, source="gpt-4o-text")
-    assert held.manifest.prompt == template("gsm8k", "text")
-    assert [trace.correct for trace in held.traces] == [False, False, True]
-    assert held.traces[0].trace == "One plus one."
-    assert held.traces[0].token_end is not None
-    assert held.traces[0].token_end.tolist() == [8, 13]
-    np.testing.assert_allclose(held.traces[0].token_logprob, [-0.25, -0.5])
+    trace_set = cached(tmp_path, source="gpt-4o-text")
+    assert trace_set.manifest.prompt == template("gsm8k", "text")
+    assert [trace.correct for trace in trace_set.traces] == [False, False, True]
+    assert trace_set.traces[0].trace == "One plus one."
+    assert trace_set.traces[0].token_end is not None
+    assert trace_set.traces[0].token_end.tolist() == [8, 13]
+    np.testing.assert_allclose(trace_set.traces[0].token_logprob, [-0.25, -0.5])

@@ -1,4 +1,4 @@
-"""The text of an answer is found among the tokens that a server lists, whatever else it lists; nothing is shifted."""
+"""The text of an answer is located among all tokens that a server lists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HARMONY_FINAL = [*HARMONY, "<|channel|>", "final", "<|message|>"]
 
 
 def read(text: str, tokens: Sequence[str | bytes], *, with_bytes: bool = True, **fields: Any) -> Completion:
-    """The completion of a choice whose token number n, from 1, has the log-probability -n, from 1000 on -n + 1000."""
+    """The completion of a choice whose token n, counted from 1, has the log-probability -(n modulo 1000)."""
     entries = [
         {
             "token": token if isinstance(token, str) else token.decode(errors="replace"),
@@ -68,18 +68,18 @@ BEHIND: dict[str, list[str]] = {
 @pytest.mark.parametrize("behind", BEHIND)
 @pytest.mark.parametrize("before", BEFORE)
 def test_tokens_that_the_text_lacks_are_left_out(before: str, behind: str, with_bytes: bool) -> None:
-    """Each of the reasoning's five tokens keeps its own log-probability, whatever stands around the object."""
+    """The five tokens of the reasoning keep their log-probabilities, whatever tokens surround the object."""
     completion = read(JSON, [*BEFORE[before], *OBJECT, *BEHIND[behind]], with_bytes=with_bytes)
-    found = extract_reasoning(completion)
-    assert found.text == "2 + 2 = 4"
-    assert found.token_end.tolist() == [1, 3, 5, 7, 9]
+    reasoning = extract_reasoning(completion)
+    assert reasoning.text == "2 + 2 = 4"
+    assert reasoning.token_end.tolist() == [1, 3, 5, 7, 9]
     first = len(BEFORE[before]) + 2
-    assert found.token_logprob.tolist() == [-first - n for n in range(5)]
+    assert reasoning.token_logprob.tolist() == [-first - n for n in range(5)]
 
 
 @pytest.mark.parametrize("before", BEFORE)
 def test_characters_split_over_tokens_at_the_seam_stay_whole(before: str) -> None:
-    """``∑ é`` as E2 | 88 91 | 20 C3 | A9 behind what the text lacks, from bytes: the text begins within no token."""
+    """``∑ é`` as E2 | 88 91 | 20 C3 | A9 after other tokens, from bytes: the text starts at a token's start."""
     parts = [b"\xe2", b"\x88\x91", b" \xc3", b"\xa9"]
     completion = read("∑ é", [*BEFORE[before], *parts, "<|im_end|>"])
     assert completion.token_byte_end.tolist() == [1, 3, 5, 6]
@@ -88,7 +88,7 @@ def test_characters_split_over_tokens_at_the_seam_stay_whole(before: str) -> Non
 
 @pytest.mark.parametrize("before", [name for name in BEFORE if name != "harmony without marks"])
 def test_replaced_characters_are_placed_behind_what_the_text_lacks(before: str) -> None:
-    """The same from text alone, in which U+FFFD stands for parts: four parts share the bytes of their characters."""
+    """The same from text with U+FFFD: the four parts share the bytes of their characters."""
     tokens = [*BEFORE[before], "\ufffd", "\ufffd", " \ufffd", "\ufffd", "."]
     completion = read("∑ é.", [*tokens, "<|im_end|>"], with_bytes=False)
     assert completion.token_byte_end.tolist() == [1, 3, 5, 6, 7]
@@ -96,14 +96,16 @@ def test_replaced_characters_are_placed_behind_what_the_text_lacks(before: str) 
 
 
 def test_replaced_characters_in_the_thinking_do_not_matter() -> None:
-    """U+FFFD among tokens that the text lacks."""
+    """U+FFFD among tokens outside the text changes nothing."""
     tokens = ["<think>", "\ufffd", "\ufffd", "</think>", *OBJECT, "<|im_end|>"]
-    found = extract_reasoning(read(JSON, tokens, with_bytes=False))
-    assert found.token_logprob.tolist() == [-6, -7, -8, -9, -10]
+    reasoning = extract_reasoning(read(JSON, tokens, with_bytes=False))
+    assert reasoning.token_logprob.tolist() == [-6, -7, -8, -9, -10]
     spelled = ['{"reasoning": "é ', "\ufffd", "\ufffd", '"}']
-    found = extract_reasoning(read('{"reasoning": "é é"}', ["Hm", "é", *spelled], with_bytes=False))
-    assert found.token_end.tolist() == [2, 3]
-    np.testing.assert_allclose(np.exp(found.token_logprob), np.exp([-3, np.log(np.exp([-4, -5]).mean())]), rtol=1e-6)
+    reasoning = extract_reasoning(read('{"reasoning": "é é"}', ["Hm", "é", *spelled], with_bytes=False))
+    assert reasoning.token_end.tolist() == [2, 3]
+    np.testing.assert_allclose(
+        np.exp(reasoning.token_logprob), np.exp([-3, np.log(np.exp([-4, -5]).mean())]), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_replaced_characters_in_the_thinking_do_not_matter() -> None:
 def test_stop_strings_behind_the_text_are_left_out(
     tokens: list[str], fields: dict[str, str], logprobs: list[int]
 ) -> None:
-    """A stop string that the server names, or that ended the answer unnamed: the text begins where an answer begins."""
+    """A stop string, named by the server or not, is left out; the text starts where an answer starts."""
     assert read("4 apples", tokens, **fields).token_logprob.tolist() == logprobs
 
 
@@ -144,12 +146,12 @@ REFUSED: list[tuple[str, list[str], dict[str, str], str]] = [
 def test_what_is_ambiguous_or_shifted_is_refused(
     text: str, tokens: list[str], fields: dict[str, str], why: str, with_bytes: bool
 ) -> None:
-    """Text that stands only in the thinking, within a token, before other words, or nowhere: one line that says so."""
+    """Text only in the thinking, inside a token, before other words or nowhere gives a one-line error."""
     assert why in complaint(read, text, tokens, with_bytes=with_bytes, error=CompletionError, **fields)
 
 
 def test_content_in_parts_is_its_text() -> None:
-    """Mistral's reasoning models answer in parts, of which the thinking is none of the text."""
+    """Mistral's reasoning models answer in parts, and the thinking part is not text of the answer."""
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "Sum"}]}, {"type": "text", "text": "4"}]
     entries = [{"token": token, "logprob": -1.0} for token in ("[THINK]", "Sum", "[/THINK]", "4")]
     completion = completion_of_choice({"message": {"content": parts}, "logprobs": {"content": entries}})
@@ -161,21 +163,21 @@ def test_content_in_parts_is_its_text() -> None:
 def test_any_answer_behind_any_thinking_keeps_its_confidences(
     data: st.DataObject, answer: Answer, thought: Answer, behind: str
 ) -> None:
-    """However the tokens are cut, even across the seam: each character has the confidence that its bytes had alone."""
+    """Thinking before an answer changes no confidence, also if tokens cross the boundary."""
     before = f"<think>{thought.raw}{answer.raw}</think>\n"
     text = before + answer.raw.strip()
     cut = data.draw(cuts_of(text + "".join(BEHIND[behind])))
     shift = len(text.encode()) - len(answer.raw.strip().encode())
-    own = len(answer.raw) - len(answer.raw.lstrip())
-    moved = tuple((start + shift - own, end + shift - own) for start, end in answer.characters)
-    found = extract_reasoning(completion_of_choice({**chat(answer.raw.strip(), cut)}))
-    assert found.text == answer.reasoning
+    stripped = len(answer.raw) - len(answer.raw.lstrip())
+    moved = tuple((start + shift - stripped, end + shift - stripped) for start, end in answer.characters)
+    reasoning = extract_reasoning(completion_of_choice({**chat(answer.raw.strip(), cut)}))
+    assert reasoning.text == answer.reasoning
     whole = Answer(text, answer.reasoning, moved, answer.final_answer)
-    assert_confidence(found.token_end, found.token_logprob, confidence_of(whole, cut))
+    assert_confidence(reasoning.token_end, reasoning.token_logprob, confidence_of(whole, cut))
 
 
 def test_a_text_of_one_character_among_thousands_is_found_at_once() -> None:
-    """No number of places makes it slow: the last ones count."""
+    """With thousands of possible positions, the last one is found quickly."""
     completion = read("4", ["<think>", *["4", " "] * 20_000, "</think>", "4", "</s>"])
     assert completion.token_logprob.tolist() == [-3]
     assert completion.token_byte_end.tolist() == [1]

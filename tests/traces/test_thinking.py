@@ -1,4 +1,4 @@
-"""The thinking that a model leaves in its answer is not searched for the answer."""
+"""Thinking within a model's answer is not searched for the answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ALONE = [
 @pytest.mark.parametrize(("opening", "closing"), MARKS, ids=[f"{a}{b}"[:40] for a, b in MARKS])
 @pytest.mark.parametrize("draft", [DRAFT, PLACEHOLDER, f"{DRAFT} and {DRAFT}", '{"reasoning": "broken', "{{", "2 + 2."])
 def test_an_object_within_thinking_is_no_answer(opening: str, closing: str, draft: str) -> None:
-    """Whatever marks the thinking, and whatever it holds."""
+    """Any thinking marks with any content are skipped."""
     thinking = f"{opening}The user wants {draft}. So it is.{closing}"
     assert parse_completion(thinking + ANSWER) == ("2 + 2 = 4.", "4")
     assert parse_completion(
@@ -59,7 +59,7 @@ def test_an_object_within_thinking_is_no_answer(opening: str, closing: str, draf
 
 @pytest.mark.parametrize("closing", ALONE)
 def test_a_closing_mark_alone_ends_thinking_that_the_prompt_began(closing: str) -> None:
-    """As with the chat templates of DeepSeek-R1 and QwQ."""
+    """The chat templates of DeepSeek-R1 and QwQ put the opening mark into the prompt."""
     assert parse_completion(f"I could say {DRAFT}. Or not.{closing}{ANSWER}") == ("2 + 2 = 4.", "4")
     with pytest.raises(MalformedCompletionError, match="after its thinking"):
         parse_completion(f"I could say {DRAFT}.{closing}")
@@ -67,26 +67,26 @@ def test_a_closing_mark_alone_ends_thinking_that_the_prompt_began(closing: str) 
 
 @pytest.mark.parametrize("opening", [opening for opening, _ in MARKS[:-1]])
 def test_thinking_without_an_end_has_no_answer(opening: str) -> None:
-    """It was cut off; the reason names the mark."""
+    """Truncated thinking has no answer; the reason names the mark."""
     with pytest.raises(MalformedCompletionError, match="has no end"):
         parse_completion(f"{opening}I could say {DRAFT}. Or")
 
 
 def test_several_thoughts_and_thoughts_in_thoughts() -> None:
-    """Blocks one after the other, one within the other, and one behind the answer."""
-    one = f"<think>{DRAFT}</think>"
+    """Consecutive blocks, nested blocks and a block after the answer are skipped."""
+    block = f"<think>{DRAFT}</think>"
     for text in (
-        f"{one}\n{one}{ANSWER}",
-        f"<think>{one}{DRAFT}</think>{ANSWER}",
-        f"{ANSWER}{one}",
-        f"{DRAFT}</think>{one}{ANSWER}",
+        f"{block}\n{block}{ANSWER}",
+        f"<think>{block}{DRAFT}</think>{ANSWER}",
+        f"{ANSWER}{block}",
+        f"{DRAFT}</think>{block}{ANSWER}",
     ):
         assert parse_completion(text) == ("2 + 2 = 4.", "4"), text
 
 
 @pytest.mark.parametrize("tag", ["<think>", "</think>", "[THINK]", "<|channel|>final<|message|>", "<think>a</think>"])
 def test_a_mark_in_the_answer_itself_is_text(tag: str) -> None:
-    """An answer may be about thinking; so may the text before it, with the mark in quotes."""
+    """A mark inside the answer, or quoted in the text before it, is text."""
     answer = {"reasoning": f"The tag {tag} is one.", "final_answer": tag}
     for before in ("", "<think>Hm.</think>", "I write no `<think>` here. "):
         assert parse_completion(before + json.dumps(answer)) == (answer["reasoning"], tag)
@@ -95,17 +95,17 @@ def test_a_mark_in_the_answer_itself_is_text(tag: str) -> None:
 
 @pytest.mark.parametrize("closing", ["<|end|>", "</s>", "<|im_end|>", "</answer>"])
 def test_marks_of_the_end_of_a_text_are_no_thinking(closing: str) -> None:
-    """Other models end every answer with them."""
+    """Some models end every answer with such marks."""
     assert parse_completion(ANSWER + closing) == ("2 + 2 = 4.", "4")
 
 
 def test_confidences_are_those_of_the_answer_not_of_the_draft() -> None:
-    """The draft has the same text; its tokens have another probability."""
+    """The draft has the same text, but its tokens have another probability."""
     draft = f"<think>{ANSWER}</think>\n"
     pieces = [draft.encode(), b'{"reasoning": "2 + ', b'2 = 4.", "final_answer": "4"}']
-    found = extract_reasoning(completion_of_tokens(pieces, np.log([0.1, 0.5, 0.25])))
+    reasoning = extract_reasoning(completion_of_tokens(pieces, np.log([0.1, 0.5, 0.25])))
     expected = [0.5] * 4 + [0.25] * 6
-    np.testing.assert_allclose(character_confidence(found.token_end, found.token_logprob), expected, rtol=1e-6)
+    np.testing.assert_allclose(character_confidence(reasoning.token_end, reasoning.token_logprob), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_confidences_are_those_of_the_answer_not_of_the_draft() -> None:
     ],
 )
 def test_the_placeholder_of_the_prompt_is_no_answer(echo: str) -> None:
-    """A model that repeats the form before it fills it in; one that only repeats it has not answered."""
+    """An answer after the repeated form is used; the repeated form alone is not an answer."""
     assert parse_completion(f"In the form {echo}:\n{ANSWER}") == ("2 + 2 = 4.", "4")
     with pytest.raises(MalformedCompletionError, match="placeholder"):
         parse_completion(echo)

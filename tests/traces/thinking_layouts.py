@@ -1,7 +1,7 @@
-"""One answer with thinking before it, in every layout in which a server gives it.
+"""One answer with thinking before it, in every layout that servers use.
 
-The bytes of every token are known, so that the confidence of each character is a mean over its bytes that needs no code
-of the package. Tokens end within characters, in the thinking and in the answer.
+The bytes of every token are known, so the expected confidence of each character is computed without the package. Some
+tokens end inside characters, both in the thinking and in the answer.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _THOUGHT = [
     b"\x88\x9a",
     b"4 is",
     b" 2",
-]  # its "." is part of each layout
+]  # each layout adds the final "."
 _WRITTEN = [b'{"', b'reasoning": "', b"So ", b"\xe2", b"\x88\x9a", b"4 =", b" 2.", b'", "final_', b'answer": "2"}']
 _BEFORE_REASONING = len('{"reasoning": "')
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a server lists and writes.
+    """The tokens that a server lists, and the message that it returns.
 
     Attributes:
         before, between, behind: tokens around thinking and answer; ``between`` begins with the ``.`` of the thinking.
-        message: of the choice.
-        apart: the tokens of the thinking are listed by themselves, under this name.
+        message: fields of the choice's message.
+        apart: name of a separate list for the tokens of the thinking, if any.
     """
 
     before: Sequence[bytes]
@@ -103,7 +103,7 @@ LAYOUTS: dict[str, Layout] = {
         [], [b"."], [], {"reasoning_content": THINKING, "content": ANSWER}, apart="reasoning_content"
     ),
 }
-#: Layouts whose message holds the thinking, so that characters shown as U+FFFD can be told.
+#: Layouts whose message contains the thinking, which resolves characters shown as U+FFFD.
 GIVEN = [name for name in LAYOUTS if "only in the tokens" not in name]
 
 
@@ -111,7 +111,7 @@ def _with_bytes(pieces: Sequence[bytes]) -> list[dict[str, Any]]:
     return [{"token": piece.decode(errors="replace"), "bytes": list(piece)} for piece in pieces]
 
 
-#: How servers show tokens that end within a character.
+#: The ways in which servers show tokens that end inside a character.
 SHOWN: dict[str, Callable[[Sequence[bytes]], list[dict[str, Any]]]] = {
     "bytes": _with_bytes,
     "bytes beside ids": lambda pieces: [{"token": f"token_id:{n}", "bytes": list(p)} for n, p in enumerate(pieces)],
@@ -128,17 +128,17 @@ SHOWN: dict[str, Callable[[Sequence[bytes]], list[dict[str, Any]]]] = {
 
 
 def pieces_of(layout: Layout) -> list[bytes]:
-    """The bytes of all tokens."""
+    """Return the bytes of all tokens."""
     return [*layout.before, *_THOUGHT, *layout.between, *_WRITTEN, *layout.behind]
 
 
 def logprobs_of(layout: Layout) -> list[float]:
-    """The log-probability of each token; all differ."""
+    """Return the log-probability of each token; all differ."""
     return [-0.01 * (number + 1) for number in range(len(pieces_of(layout)))]
 
 
 def choice_of(layout: Layout, shown: str = "bytes") -> dict[str, Any]:
-    """The choice of a Chat Completions response."""
+    """Return the choice of a Chat Completions response."""
     entries = [
         {**entry, "logprob": logprob, "top_logprobs": []}
         for entry, logprob in zip(SHOWN[shown](pieces_of(layout)), logprobs_of(layout), strict=True)
@@ -151,7 +151,7 @@ def choice_of(layout: Layout, shown: str = "bytes") -> dict[str, Any]:
 
 
 def by_hand(layout: Layout, trace: str) -> list[float]:
-    """Confidence of each character of the trace: the mean over its bytes of the probability of the token of each."""
+    """Confidence of each character of the trace: mean, over its bytes, of the probability of the byte's token."""
     pieces = pieces_of(layout)
     of_byte = np.repeat(np.exp(logprobs_of(layout)), [len(piece) for piece in pieces])
     text = THINKING if trace == "thinking" else REASONING

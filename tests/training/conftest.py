@@ -15,7 +15,7 @@ SAMPLE: dict[str, Any] = {"cache": "sample", "weights": "spans", "num_fewshot": 
 
 @pytest.fixture(scope="session")
 def tokenizer(tokenizers: dict[str, Any]) -> Any:
-    """One with a token before each text."""
+    """A tokenizer that adds a token before each text."""
     return tokenizers["bos"]
 
 
@@ -26,5 +26,5 @@ def model(tokenizer: Any) -> Any:
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of all tensors of a model."""
+    """Copies of all tensors in a model's state."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

@@ -18,7 +18,7 @@ SAMPLE: dict[str, Any] = {"cache": "sample", "weights": "spans", "num_fewshot": 
 
 
 def wrapped(kind: str, vocabulary: int) -> torch.nn.Module:
-    """The same model each time, with dropout, in a wrapper."""
+    """Wrap a model with dropout, with the same initial weights in each call."""
     model = tiny_model("llama", vocabulary, attention_dropout=0.1).train()
     if kind == "fsdp":
         from torch.distributed.fsdp import FullyShardedDataParallel
@@ -40,13 +40,13 @@ def wrapped(kind: str, vocabulary: int) -> torch.nn.Module:
 
 
 def full_weights(model: torch.nn.Module) -> list[torch.Tensor]:
-    """This rank's parameters, after an exchange of nothing: shards are compared rank by rank."""
+    """Parameters or shards of this rank, without communication: shards are compared rank by rank."""
     parameters = [getattr(parameter, "to_local", lambda p=parameter: p)() for parameter in model.parameters()]
     return [parameter.detach().clone() for parameter in parameters]
 
 
 def run(kind: str, tokenizer: Any, rank: int, *, scored: bool) -> dict[str, Any]:
-    """Three steps on data of this rank; scored first, and then between each backward pass and the optimiser's step."""
+    """Train three steps on this rank's data; score before training, and between backward passes and optimiser steps."""
     model = wrapped(kind, len(tokenizer))
     torch.manual_seed(rank)
     passes = [0]
@@ -70,7 +70,7 @@ def run(kind: str, tokenizer: Any, rank: int, *, scored: bool) -> dict[str, Any]
 
 
 def main(rank: int, meeting_point: str, output: str) -> None:
-    """Run all wrappers with and without scoring, and save what came out."""
+    """Run all wrappers with and without scoring, and save the results."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=2)
     tokenizer = TOKENIZERS["bos"]()

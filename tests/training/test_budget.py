@@ -1,4 +1,4 @@
-"""A time budget plans rounds from measured times and never more than fits."""
+"""A time budget plans rounds from measured times so that they fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rbridge_tasks.training.budget import Budget
 
 
 def scoring(budget: Budget, seconds_per_item: float) -> tuple[int, float]:
-    """Items and seconds of one scoring in which every item takes the same time."""
+    """Run one scoring in which every item takes the same time; return its items and seconds."""
     scored, elapsed = 0, 0.0
     budget.begin()
     while count := budget.round_items(scored, elapsed):
@@ -22,15 +22,15 @@ def scoring(budget: Budget, seconds_per_item: float) -> tuple[int, float]:
 
 
 def test_without_a_budget_all_items_are_one_round() -> None:
-    """Shared prompts are then read once."""
+    """Then shared prompts are read once."""
     budget = Budget(None, 100, 2)
     budget.begin()
     assert budget.round_items(0, 0.0) == 100
     assert budget.round_items(100, 5.0) == 0
 
 
-def test_a_sample_that_does_not_fit_shrinks_and_stays() -> None:
-    """Ten seconds at 0.1 s an item: the first scoring ends in time, later ones take nine tenths of the budget."""
+def test_a_sample_that_does_not_fit_is_reduced() -> None:
+    """Ten seconds at 0.1 s per item: the first scoring ends in time, later ones use nine tenths of the budget."""
     budget = Budget(10.0, 500, 1)
     first, elapsed = scoring(budget, 0.1)
     assert 0 < first <= 100
@@ -38,8 +38,8 @@ def test_a_sample_that_does_not_fit_shrinks_and_stays() -> None:
     assert [scoring(budget, 0.1)[0] for _ in range(3)] == [90, 90, 90]
 
 
-def test_it_shrinks_when_steps_get_slower_and_grows_when_there_is_room() -> None:
-    """At once for the worse; for the better only where a quarter more fits."""
+def test_the_sample_shrinks_for_slower_items_and_grows_for_faster_ones() -> None:
+    """It shrinks immediately, and grows only if at least a quarter more items fit."""
     budget = Budget(10.0, 500, 1)
     scoring(budget, 0.1)
     scoring(budget, 0.1)

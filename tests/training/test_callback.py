@@ -1,4 +1,4 @@
-"""``rb.RBridgeCallback`` in a real ``transformers.Trainer``."""
+"""``rb.RBridgeCallback`` scores in a real ``transformers.Trainer`` and does not change the training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMES = ("rbridge/seconds", "rbridge/share_of_time")
 
 
 class Logged(TrainerCallback):
-    """What the integrations get."""
+    """Records the logs that integrations receive."""
 
     def __init__(self) -> None:
         self.logs: list[tuple[int, dict[str, float]]] = []
@@ -31,7 +31,7 @@ class Logged(TrainerCallback):
 
 
 def train(tokenizer: Any, folder: Path, *callbacks: Any, resume_from: Path | None = None, **options: Any) -> Trainer:
-    """A Trainer after six steps with dropout, two of them accumulated."""
+    """A Trainer after six steps with dropout, each with gradients of two batches."""
     model = tiny_model("llama", len(tokenizer), attention_dropout=0.1)
     torch.manual_seed(0)
     data = [{"input_ids": row, "labels": row} for row in torch.randint(4, len(tokenizer), (24, 16))]
@@ -50,7 +50,7 @@ def train(tokenizer: Any, folder: Path, *callbacks: Any, resume_from: Path | Non
 
 @pytest.mark.parametrize("precision", [{}, {"bf16": True}], ids=["float32", "bf16"])
 def test_training_is_the_same_bit_for_bit(tokenizer: Any, tmp_path: Path, precision: dict[str, Any]) -> None:
-    """Weights, optimiser, and the Trainer's own logs."""
+    """Weights, optimiser states and losses are equal with and without scoring."""
     callback, logged = rb.RBridgeCallback("gsm8k", every_steps=2, **OPTIONS), Logged()
     without = train(tokenizer, tmp_path, **precision)
     scored = train(tokenizer, tmp_path, callback, logged, **precision)
@@ -76,7 +76,7 @@ def test_training_is_the_same_bit_for_bit(tokenizer: Any, tmp_path: Path, precis
 
 
 def test_tensorboard_receives_the_scores(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the integration that the Trainer made; the last step is scored although it is no multiple."""
+    """The Trainer's integration logs them; the last step is scored although it is no multiple of ``every_steps``."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
@@ -86,8 +86,8 @@ def test_tensorboard_receives_the_scores(tokenizer: Any, tmp_path: Path, monkeyp
     assert [event.step for event in events.Scalars("train/rbridge/gsm8k/rbridge_nll")] == [4, 6]
 
 
-def test_a_run_that_gets_no_better_is_stopped(tokenizer: Any, tmp_path: Path) -> None:
-    """Nothing is learned at a learning rate of 0."""
+def test_a_run_without_gain_is_stopped(tokenizer: Any, tmp_path: Path) -> None:
+    """A run with a learning rate of 0 has no gain."""
     callback = rb.RBridgeCallback(every_steps=1, stop_without_gain=2, **SAMPLE | {"items": 5})
     trainer = train(tokenizer, tmp_path, callback, learning_rate=0.0)
     assert trainer.state.global_step == 3
@@ -96,8 +96,8 @@ def test_a_run_that_gets_no_better_is_stopped(tokenizer: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("restore", [False, True])
-def test_alarms_go_on_in_a_resumed_training(tokenizer: Any, tmp_path: Path, restore: bool) -> None:
-    """Verdicts and scores are those of an uninterrupted run, whatever else the Trainer restores."""
+def test_alarms_continue_in_a_resumed_training(tokenizer: Any, tmp_path: Path, restore: bool) -> None:
+    """Verdicts and scores equal those of an uninterrupted run, with and without restored callback states."""
     options = SAMPLE | {"every_steps": 1, "items": 6, "alarm": "best", "stop_after_alarms": 100, "batch_size": 1}
     settings = {"save_strategy": "steps", "save_steps": 3, "restore_callback_states_from_checkpoint": restore}
     whole = rb.RBridgeCallback("gsm8k", **options)
@@ -120,7 +120,7 @@ def test_alarms_go_on_in_a_resumed_training(tokenizer: Any, tmp_path: Path, rest
 
 
 def test_a_checkpoint_without_scores_can_be_resumed(tokenizer: Any, tmp_path: Path) -> None:
-    """The callback may be new in a training; its own checkpoints are written."""
+    """The callback may be added to a training; later checkpoints contain its state."""
     settings = {"save_strategy": "steps", "save_steps": 3}
     train(tokenizer, tmp_path, **settings)
     callback = rb.RBridgeCallback("gsm8k", every_steps=1, alarm="best", **OPTIONS)
@@ -129,8 +129,8 @@ def test_a_checkpoint_without_scores_can_be_resumed(tokenizer: Any, tmp_path: Pa
     assert [each["step"] for each in trainer.state.stateful_callbacks["rbridge"]["past"]] == [4, 5, 6]
 
 
-def test_another_training_starts_anew(tokenizer: Any, tmp_path: Path) -> None:
-    """A callback that served in one training does not compare the next one with it."""
+def test_another_training_starts_without_past_scores(tokenizer: Any, tmp_path: Path) -> None:
+    """A callback used in two trainings does not compare the second with the first."""
     callback = rb.RBridgeCallback("gsm8k", every_steps=3, alarm="best", **OPTIONS)
     for _ in range(2):
         trainer = train(tokenizer, tmp_path, callback)
@@ -138,6 +138,6 @@ def test_another_training_starts_anew(tokenizer: Any, tmp_path: Path) -> None:
 
 
 def test_an_interval_is_required(tokenizer: Any) -> None:
-    """Said when the callback is made."""
+    """The constructor raises the error."""
     with pytest.raises(RBridgeError, match="every_steps"):
         rb.RBridgeCallback("gsm8k", tokenizer)

@@ -1,4 +1,4 @@
-"""``rb.InLoop``: the numbers of ``rb.score`` between two steps, and a training that does not notice."""
+"""``rb.InLoop`` gives the scores of ``rb.score`` between two steps and does not change the training."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .test_schedule import Clock
 Step = Callable[[Any, int], Any]
 
 
-def test_all_items_give_the_numbers_of_score(model: Any, tokenizer: Any) -> None:
-    """To the last bit, metrics and standard errors, for two benchmarks at once."""
+def test_all_items_give_the_scores_of_rb_score(model: Any, tokenizer: Any) -> None:
+    """Metrics and standard errors of two benchmarks are equal to the last bit."""
     scores = rb.InLoop(("gsm8k", "csqa"), tokenizer, **SAMPLE | {"batch_size": 1})(model, 3)
     assert scores is not None
     for benchmark in ("gsm8k", "csqa"):
@@ -45,7 +45,7 @@ def test_all_items_give_the_numbers_of_score(model: Any, tokenizer: Any) -> None
     ],
 )  # fmt: skip
 def test_contexts_are_those_of_score(model: Any, tokenizer: Any, options: dict[str, Any]) -> None:
-    """Chat templates, system instructions, examples and prompts, to the last bit."""
+    """With chat templates, system instructions, examples and prompts, scores are equal to the last bit."""
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = (
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
@@ -57,16 +57,16 @@ def test_contexts_are_those_of_score(model: Any, tokenizer: Any, options: dict[s
     assert scores["gsm8k"].metrics == rb.score(model, tokenizer, "gsm8k", **options).metrics
 
 
-def test_a_chat_template_is_asked_for_when_the_loop_is_made(tokenizer: Any) -> None:
-    """Not at the first scoring, hours later."""
+def test_a_missing_chat_template_is_an_error_of_the_constructor(tokenizer: Any) -> None:
+    """The error does not come at the first scoring, hours later."""
     with pytest.raises(RBridgeError, match=r"tokenizer\.chat_template"):
         rb.InLoop("gsm8k", tokenizer, apply_chat_template=True, **SAMPLE)
     with pytest.raises(RBridgeError, match="tokenizer is None"):
         rb.InLoop("gsm8k", apply_chat_template=True, **SAMPLE)
 
 
-def test_a_function_gives_the_numbers_of_its_model(model: Any, tokenizer: Any) -> None:
-    """Its module is put into evaluation mode if it is given."""
+def test_a_function_gives_the_scores_of_its_model(model: Any, tokenizer: Any) -> None:
+    """The module passed as ``model`` is in evaluation mode during the scoring."""
     expected = rb.InLoop("gsm8k", tokenizer, **SAMPLE)(model, 1)
     scores = rb.InLoop("gsm8k", tokenizer, max_length=2048, **SAMPLE)(
         lambda ids: model(input_ids=ids).logits, 1, model=model
@@ -78,7 +78,7 @@ def test_a_function_gives_the_numbers_of_its_model(model: Any, tokenizer: Any) -
 
 
 def test_a_sample_is_part_of_all_items(model: Any, tokenizer: Any) -> None:
-    """Its items have the values that they have among all; the errors say that it is a sample."""
+    """Its items have the same values as among all items; its standard errors include the sampling."""
     everything, sample = (rb.InLoop("gsm8k", tokenizer, items=items, **SAMPLE)(model, 1) for items in (None, 5))
     assert everything is not None
     assert sample is not None
@@ -92,7 +92,7 @@ def test_a_sample_is_part_of_all_items(model: Any, tokenizer: Any) -> None:
 
 
 def trained(model: Any, between: Step, *, autocast: bool = False) -> tuple[dict[str, torch.Tensor], Any]:
-    """Weights after four steps with dropout and random data, and the random states then.
+    """Weights and random states after four steps with dropout and random data.
 
     ``between`` is called after the backward pass, before the optimiser's step, and inside autocast.
     """
@@ -115,7 +115,7 @@ def trained(model: Any, between: Step, *, autocast: bool = False) -> tuple[dict[
 
 @pytest.mark.parametrize("kind", ["model", "function", "autocast", "autocast inside"])
 def test_training_ends_in_the_same_weights(model: Any, tokenizer: Any, kind: str) -> None:
-    """Bit for bit, although it is scored between two backward passes; and so do random states."""
+    """Scoring between two backward passes changes no bit of weights and random states."""
     options = SAMPLE | {"items": 2, "max_length": 2048}
     if kind == "autocast inside":
         options["autocast_dtype"] = torch.bfloat16
@@ -132,8 +132,8 @@ def test_training_ends_in_the_same_weights(model: Any, tokenizer: Any, kind: str
     assert states_after == states
 
 
-def test_a_compiled_model_gains_no_graphs(tokenizer: Any) -> None:
-    """Graphs for the shapes of scoring could serve training later, with other roundings."""
+def test_scoring_adds_no_graphs_to_a_compiled_model(tokenizer: Any) -> None:
+    """Training could later use a graph compiled for scoring, with other rounding."""
     graphs: list[int] = []
 
     def backend(graph: Any, _inputs: Any) -> Any:
@@ -154,8 +154,8 @@ def test_a_compiled_model_gains_no_graphs(tokenizer: Any) -> None:
     assert len(graphs) == compiled
 
 
-def test_a_budget_is_kept_and_says_what_it_left_out(tokenizer: Any) -> None:
-    """A call of the function takes one second; ten are allowed, and at most one more is used."""
+def test_a_budget_is_kept_and_left_out_items_are_counted(tokenizer: Any) -> None:
+    """A call of the function takes one second; the budget is ten seconds, and at most one more is used."""
     clock, table = Clock(), torch.randn(len(tokenizer), len(tokenizer))
 
     def forward(ids: torch.Tensor) -> torch.Tensor:
@@ -179,7 +179,7 @@ def test_a_budget_is_kept_and_says_what_it_left_out(tokenizer: Any) -> None:
 
 
 def test_a_slower_machine_stops_the_scoring_after_a_batch(tokenizer: Any) -> None:
-    """Also in the middle of a round."""
+    """Also during a round."""
     clock, table, seconds = Clock(), torch.randn(len(tokenizer), len(tokenizer)), [0.1]
 
     def forward(ids: torch.Tensor) -> torch.Tensor:
@@ -194,8 +194,8 @@ def test_a_slower_machine_stops_the_scoring_after_a_batch(tokenizer: Any) -> Non
     assert clock.now - started <= 5.0 + 3.0
 
 
-def test_a_diverged_model_is_an_alarm_and_not_the_end(model: Any, tokenizer: Any) -> None:
-    """Training goes on; the log says that something is wrong. At the first scoring it is an error."""
+def test_a_diverged_model_is_an_alarm_and_no_error(model: Any, tokenizer: Any) -> None:
+    """Training continues and the log has a note about NaN. At the first scoring NaN is an error."""
     loop = rb.InLoop("gsm8k", tokenizer, items=2, **SAMPLE)
     assert not loop(model, 1).alarm
     with torch.no_grad():
@@ -209,7 +209,7 @@ def test_a_diverged_model_is_an_alarm_and_not_the_end(model: Any, tokenizer: Any
 
 
 def test_only_due_steps_are_scored(model: Any, tokenizer: Any) -> None:
-    """Or those that are forced."""
+    """And steps with ``force=True``."""
     loop = rb.InLoop("gsm8k", tokenizer, every_steps=3, items=1, **SAMPLE)
     assert [step for step in range(7) if loop(model, step, force=step == 1)] == [1, 3, 6]
 
@@ -233,15 +233,15 @@ def test_only_due_steps_are_scored(model: Any, tokenizer: Any) -> None:
     ],
 )
 def test_bad_options_are_one_line_before_the_training(options: dict[str, Any], named: str) -> None:
-    """What was given, and what is expected."""
+    """The error names the option or its value."""
     with pytest.raises(RBridgeError) as caught:
         rb.InLoop(**{"benchmarks": "gsm8k"} | SAMPLE | options)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_model_is_refused(model: Any, tokenizer: Any) -> None:
-    """A missing tokenizer and a model that is a name."""
+def test_a_missing_tokenizer_and_a_model_name_are_refused(model: Any, tokenizer: Any) -> None:
+    """The errors name what is missing."""
     with pytest.raises(RBridgeError, match="tokenizer"):
         rb.InLoop("gsm8k", **SAMPLE)(model, 1)
     with pytest.raises(RBridgeError, match="forward"):

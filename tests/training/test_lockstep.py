@@ -1,4 +1,4 @@
-"""Ranks with unequal work run the same number of forward passes; shown with threads in place of processes."""
+"""Ranks with unequal work run the same number of forward passes; threads replace processes here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ThreadRanks(Ranks):
 
 
 def run(passes: list[int], late_after: int | None = None) -> tuple[list[int], list[str]]:
-    """Forward passes of each rank, and how each ended, for this number of batches each."""
+    """Run ranks with these numbers of batches; return the forward passes and the outcome of each rank."""
     size = len(passes)
     barrier, values = threading.Barrier(size), [None] * size
     calls, ends = [0] * size, [""] * size
@@ -65,11 +65,11 @@ def run(passes: list[int], late_after: int | None = None) -> tuple[list[int], li
 
 @pytest.mark.parametrize("passes", [[3, 3], [5, 1], [0, 4], [2, 7, 0], [0, 0]])
 def test_every_rank_runs_as_many_passes_as_the_busiest(passes: list[int]) -> None:
-    """Those with less to do, or nothing, run dummies."""
+    """Ranks with fewer or no batches run dummy passes."""
     assert run(passes) == ([max(passes)] * len(passes), [""] * len(passes))
 
 
 @pytest.mark.parametrize("passes", [[5, 5], [1, 6], [6, 0]])
 def test_one_late_rank_stops_all_before_the_same_pass(passes: list[int]) -> None:
-    """None waits for a pass that the others do not run."""
+    """No rank waits for a pass that the others do not run."""
     assert run(passes, late_after=2) == ([2, 2], ["late", "late"])

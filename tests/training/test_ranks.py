@@ -1,4 +1,4 @@
-"""Two gloo ranks under DDP, FSDP and FSDP2: the numbers of one process, and a training that does not notice."""
+"""Two gloo ranks under DDP, FSDP and FSDP2 give the scores of one process; scoring does not change the training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS = ["ddp", "fsdp", "fsdp2"]
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
-    """What both ranks saved."""
+    """The results that both ranks saved."""
     folder = tmp_path_factory.mktemp("ranks")
     program = Path(__file__).with_name("one_rank.py")
     started = [
@@ -46,7 +46,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_ranks_give_the_numbers_of_one_process(ranks: list[dict[Any, Any]], tokenizer: Any, kind: str) -> None:
-    """All metrics and standard errors, to rounding, the same on both ranks."""
+    """Metrics and standard errors are equal on both ranks, and equal to one process up to rounding."""
     model = tiny_model("llama", len(tokenizer), attention_dropout=0.1).train()
     alone = rb.InLoop(("gsm8k", "csqa"), tokenizer, **SAMPLE)(model, 0)
     assert alone is not None
@@ -61,7 +61,7 @@ def test_two_ranks_give_the_numbers_of_one_process(ranks: list[dict[Any, Any]], 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_ends_in_the_same_weights_on_every_rank(ranks: list[dict[Any, Any]], kind: str) -> None:
-    """Bit for bit, although it is scored between backward passes and steps of the optimiser."""
+    """Scoring between backward passes and optimiser steps changes no bit."""
     for saved in ranks:
         with_scores, without = saved[kind, True], saved[kind, False]
         torch.testing.assert_close(with_scores["weights"], without["weights"], rtol=0, atol=0)
@@ -70,6 +70,6 @@ def test_training_ends_in_the_same_weights_on_every_rank(ranks: list[dict[Any, A
 
 @pytest.mark.parametrize("kind", ["fsdp", "fsdp2"])
 def test_sharded_ranks_run_the_same_number_of_passes(ranks: list[dict[Any, Any]], kind: str) -> None:
-    """Also where one of them has nothing to score."""
+    """Also if one of them has nothing to score."""
     first, second = (saved[kind, True]["passes"] for saved in ranks)
     assert first == second > 3

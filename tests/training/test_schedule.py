@@ -1,4 +1,4 @@
-"""When a step is scored."""
+"""The schedule decides which steps are scored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rbridge_tasks.training.schedule import Schedule
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that tests set."""
 
     now = 0.0
 
@@ -16,25 +16,25 @@ class Clock:
 
 
 def scored_steps(schedule: Schedule, clock: Clock, seconds: list[float]) -> list[int]:
-    """Steps that are scored when each takes so long."""
+    """Steps that are scored if they take ``seconds``."""
     schedule.scored(0)
     steps = []
-    for step, took in enumerate(seconds, start=1):
-        clock.now += took
+    for step, duration in enumerate(seconds, start=1):
+        clock.now += duration
         if schedule.due(step, Ranks()):
             steps.append(step)
             schedule.scored(step)
     return steps
 
 
-def test_every_so_many_steps() -> None:
-    """At multiples, so that a resumed run scores the same steps."""
+def test_every_few_steps() -> None:
+    """Multiples of the interval are scored, so that a resumed run scores the same steps."""
     clock = Clock()
     assert scored_steps(Schedule(4, None, clock), clock, [1.0] * 12) == [4, 8, 12]
 
 
-def test_every_so_many_minutes() -> None:
-    """At the first step after the time, also if the first steps are slow."""
+def test_every_few_minutes() -> None:
+    """The first step after the interval is scored, also if the first steps are slow."""
     clock = Clock()
     assert scored_steps(Schedule(None, 1.0, clock), clock, [10.0] * 20) == [6, 12, 18]
     clock = Clock()
@@ -43,13 +43,13 @@ def test_every_so_many_minutes() -> None:
 
 
 def test_without_a_rule_every_step_is_scored() -> None:
-    """The loop decides when it calls."""
+    """The training loop decides when it calls."""
     clock = Clock()
     assert scored_steps(Schedule(None, None, clock), clock, [1.0] * 3) == [1, 2, 3]
 
 
 def test_clocks_are_compared_at_few_steps() -> None:
-    """Each comparison waits for all ranks: an hour of one-second steps has some twenty."""
+    """Each comparison waits for all ranks; an hour of one-second steps has at most 25."""
     clock, compared = Clock(), []
 
     class Counted(Ranks):

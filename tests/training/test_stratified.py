@@ -1,4 +1,4 @@
-"""Stratified samples: every beginning is one, and the standard errors are those of the sampling."""
+"""Every prefix of the order is a stratified sample, and standard errors include the sampling."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from rbridge_tasks.training.stratified import StratifiedOrder, stratified_estima
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=80), st.integers(0, 5), st.data())
-def test_every_beginning_holds_its_share_of_each_stratum(lengths: list[int], seed: int, data: st.DataObject) -> None:
-    """To within one item; all items are in the order once; strata hold neighbouring lengths."""
+def test_every_prefix_holds_its_share_of_each_stratum(lengths: list[int], seed: int, data: st.DataObject) -> None:
+    """To within 1.5 items. The order holds every item once; strata hold neighbouring lengths."""
     strata = StratifiedOrder.of(lengths, seed)
     assert sorted(strata.order) == list(range(len(lengths)))
-    taken = strata.order[: data.draw(st.integers(0, len(lengths)))]
+    sample = strata.order[: data.draw(st.integers(0, len(lengths)))]
     for number in range(strata.stratum.max() + 1):
         size = np.sum(strata.stratum == number)
-        assert abs(np.sum(strata.stratum[taken] == number) - len(taken) * size / len(lengths)) <= 1.5
+        assert abs(np.sum(strata.stratum[sample] == number) - len(sample) * size / len(lengths)) <= 1.5
     longest = [max(np.array(lengths)[strata.stratum == number]) for number in range(strata.stratum.max() + 1)]
     assert longest == sorted(longest)
 
 
 def test_the_order_is_that_of_the_seed() -> None:
-    """The same on every rank and in every run; another seed draws other items."""
+    """One seed gives the same order on every rank and in every run; another seed gives another order."""
     lengths = list(range(100))
-    first, again, other = (StratifiedOrder.of(lengths, seed).order.tolist() for seed in (1, 1, 2))
-    assert first == again != other
+    first, again, other_seed = (StratifiedOrder.of(lengths, seed).order.tolist() for seed in (1, 1, 2))
+    assert first == again != other_seed
 
 
 def test_hand_worked_estimate() -> None:
@@ -62,7 +62,7 @@ def test_all_items_give_the_error_of_the_benchmark(items: list[tuple[float, int]
 
 
 def test_sampling_errors_are_as_large_as_stated() -> None:
-    """Over 400 samples: the spread of estimates about the full score is the stated one.
+    """Over 400 samples, the variance of estimates around the full score is the stated one.
 
     A variance from 400 draws has a relative standard deviation of sqrt(2 / 400) = 7 %; four of them are allowed.
     """
@@ -70,19 +70,19 @@ def test_sampling_errors_are_as_large_as_stated() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(50, 500, 200)
     values = 1 + lengths / 200 + rng.gamma(2.0, 0.3, 200)
-    differences, stated = [], []
+    differences, stated_variances = [], []
     for seed in range(400):
         strata = StratifiedOrder.of(lengths.tolist(), seed)
-        taken = strata.order[:count]
+        sample = strata.order[:count]
         sizes = np.bincount(strata.stratum).tolist()
-        estimate = stratified_estimate(values[taken], np.ones(count), strata.stratum[taken], sizes)
+        estimate = stratified_estimate(values[sample], np.ones(count), strata.stratum[sample], sizes)
         differences.append(estimate.value - values.mean())
-        stated.append(estimate.sampling_stderr**2)
-    assert np.mean(np.square(differences)) == pytest.approx(np.mean(stated), rel=0.28)
+        stated_variances.append(estimate.sampling_stderr**2)
+    assert np.mean(np.square(differences)) == pytest.approx(np.mean(stated_variances), rel=0.28)
     simple = values.var(ddof=1) / count * (1 - count / 200)
-    assert np.mean(stated) < 0.7 * simple  # strata explain what length explains
+    assert np.mean(stated_variances) < 0.7 * simple  # strata remove the variance that length explains
 
 
 def test_one_item_has_no_standard_error() -> None:
-    """It is NaN, never 0."""
+    """The standard error of a single item is NaN, not 0."""
     assert math.isnan(stratified_estimate([1.0], [1.0], [0], [3]).stderr)

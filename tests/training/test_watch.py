@@ -1,4 +1,4 @@
-"""Alarms and early stopping between the steps of a run, from made-up item scores."""
+"""Alarms and early stopping between the steps of a run, from synthetic item scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIFFICULTY = np.random.default_rng(0).gamma(4.0, 0.2, 200) + np.repeat([1.0, 0.0
 
 
 def scoring(step: int, level: float, items: int = 200) -> LoopScores:
-    """A scoring whose items are ``level`` times as hard as they are, with some noise."""
+    """A scoring with the NLLs ``level * DIFFICULTY`` and some noise."""
     nll = level * DIFFICULTY[:items] * (1 + 0.01 * np.random.default_rng(step).normal(size=items))
     values = {"rbridge_nll": ItemValues(nll, np.ones(items))}
     ids = tuple(f"item{i:03}" for i in range(items))
@@ -27,7 +27,7 @@ def scoring(step: int, level: float, items: int = 200) -> LoopScores:
 
 
 def judged(levels: list[float], items: list[int] | None = None, **options: Any) -> list[LoopScores]:
-    """The verdict on each scoring of a run."""
+    """Judge each scoring of a run."""
     watch = Watch(LoopSettings(**options))
     sizes = items or [200] * len(levels)
     steps = zip(range(10, 10_000, 10), levels, sizes, strict=False)
@@ -44,12 +44,12 @@ def judged(levels: list[float], items: list[int] | None = None, **options: Any) 
     ],
 )
 def test_a_worse_score_is_an_alarm(alarm: str | None, levels: list[float], alarms: list[bool]) -> None:
-    """Against the best or the previous scoring."""
+    """Compared with the best or the previous scoring."""
     assert [scores.alarm for scores in judged(levels, alarm=alarm)] == alarms
 
 
 def test_the_statistics_are_those_of_the_gate() -> None:
-    """The same p-value as from the paired test of the two steps' items."""
+    """Change, standard error and p-value are those of the paired test of the two steps' items."""
     watch = Watch(LoopSettings(alarm="previous", max_regression="2%"))
     first, second = scoring(1, 1.0), scoring(2, 1.021)
     watch.judge(first)
@@ -64,12 +64,12 @@ def test_the_statistics_are_those_of_the_gate() -> None:
 
 
 def test_a_tolerance_prevents_the_alarm() -> None:
-    """Five per cent worse, ten allowed."""
+    """The score is 5 % worse, and 10 % are tolerated."""
     assert not judged([1.0, 1.05], alarm="best", max_regression="10%")[-1].alarm
 
 
-def test_shrunken_samples_are_compared_on_common_items() -> None:
-    """The first items are harder than all: means of different samples differ without any change."""
+def test_smaller_samples_are_compared_on_common_items() -> None:
+    """The first items are harder than the average, so means of different samples differ without a change."""
     assert DIFFICULTY[:40].mean() > 1.2 * DIFFICULTY.mean()
     scores = judged([1.0, 0.99, 1.1], items=[200, 40, 60], alarm="best")
     assert [each.alarm for each in scores] == [False, False, True]
@@ -78,14 +78,14 @@ def test_shrunken_samples_are_compared_on_common_items() -> None:
 
 
 def test_too_few_items_are_not_tested() -> None:
-    """Fewer than the gate needs: no verdict, and no error in the midst of a training."""
+    """With fewer items than the gate needs there is no verdict, and no error that ends the training."""
     last = judged([1.0, 2.0], items=[3, 3], alarm="best")[-1]
     assert last.gate is None
     assert not last.alarm
 
 
-def test_a_forecast_needs_some_past_and_then_finds_a_jump() -> None:
-    """Against the power law through the earlier scorings."""
+def test_a_forecast_needs_earlier_scorings_and_then_detects_a_jump() -> None:
+    """Scores are compared with the power law fitted to earlier scorings."""
     levels = [0.6 + 0.4 * step**-0.4 for step in range(1, 13)]
     scores = judged([*levels, 1.3 * levels[-1]], alarm="forecast", alpha=0.01)
     assert scores[1].gate is None
@@ -95,7 +95,7 @@ def test_a_forecast_needs_some_past_and_then_finds_a_jump() -> None:
 
 
 def test_alarms_in_a_row_stop_the_training() -> None:
-    """An alarm between good scorings does not."""
+    """A single alarm between good scorings does not."""
     scores = judged([1.0, 1.1, 0.99, 1.1, 1.1], alarm="best", stop_after_alarms=2)
     assert [bool(each.stop) for each in scores] == [False, False, False, False, True]
 
@@ -103,7 +103,7 @@ def test_alarms_in_a_row_stop_the_training() -> None:
 @pytest.mark.parametrize("ago", [1, 2, 3, 5])
 @pytest.mark.parametrize("alarm", [None, "previous", "best"])
 def test_a_run_without_gain_stops(ago: int, alarm: str | None) -> None:
-    """Once nothing is significantly better than so many scorings ago, which are remembered for it."""
+    """It stops if no scoring is significantly better than the one ``ago`` scorings before, which the state keeps."""
     scores = judged([1.0, 0.9, *[0.8] * (ago + 1)], stop_without_gain=ago, alarm=alarm)
     assert [bool(each.stop) for each in scores] == [False] * (ago + 2) + [True]
 
@@ -116,23 +116,27 @@ def test_a_run_without_gain_stops(ago: int, alarm: str | None) -> None:
     ],
 )  # fmt: skip
 def test_a_resumed_run_is_judged_as_an_uninterrupted_one(options: dict[str, Any]) -> None:
-    """Wherever it is interrupted, to the last bit, with the state in a JSON file."""
+    """For every interruption, to the last bit, with the state converted to JSON and back."""
     levels = [1.0, 0.9, 0.85, 0.83, 0.82, 0.95, 0.96, 0.81, 0.81, 0.81]
     scorings = [scoring(step, level) for step, level in enumerate(levels, start=1)]
     whole = Watch(LoopSettings(**options))
     expected = [whole.judge(each) for each in scorings]
-    for at in (1, 4, 6):
+    for position in (1, 4, 6):
         first, second = Watch(LoopSettings(**options)), Watch(LoopSettings(**options))
-        for each in scorings[:at]:
+        for each in scorings[:position]:
             first.judge(each)
         second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-        for wanted, found in zip(expected[at:], map(second.judge, scorings[at:]), strict=True):
-            assert (found.alarm, found.stop, repr(found.gate)) == (wanted.alarm, wanted.stop, repr(wanted.gate))
+        for reference, verdict in zip(expected[position:], map(second.judge, scorings[position:]), strict=True):
+            assert (verdict.alarm, verdict.stop, repr(verdict.gate)) == (
+                reference.alarm,
+                reference.stop,
+                repr(reference.gate),
+            )
     assert any(each.alarm or each.stop for each in expected)
 
 
-def test_a_state_is_no_larger_than_tests_need() -> None:
-    """Nothing without alarms; the last scoring for "previous"; all for "best", at about 12 bytes an item."""
+def test_the_state_holds_only_the_scorings_that_tests_need() -> None:
+    """None without alarms; the last one for "previous"; all for "best", with at most 20 bytes per item."""
     sizes = {}
     for alarm in (None, "previous", "best"):
         watch = Watch(LoopSettings(alarm=alarm))
@@ -144,9 +148,9 @@ def test_a_state_is_no_larger_than_tests_need() -> None:
 
 
 def test_scores_of_another_metric_are_not_compared() -> None:
-    """A training that is resumed with another metric starts anew."""
+    """A training that is resumed with another metric starts without past scorings."""
     watch = Watch(LoopSettings(alarm="best"))
     watch.judge(scoring(1, 1.0))
-    other = Watch(LoopSettings(alarm="best", metric="trace_nll"))
-    other.load_state_dict(watch.state_dict())
-    assert other.state_dict()["past"] == []
+    resumed = Watch(LoopSettings(alarm="best", metric="trace_nll"))
+    resumed.load_state_dict(watch.state_dict())
+    assert resumed.state_dict()["past"] == []

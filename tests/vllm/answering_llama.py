@@ -1,7 +1,7 @@
-"""A tiny Llama that answers any question with the JSON object of the paper's prompt, trained here in under a minute.
+"""Train a tiny Llama, in under a minute, to answer any question with the JSON object of the paper's prompt.
 
-Its answers hold what is hard for whoever reads them back: escapes, letters of two to four bytes, and line breaks. What
-they say is nonsense: what is tested is the way from a real server's response to a cache of traces.
+Its answers contain text that is hard to parse: escapes, characters of two to four bytes, and line breaks. Their content
+is nonsense: the tests check the path from a real server's response to a cache of traces.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ _CLOSINGS = ("so the total is", "hence we get", "which gives")
 
 def _sentences(seed: random.Random) -> str:
     steps = seed.sample(_STEPS, 2)
-    rare = chr(
-        0x4E00 + seed.randrange(256)
-    )  # the tokenizer has no token for it: its bytes are spread over two or three
+    rare = chr(0x4E00 + seed.randrange(256))  # no token holds it: its bytes are in two or three tokens
     return f"{seed.choice(_OPENINGS)}, {steps[0]} {rare};\n{steps[1]}, {seed.choice(_CLOSINGS)} {seed.randrange(10)}."
 
 
@@ -46,7 +44,7 @@ def _conversation(question: str, answer: str) -> str:
 
 
 def answering_llama(folder: Path, *, thinks: bool = False) -> Path:
-    """Train and save the checkpoint, which may think first, with tokenizer and chat template; return where it is."""
+    """Train and save a checkpoint with tokenizer and chat template; return its folder. ``thinks``: it thinks first."""
     seed = random.Random(7)
     words = " ".join(corpus(0.3)).split()
     documents = []

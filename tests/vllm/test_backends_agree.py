@@ -1,4 +1,4 @@
-"""One checkpoint, 60 real traces, three ways to run it: transformers, vLLM, and a vLLM server give the same scores."""
+"""Transformers, vLLM, and a vLLM server give the same scores of one checkpoint on 60 real traces."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ Run = tuple[dict[str, Any], dict[str, TokenScores], str]
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama with the tokenizer of GPT-NeoX, made to put a token before every text."""
+    """A random Llama with the tokenizer of GPT-NeoX, which here adds a token before every text."""
     folder = tmp_path_factory.mktemp("proxy")
     tokenizer = Tokenizer.from_str(gzip.decompress(TOKENIZER.read_bytes()).decode())
     end = "<|endoftext|>"
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{end} $A", special_tokens=[(end, tokenizer.token_to_id(end))]
     )
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end)
-    made.save_pretrained(folder)
+    fast_tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end)
+    fast_tokenizer.save_pretrained(folder)
     sizes = {"hidden_size": 128, "intermediate_size": 256, "max_position_embeddings": WINDOW}
-    tiny_model("llama", len(made), **sizes, initializer_range=0.1).save_pretrained(folder)
+    tiny_model("llama", len(fast_tokenizer), **sizes, initializer_range=0.1).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def cache(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first traces with the confidences of another model."""
+    """A cache of the first traces with the confidences of another model."""
     folder = tmp_path_factory.mktemp("cache")
     with gzip.open(TRACES, "rt") as lines:
         (folder / "traces.jsonl").write_text("".join(line for _, line in zip(range(ITEMS), lines, strict=False)))
@@ -71,7 +71,7 @@ def cache(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*command: str | Path) -> str:
-    """Run a command, and return what it printed."""
+    """Run a command and return its standard error."""
     result = subprocess.run(
         [str(part) for part in command], env=os.environ | SETTINGS, capture_output=True, text=True, check=False
     )
@@ -80,7 +80,7 @@ def run(*command: str | Path) -> str:
 
 
 def lm_eval(program: Path, model: str, arguments: dict[str, Any], cache: Path, out: Path) -> Run:
-    """Metrics, scores by item and log of a run of the stock command."""
+    """Run the lm_eval command; return metrics, scores by item, and the log."""
     written = ",".join(f"{key}={value}" for key, value in arguments.items())
     batch_size = "1" if model == "local-completions" else "auto"
     log = run(program, "--model", model, "--model_args", written, "--tasks", "rbridge_gsm8k", "--num_fewshot", "5",
@@ -112,7 +112,7 @@ def of_vllm(proxy: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def server(proxy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The server that two tests ask."""
+    """The base URL of a vLLM server of the checkpoint."""
     with served(proxy, tmp_path_factory.mktemp("server") / "log", "--max-model-len", str(WINDOW)) as url:
         yield url
 
@@ -127,41 +127,41 @@ def of_server(proxy: Path, server: str, cache: Path, tmp_path_factory: pytest.Te
     return lm_eval(BIN / "lm_eval", "local-completions", arguments, cache, tmp_path_factory.mktemp("api"))
 
 
-@pytest.mark.parametrize("other", ["of_vllm", "of_server"])
-def test_metrics_agree(other: str, of_transformers: Run, request: pytest.FixtureRequest) -> None:
-    """rbridge_nll and the rest, over 60 traces with 5 worked examples each."""
-    expected, found = of_transformers[0], request.getfixturevalue(other)[0]
+@pytest.mark.parametrize("backend", ["of_vllm", "of_server"])
+def test_metrics_agree(backend: str, of_transformers: Run, request: pytest.FixtureRequest) -> None:
+    """Metrics over 60 traces, with 5 worked examples in each prompt."""
+    expected, metrics = of_transformers[0], request.getfixturevalue(backend)[0]
     for metric in ("rbridge_nll", "rbridge_bits_per_byte", "trace_nll", "trace_bits_per_byte"):
-        print(f"{metric}: {expected[f'{metric},none']:.9f} hf, {found[f'{metric},none']:.9f} {other}")
-        # A mean moves no further than the token that moves furthest; bits are nats / ln 2, of at least a byte a token.
+        print(f"{metric}: {expected[f'{metric},none']:.9f} hf, {metrics[f'{metric},none']:.9f} {backend}")
+        # The error of a mean is at most a token's largest error. Bits are nats / ln 2; a token has at least one byte.
         bound = model_bound(**SIZES, positions=WINDOW) / np.log(2)
-        assert found[f"{metric},none"] == pytest.approx(expected[f"{metric},none"], rel=0, abs=bound)
+        assert metrics[f"{metric},none"] == pytest.approx(expected[f"{metric},none"], rel=0, abs=bound)
 
 
-@pytest.mark.parametrize("other", ["of_vllm", "of_server"])
-def test_every_token_agrees(other: str, of_transformers: Run, request: pytest.FixtureRequest) -> None:
-    """The same tokens of the same letters, log-probabilities and ranks; entropies only from transformers."""
-    expected, found = of_transformers[1], request.getfixturevalue(other)[1]
+@pytest.mark.parametrize("backend", ["of_vllm", "of_server"])
+def test_every_token_agrees(backend: str, of_transformers: Run, request: pytest.FixtureRequest) -> None:
+    """Token ids, characters, log-probabilities and ranks agree; only transformers gives entropies."""
+    expected, scores = of_transformers[1], request.getfixturevalue(backend)[1]
     assert len(expected) == ITEMS
     tokens = different_ranks = 0
     for item, score in expected.items():
         for name in ("token_id", "token_start", "token_end"):
-            np.testing.assert_array_equal(getattr(found[item], name), getattr(score, name))
+            np.testing.assert_array_equal(getattr(scores[item], name), getattr(score, name))
         bound = model_bound(score.logprob, **SIZES, positions=WINDOW)
-        assert_within(found[item].logprob, score.logprob, bound)
-        assert_within(found[item].max_logprob, score.max_logprob, bound)
-        assert found[item].rank is not None
+        assert_within(scores[item].logprob, score.logprob, bound)
+        assert_within(scores[item].max_logprob, score.max_logprob, bound)
+        assert scores[item].rank is not None
         assert score.rank is not None
-        different_ranks += int((np.abs(found[item].rank - score.rank) > 1).sum())
+        different_ranks += int((np.abs(scores[item].rank - score.rank) > 1).sum())
         tokens += score.rank.size
-        assert found[item].entropy is None
-        assert found[item].vocab_size >= score.vocab_size - 1
-    assert different_ranks <= tokens / 1000  # two logits that differ by rounding change places
-    assert np.isfinite(request.getfixturevalue(other)[0]["rbridge_nll,none"])
+        assert scores[item].entropy is None
+        assert scores[item].vocab_size >= score.vocab_size - 1
+    assert different_ranks <= tokens / 1000  # rounding may swap two nearly equal logits
+    assert np.isfinite(request.getfixturevalue(backend)[0]["rbridge_nll,none"])
 
 
-def test_the_log_says_what_is_off_and_absent(of_vllm: Run, of_server: Run) -> None:
-    """One line each."""
+def test_the_log_says_what_is_disabled_and_missing(of_vllm: Run, of_server: Run) -> None:
+    """The log has one line for each."""
     assert of_vllm[2].count("the prefix cache is not read for scoring") == 1
     assert of_vllm[2].count("no entropy") == 1
     assert of_server[2].count("no entropy") == 1

@@ -32,20 +32,20 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that answers in the format the paper's prompt asks for."""
+    """A checkpoint that answers in the format of the paper's prompt."""
     return answering_llama(tmp_path_factory.mktemp("answering"))
 
 
 @pytest.fixture(scope="module")
 def server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL of ``vllm serve`` on the CPU, stopped at the end."""
+    """The base URL of ``vllm serve`` on the CPU."""
     with served(trained, tmp_path_factory.mktemp("vllm") / "log", "--max-model-len", "2048") as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A cache built over the first questions, and what the command printed."""
+    """A cache built from the first questions, and the command's output."""
     cache = tmp_path_factory.mktemp("built")
     result = subprocess.run(
         [BIN / "rbridge", "traces", "build", "--benchmark", "gsm8k", "--model", "tiny", "--base-url", server,
@@ -57,26 +57,26 @@ def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 def test_nearly_every_question_gets_a_trace_with_confidences(built: tuple[Path, str]) -> None:
-    """The checkpoint answers in JSON; an answer that it gets wrong is said to have failed, not lost."""
+    """The checkpoint answers in JSON; the output counts an answer in a wrong format as failed."""
     manifest = TraceCache(str(built[0])).load("gsm8k").manifest
     assert manifest.rows_with_confidence == manifest.rows >= ITEMS - 5
     assert manifest.rows == ITEMS or "failed" in built[1]
 
 
 def test_confidences_of_characters_are_those_of_the_servers_own_response(built: tuple[Path, str], server: str) -> None:
-    """Asked again by hand, each character has the mean probability of the tokens that hold its bytes."""
+    """In a direct request, each character's confidence is the mean probability of the tokens that hold its bytes."""
     for trace in TraceCache(str(built[0])).load("gsm8k").traces:
         question = next(q for q in load_questions("gsm8k", path=str(QUESTIONS)) if q.item_id == trace.item_id)
         choice = ask(server, messages(question), max_tokens=300)
         expected = by_hand(choice["logprobs"]["content"], json_characters(trace.trace))
         assert trace.token_end is not None
         assert trace.token_logprob is not None
-        found = character_confidence(trace.token_end, trace.token_logprob)
-        np.testing.assert_allclose(found, expected, rtol=relative_bound(expected))
+        confidence = character_confidence(trace.token_end, trace.token_logprob)
+        np.testing.assert_allclose(confidence, expected, rtol=relative_bound(expected))
 
 
 def test_lm_eval_scores_the_cache(built: tuple[Path, str], checkpoint: Path, tmp_path: Path) -> None:
-    """The traces of the server's model, scored by another checkpoint under the stock command."""
+    """lm_eval scores the traces of the server's model with another checkpoint."""
     result = subprocess.run(
         [BIN / "lm_eval", "--model", "hf", "--model_args", f"pretrained={checkpoint}", "--tasks", "rbridge_gsm8k",
          "--num_fewshot", "0", "--metadata", json.dumps({"rbridge_cache": str(built[0])}), "--output_path", tmp_path],

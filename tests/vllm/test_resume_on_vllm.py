@@ -1,4 +1,4 @@
-"""Scores from a vLLM engine are kept under ``--use_cache`` and told apart by the files that the engine read."""
+"""Scores from a vLLM engine are cached under ``--use_cache``, separately for each set of model files."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ pytestmark = [
 BACKEND = vllm.BACKEND
 
 
-def test_an_engine_is_asked_for_what_is_missing(
+def test_an_engine_scores_only_missing_pairs(
     engine: Callable[..., Any],  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Known scores come back bit by bit, the others as without a cache; replaced files are another model."""
+    """Known scores are returned bit for bit, others equal those without a cache; replaced files are another model."""
     caplog.set_level(logging.INFO, logger="rbridge_tasks")
     folder = save(tmp_path / "checkpoint")
     lm = engine(folder)
     with pytest.raises(UnidentifiedModelError, match="changed after this process began"):
-        scope_of(lm, BACKEND)  # this very process wrote them
+        scope_of(lm, BACKEND)  # this process wrote them
     written = time.time() + 60
     monkeypatch.setattr("rbridge_tasks.resume.model_files._process_start", lambda: written)
     expected = ask(lm, None, PAIRS)
-    some = ask(lm, tmp_path / "cache", PAIRS[1::2])
-    found = ask(lm, tmp_path / "cache", PAIRS)
-    assert f"{len(some)} of {len(PAIRS)} traces are taken from" in caplog.text
-    assert [bits_of(scores) for scores in found[1::2]] == [bits_of(scores) for scores in some]
-    for one, other in zip(found, expected, strict=True):
-        assert_within(one.logprob, other.logprob, model_bound(other.logprob, width=128, inner=256))
+    half = ask(lm, tmp_path / "cache", PAIRS[1::2])
+    resumed = ask(lm, tmp_path / "cache", PAIRS)
+    assert f"{len(half)} of {len(PAIRS)} traces are taken from" in caplog.text
+    assert [bits_of(scores) for scores in resumed[1::2]] == [bits_of(scores) for scores in half]
+    for score, reference in zip(resumed, expected, strict=True):
+        assert_within(score.logprob, reference.logprob, model_bound(reference.logprob, width=128, inner=256))
     before = digest_of(scope_of(lm, BACKEND))
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-1] ^= 1

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, needs_vllm]
 
 @pytest.fixture(scope="module")
 def checkpoint_that_thinks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its chat template opens the thinking."""
+    """A checkpoint whose chat template starts the thinking."""
     return answering_llama(tmp_path_factory.mktemp("thinking"), thinks=True)
 
 
@@ -40,7 +40,7 @@ def checkpoint_that_thinks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(
     request: pytest.FixtureRequest, checkpoint_that_thinks: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """With a parser, and told to list ids in place of tokens; or without, so that the thinking is in the content."""
+    """A server with a reasoning parser that lists token ids; or one without, with the thinking in the content."""
     log = tmp_path_factory.mktemp("vllm") / "log"
     with served(checkpoint_that_thinks, log, "--max-model-len", "2048", *request.param) as url:
         yield url
@@ -50,7 +50,7 @@ def server(
 def test_confidences_of_characters_are_those_of_the_servers_own_response(
     server: str, tmp_path: Path, trace: str
 ) -> None:
-    """Asked again by hand, each character has the mean probability of the tokens that hold its bytes."""
+    """In a direct request, each character's confidence is the mean probability of the tokens that hold its bytes."""
     rows = [{"question": f"What is {n} and {n + 1}?", "answer": f"#### {2 * n + 1}"} for n in range(ITEMS)]
     questions = tmp_path / "questions.jsonl"
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -62,12 +62,14 @@ def test_confidences_of_characters_are_those_of_the_servers_own_response(
     assert result.returncode == 0, result.stderr[-3000:]
     traces = TraceCache(str(tmp_path / "cache")).load("gsm8k").traces
     assert len(traces) >= ITEMS - 4, result.stderr[-3000:]
-    asked = {question.item_id: question for question in load_questions("gsm8k", path=str(questions))}
-    for found in traces:
-        choice = ask(server, messages(asked[found.item_id]), max_tokens=MAX_TOKENS, return_tokens_as_token_ids=False)
-        characters = json_characters(found.trace) if trace == "reasoning" else list(found.trace)
+    questions_by_id = {question.item_id: question for question in load_questions("gsm8k", path=str(questions))}
+    for built in traces:
+        choice = ask(
+            server, messages(questions_by_id[built.item_id]), max_tokens=MAX_TOKENS, return_tokens_as_token_ids=False
+        )
+        characters = json_characters(built.trace) if trace == "reasoning" else list(built.trace)
         expected = by_hand(choice["logprobs"]["content"], characters)
-        assert found.token_end is not None
-        assert found.token_logprob is not None
-        confidence = character_confidence(found.token_end, found.token_logprob)
+        assert built.token_end is not None
+        assert built.token_logprob is not None
+        confidence = character_confidence(built.token_end, built.token_logprob)
         np.testing.assert_allclose(confidence, expected, rtol=relative_bound(expected))

@@ -1,4 +1,4 @@
-"""A real ``vllm serve`` on the CPU, and where vLLM's virtual environment is."""
+"""Run a real ``vllm serve`` on the CPU, from the command that RBRIDGE_VLLM names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-#: The ``vllm`` command, named by ``make test-vllm``, which installs it in a virtual environment of its own.
+#: The ``vllm`` command; ``make test-vllm`` installs it in its own virtual environment and sets the variable.
 VLLM = os.environ.get("RBRIDGE_VLLM", "")
 SETTINGS = {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCHDYNAMO_DISABLE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 

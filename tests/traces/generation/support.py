@@ -1,4 +1,4 @@
-"""Builds against a local server."""
+"""Builds against a local server, shared by the tests."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ QUICK = {"max_retries": 2, "timeout": 5.0}
 
 
 def some_questions(count: int, benchmark: str = "gsm8k") -> list[Question]:
-    """Questions of a benchmark, each recognisable by ``number N.`` in it."""
+    """Return questions of a benchmark; question n contains ``number n.``."""
     choices = (Choice("0", "none"), Choice("1", "one"), Choice("2", "two")) if benchmark == "csqa" else None
     return [Question(benchmark, str(n), f"What is number {n}.", choices, str(n % 3)) for n in range(count)]
 
 
 def start(folder: Path, server: ChatServer, count: int = 5, **options: Any) -> Build:
-    """A build of some questions into a cache of the test's own."""
+    """Create a build of some questions into a cache below the folder."""
     settings = {name: options.pop(name) for name in ("max_tokens", "timeout", "max_retries") if name in options}
     connection = Connection(
         options.pop("model", MODEL), server.url, options.pop("logprobs", True), **{**QUICK, **settings}
@@ -35,14 +35,14 @@ def start(folder: Path, server: ChatServer, count: int = 5, **options: Any) -> B
 
 
 def ask(build: Build, concurrency: int = 4) -> list[Outcome]:
-    """Ask what is to be asked; the outcomes in the order in which they came."""
+    """Ask the open questions; return the outcomes in the order in which they arrived."""
     outcomes: list[Outcome] = []
     build.ask(concurrency=concurrency, report=outcomes.append)
     return outcomes
 
 
 def finish(folder: Path, server: ChatServer, count: int = 5, **options: Any) -> Written:
-    """A build from beginning to end."""
+    """Run a build from start to end."""
     build = start(folder, server, count, **options)
     if build.jobs:
         ask(build)
@@ -50,17 +50,17 @@ def finish(folder: Path, server: ChatServer, count: int = 5, **options: Any) -> 
 
 
 def cached(folder: Path, benchmark: str = "gsm8k", source: str = "gpt-4o") -> TraceSet:
-    """What the cache holds."""
+    """Load the traces that the cache holds."""
     return TraceCache(str(folder / "cache")).load(benchmark, source)
 
 
 def journal(folder: Path, benchmark: str = "gsm8k", source: str = "gpt-4o") -> Path:
-    """Where the journal lies."""
+    """Return the path of the journal."""
     return folder / "cache" / ".builds" / benchmark / f"{source}.jsonl"
 
 
 def stopped(build: Build, kind: type[TraceError], concurrency: int = 4) -> str:
-    """The one line that asking ends in."""
+    """Return the message of the error that stops the build, and check that it is one line."""
     with pytest.raises(kind) as caught:
         ask(build, concurrency)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""Answers as models give them, and whether they are right."""
+"""Grading of final answers in the forms in which models write them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ NUMBERED = (Choice("1", "iron"), Choice("2", "carbon"), Choice("3", "gold"), Cho
     ],
 )
 def test_a_choice_is_recognised_by_label_or_text(answer: str, label: str | None) -> None:
-    """However the model names its choice, it is that choice; who names two has named none."""
+    """A choice is recognised in every way models name it; an answer that names two choices names none."""
     assert chosen_label(answer, ELEMENTS) == label
 
 
@@ -60,20 +60,20 @@ def test_a_choice_is_recognised_by_label_or_text(answer: str, label: str | None)
     ("answer", "label"), [("2", "2"), ("(2)", "2"), ("2. carbon", "2"), ("lead", None), ("Gold", "3")]
 )
 def test_labels_may_be_numbers(answer: str, label: str | None) -> None:
-    """Some items of ARC are labelled 1 to 4."""
+    """Some items of ARC have the labels 1 to 4."""
     assert chosen_label(answer, NUMBERED) == label
 
 
 @given(st.integers(2, 10), st.data())
 def test_every_label_and_every_text_names_its_choice(count: int, data: st.DataObject) -> None:
-    """For any choices of different words, both ways to answer are understood."""
+    """Among choices with different texts, both the label and the text identify a choice."""
     texts = data.draw(st.lists(st.from_regex(r"[a-z]{3,8}( [a-z]{3,8}){0,2}", fullmatch=True), min_size=count,
                                max_size=count, unique=True))  # fmt: skip
     choices = [Choice("ABCDEFGHIJ"[number], text) for number, text in enumerate(texts)]
     right = data.draw(st.sampled_from(choices))
     for answer in (right.label, f"({right.label}) {right.text}", right.text, right.text.upper() + "."):
         assert grade("mmlu_pro_stem", answer, right.label, choices) is True
-        assert not any(grade("mmlu_pro_stem", answer, other.label, choices) for other in choices if other != right)
+        assert not any(grade("mmlu_pro_stem", answer, choice.label, choices) for choice in choices if choice != right)
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_every_label_and_every_text_names_its_choice(count: int, data: st.DataOb
     ],
 )
 def test_a_number_is_found_in_whatever_surrounds_it(answer: str, value: Fraction | int | None) -> None:
-    """Signs, separators, units and LaTeX do not change it."""
+    """Signs, separators, units and LaTeX around a number do not change its value."""
     assert number_in(answer) == value
 
 
 @given(st.integers(-(10**9), 10**9))
 def test_every_way_to_write_a_number_is_right(number: int) -> None:
-    """And the next number is wrong."""
+    """Every spelling of a number is right, and the next number is wrong."""
     for answer in (f"{number}", f"{number:,}", f"${number:,}.00", f"\\boxed{{{number}}} apples"):
         assert grade("gsm8k", answer, str(number)) is True
         assert grade("gsm8k", answer, str(number + 1)) is False
@@ -145,12 +145,12 @@ def test_every_way_to_write_a_number_is_right(number: int) -> None:
     ],
 )
 def test_mathematical_answers_are_compared_by_what_they_mean(answer: str, gold: str, right: bool) -> None:
-    """Other spellings of the gold answer are right, other values wrong, and nonsense is no error."""
+    """Other spellings of the gold answer are right, other values are wrong, and nonsense raises no error."""
     assert grade("math500", answer, gold) is right
 
 
 def test_a_thread_can_grade() -> None:
-    """Time limits that only the main thread can set are left out elsewhere."""
+    """Outside the main thread, grading works without the time limit that needs a signal handler."""
     results: list[bool | None] = []
     thread = threading.Thread(target=lambda: results.append(grade("math500", "0.5", "\\frac{1}{2}")))
     thread.start()
@@ -159,7 +159,7 @@ def test_a_thread_can_grade() -> None:
 
 
 def test_what_cannot_be_known_is_null() -> None:
-    """HumanEval is not executed; without an answer or a gold answer there is nothing to compare."""
+    """HumanEval programs, missing answers and missing gold answers get no grade."""
     assert grade("humaneval", "return 1", "return 1") is None
     assert grade("gsm8k", None, "1") is None
     assert grade("csqa", "A", None, ELEMENTS) is None
@@ -167,7 +167,7 @@ def test_what_cannot_be_known_is_null() -> None:
 
 @pytest.mark.slow
 def test_an_answer_that_takes_for_ever_is_wrong_and_the_caller_keeps_its_alarm() -> None:
-    """The limit stops a tower of powers. The next answer is graded, and the caller's timer and signal handlers stay."""
+    """The limit stops a tower of powers; the next answer is graded, and the caller's timer and handlers are kept."""
     handlers = [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGVTALRM)]
     signal.setitimer(signal.ITIMER_REAL, 3600)
     try:

@@ -1,4 +1,4 @@
-"""What is in the journal stays there, whatever happens while it is written."""
+"""The journal of a build keeps every complete entry, whatever interrupts the writer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SETTINGS = {"model": "gpt-4o", "logprobs": True}
 
 
 def entry(number: int) -> dict[str, Any]:
-    """An answer with characters of every kind in it."""
+    """An answer that contains characters of every kind."""
     return {"item_id": str(number), "digest": "0", "turn": 1, "attempt": 1, "choice": {"text": "é😀\n\ud800" * 20}}
 
 
 def written(path: Path, count: int = 3) -> Path:
-    """A journal with some answers."""
+    """Write a journal with some answers and return its path."""
     with Journal(read_journal(path)) as journal:
         journal.begin(SETTINGS)
         for number in range(count):
@@ -32,12 +32,12 @@ def written(path: Path, count: int = 3) -> Path:
 
 
 def items(path: Path) -> list[str]:
-    """The ids of the answers in a journal."""
+    """Return the ids of the answers in a journal."""
     return [line["item_id"] for line in read_journal(path).entries()]
 
 
 def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
-    """Entries come back in order and whole, also half a surrogate pair, with the settings and the id."""
+    """Entries, including half a surrogate pair, are read in order and complete, with the settings and the id."""
     path = written(tmp_path / "deep" / "a.jsonl")
     recorded = read_journal(path)
     assert recorded.settings == SETTINGS
@@ -48,7 +48,7 @@ def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
 
 
 def test_a_journal_cut_at_any_byte_keeps_every_whole_line(tmp_path: Path) -> None:
-    """Wherever a writer died, the lines before count, the torn one does not, and the next line comes in its place."""
+    """Complete lines are read, an incomplete last line is ignored, and the next entry overwrites it."""
     path = written(tmp_path / "a.jsonl", 2)
     data = path.read_bytes()
     for length in range(0, len(data) + 1, 7):
@@ -64,7 +64,7 @@ def test_a_journal_cut_at_any_byte_keeps_every_whole_line(tmp_path: Path) -> Non
 
 
 def test_a_line_that_lacks_only_its_end_was_paid_for_and_counts(tmp_path: Path) -> None:
-    """All of the answer is there, so it is not asked for again."""
+    """A complete answer without its line break is used and not requested again."""
     path = written(tmp_path / "a.jsonl")
     path.write_bytes(path.read_bytes()[:-1])
     assert items(path) == ["0", "1", "2"]
@@ -74,7 +74,7 @@ def test_a_line_that_lacks_only_its_end_was_paid_for_and_counts(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("line", "damage", "said"),
+    ("line", "damage", "expected"),
     [
         (3, b"{\n", "line 3 is broken"),
         (2, b"[]\n", "line 2 is a JSON list"),
@@ -83,19 +83,19 @@ def test_a_line_that_lacks_only_its_end_was_paid_for_and_counts(tmp_path: Path) 
         (1, b"\0\0\n", "line 1 is broken"),
     ],
 )
-def test_damage_in_the_middle_is_named_and_not_skipped(tmp_path: Path, line: int, damage: bytes, said: str) -> None:
-    """The message says which line of which file, and what to do."""
+def test_damage_in_the_middle_is_named_and_not_skipped(tmp_path: Path, line: int, damage: bytes, expected: str) -> None:
+    """The message names the file, the line and the remedy."""
     path = written(tmp_path / "a.jsonl")
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[: line - 1], damage, *lines[line:]]))
     message = complaint(lambda: items(path), error=JournalError)
-    assert said in message
+    assert expected in message
     assert str(path) in message
     assert "--replace" in message
 
 
 def test_only_one_process_has_it_open(tmp_path: Path) -> None:
-    """A second writer is refused while the first lives, and goes on from where the first ended."""
+    """A second writer is refused while the first one runs; afterwards it continues where the first ended."""
     path = written(tmp_path / "a.jsonl")
     known = read_journal(path)
     code = (
@@ -105,17 +105,17 @@ def test_only_one_process_has_it_open(tmp_path: Path) -> None:
         "with Journal(read_journal(Path(sys.argv[1]))): print('open', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "open\n"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "open\n"
         assert "another build is writing to" in complaint(Journal, known, error=JournalError)
-        other.kill()
+        writer.kill()
     with Journal(known) as journal:
         journal.append(entry(3))
 
 
 def test_what_another_has_written_meanwhile_is_not_overlooked(tmp_path: Path) -> None:
-    """A writer whose knowledge is old is refused: it would ask again what has been answered."""
+    """A writer that read the journal before another one appended is refused: it would repeat paid questions."""
     path = written(tmp_path / "a.jsonl")
     known = read_journal(path)
     with Journal(known) as journal:
@@ -124,13 +124,13 @@ def test_what_another_has_written_meanwhile_is_not_overlooked(tmp_path: Path) ->
 
 
 def test_starting_over_keeps_what_was_paid_for(tmp_path: Path) -> None:
-    """Every set of answers that was replaced is still there, under a name of its own."""
+    """Every replaced set of answers is kept in a file with its own name."""
     path = tmp_path / "gpt-4.1.jsonl"
     for _ in range(3):
         with Journal(read_journal(path), start_over=True) as journal:
             journal.begin(SETTINGS)
             journal.append(entry(0))
-    assert sorted(found.name for found in tmp_path.glob("*.jsonl")) == [
+    assert sorted(journal_file.name for journal_file in tmp_path.glob("*.jsonl")) == [
         "gpt-4.1.jsonl",
         "gpt-4.1.replaced-1.jsonl",
         "gpt-4.1.replaced-2.jsonl",
@@ -162,7 +162,7 @@ print(json.dumps([kept, refused]))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file size are of POSIX systems")
 def test_a_disk_that_fills_up_loses_nothing_that_was_kept(tmp_path: Path) -> None:
-    """The line that did not fit is not there in part; once there is room, the next one is."""
+    """A line that did not fit leaves no partial text; once there is space, the next line is written."""
     path = written(tmp_path / "a.jsonl")
     done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True)
     kept, refused = json.loads(done.stdout)
@@ -172,7 +172,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_kept(tmp_path: Path) -> Non
 
 
 def test_a_place_that_cannot_hold_a_journal_is_one_line(tmp_path: Path) -> None:
-    """A file where a folder has to be, and a folder where the file has to be."""
+    """A file in place of the folder, and a folder in place of the file, give a one-line error."""
     (tmp_path / "file").write_text("")
     (tmp_path / "b.jsonl").mkdir()
     for path in (tmp_path / "file" / "a.jsonl", tmp_path / "b.jsonl"):

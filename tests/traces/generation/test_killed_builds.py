@@ -1,4 +1,4 @@
-"""Builds that are killed, interrupted, or run out of disk, as processes of their own: nothing is paid for twice."""
+"""Build processes that are killed, interrupted or out of disk space: no answer is paid for twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reas
 
 
 def command(folder: Path, server: ChatServer, *options: str) -> list[str]:
-    """``rbridge traces build`` against a server, into a cache under a folder."""
+    """Return the ``rbridge traces build`` command for a server and a cache below a folder."""
     rows = [{"question": f"What is number {n}.", "answer": f"#### {n % 3}"} for n in range(ITEMS)]
     folder.mkdir(exist_ok=True)
     questions = jsonl(folder / "q.jsonl", rows)
@@ -39,22 +39,22 @@ def command(folder: Path, server: ChatServer, *options: str) -> list[str]:
 
 
 def run(folder: Path, server: ChatServer, *options: str) -> subprocess.CompletedProcess[str]:
-    """A build to its end."""
+    """Run a build to its end."""
     return subprocess.run(command(folder, server, *options), capture_output=True, text=True)
 
 
 def checksum(folder: Path) -> dict[str, str]:
-    """Of the traces in the cache."""
+    """Return the checksums of the traces in the cache."""
     return TraceCache(str(folder / "cache")).load("gsm8k").manifest.files
 
 
 def kept(folder: Path) -> set[str]:
-    """The questions whose answers are in the journal."""
+    """Return the questions whose answers are in the journal."""
     return {f"What is number {line['item_id']}." for line in read_journal(journal(folder)).entries()}
 
 
 def kill_at(process: subprocess.Popen[str], answers: int, delay: float) -> Callable[[int], None]:
-    """A watcher that kills a process a moment after so many more answers."""
+    """Return a callback that kills a process shortly after the given number of further answers."""
     left = answers
 
     def watch(_: int) -> None:
@@ -69,7 +69,7 @@ def kill_at(process: subprocess.Popen[str], answers: int, delay: float) -> Calla
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_killed_build_resumes_to_the_identical_cache(tmp_path: Path, seed: int) -> None:
-    """Killed four times at random points and run again: the same bytes, and no kept answer is asked for again."""
+    """A build killed four times at random points gives the same bytes, and no kept answer is requested again."""
     chance = random.Random(seed)
     with ChatServer(latency=0.02) as server:
         assert run(tmp_path / "whole", server).returncode == 0
@@ -97,7 +97,7 @@ def test_a_killed_build_resumes_to_the_identical_cache(tmp_path: Path, seed: int
 
 
 def test_a_build_killed_while_it_writes_the_cache_is_finished_for_nothing(tmp_path: Path) -> None:
-    """Whatever moment behind the last answer it died at: the next run asks nothing and leaves the same bytes."""
+    """After a kill at any moment after the last answer, the next run sends no request and writes the same bytes."""
     with ChatServer() as server:
         assert run(tmp_path / "whole", server).returncode == 0
         for number, delay in enumerate((0.0, 0.05, 0.1, 0.2)):
@@ -114,7 +114,7 @@ def test_a_build_killed_while_it_writes_the_cache_is_finished_for_nothing(tmp_pa
 
 
 def test_ctrl_c_waits_for_what_is_in_flight(tmp_path: Path) -> None:
-    """One line, exit code 130; every answer that was asked for is kept, and the next run asks the rest."""
+    """Ctrl-C prints one line and exits with 130; answers in flight are kept, and the next run asks the rest."""
     with ChatServer(latency=0.3) as server:
         with subprocess.Popen(
             command(tmp_path, server), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -135,7 +135,7 @@ def test_ctrl_c_waits_for_what_is_in_flight(tmp_path: Path) -> None:
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
-    """Who is in a hurry loses only what was in flight."""
+    """A second Ctrl-C loses only the answers in flight."""
     with ChatServer(latency=60) as server:
         with subprocess.Popen(
             command(tmp_path, server), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -162,7 +162,7 @@ main()
 
 
 def test_a_full_disk_is_one_line_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    """The build stops, says what is kept and what was not; with room again it asks only what is missing."""
+    """The build stops and reports what is kept; with free space it asks only what is missing."""
     with ChatServer(latency=0.01) as server:
         arguments = [sys.executable, "-c", FULL_DISK, "40000", *command(tmp_path, server)[1:]]
         done = subprocess.run(arguments, capture_output=True, text=True)
@@ -178,7 +178,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(tmp_path: Path) -> Non
 
 
 def test_the_command_needs_no_hub_and_no_key(tmp_path: Path) -> None:
-    """With a local file and a local server nothing else is needed; the summary has what was spent and what is right."""
+    """A local file and a local server are enough; the summary reports the cost and the number of right answers."""
     environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
     with ChatServer() as server:
         done = subprocess.run(command(tmp_path, server), capture_output=True, text=True, env=environment)

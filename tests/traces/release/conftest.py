@@ -1,4 +1,4 @@
-"""A release on disk for each test to read, or to damage first."""
+"""Fixtures of the release tests: a release on disk, which each test reads or damages."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(root: Path) -> Path:
-    """Where its files lie."""
+    """The folder of the release's files."""
     return root / "traces" / "gsm8k"

@@ -1,4 +1,4 @@
-"""Reading GSM8K out of a release, changing its files, and the error that reading ends in."""
+"""Helpers of the release tests: read GSM8K from a release, change its files, and catch the error."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ ITEMS = items()
 
 
 def pull(root: Path, **options: Any) -> ReleaseReport:
-    """Read GSM8K out of a release."""
+    """Read GSM8K from a release."""
     return release_readers(root, options.pop("overrides", {}), options.pop("questions", None), **options)["gsm8k"]()
 
 
 def fault(root: Path, **options: Any) -> str:
-    """The one line that reading GSM8K ends in."""
+    """Return the one-line error that reading GSM8K raises."""
     return complaint(pull, root, error=TraceImportError, **options)
 
 
 def rewrite(path: Path, change: Callable[[list[Any]], object]) -> None:
-    """Change the rows of a JSON or JSON Lines file in place."""
+    """Apply a change to the rows of a JSON or JSON Lines file."""
     text = path.read_text()
     rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
     change(rows)

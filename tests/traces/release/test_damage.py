@@ -1,4 +1,4 @@
-"""What is wrong with a release is one line with file and row; what does not fit is counted where that is asked for."""
+"""Errors in a release are one line with file and row; with --skip-mismatched, items that do not match are counted."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ MISMATCHES: list[tuple[Callable[[Path], None], list[str], dict[str, int]]] = [
 
 
 def test_tokens_without_a_log_probability_are_unknown(root: Path, folder: Path) -> None:
-    """Nulls leave the item in and its tokens unknown."""
+    """Null log-probabilities keep the item and make its tokens unknown."""
     no_logprobs(folder)
     traces = pull(root).traces
     assert [trace.unknown_tokens > 0 for trace in traces] == [True] + [False] * (len(traces) - 1)
@@ -93,7 +93,7 @@ def test_tokens_without_a_log_probability_are_unknown(root: Path, folder: Path) 
 def test_what_does_not_fit_is_named_or_counted(
     root: Path, folder: Path, damage: Callable[[Path], None], expected: list[str], reasons: dict[str, int]
 ) -> None:
-    """The message has file, row and both sides; --skip-mismatched leaves those items out and counts them by reason."""
+    """The message has file, row and both values; --skip-mismatched leaves these items out and counts them by reason."""
     damage(folder)
     message = fault(root)
     assert message.startswith(str(folder))
@@ -206,13 +206,13 @@ BROKEN = [
 def test_broken_files_are_an_error_whatever_is_skipped(
     root: Path, folder: Path, damage: Callable[[Path], str], skip_mismatched: bool
 ) -> None:
-    """A file that is not what it should be is named, with the line, and never counted away."""
+    """A broken file is an error with file and line, even with --skip-mismatched."""
     expected = damage(folder)
     assert expected in fault(root, skip_mismatched=skip_mismatched)
 
 
 def test_token_rows_that_name_no_item_that_there_is(root: Path, folder: Path) -> None:
-    """Ids of another kind on the two sides: the message lists the fields of both and how to name others."""
+    """If completions and tokens have different kinds of ids, the message lists both sides' fields and the remedy."""
     for part in folder.glob("*.jsonl"):
         rewrite(part, lambda rows: [row.update(item_id=f"x{row['item_id']}") for row in rows])
     message = fault(root, skip_mismatched=True)
@@ -223,7 +223,7 @@ def test_token_rows_that_name_no_item_that_there_is(root: Path, folder: Path) ->
 
 
 def test_a_probability_of_zero_is_unknown_and_one_above_one_refused(root: Path, folder: Path) -> None:
-    """No sampled token has the probability 0; what is no probability is named with file and line."""
+    """A probability of 0 is unknown, because the token was sampled; a value above 1 is an error with file and line."""
     for part in folder.glob("*.jsonl"):
         rewrite(part, lambda rows: [row.update(prob=float(np.exp(row.pop("logprob")))) for row in rows])
     rewrite(folder / TOKENS, lambda rows: [row.update(prob=0.0) for row in rows])

@@ -1,4 +1,4 @@
-"""Which field of somebody's rows fills which target."""
+"""Assignment of a release's fields to the targets of a trace."""
 
 from __future__ import annotations
 
@@ -91,30 +91,30 @@ MAPPED: list[tuple[str, Kind, dict[str, Any], dict[str, str]]] = [
 
 @pytest.mark.parametrize(("kind", "row", "expected"), [case[1:] for case in MAPPED], ids=[case[0] for case in MAPPED])
 def test_fields_are_told_by_their_names(kind: Kind, row: dict[str, Any], expected: dict[str, str]) -> None:
-    """Each target takes the first of its names that is there and left."""
+    """Each target takes the first of its names that is present and not yet taken."""
     assert map_fields(kind, [row], {}).of == expected
 
 
 def test_a_field_counts_if_any_row_fills_it() -> None:
-    """A field that is missing or null in the first rows is found in later ones."""
+    """A field that is missing or null in the first rows is found in later rows."""
     rows: list[dict[str, Any]] = [
         {"id": 1, "token": "a", "bytes": None},
         {"id": 1, "token": "b", "logprob": -1.0, "bytes": [98]},
     ]
-    found = map_fields("tokens", rows, {}).of
-    assert (found["bytes"], found["logprob"]) == ("bytes", "logprob")
+    fields = map_fields("tokens", rows, {}).of
+    assert (fields["bytes"], fields["logprob"]) == ("bytes", "logprob")
 
 
 def test_an_override_frees_the_field_that_it_replaces() -> None:
-    """What a flag takes for one target no other target takes, and what it leaves is taken by the next in the table."""
+    """An overriding field serves only its target, and the field it replaces is free for the next target."""
     row = {"id": 1, "index": 2, "token": "a", "logprob": -1.0, "lp": -2.0}
-    found = map_fields("tokens", [row], {"tokens.item_id": "index", "tokens.logprob": "lp"}).of
-    assert found == {"item_id": "index", "token": "token", "logprob": "lp"}
+    fields = map_fields("tokens", [row], {"tokens.item_id": "index", "tokens.logprob": "lp"}).of
+    assert fields == {"item_id": "index", "token": "token", "logprob": "lp"}
     assert "position" not in map_fields("tokens", [row], {"tokens.position": "-"}).of
 
 
 def test_wrong_overrides_are_named() -> None:
-    """A target that does not exist, or a field that no row has: the closest name is suggested."""
+    """An unknown target or field is an error that suggests the closest name."""
     row = {"id": 1, "token": "a", "logprob": -1.0}
     assert "no target 'tokens.logprobs' (did you mean tokens.logprob?); the targets are" in complaint(
         map_fields, "tokens", [row], {"tokens.logprobs": "x"}

@@ -1,4 +1,4 @@
-"""Where a release keeps each benchmark, and which of its files are what."""
+"""Locations of the benchmarks in a release, and the kinds of its files."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ ROW = [{"id": 1, "token": "a", "logprob": -1.0}]
 )
 @pytest.mark.parametrize("parent", ["", "traces"])
 def test_benchmarks_go_by_many_names(tmp_path: Path, names: list[str], parent: str) -> None:
-    """The configs of the release, and what else these benchmarks are called, in traces/ or beside it."""
+    """The release's config names and other usual names are recognised, in traces/ or beside it."""
     for name in [*names, "squad", "empty"]:
         as_json(tmp_path / parent / name / "a.json", ROW)
-    found = release_folders(tmp_path)
-    assert list(found) == list(BENCHMARKS)
-    assert [folder.name for folder in found.values()] == names
+    folders = release_folders(tmp_path)
+    assert list(folders) == list(BENCHMARKS)
+    assert [folder.name for folder in folders.values()] == names
 
 
 def test_the_folder_of_one_benchmark_is_a_release_of_it(tmp_path: Path) -> None:
-    """--from may lead to traces/gsm8k itself; but a folder of several is never one of them for its name."""
+    """--from accepts traces/gsm8k itself; a folder of several benchmarks is not identified by its own name."""
     as_json(tmp_path / "gsm8k" / "a.json", ROW)
     assert list(release_folders(tmp_path / "gsm8k")) == ["gsm8k"]
     as_json(tmp_path / "math" / "csqa" / "a.json", ROW)
@@ -42,7 +42,7 @@ def test_the_folder_of_one_benchmark_is_a_release_of_it(tmp_path: Path) -> None:
 
 
 def test_no_folder_and_an_empty_one_are_named(tmp_path: Path) -> None:
-    """What is there instead is listed."""
+    """The message lists what the folder contains instead."""
     assert "there is no folder" in complaint(release_folders, tmp_path / "no", error=TraceImportError)
     assert "holds no benchmark (it holds nothing)" in complaint(release_folders, tmp_path, error=TraceImportError)
     (tmp_path / "gsm8k").mkdir()
@@ -51,19 +51,19 @@ def test_no_folder_and_an_empty_one_are_named(tmp_path: Path) -> None:
 
 
 def test_json_beside_other_files_is_the_completions(tmp_path: Path) -> None:
-    """As the release is laid out; parts in the order of their numbers, hidden files left out."""
+    """The release's layout is read; parts are in the order of their numbers, and hidden files are ignored."""
     as_json(tmp_path / "a.json.gz", ROW)
     for name in ("p-10.jsonl", "p-9.jsonl.gz", "sub/p-1.jsonl"):
         as_lines(tmp_path / name, ROW)
     as_lines(tmp_path / ".cache" / "x.jsonl", ROW)
-    found = release_files(tmp_path, {})
-    assert [Path(path).name for path in found.completions] == ["a.json.gz"]
-    assert [Path(path).name for path in found.tokens] == ["p-9.jsonl.gz", "p-10.jsonl", "p-1.jsonl"]
+    files = release_files(tmp_path, {})
+    assert [Path(path).name for path in files.completions] == ["a.json.gz"]
+    assert [Path(path).name for path in files.tokens] == ["p-9.jsonl.gz", "p-10.jsonl", "p-1.jsonl"]
 
 
 @pytest.mark.parametrize("write", [as_json, as_lines, as_parquet])
 def test_files_of_one_form_are_told_by_their_fields(tmp_path: Path, write: object) -> None:
-    """Where every file is of the same form, token rows are those with tokens and log-probabilities."""
+    """If all files have the same format, those with tokens and log-probabilities are the token rows."""
     assert callable(write)
     (item,) = items(1)
     write(tmp_path / "z", [record(item)])
@@ -72,20 +72,20 @@ def test_files_of_one_form_are_told_by_their_fields(tmp_path: Path, write: objec
     write(
         tmp_path / f"a{suffix}", [{k: v for k, v in row.items() if k != "top_logprobs"} for row in rows_of(item, x=1)]
     )
-    found = release_files(tmp_path, {})
-    assert [Path(path).name for path in found.completions] == [f"z{suffix}"]
-    assert [Path(path).name for path in found.tokens] == [f"a{suffix}"]
+    files = release_files(tmp_path, {})
+    assert [Path(path).name for path in files.completions] == [f"z{suffix}"]
+    assert [Path(path).name for path in files.tokens] == [f"a{suffix}"]
 
 
 def test_named_fields_tell_files_too(tmp_path: Path) -> None:
-    """A token row is known by the field that --field names."""
+    """The field that --field names identifies the token rows."""
     as_lines(tmp_path / "a.jsonl", [{"id": 1, "reasoning": "a"}])
     as_lines(tmp_path / "b.jsonl", [{"id": 1, "token": "a", "nats": -1.0}])
     assert release_files(tmp_path, {"tokens.logprob": "nats"}).tokens == [str(tmp_path / "b.jsonl")]
 
 
 def test_completions_of_several_files(tmp_path: Path) -> None:
-    """A benchmark in categories has a file of completions for each."""
+    """A benchmark with categories has one file of completions for each category."""
     plain(tmp_path, items(2))
     as_json(tmp_path / "more.json", [record(item) for item in items(3)[2:]])
     assert [Path(path).name for path in release_files(tmp_path, {}).completions] == ["completions.json", "more.json"]

@@ -1,4 +1,4 @@
-"""A release whose authors read LaTeX out of JSON with a plain parser: its traces come in as the model meant them."""
+"""Releases whose authors parsed LaTeX as plain JSON: the traces have the LaTeX that the model meant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEANT = "Half is \\frac{1}{2} \\times 12.\nSo 3 \\neq 4. "
 
 
 def pulled(folder: Path, raw: str, **record: Any) -> ReleaseReport:
-    """A release of one completion, a token for each character."""
+    """Write and read a release with one completion and one token per character."""
     as_json(folder / "gsm8k" / "completions.json", [{"item_id": "1", "question": "?", "gold": "6", **record}])
     tokens = [{"token": character, "bytes": list(character.encode())} for character in raw]
     rows = [{"item_id": "1", "position": at, "logprob": -at / 100, **token} for at, token in enumerate(tokens)]
@@ -31,7 +31,7 @@ def pulled(folder: Path, raw: str, **record: Any) -> ReleaseReport:
 @pytest.mark.parametrize("strip", [str, str.strip])
 @pytest.mark.parametrize("of_record", ["as a parser reads it", "as it was meant", "absent"])
 def test_the_trace_is_repaired_whatever_the_record_made_of_it(tmp_path: Path, of_record: str, strip: Any) -> None:
-    """The record may hold form feeds, or be right already, or be absent; confidences follow the characters."""
+    """The record may hold form feeds, be correct or be absent; confidences follow the characters."""
     read = (
         json.loads(RAW)
         if of_record == "as a parser reads it"
@@ -54,7 +54,7 @@ def test_the_trace_is_repaired_whatever_the_record_made_of_it(tmp_path: Path, of
 
 
 def test_a_completion_that_no_parser_reads_becomes_a_trace(tmp_path: Path) -> None:
-    """Its authors may have cut the reasoning out themselves, as it was meant or as it stands."""
+    """Reasoning that the authors cut out themselves is matched, decoded or as written."""
     raw = r'{"reasoning": "\sqrt{4} is 2, \\pi is not.", "final_answer": "2"}'
     meant, stands = r"\sqrt{4} is 2, \pi is not.", r"\sqrt{4} is 2, \\pi is not."
     for name, record, expected in (
@@ -67,6 +67,6 @@ def test_a_completion_that_no_parser_reads_becomes_a_trace(tmp_path: Path) -> No
 
 
 def test_a_final_answer_that_the_authors_worked_out_stays(tmp_path: Path) -> None:
-    """Only what a parser made of the completion is replaced."""
+    """Only a final answer that a parser made of the completion is replaced."""
     (trace,) = pulled(tmp_path, RAW, completion=RAW, reasoning=MEANT, final_answer="6").traces
     assert trace.final_answer == "6"

@@ -1,4 +1,4 @@
-"""Traces with marked key steps come out of the subsets of a data set."""
+"""Reading traces with marked key steps from the subsets of a data set."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read(root: Path, benchmark: str = "gsm8k", **options: Any) -> ReleaseReport:
     ],
 )
 def test_a_subset_is_told_by_folder_or_file(tmp_path: Path, path: str) -> None:
-    """However the Hub or its authors lay a subset out, marks become spans in characters of the text without them."""
+    """In every layout of a subset, marks become spans, in characters of the text without marks."""
     (as_parquet if path.endswith("parquet") else as_lines)(tmp_path / path, ROWS)
     report = read(tmp_path)
     assert [(t.item_id, t.question, t.trace, t.spans) for t in report.traces] == [
@@ -50,10 +50,10 @@ def test_a_subset_is_told_by_folder_or_file(tmp_path: Path, path: str) -> None:
 
 
 def test_subsets_go_to_benchmarks_by_their_names() -> None:
-    """The names that these benchmarks go by, the STEM categories of MMLU-Pro together, the rest under their own."""
+    """Known names map to their benchmark, MMLU-Pro's STEM categories to one benchmark, other names to themselves."""
     names = ["arc-challenge", "commonsense_qa", "gsm8k", "human_eval", "MATH-500", "mmlu_pro_physics", "biology"]
-    found, unknown = subsets_of_benchmarks([*names, "mmlu_pro_computer_science", "kmmlu", "arena-hard", "the rest"])
-    assert found == {
+    subsets, unknown = subsets_of_benchmarks([*names, "mmlu_pro_computer_science", "kmmlu", "arena-hard", "the rest"])
+    assert subsets == {
         "math500": ["MATH-500"],
         "mmlu_pro_stem": ["mmlu_pro_physics", "biology", "mmlu_pro_computer_science"],
         "gsm8k": ["gsm8k"],
@@ -76,13 +76,13 @@ def test_subsets_go_to_benchmarks_by_their_names() -> None:
     ],
 )
 def test_math_is_a_benchmark_unless_it_must_be_a_category(names: list[str], benchmark: str) -> None:
-    """Only beside MATH500 and other categories is ``math`` the category of MMLU-Pro."""
-    found, _ = subsets_of_benchmarks(names)
-    assert "math" in found[benchmark]
+    """``math`` is MMLU-Pro's category only if MATH500 and other categories are present."""
+    subsets, _ = subsets_of_benchmarks(names)
+    assert "math" in subsets[benchmark]
 
 
 def test_subsets_can_be_named(tmp_path: Path) -> None:
-    """--subset decides for names that do not tell, and is checked itself."""
+    """--subset assigns names that are not recognised, and is validated."""
     assert subsets_of_benchmarks(["maths", "gsm"], {"gsm": "gsm8k"}) == ({"gsm8k": ["gsm"], "maths": ["maths"]}, [])
     assert "no subset 'gsm8' (did you mean gsm8k?); there are gsm8k" in complaint(
         subsets_of_benchmarks, ["gsm8k"], {"gsm8": "gsm8k"}
@@ -91,7 +91,7 @@ def test_subsets_can_be_named(tmp_path: Path) -> None:
 
 
 def test_merged_subsets_keep_their_items_apart(tmp_path: Path) -> None:
-    """Rows without ids are numbered within their subset; ids of their own stay, unless two subsets share one."""
+    """Rows without ids are numbered within their subset; given ids are kept unless two subsets share one."""
     for name in ("mmlu_pro_physics", "mmlu_pro_math"):
         as_lines(tmp_path / f"{name}.jsonl", ROWS)
     numbered = ["mmlu_pro_math/0", "mmlu_pro_math/1", "mmlu_pro_physics/0", "mmlu_pro_physics/1"]
@@ -102,26 +102,26 @@ def test_merged_subsets_keep_their_items_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("marked", "said"),
+    ("marked", "expected"),
     [
         ("a <span>b", "the <span> at character 2 is never closed"),
         ("a </span>b", "a </span> at character 2 closes nothing"),
         ("a <span></span>b", "the <span></span> at character 2 holds nothing"),
     ],
 )
-def test_broken_marks_are_named_or_counted(tmp_path: Path, marked: str, said: str) -> None:
-    """The row is named; --skip-mismatched counts it. Rows without reasoning or marks are always left out, counted."""
-    others = [{"question": "?", "reasoning": None}, {"question": "?", "reasoning": "no marks"}]
-    as_lines(tmp_path / "gsm8k.jsonl", [*ROWS, {"question": "?", "reasoning": marked}, *others])
+def test_broken_marks_are_named_or_counted(tmp_path: Path, marked: str, expected: str) -> None:
+    """The row is named, or counted with --skip-mismatched. Rows without reasoning or marks are always counted."""
+    unmarked = [{"question": "?", "reasoning": None}, {"question": "?", "reasoning": "no marks"}]
+    as_lines(tmp_path / "gsm8k.jsonl", [*ROWS, {"question": "?", "reasoning": marked}, *unmarked])
     message = complaint(read, tmp_path, error=TraceImportError)
-    assert message.startswith(f"{tmp_path}/gsm8k.jsonl, line 3: {said}")
+    assert message.startswith(f"{tmp_path}/gsm8k.jsonl, line 3: {expected}")
     report = read(tmp_path, skip_mismatched=True)
     assert report.dropped == {"broken marks": 1, "empty reasoning": 1, "without marks": 1}
     assert [trace.item_id for trace in report.traces] == ["0", "1"]
 
 
 def test_data_sets_that_are_none_are_refused(tmp_path: Path) -> None:
-    """No folder, no files, no reasoning, no marks: one line each."""
+    """No folder, no files, no reasoning and no marks each give a one-line error."""
     assert "there is no folder" in complaint(mask_subsets, tmp_path / "no", error=TraceImportError)
     assert "expected some of each subset" in complaint(mask_subsets, tmp_path, error=TraceImportError)
     as_lines(tmp_path / "gsm8k.jsonl", [{"question": "?", "text_": "a"}])
@@ -134,6 +134,6 @@ def test_data_sets_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 def read_named(root: Path) -> ReleaseReport:
-    """Read marks from a field that only --field knows."""
+    """Read marks from a field that needs --field."""
     as_lines(root / "gsm8k.jsonl", [{"question": "?", "text_": "<span>a</span>"}])
     return read(root, overrides={"completions.reasoning": "text_"})

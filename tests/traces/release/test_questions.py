@@ -1,4 +1,4 @@
-"""Questions, choices and gold answers for a release that comes without them."""
+"""Questions, choices and gold answers for a release that lacks them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def questions(path: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def test_questions_come_from_a_file_where_the_release_has_none(root: Path, folder: Path, tmp_path: Path) -> None:
-    """Rows without ids or text are matched one by one; ids that are row numbers by their number; gold comes along."""
+    """Rows without ids or text are matched in order, row-number ids by number; the gold answer is added."""
     asked = [{"question": item.question, "answer": f"So it is #### {item.gold}"} for item in ITEMS]
     file = questions(tmp_path / "test.jsonl", asked)
     for ids in (None, 0, 1):
@@ -39,7 +39,7 @@ def test_questions_come_from_a_file_where_the_release_has_none(root: Path, folde
 
 
 def test_questions_that_cannot_be_told_are_refused(root: Path, folder: Path, tmp_path: Path) -> None:
-    """Ids that could count from 0 or from 1, or that no question has, and texts of other questions: never a guess."""
+    """Ids that may count from 0 or 1, unknown ids, and texts of other questions are errors, never guesses."""
     asked = [{"question": f"What is question {n}?", "answer": f"#### {n}"} for n in range(9)]
     file = questions(tmp_path / "test.jsonl", asked)
     rewrite(folder / "completions.json", lambda rows: rows[0].update(question="Something else?"))
@@ -53,7 +53,7 @@ def test_questions_that_cannot_be_told_are_refused(root: Path, folder: Path, tmp
 
 
 def test_choices_and_gold_come_from_the_questions(tmp_path: Path) -> None:
-    """With --questions, what the release lacks is filled in by the text of the question; what it has stays."""
+    """--questions fills missing fields by question text, and keeps existing fields."""
     folder = tmp_path / "arc_challenge"
     plain(folder, ITEMS)
     rewrite(folder / "completions.json", lambda rows: [row.pop("gold") for row in rows])

@@ -1,4 +1,4 @@
-"""Completions and token rows become traces with the confidence of every character, whatever their layout."""
+"""Completions and token rows in any layout become traces with the confidence of every character."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .support import ITEMS, fault, pull, rewrite
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("place", ["traces/gsm8k", "GSM8K"])
 def test_every_layout_gives_the_same_traces(tmp_path: Path, layout: str, place: str) -> None:
-    """However the rows are named, ordered, split and packed, texts and character confidences come through."""
+    """Naming, order, splitting and compression of the rows do not change texts and character confidences."""
     LAYOUTS[layout](tmp_path / place, ITEMS)
     report = pull(tmp_path)
     assert not report.dropped
@@ -39,15 +39,15 @@ def test_every_layout_gives_the_same_traces(tmp_path: Path, layout: str, place: 
 
 
 def test_ids_are_the_authors_own_or_row_numbers(tmp_path: Path) -> None:
-    """An id field is kept as text; where there is none, items count from 0, as the questions of a data set do."""
+    """An id field is kept as text; without one, items are numbered from 0, as the data set's questions are."""
     plain(tmp_path / "gsm8k", ITEMS)
     assert [trace.item_id for trace in pull(tmp_path).traces] == [f"item-{n}" for n in range(6)]
-    by_row_number(1)(tmp_path / "other" / "gsm8k", ITEMS)
-    assert [trace.item_id for trace in pull(tmp_path / "other").traces] == [str(n) for n in range(6)]
+    by_row_number(1)(tmp_path / "numbered" / "gsm8k", ITEMS)
+    assert [trace.item_id for trace in pull(tmp_path / "numbered").traces] == [str(n) for n in range(6)]
 
 
 def test_confidences_worked_by_hand(tmp_path: Path) -> None:
-    r"""A newline written ``\n`` by tokens of 0.5 and 0.25 has the confidence 0.375; its neighbours their own."""
+    r"""A newline written ``\n`` by tokens of 0.5 and 0.25 has confidence 0.375; its neighbours keep their own."""
     tokens = [('{"reasoning": "', 1.0), ("a", 0.9), ("\\", 0.5), ("nb", 0.25), ('"}', 0.125)]
     as_json(tmp_path / "gsm8k" / "a.json", [{"id": 7, "question": "?", "reasoning": "a\nb"}])
     rows = [{"id": 7, "position": n, "token": token, "logprob": np.log(p)} for n, (token, p) in enumerate(tokens)]
@@ -60,7 +60,7 @@ def test_confidences_worked_by_hand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("Let me think. ", " Done.")])
 def test_reasoning_without_json_is_found_as_it_stands(tmp_path: Path, before: str, after: str) -> None:
-    """Tokens that spell the reasoning itself, alone or once among other text, need no JSON around it."""
+    """Tokens that spell the reasoning without JSON are accepted, if the reasoning occurs once among other text."""
     as_json(tmp_path / "gsm8k" / "a.json", [{"id": 7, "question": "?", "reasoning": "a = é"}])
     text = [*before, "a", " = ", "é", *after]
     rows = [{"id": 7, "position": n, "token": token, "logprob": -float(n)} for n, token in enumerate(text)]
@@ -72,7 +72,7 @@ def test_reasoning_without_json_is_found_as_it_stands(tmp_path: Path, before: st
 
 
 def test_items_that_the_authors_failed_at_are_counted(root: Path, folder: Path) -> None:
-    """An empty reasoning or a malformed completion of theirs is no fault of the files, and needs no flag."""
+    """Empty reasonings and malformed completions are counted without --skip-mismatched, as the files are correct."""
 
     def fail(rows: list[dict[str, Any]]) -> None:
         rows[0]["reasoning"] = ""
@@ -87,7 +87,7 @@ def test_items_that_the_authors_failed_at_are_counted(root: Path, folder: Path) 
 @pytest.mark.parametrize("base", [0, 1])
 @pytest.mark.parametrize("failed", [0, 5])
 def test_row_numbers_from_0_and_from_1_are_told_apart(tmp_path: Path, base: int, failed: int) -> None:
-    """Numbers 1 to 5 of six rows could be either; that an item without reasoning has no token rows decides."""
+    """Numbers 1 to 5 of six rows fit both counts; the item without reasoning, which has no token rows, decides."""
     by_row_number(base)(tmp_path / "gsm8k", ITEMS)
     rewrite(tmp_path / "gsm8k" / "gsm8k.json", lambda rows: rows[failed].update(reasoning=""))
     for part in (tmp_path / "gsm8k").glob("*.jsonl"):
@@ -99,7 +99,7 @@ def test_row_numbers_from_0_and_from_1_are_told_apart(tmp_path: Path, base: int,
 
 
 def test_malformed_completions_are_counted(tmp_path: Path) -> None:
-    """Where no field holds the reasoning, a completion cut off before its JSON ended is counted."""
+    """If no field holds the reasoning, a completion truncated inside its JSON is counted."""
     as_json(
         tmp_path / "gsm8k" / "a.json", [{"question": "?", "completion": raw} for raw in ('{"reasoning": "a"}', "{")]
     )
@@ -113,7 +113,7 @@ def test_malformed_completions_are_counted(tmp_path: Path) -> None:
 
 
 def test_fields_can_be_named(tmp_path: Path) -> None:
-    """--field leads to fields that no table of names could know, inside objects too."""
+    """--field selects fields with unknown names, including fields inside objects."""
     item = ITEMS[2]
     folder = tmp_path / "gsm8k"
     as_json(folder / "a.json", [{"nr": 5, "frage": item.question, "ki": {"gedanken": item.answer.reasoning}}])
@@ -135,14 +135,14 @@ def test_fields_can_be_named(tmp_path: Path) -> None:
 
 
 def test_a_field_that_misleads_can_be_left_out(root: Path, folder: Path) -> None:
-    """A field whose name promises a completion but that holds something else is left out with -."""
+    """``-`` leaves out a field whose name suggests a completion but that holds something else."""
     rewrite(folder / "completions.json", lambda rows: [row.update(completion="see the other file") for row in rows])
     assert "the tokens do not spell the text" in fault(root)
     assert len(pull(root, overrides={"completions.completion": "-"}).traces) == len(ITEMS)
 
 
 def test_bytes_may_come_only_where_text_cannot_say_them(root: Path, folder: Path) -> None:
-    """A layout that gives bytes only for tokens that hold part of a character loses nothing."""
+    """Bytes are needed only for tokens that hold part of a character."""
 
     def thin(rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -156,7 +156,7 @@ def test_bytes_may_come_only_where_text_cannot_say_them(root: Path, folder: Path
 
 
 def test_a_release_of_one_item(tmp_path: Path) -> None:
-    """One completion with one token row a file is enough."""
+    """One completion with one token row per file is enough."""
     (item,) = items(1)
     plain(tmp_path / "gsm8k", [item])
     (trace,) = pull(tmp_path).traces
@@ -164,6 +164,6 @@ def test_a_release_of_one_item(tmp_path: Path) -> None:
 
 
 def test_record_and_rows_are_what_they_say() -> None:
-    """The layouts above are made of these: tokens spell the completion, and positions count them."""
+    """Check of the helpers: the tokens spell the completion, and the positions count them."""
     for item in ITEMS:
         assert b"".join(bytes(row["bytes"]) for row in rows_of(item)).decode() == record(item)["completion"]

@@ -1,4 +1,4 @@
-"""Tokens that come in any order are given back by item, in order."""
+"""The token table returns tokens by item and in order, in whatever order they are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..support import complaint
 @cases(60)
 @given(st.data(), st.integers(0, 1))
 def test_a_table_gives_what_was_put_in(data: st.DataObject, base: int) -> None:
-    """Against a dictionary of lists, for any number of items and tokens and any order of rows."""
+    """The table agrees with a dictionary of lists for any items, tokens and order of rows."""
     piece = st.tuples(st.binary(max_size=4), st.floats(-20, 0) | st.just(math.nan))
     expected = data.draw(
         st.dictionaries(st.text(max_size=3), st.lists(piece, min_size=1, max_size=6), min_size=1, max_size=5)
@@ -38,7 +38,7 @@ def test_a_table_gives_what_was_put_in(data: st.DataObject, base: int) -> None:
 
 
 def filled(*rows: tuple[str, int, float], **options: bool) -> TokenTable:
-    """A table of one-character tokens, read from two files."""
+    """A table of one-character tokens that are read from two files."""
     table = TokenTable(**options)
     for number, (name, position, value) in enumerate(rows, start=1):
         if number in (1, 3):
@@ -58,20 +58,20 @@ def filled(*rows: tuple[str, int, float], **options: bool) -> TokenTable:
     ],
 )
 def test_positions_that_do_not_count_are_named(positions: list[int], expected: str) -> None:
-    """A position that is there twice or missing is an error with file and line, wherever the rows lay."""
+    """A repeated or missing position is an error with file and line."""
     table = filled(*(("a", position, 0.0) for position in positions))
     assert expected in complaint(table.of, 0, error=TokenRowsError)
 
 
 def test_an_item_that_begins_late_is_not_taken_to_count_from_one() -> None:
-    """Where other items have a position 0, an item that begins at 1 lacks its first token."""
+    """If other items have a position 0, an item that begins at 1 lacks its first token."""
     table = filled(("a", 0, 0.0), ("b", 1, 0.0))
     assert table.of(0)[0] == [b"x"]
     assert "position 1 where 0 is next" in complaint(table.of, 1, error=TokenRowsError)
 
 
 def test_probabilities_become_logarithms() -> None:
-    """In nats; 0 is minus infinity, NaN stays unknown, and what is no probability is refused."""
+    """In nats: 0 becomes minus infinity, NaN stays unknown, and other values outside [0, 1] are refused."""
     table = filled(("a", 0, 0.5), ("a", 1, 0.0), ("a", 2, math.nan), ("b", 0, -0.1), probabilities=True)
     np.testing.assert_array_equal(table.of(0)[1], [math.log(0.5), -math.inf, math.nan])
     assert "3.jsonl, line 4: the probability is -0.1" in complaint(table.of, 1, error=TraceError)
