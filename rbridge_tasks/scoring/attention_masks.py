@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,11 @@ class MaskFunction:
 
     function: Callable[..., Any]
     custom: bool = False
+    ndim: ClassVar[int] = 0  # Falcon adds its biases to matrices
+
+    def to(self, *_types: Any) -> MaskFunction:
+        """Itself: MPT changes the dtype of a mask before its layers see it."""
+        return self
 
     @classmethod
     def make(cls, *, mask_function: Callable[..., Any], use_vmap: bool = False, **_options: Any) -> MaskFunction:

@@ -22,6 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from rbridge_tasks.scoring.attention_kernels import attend
 from rbridge_tasks.scoring.attention_masks import Mask, MaskFunction, UnsupportedAttentionError
+from rbridge_tasks.scoring.older_attention import older_layers
 from rbridge_tasks.scoring.upload import upload
 
 Ids = npt.NDArray[np.int64]
@@ -93,7 +94,12 @@ def packed_attention(model: Any, reading: Reading, *, compiled: bool = False) ->
     """
     token = _reading.set(reading)
     try:
-        with _registered(NAME, _attend_uncompiled() if compiled else attend_packed), _chosen(model, NAME):
+        attend = _attend_uncompiled() if compiled else attend_packed
+        with (
+            older_layers(model, attend) as older,
+            _chosen(model, NAME),
+            _registered(NAME, attend, MaskFunction.make if older else None),  # older models use a mask's methods
+        ):
             yield
     finally:
         _reading.reset(token)
@@ -111,13 +117,14 @@ def attention_masks(
         device: of the model's inputs.
 
     Returns:
-        Indices of the layers that attend through transformers' interface, and the masks of those that have one other
-        than plain causal attention.
+        Indices of the layers whose keys have biases by position, and the masks of the layers that have one other than
+        plain causal attention.
 
     Raises:
         UnsupportedAttentionError: a layer needs what ``attend_packed`` does not have, or a mask is no ``Mask``.
     """
-    found: dict[int, Any] = {}
+    masks: dict[int, MaskFunction | None] = {}
+    biased: set[int] = set()
 
     def inspect(
         module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **options: Any
@@ -125,18 +132,24 @@ def attention_masks(
         mask = args[0] if args else options.pop("attention_mask", None)
         if not (mask is None or isinstance(mask, MaskFunction)):
             raise UnsupportedAttentionError(f"{type(module).__name__} uses a mask of its own")
-        found[module.layer_idx] = mask
+        masks[module.layer_idx] = mask
+        if options.pop("key_bias", None) is not None:
+            biased.add(module.layer_idx)
         return attend_packed(module, query, key, value, None, *args[1:], **options)
 
     token = _reading.set(Reading((), None, 0, np.zeros(0, dtype=np.int64)))
     try:
-        with _registered(_INSPECTING, inspect, MaskFunction.make), _chosen(model, _INSPECTING):
+        with (
+            older_layers(model, inspect),
+            _registered(_INSPECTING, inspect, MaskFunction.make),
+            _chosen(model, _INSPECTING),
+        ):
             run()
     finally:
         _reading.reset(token)
-    tables = {id(mask): mask.tabulate(positions, device) for mask in found.values() if mask is not None}
-    masks = {layer: tables[id(mask)] for layer, mask in found.items() if mask is not None}
-    return frozenset(found), {layer: mask for layer, mask in masks.items() if mask is not None}
+    tables = {id(mask): mask.tabulate(positions, device) for mask in masks.values() if mask is not None}
+    by_layer = {layer: tables.get(id(mask)) for layer, mask in masks.items()}
+    return frozenset(biased), {layer: table for layer, table in by_layer.items() if table is not None}
 
 
 @contextlib.contextmanager
@@ -187,16 +200,21 @@ def attend_packed(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None = None,
+    attention_mask: torch.Tensor | MaskFunction | None = None,
     scaling: float | None = None,
     *,
     is_causal: bool | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
+    key_bias: Callable[[torch.Tensor], torch.Tensor] | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention as transformers calls it: states (1, heads, tokens, width) to (1, tokens, heads, width).
+
+    Args:
+        attention_mask: none, or the function of a mask that ``attention_masks`` has inspected.
+        key_bias: as of ``older_attention.Attend``.
 
     Raises:
         UnsupportedAttentionError: the layer needs more than causal attention with a known mask, a cap and sinks: a
@@ -206,7 +224,7 @@ def attend_packed(
     mask = reading.masks.get(module.layer_idx) if reading.masks else None
     given = [name for name, value in options.items() if value is not None and value is not False]
     unknown = sorted(set(given) - _WITHOUT_EFFECT)
-    if attention_mask is not None:
+    if isinstance(attention_mask, torch.Tensor):
         unknown.append("attention_mask")
     if sliding_window is not None and reading.reach > sliding_window and mask is None:
         unknown.append(f"sliding_window={sliding_window}")
@@ -218,6 +236,8 @@ def attend_packed(
         raise UnsupportedAttentionError(f"{type(module).__name__} uses {', '.join(unknown)}")
     reading.layers.add(module.layer_idx)
     layer = _Layer(query.shape[-1] ** -0.5 if scaling is None else float(scaling), mask, softcap)
+    if key_bias is not None:
+        query, key = _with_bias(query, key, key_bias(upload(reading.positions, key.device)), layer.scale)
     prefix = reading.prefix.get(module.layer_idx) if reading.prefix else None
     if reading.kept is not None:
         reading.kept[module.layer_idx] = _seen_later(key, value, prefix, reading, mask)
@@ -229,6 +249,25 @@ def attend_packed(
         share = torch.sigmoid(log_sum - s_aux.float().view(1, -1, 1))
         out = out * share.unsqueeze(-1).to(out.dtype)
     return out.transpose(1, 2).contiguous(), None
+
+
+def _with_bias(
+    query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries and keys with more columns, the scaled products of which are a bias (heads, keys).
+
+    No kernel is then given a bias, and keys of a prefix keep theirs. The queries' columns are ones; the keys' are the
+    bias over the scale, in as many parts of their dtype as hold the digits of float32.
+    """
+    if bias.shape[0] != key.shape[1]:
+        raise UnsupportedAttentionError("heads that share keys have biases of their own")
+    parts, rest = [], bias.to(torch.promote_types(bias.dtype, torch.float32)) / scale
+    for _ in range(3 if key.dtype in (torch.bfloat16, torch.float16) else 1):
+        parts.append(rest.to(key.dtype))
+        rest = rest - parts[-1]
+    columns = torch.stack(parts, -1).unsqueeze(0)
+    ones = query.new_ones(()).expand(*query.shape[:-1], len(parts))
+    return torch.cat([query, ones], -1), torch.cat([key, columns], -1)
 
 
 def _scaled_by_position(module: Any, query: torch.Tensor, reading: Reading) -> torch.Tensor:

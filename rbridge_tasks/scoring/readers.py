@@ -86,12 +86,15 @@ class PackedReader:
         layers: indices of the layers in which tokens depend on each other. All of them must attend through
             ``packed_attention``: any other layer would mix tokens of different texts.
         masks: of the layers that have a mask other than plain causal attention, by layer.
+        given_positions: whether the model must use the positions that it is given: nothing else says where a token is
+            in its text, unless biases of keys do.
         shares: whether it can be given a prefix.
     """
 
     forward: Forward
     layers: frozenset[int]
     masks: Mapping[int, Mask] = field(default_factory=dict)
+    given_positions: bool = True
     shares: bool = True
     _for_later: dict[bytes, Prefix] = field(default_factory=dict, init=False, repr=False, compare=False)
     what: ClassVar[str] = "reading texts in one line"

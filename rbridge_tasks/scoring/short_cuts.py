@@ -103,6 +103,8 @@ def _in_batches(forward: Forward, memory: Memory, trial: Trial, *, projects: boo
         logger.info("%s keeps more than keys and values of attention (%s); texts are padded", name, memory)
     elif projects:
         packed = _packed_reader(forward, memory, trial)
+        if packed is not None and not packed.given_positions:
+            trial = trial.with_noise_of_longest()
         if packed is not None and _agrees(packed, forward, trial):
             return packed
     if not memory.may_be_padded:
@@ -122,7 +124,7 @@ def _packed_reader(forward: Forward, memory: Memory, trial: Trial) -> PackedRead
         forward.hidden(inputs, position_ids=torch.arange(inputs.shape[1], device=inputs.device)[None], use_cache=False)
 
     try:
-        _, masks = attention_masks(forward.model, run, positions, inputs.device)
+        biased, masks = attention_masks(forward.model, run, positions, inputs.device)
     except UNSUPPORTED as error:
         logger.info("%s does not work with %s (%s); scoring without", PackedReader.what, name, _reason(error))
         return None
@@ -130,7 +132,7 @@ def _packed_reader(forward: Forward, memory: Memory, trial: Trial) -> PackedRead
     if window is not None and window < positions and not any(mask.first[window] > 0 for mask in masks.values()):
         logger.info("%s keeps a window of %d tokens that none of its masks has; texts are padded", name, window)
         return None
-    return PackedReader(forward, frozenset(memory.kinds), masks)
+    return PackedReader(forward, frozenset(memory.kinds), masks, given_positions=not biased)
 
 
 def _goes_on(forward: Forward, trial: Trial) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +81,7 @@ class Trial:
         short_logprob: shape (scored tokens of the short text,), nats.
         shared: length of the prefix of the longest text that other texts share, to be read before them; 0 without one.
         split: length of the prefix of the short text.
-        noise: of the short text.
+        noise: of the short text, or of the longest.
         vocab_size: number of logits.
     """
 
@@ -114,6 +114,10 @@ class Trial:
             logits.shape[-1],
         )
 
+    def with_noise_of_longest(self) -> Trial:
+        """With the noise of the longest text: biases that grow with a key's position make rounding errors grow, too."""
+        return replace(self, noise=_noise(self.forward, self.longest, self.longest_logprob))
+
     def disagreement(self, reader: Reader, *, alone: bool = False) -> Disagreement | None:
         """By how much a reader's numbers differ from the model's own; None if by no more than noise.
 
@@ -130,7 +134,8 @@ class Trial:
 
     def _in_line(self, reader: PackedReader) -> Disagreement | None:
         """Compare the longest text after the prefix that it shares, then the short one between others."""
-        self._require_given_positions()
+        if reader.given_positions:
+            self._require_given_positions()
         prefix = reader.keep(self.longest.ids[: self.split], None) if self.split else None
         shared = reader.keep_for_later(self.longest.ids[: self.shared]) if self.shared else prefix
         columns = reader.read([self.longest], shared)
