@@ -16,7 +16,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run ``rbridge ARGUMENTS``; gives exit code, output and errors."""
+    """Run ``rbridge ARGUMENTS``; return exit code, output and errors."""
 
     def run_command(*arguments: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["rbridge", *map(str, arguments)])
@@ -30,7 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def refused(run: Run) -> Refused:
-    """Run ``rbridge ARGUMENTS``, which must fail; gives the one line of error."""
+    """Run ``rbridge ARGUMENTS``, which must fail with one line of error; return that line."""
 
     def run_command(*arguments: str | Path) -> str:
         code, _, errors = run(*arguments)

@@ -21,21 +21,21 @@ Build = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def server() -> Iterator[ChatServer]:
-    """A server with the known answers."""
+    """A server with known answers."""
     with ChatServer() as running:
         yield running
 
 
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Build:
-    """Run ``rbridge traces build`` over six questions, without a key; gives exit code, output and error output."""
+    """Run ``rbridge traces build`` over six questions, without a key; return exit code, output and errors."""
     monkeypatch.setenv("RBRIDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.setattr(sys, "stdin", (tmp_path / "nothing").open("w+"))
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rbridge", "traces", "build", *given(tmp_path), *arguments])
+        monkeypatch.setattr(sys, "argv", ["rbridge", "traces", "build", *build_arguments(tmp_path), *arguments])
         with pytest.raises(SystemExit) as end:
             main()
         captured = capsys.readouterr()
@@ -45,14 +45,14 @@ def build(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
     sys.stdin.close()
 
 
-def given(folder: Path) -> list[str]:
-    """Benchmark, model and questions."""
+def build_arguments(folder: Path) -> list[str]:
+    """Return the options for benchmark, model and questions."""
     rows = [{"question": f"What is number {n}.", "answer": f"#### {n % 3}"} for n in range(6)]
     return ["-b", "gsm8k", "--model", "gpt-4o", "--questions", jsonl(folder / "q.jsonl", rows)]
 
 
 def test_a_build_prints_its_estimate_and_its_result(build: Build, server: ChatServer, tmp_path: Path) -> None:
-    """Before: items, tokens, dollars. After: traces and where they are, how many are right, confidence, cost."""
+    """It prints items, tokens and dollars first, and finally the traces, their place, grades, confidence and cost."""
     code, out, err = build("--base-url", server.url)
     assert (code, err) == (0, "")
     before, after = out.split("6 traces of gsm8k in ")
@@ -65,7 +65,7 @@ def test_a_build_prints_its_estimate_and_its_result(build: Build, server: ChatSe
     assert len(server.asked) == 6
 
 
-def test_a_dry_run_asks_nobody_and_writes_nothing(build: Build, tmp_path: Path) -> None:
+def test_a_dry_run_makes_no_request_and_writes_no_file(build: Build, tmp_path: Path) -> None:
     """Neither a server nor a key is needed to see what a build would cost."""
     code, out, err = build("--dry-run", "--limit", "4", "--price", "100,1000")
     assert (code, err) == (0, "")
@@ -75,7 +75,7 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(build: Build, tmp_path: Path) 
 
 
 def test_above_the_limit_nothing_is_spent_without_consent(build: Build, server: ChatServer) -> None:
-    """Without a terminal to ask in it is an error that names the ways; --yes and a higher limit are consent."""
+    """Without a terminal the command fails and names --yes and --max-cost; either of them is consent."""
     expensive = ["--base-url", server.url, "--price", "1000,10000"]
     code, _, err = build(*expensive)
     assert code == 2
@@ -88,16 +88,16 @@ def test_above_the_limit_nothing_is_spent_without_consent(build: Build, server: 
     assert len(server.asked) == 6
 
 
-def test_only_what_is_still_to_be_asked_counts(build: Build, server: ChatServer) -> None:
-    """The estimate of a build that goes on is that of the rest."""
+def test_the_estimate_counts_remaining_questions_only(build: Build, server: ChatServer) -> None:
+    """A resumed build estimates the cost of the remaining questions only."""
     build("--base-url", server.url, "--limit", "5")
     out = build("--base-url", server.url, "--dry-run")[1]
     assert "6 questions, 5 answered, 1 to ask" in out
     assert "and 175 of answers" in out
 
 
-def test_an_unknown_price_is_said_and_stops_nobody(build: Build, server: ChatServer) -> None:
-    """Who serves a model pays no price for tokens."""
+def test_an_unknown_price_is_reported_and_does_not_stop_the_build(build: Build, server: ChatServer) -> None:
+    """A model that the user serves has no price for tokens."""
     server.models = ("my-llama",)
     code, out, _ = build("--base-url", server.url, "--model", "my-llama", "--max-cost", "0")
     assert code == 0
@@ -110,7 +110,7 @@ def test_an_unknown_price_is_said_and_stops_nobody(build: Build, server: ChatSer
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX systems")
 @pytest.mark.parametrize("consent", ["y", "n"])
 def test_in_a_terminal_it_asks_and_shows_a_bar(server: ChatServer, tmp_path: Path, consent: str) -> None:
-    """A real terminal: the question is asked; "n" spends nothing, "y" goes on under a bar with tokens and cost."""
+    """In a real terminal the command asks; "n" spends nothing, "y" continues and shows a bar with tokens and cost."""
     import fcntl
     import pty
     import struct
@@ -118,7 +118,7 @@ def test_in_a_terminal_it_asks_and_shows_a_bar(server: ChatServer, tmp_path: Pat
 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-    command = [str(Path(sys.executable).with_name("rbridge")), "traces", "build", *given(tmp_path)]
+    command = [str(Path(sys.executable).with_name("rbridge")), "traces", "build", *build_arguments(tmp_path)]
     options = ["--base-url", server.url, "--price", "1000,10000", "--cache", str(tmp_path / "cache")]
     with subprocess.Popen([*command, *options], stdin=theirs, stderr=theirs, stdout=subprocess.PIPE) as process:
         os.close(theirs)
@@ -127,7 +127,7 @@ def test_in_a_terminal_it_asks_and_shows_a_bar(server: ChatServer, tmp_path: Pat
         try:
             while piece := os.read(ours, 1000):
                 shown += piece
-        except OSError:  # the terminal is gone with the process
+        except OSError:  # the terminal closes with the process
             pass
     os.close(ours)
     assert b"is above $10.00. Go on?" in shown
@@ -136,7 +136,7 @@ def test_in_a_terminal_it_asks_and_shows_a_bar(server: ChatServer, tmp_path: Pat
 
 
 def test_failed_items_are_listed_with_the_remedy(build: Build, server: ChatServer) -> None:
-    """A warning, by kind and with ids; the rest is written and the exit code is 0."""
+    """A warning lists failures by kind with their ids; the other traces are written and the exit code is 0."""
     server.faults["number 1."] = [completion('{"rea', [(b'{"rea', -0.1)], finish_reason="length")]
     server.faults["number 4."] = [error(400, "content_filter")]
     code, out, err = build("--base-url", server.url, "--concurrency", "1")
@@ -153,14 +153,14 @@ def test_failed_items_are_listed_with_the_remedy(build: Build, server: ChatServe
 
 
 def test_without_log_probabilities_the_next_step_is_named(build: Build, server: ChatServer) -> None:
-    """Traces without confidences are half of what is needed."""
+    """The output gives the command that adds confidences to the traces."""
     code, out, _ = build("--base-url", server.url, "--no-logprobs")
     assert code == 0
     assert "rbridge traces score -b gsm8k --source gpt-4o --model STRONG_LOCAL_MODEL" in out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "set OPENAI_API_KEY"),
         (["--base-url", "localhost:1"], "no address"),
@@ -174,15 +174,15 @@ def test_without_log_probabilities_the_next_step_is_named(build: Build, server: 
         (["--concurrency", "many"], "--concurrency"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing_behind(
-    build: Build, tmp_path: Path, arguments: list[str], said: str
+def test_bad_input_is_one_line_and_writes_no_file(
+    build: Build, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    """Each wrong thing is named, with exit code 2, before anything is asked or written."""
+    """Each wrong argument is named, with exit code 2, before any request and before anything is written."""
     code, _, err = build(*arguments)
     assert code == 2
     assert err.startswith("rbridge: error: ")
     assert err.count("\n") == 1
-    assert said in err
+    assert message in err
     assert not (tmp_path / "cache").exists()
 
 
@@ -191,7 +191,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
 def test_a_missing_package_is_named_before_anything_is_paid_for(
     server: ChatServer, tmp_path: Path, missing: str, benchmark: str
 ) -> None:
-    """The client and the grader are extras; the line says how to get them."""
+    """The client and the grader are optional extras; the error says how to install them."""
     rows = {"gsm8k": {"question": "?", "answer": "#### 1"}, "math500": {"problem": "?", "answer": "1"}}
     questions = jsonl(tmp_path / "q.jsonl", [rows[benchmark]])
     code = f"import sys; sys.modules['{missing}'] = None; from rbridge_tasks.cli import main; main()"
@@ -205,7 +205,7 @@ def test_a_missing_package_is_named_before_anything_is_paid_for(
 
 
 def test_math_is_graded_by_meaning(build: Build, server: ChatServer, tmp_path: Path) -> None:
-    """An answer that is spelled otherwise than the gold answer is right all the same."""
+    """An answer that equals the gold answer in another notation is graded right."""
     rows = [{"problem": "Halve one.", "answer": "\\frac{1}{2}"}, {"problem": "Halve two.", "answer": "1"}]
     text = '{"reasoning": "so", "final_answer": "0.5"}'
     server.answer = lambda _: completion(text, [(text.encode(), -0.1)])
@@ -214,7 +214,7 @@ def test_math_is_graded_by_meaning(build: Build, server: ChatServer, tmp_path: P
     assert "1 of 2 correct" in out
 
 
-def test_latex_and_thinking_come_through_a_build(build: Build, server: ChatServer, tmp_path: Path) -> None:
+def test_latex_is_repaired_and_thinking_removed(build: Build, server: ChatServer, tmp_path: Path) -> None:
     """Backslashes that the model does not escape are repaired, graded and counted; thinking is left out."""
     draft = '<think>In the form {"reasoning": "a draft", "final_answer": "0"}.</think>\n'
     right = r'{"reasoning": "It is \frac{4}{2} \neq \sqrt{3}.", "final_answer": "\boxed{2}"}'
@@ -235,7 +235,7 @@ def test_latex_and_thinking_come_through_a_build(build: Build, server: ChatServe
 
 
 def test_thinking_that_is_cut_off_is_a_failure_with_its_reason(build: Build, server: ChatServer) -> None:
-    """A draft within it is not taken for the answer."""
+    """A draft within unfinished thinking is not taken as the answer."""
     text = '<think>Perhaps {"reasoning": "a draft", "final_answer": "0"}, or'
     server.answer = lambda _: completion(text, [(text.encode(), -0.1)])
     code, _, err = build("--base-url", server.url)
@@ -247,7 +247,7 @@ def test_thinking_that_is_cut_off_is_a_failure_with_its_reason(build: Build, ser
 def test_the_trace_may_be_the_models_thinking_and_the_answer_plain_text(
     build: Build, server: ChatServer, tmp_path: Path
 ) -> None:
-    """Each under a name of its own; with another of the two the answers there are are not mixed."""
+    """Each combination of trace and format has its own source name; a source with other settings is refused."""
     tokens = [(b"<think>", -9.0), (b"One and", -0.5), (b" one.", -0.25), (b"</think>", -9.0)]
     text = "It is two.\nFinal answer: 2"
     server.answer = lambda _: completion(text, [*tokens, (text.encode(), -0.1)], reasoning="One and one.")

@@ -23,7 +23,7 @@ Rbridge = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def rbridge(monkeypatch: pytest.MonkeyPatch, run: Rbridge, tmp_path: Path) -> Rbridge:
-    """Run ``rbridge ARGUMENTS`` with a cache of the test's own; gives exit code, output and error output."""
+    """Run ``rbridge ARGUMENTS`` with an empty cache; return exit code, output and errors."""
     monkeypatch.setenv("RBRIDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     return run
@@ -50,7 +50,7 @@ def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> str:
 
 @pytest.mark.parametrize("name", ["t.json", "t.jsonl", "t.jsonl.gz", "t.parquet"])
 def test_import_takes_any_format_and_show_prints_it(rbridge: Rbridge, tmp_path: Path, name: str) -> None:
-    """The same rows come in from JSON, JSON Lines, gzip and Parquet, and ls, show and verify see them."""
+    """The same rows are imported from JSON, JSON Lines, gzip and Parquet, and ls, show and verify find them."""
     code, out, err = rbridge("traces", "import", write(tmp_path / name), "--benchmark", "gsm8k", *MAPS)
     assert (code, err) == (0, "")
     assert "2 traces of gsm8k" in out
@@ -63,7 +63,7 @@ def test_import_takes_any_format_and_show_prints_it(rbridge: Rbridge, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["traces", "import", "{file}", "-b", "gsm8k", "--map", "trace=respons"], "response"),
         (["traces", "import", "{file}", "-b", "gsm8k", "--map", "trace"], "FIELD=THEIRS"),
@@ -87,9 +87,9 @@ def test_import_takes_any_format_and_show_prints_it(rbridge: Rbridge, tmp_path: 
     ],
 )
 def test_bad_input_is_one_line_and_changes_nothing(
-    rbridge: Rbridge, tmp_path: Path, arguments: list[str], said: str
+    rbridge: Rbridge, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    """Each wrong thing gets one line that names it, exit code 2, and nothing half-written."""
+    """Each wrong input gets one line that names it and exit code 2; no file is left behind."""
     (tmp_path / "text.md").write_text("# a heading\n")
     files = {
         "{file}": write(tmp_path / "file.json"),
@@ -101,11 +101,11 @@ def test_bad_input_is_one_line_and_changes_nothing(
     assert (code, out) == (2, "")
     assert err.startswith("rbridge: error: ")
     assert err.count("\n") == 1
-    assert said in err
+    assert message in err
     assert not list((tmp_path / "cache").rglob("*"))
 
 
-def test_import_does_not_write_over_what_is_there(rbridge: Rbridge, tmp_path: Path) -> None:
+def test_import_does_not_replace_existing_traces(rbridge: Rbridge, tmp_path: Path) -> None:
     """A second import under the same name needs --replace."""
     file = write(tmp_path / "t.json")
     assert rbridge("traces", "import", file, "-b", "gsm8k", *MAPS)[0] == 0
@@ -121,10 +121,10 @@ def test_score_gives_confidences_and_names_the_model(rbridge: Rbridge, tmp_path:
     code, out, _ = rbridge("traces", "score", "-b", "gsm8k", "--model", str(checkpoint), "--num-fewshot", "1")
     assert code == 0
     assert str(checkpoint) in out
-    found = TraceCache(str(tmp_path / "cache")).load("gsm8k")
-    assert (found.manifest.frontier_model, found.manifest.confidence_model) == ("writer", str(checkpoint))
-    assert found.manifest.rows_with_confidence == 2
-    for trace in found.traces:
+    scores = TraceCache(str(tmp_path / "cache")).load("gsm8k")
+    assert (scores.manifest.frontier_model, scores.manifest.confidence_model) == ("writer", str(checkpoint))
+    assert scores.manifest.rows_with_confidence == 2
+    for trace in scores.traces:
         assert trace.token_end is not None
         assert trace.token_end[-1] == len(trace.trace)
         assert np.all(trace.token_logprob < 0)
@@ -138,7 +138,7 @@ def test_score_gives_confidences_and_names_the_model(rbridge: Rbridge, tmp_path:
 
 
 def test_a_name_that_is_taken_is_refused_before_any_model_is_loaded(rbridge: Rbridge, tmp_path: Path) -> None:
-    """Nobody scores for hours to learn that the result cannot be written."""
+    """The command checks that the result can be written before it loads a model."""
     for name in ("one", "two"):
         rbridge("traces", "import", write(tmp_path / "t.json"), "-b", "gsm8k", *MAPS, "--source", name)
     for options in (["--source", "one", "--as", "two"], ["--source", "one", "--from", str(tmp_path / "cache")]):
@@ -160,15 +160,15 @@ def test_a_truncated_checkpoint_is_one_line(rbridge: Rbridge, tmp_path: Path, ch
 
 
 @pytest.mark.parametrize("arguments", [[], ["traces"], ["--help"], ["traces", "score", "--help"]])
-def test_help_is_printed_where_asked_for_or_nothing_else_is(rbridge: Rbridge, arguments: list[str]) -> None:
-    """Help goes to standard output and is no failure."""
+def test_help_is_printed_on_request_and_without_a_command(rbridge: Rbridge, arguments: list[str]) -> None:
+    """Help goes to standard output with exit code 0."""
     code, out, err = rbridge(*arguments)
     assert (code, err) == (0, "")
     assert "Usage" in out
 
 
 def test_confidences_equal_the_models_own_probabilities(rbridge: Rbridge, tmp_path: Path, checkpoint: Path) -> None:
-    """The stored log-probabilities are what one plain forward pass over prompt and trace gives."""
+    """The stored log-probabilities equal those of a plain forward pass over prompt and trace."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -217,7 +217,7 @@ def test_verify_reports_a_damaged_file_and_fails(rbridge: Rbridge, tmp_path: Pat
 
 
 def test_verify_names_latex_that_became_control_characters(rbridge: Rbridge, tmp_path: Path) -> None:
-    """A cache made before is read, and a warning counts its texts, shows some and says what to do; exit code 0."""
+    """An older cache is read; a warning counts the damaged texts, shows some and says what to do; exit code 0."""
     rows = [
         {"id": "1", "question": "?", "trace": "2 \times 3 and \frac{1}{2}", "final_answer": "\boxed{6}"},
         {"id": "2", "question": "?", "trace": "3 \neq 4, \beta", "final_answer": "4"},
@@ -236,7 +236,7 @@ def test_verify_names_latex_that_became_control_characters(rbridge: Rbridge, tmp
 
 
 def test_import_reads_json_answers(rbridge: Rbridge, tmp_path: Path) -> None:
-    """A column of whole answers: the reasoning is the trace, repairs are counted, the row's own answer comes first."""
+    """The reasoning in a column of JSON answers is the trace; repairs are counted; an answer field has priority."""
     raw = r'<think>{"reasoning": "a draft"}</think> {"reasoning": "\frac{4}{2} \times 1", "final_answer": "\theta"}'
     rows = [{"question": "?", "response": raw}, {"question": "?", "response": raw, "final_answer": "2"}]
     file = write(tmp_path / "t.json", [*rows, {"question": "?", "response": 'The set {"reasoning": 1} it is.'}])
@@ -258,7 +258,7 @@ def test_import_reads_json_answers(rbridge: Rbridge, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_doctor_finds_a_healthy_installation_and_a_damaged_cache(rbridge: Rbridge, tmp_path: Path) -> None:
-    """doctor has a line a matter, and ends with 1 when one is wrong."""
+    """doctor prints a line for each check, and ends with 1 when one fails."""
     rbridge("traces", "import", write(tmp_path / "t.json"), "-b", "gsm8k", *MAPS)
     code, out, _ = rbridge("doctor")
     assert code == 0, out
@@ -272,17 +272,17 @@ def test_doctor_finds_a_healthy_installation_and_a_damaged_cache(rbridge: Rbridg
 
 
 @pytest.mark.slow
-def test_doctor_says_when_the_hook_is_off(rbridge: Rbridge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_that_the_hook_is_off(rbridge: Rbridge, monkeypatch: pytest.MonkeyPatch) -> None:
     """With RBRIDGE_AUTOLOAD=0 the remedy is --include_path."""
     monkeypatch.setenv("RBRIDGE_AUTOLOAD", "0")
     assert "--include_path" in rbridge("doctor")[1]
 
 
 @pytest.mark.slow
-def test_doctor_says_why_tasks_cannot_be_built(
+def test_doctor_reports_why_tasks_cannot_be_built(
     rbridge: Rbridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """An lm-eval in which something that we use is missing: one line with the reason and a remedy, and exit code 1."""
+    """If lm-eval lacks something that we use, one line gives the reason and a remedy; exit code 1."""
     import lm_eval
 
     stock = Path(lm_eval.__file__).parent
@@ -306,10 +306,10 @@ def test_doctor_says_why_tasks_cannot_be_built(
         ("transformers>=4.56", "ok    vllm: 0.99.0, needs transformers>=4.56"),
     ],
 )
-def test_doctor_says_which_packages_exclude_each_other(
+def test_doctor_reports_packages_that_exclude_each_other(
     rbridge: Rbridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, requires: str, line: str
 ) -> None:
-    """What the installed vLLM requires is read from it, and compared with the transformers that is there."""
+    """The requirements of the installed vLLM are compared with the installed transformers."""
     info = tmp_path / "site" / "vllm-0.99.0.dist-info"
     info.mkdir(parents=True)
     extra = 'Requires-Dist: torch<1; extra == "other"'
@@ -320,13 +320,13 @@ def test_doctor_says_which_packages_exclude_each_other(
     monkeypatch.setenv("RBRIDGE_CACHE", "sample")
     code, out, _ = rbridge("doctor")
     assert code == (1 if line.startswith("WRONG") else 0), out
-    (found,) = [one for one in out.splitlines() if one.startswith(line)]
-    assert "torch" not in found
-    assert ("pip install 'transformers<5,>=4.56'" in found) == line.startswith("WRONG")
+    (shown_line,) = [text for text in out.splitlines() if text.startswith(line)]
+    assert "torch" not in shown_line
+    assert ("pip install 'transformers<5,>=4.56'" in shown_line) == line.startswith("WRONG")
 
 
 def test_tasks_path_is_the_folder_of_task_files(rbridge: Rbridge) -> None:
-    """What tasks-path prints holds one YAML file a task."""
+    """The folder that tasks-path prints holds one YAML file for each task."""
     folder = Path(rbridge("tasks-path")[1].strip())
     assert {file.stem for file in folder.glob("*.yaml")} >= {"rbridge", "rbridge_gsm8k", "rbridge_humaneval"}
 

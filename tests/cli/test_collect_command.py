@@ -1,4 +1,4 @@
-"""``rbridge collect``, and on results that the stock ``lm_eval`` command wrote here."""
+"""``rbridge collect`` on made-up results and on results of the stock ``lm_eval`` command."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def out(tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_writes_a_table_and_says_what_is_in_it(run: Run, out: Path, tmp_path: Path) -> None:
-    """A line for each run and size on standard output, what was left out and is unknown on standard error."""
+def test_it_writes_a_table_and_a_summary(run: Run, out: Path, tmp_path: Path) -> None:
+    """Standard output has a line for each run and size; standard error counts omitted scores and unknown values."""
     for name in ("scores.csv", "scores.parquet"):
         code, output, errors = run("collect", out, "-o", tmp_path / name)
         assert code == 0
@@ -47,15 +47,15 @@ def test_it_writes_a_table_and_says_what_is_in_it(run: Run, out: Path, tmp_path:
         assert [*table[table["metric"] == "rbridge_nll"]["value"]] == [0.9, 0.8]
 
 
-def test_json_for_machines(run: Run, out: Path, tmp_path: Path) -> None:
-    """The summary and every note, with null for what is unknown, and nothing else on standard output."""
+def test_json_output(run: Run, out: Path, tmp_path: Path) -> None:
+    """Standard output is one JSON object with the summary and all notes; unknown values are null."""
     code, output, errors = run("collect", out, "-o", tmp_path / "s.csv", "--json", "--metric", "exact_match")
     assert (code, errors) == (0, "")
     summary = json.loads(output)
     assert summary["scores"] == 1
     assert summary["runs"][0]["params"] == 13e9
     assert summary["runs"][0]["tokens"] == [None, None]
-    assert {one["kind"]: one["count"] for one in summary["notes"]} == {"sample": 2, "tokens unknown": 1}
+    assert {note["kind"]: note["count"] for note in summary["notes"]} == {"sample": 2, "tokens unknown": 1}
 
 
 def test_runs_rename_and_sample_are_options(run: Run, out: Path, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_runs_rename_and_sample_are_options(run: Run, out: Path, tmp_path: Path)
         (["out", "-o", "file/s.csv"], "cannot write file/s.csv"),
     ],
 )
-def test_what_is_wrong_is_one_line(
+def test_wrong_input_is_one_line(
     run: Run, out: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], named: str
 ) -> None:
     """Exit code 2, one line on standard error, and no file."""
@@ -136,7 +136,7 @@ metadata: {version: 1}
 
 @pytest.mark.slow
 def test_results_of_the_stock_command(checkpoint: Path, tmp_path: Path, run: Run) -> None:
-    """Tasks of ours and of others, a group, filters, --limit: the table holds lm-eval's numbers, and all of them."""
+    """The table holds all of lm-eval's numbers: our tasks and other tasks, a group, filters and --limit."""
     model = shutil.copytree(checkpoint, tmp_path / "tiny" / "step250-tokens512K")
     data = write_json(tmp_path / "sums.json", [{"q": f"{i} + {i} =", "c": [f" {2 * i}", " 1"]} for i in range(5)])
     tasks = tmp_path / "tasks"

@@ -1,4 +1,4 @@
-"""``rbridge compare``: its JSON and table file are those of the function; its text names the best."""
+"""``rbridge compare``: its JSON and table file are the function's result; its text names the best metric."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..tables.made_scores import as_json, invoke, table
 
 
 def test_json_is_the_result_of_the_function(tmp_path: Path) -> None:
-    """Of candidates and of checkpoints."""
+    """For a table of candidates and for a table of checkpoints."""
     small, large = candidates(benchmarks=("gsm8k",))
     scores, targets = (table(tmp_path / f"{at}.csv", part.to_dict("records")) for at, part in enumerate((small, large)))
     options = ("--no-fits", "--metrics", "trace_nll,rbridge_nll", "--resamples", 200, "--level", 0.8, "--seed", 3)
@@ -30,7 +30,7 @@ def test_json_is_the_result_of_the_function(tmp_path: Path) -> None:
 
 
 def test_files_and_text(tmp_path: Path) -> None:
-    """A row for each metric and benchmark, a figure, and the best in words; the same bytes every time."""
+    """It writes a row for each metric and benchmark and a figure, names the best metric, and repeats every byte."""
     small, large = candidates()
     scores, targets = (table(tmp_path / f"{at}.csv", part.to_dict("records")) for at, part in enumerate((small, large)))
     files = tmp_path / "compare.csv", tmp_path / "compare.svg"

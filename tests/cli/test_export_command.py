@@ -9,8 +9,8 @@ from ..harness.lm_eval_files import rbridge, write_json
 from .conftest import Refused, Run
 
 
-def test_it_counts_what_it_wrote_and_says_what_it_left_out(run: Run, refused: Refused, tmp_path: Path) -> None:
-    """Files and scores on standard output, a line for the rest on standard error; JSON for machines."""
+def test_it_counts_the_exported_scores_and_reports_the_omitted_ones(run: Run, refused: Refused, tmp_path: Path) -> None:
+    """Standard output counts files and scores, standard error reports omitted scores; --json lists the files."""
     out = write_json(tmp_path / "results.json", rbridge("org/model", 0.75)).parent
     options = ("export", out, "--to", "eval-results", "-o", tmp_path / "hub", "-m", "rbridge_nll")
     code, output, errors = run(*options, "--dataset", "gsm8k=openai/gsm8k:gsm8k")

@@ -1,4 +1,4 @@
-"""``rbridge fit``: what it prints, draws and writes, and how it refuses."""
+"""``rbridge fit``: what it prints, draws and writes, and which input it refuses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_numbers_are_those_of_the_library(table: Path, cv: str, recipe: str) -> 
 
 
 def test_table_verdict_and_means_are_printed(table: Path) -> None:
-    """A row a group with three decimals, a row for the mean over benchmarks, and a sentence a group."""
+    """The table has a row for each group with three decimals and a row for the mean; each group has a sentence."""
     printed = as_json("fit", table, *COLUMNS)
     text = invoke("fit", table, *COLUMNS).stdout
     errors = [fit["cross_validation"]["test_mae_pct"] for fit in printed["fits"]]
@@ -53,7 +53,7 @@ def test_table_verdict_and_means_are_printed(table: Path) -> None:
 
 
 def test_a_score_table_is_fitted_and_interpolated_targets_are_marked(tmp_path: Path) -> None:
-    """Both sizes in one table; what was interpolated is said, and marked in the file."""
+    """One table holds both sizes; interpolated accuracies are counted in a note and marked in the file."""
     path = score_table(scores(target_tokens=TOKENS[::2]), tmp_path / "scores.csv")
     assert "interpolated" not in invoke("fit", path, *MODELS).stderr
     result = invoke("fit", path, *MODELS, "--recipe", "paper", "-o", tmp_path / "fit.json")
@@ -78,7 +78,7 @@ def test_the_file_is_versioned_json_that_predicts(table: Path, tmp_path: Path) -
 
 
 def test_the_same_arguments_write_the_same_bytes(table: Path, tmp_path: Path) -> None:
-    """Files and figures repeat under a seed."""
+    """Files and figures are the same in each run with the same seed."""
     for name in ("a", "b"):
         files = [tmp_path / f"{name}.{suffix}" for suffix in ("json", "svg", "png")]
         invoke("fit", table, *COLUMNS, "--cv", "shuffled", "-o", files[0], "--plot", files[1])
@@ -91,7 +91,7 @@ def test_the_same_arguments_write_the_same_bytes(table: Path, tmp_path: Path) ->
 
 
 def test_a_group_that_cannot_be_fitted_is_skipped_with_its_reason(tmp_path: Path) -> None:
-    """Constant scores cost their group, not the others; a group too short to validate is still fitted."""
+    """Constant scores exclude only their own group; a group too short to validate is still fitted."""
     frame = pairs(("gsm8k", "csqa", "math500"))
     frame.loc[frame["benchmark"] == "csqa", "score"] = 0.7
     frame = frame.drop(frame[(frame["benchmark"] == "math500") & (frame["tokens"] > TOKENS[3])].index)
@@ -101,8 +101,8 @@ def test_a_group_that_cannot_be_fitted_is_skipped_with_its_reason(tmp_path: Path
     assert "gsm8k" in result.stdout
 
 
-def test_a_proxy_that_runs_the_wrong_way_is_said(tmp_path: Path) -> None:
-    """A higher NLL should not mean a higher accuracy; nor should what the user calls rising fall."""
+def test_a_proxy_that_runs_the_wrong_way_is_reported(tmp_path: Path) -> None:
+    """A warning is printed if accuracy rises with NLL, or if it contradicts --direction."""
     frame = pairs(("gsm8k",)).assign(score=lambda table: -table["score"])
     path = written(frame, tmp_path / "pairs.csv")
     wrong = "the proxy runs the wrong way: accuracy is rising with rbridge_nll, expected falling"
@@ -114,7 +114,7 @@ def test_a_proxy_that_runs_the_wrong_way_is_said(tmp_path: Path) -> None:
 
 
 def test_without_an_order_there_is_no_baseline_of_tokens(table: Path) -> None:
-    """One group, rows as they stand, mean and last value only."""
+    """Without --order the baselines are the mean and the last value only."""
     printed = as_json("fit", table, "--x", "score", "--y", "accuracy", "--group", "benchmark")
     assert set(printed["fits"][0]["cross_validation"]["baseline_mae_pct"]) == {"last value", "mean"}
 
@@ -135,15 +135,15 @@ def test_without_an_order_there_is_no_baseline_of_tokens(table: Path) -> None:
     ],
 )
 def test_arguments_that_do_not_fit_together_are_refused(table: Path, arguments: tuple[str, ...], message: str) -> None:
-    """In one line, before anything is written."""
+    """The error is one line."""
     with pytest.raises(RBridgeError) as error:
         invoke("fit", table, *arguments)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_table_nothing_can_be_fitted_to_is_refused(tmp_path: Path) -> None:
-    """With the reason of the first group."""
+def test_a_table_without_a_fittable_group_is_refused(tmp_path: Path) -> None:
+    """The error gives the reason of the first group."""
     frame = pairs().assign(accuracy=50.0)
     with pytest.raises(RBridgeError, match="no group of 2 can be fitted; gsm8k, rbridge_nll: every accuracy is 50"):
         invoke("fit", written(frame, tmp_path / "pairs.csv"), *COLUMNS)
@@ -161,8 +161,8 @@ def test_a_table_nothing_can_be_fitted_to_is_refused(tmp_path: Path) -> None:
         ({"fits": [{"group": {}, "points": [], "notes": [], "model": {}}]}, "format None"),
     ],
 )
-def test_a_file_that_is_no_fit_is_refused(tmp_path: Path, content: Any, message: str) -> None:
-    """Missing, damaged, of a later version or something else."""
+def test_a_file_that_is_not_a_fit_is_refused(tmp_path: Path, content: Any, message: str) -> None:
+    """The file is missing, damaged, of a later version or of another format."""
     path = tmp_path / "fit.json"
     if isinstance(content, dict):
         content = json.dumps({"format": "rbridge-fit", "version": 1, "source": SOURCE, "level": 0.9, **content})
@@ -173,7 +173,7 @@ def test_a_file_that_is_no_fit_is_refused(tmp_path: Path, content: Any, message:
 
 
 def test_more_panels_than_a_figure_has_room_for_are_refused(tmp_path: Path) -> None:
-    """Thirty benchmarks are too many to see anything."""
+    """Thirty panels exceed the limit of 24."""
     frame = pd.concat([pairs(("gsm8k",)).assign(benchmark=f"task{number}") for number in range(30)])
     with pytest.raises(RBridgeError, match="30 panels, more than 24"):
         invoke("fit", written(frame, tmp_path / "pairs.csv"), *COLUMNS, "--plot", tmp_path / "fit.svg")

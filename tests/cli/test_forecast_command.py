@@ -1,4 +1,4 @@
-"""``rbridge forecast`` on made-up runs: what is fitted, what comes out, and what it says."""
+"""``rbridge forecast`` on made-up runs: which checkpoints it fits, its numbers and its notes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def scores(tmp_path: Path) -> Path:
 
 
 def test_a_run_without_noise_is_forecast_exactly(scores: Path) -> None:
-    """From the first half of a power law, its value four times further on; the units are tokens."""
+    """The first half of a power law gives its values at four and eight times as many tokens."""
     printed = as_json("forecast", scores, "--run", "dclm", "--use-first", "0.5", "--at", "24B", "--at", "48e9")
     (entry,) = printed["forecasts"]
     assert (entry["checkpoints"], entry["until_tokens"]) == (6, 6e9)
@@ -59,13 +59,13 @@ def test_a_run_without_noise_is_forecast_exactly(scores: Path) -> None:
     ],
 )
 def test_the_part_to_fit_can_be_chosen(scores: Path, options: tuple[str, ...], checkpoints: int) -> None:
-    """Up to some tokens, or a part of the run, or not before the end of warm-up."""
+    """Options select checkpoints up to a token count, the first part of the run, or those after warm-up."""
     printed = as_json("forecast", scores, "--run", "dclm", "--at", "24B", *options)
     assert printed["forecasts"][0]["checkpoints"] == checkpoints
 
 
 def test_a_backtest_shows_the_baselines(scores: Path) -> None:
-    """Errors on the hidden half beside last value and the straight line, with a verdict in words."""
+    """The backtest prints errors on the hidden half, those of the last value and of a straight line, and a verdict."""
     printed = as_json("forecast", scores, "--backtest")
     assert [test["shown"] for test in printed["backtest"]["runs"]] == [6, 6]
     errors = printed["backtest"]["summary"]["mean_absolute_error"]
@@ -74,16 +74,16 @@ def test_a_backtest_shows_the_baselines(scores: Path) -> None:
     assert "The forecast beats both baselines" in invoke("forecast", scores, "--backtest").stdout
 
 
-def test_a_backtest_says_where_the_forecast_does_not_win(tmp_path: Path) -> None:
-    """On a straight line in log tokens the straight line is at least as good, and the output says so."""
+def test_a_backtest_reports_that_a_baseline_is_better(tmp_path: Path) -> None:
+    """On scores linear in log tokens the linear baseline is at least as good, and the output says so."""
     path = table(tmp_path / "scores.csv", run_rows("line", 2 - 0.1 * np.log(TOKENS / 1e9)))
     result = invoke("forecast", path, "--backtest")
     assert "does NOT beat the baseline linear in log tokens" in result.stdout
     assert "exponent at a limit" in result.stderr
 
 
-def test_an_accuracy_stays_an_accuracy(tmp_path: Path) -> None:
-    """Fractions stay within 1 and percentages within 100, in forecast and interval."""
+def test_forecasts_of_accuracies_stay_in_their_range(tmp_path: Path) -> None:
+    """Forecasts and intervals of fractions stay within 1, those of percentages within 100."""
     rising = 0.5 + 0.04 * (TOKENS / 1e9)
     for unit, values in ((1.0, rising), (100.0, 100 * rising)):
         path = table(tmp_path / f"{unit}.csv", run_rows("run", values, metric="acc"))
@@ -92,13 +92,13 @@ def test_an_accuracy_stays_an_accuracy(tmp_path: Path) -> None:
 
 
 def test_accuracy_through_the_proxy(tmp_path: Path) -> None:
-    """The proxy's forecast put through a fit to past runs comes near the truth, with an interval that holds it."""
+    """A fit to past runs turns the proxy's forecast into an accuracy near the true one, with an interval around it."""
     rows, later = run_rows("dclm"), 24e9
 
     def accuracy(nll: float) -> float:
         return 1 / (1 + math.exp(20 * (nll - 1.12)))
 
-    # A past run whose scores go on to where the forecast will be.
+    # A past run whose scores cover the range of the forecast.
     for tokens in np.geomspace(1e9, 1e11, 16):
         nll = nll_at(float(tokens)) + 0.002 * math.sin(tokens)
         rows.append(row("past", nll, size=(1e9, float(tokens))))
@@ -114,8 +114,8 @@ def test_accuracy_through_the_proxy(tmp_path: Path) -> None:
         invoke("forecast", path, "--metric", "acc", "--at", later, "--fit", fit)
 
 
-def test_what_cannot_be_fitted_is_counted(tmp_path: Path) -> None:
-    """Short and flat runs are left out beside others, with a count; alone they are errors that say why."""
+def test_runs_that_cannot_be_fitted_are_counted(tmp_path: Path) -> None:
+    """Short and flat runs are omitted and counted if other runs can be fitted; alone each is an error with a reason."""
     flat = run_rows("flat", np.full(12, 1.5))
     path = table(tmp_path / "scores.csv", run_rows("dclm") + run_rows("short")[:3] + flat)
     printed = as_json("forecast", path, "--at", "24B")
@@ -128,7 +128,7 @@ def test_what_cannot_be_fitted_is_counted(tmp_path: Path) -> None:
 
 
 def test_unknown_tokens_and_step_zero_are_counted(tmp_path: Path) -> None:
-    """A checkpoint without tokens, or before training, is left out and counted."""
+    """A checkpoint of unknown tokens or of 0 tokens is omitted and counted."""
     odd = [row("dclm", 9.0, size=(1e9, 0.0)), row("dclm", 1.0, size=(1e9, None))]
     notes = as_json("forecast", table(tmp_path / "scores.csv", run_rows("dclm") + odd), "--at", "24B")["notes"]
     assert "1 score of unknown tokens left out" in notes
@@ -136,14 +136,14 @@ def test_unknown_tokens_and_step_zero_are_counted(tmp_path: Path) -> None:
 
 
 def test_two_checkpoints_at_the_same_tokens_are_refused(tmp_path: Path) -> None:
-    """Which of two values is meant is not guessed."""
+    """Two values at one token count are ambiguous, so the command refuses them."""
     again = row("dclm", 1.0, size=(1e9, 3e9)) | {"model": "again"}
     with pytest.raises(RBridgeError, match="two checkpoints at 3e"):
         invoke("forecast", table(tmp_path / "scores.csv", [*run_rows("dclm"), again]), "--at", "24B")
 
 
-def test_doubts_are_said(tmp_path: Path) -> None:
-    """A metric that gets worse, and a time far beyond the data, are pointed out."""
+def test_doubtful_forecasts_have_a_note(tmp_path: Path) -> None:
+    """A note reports a metric that gets worse, and a forecast far beyond the data."""
     path = table(tmp_path / "scores.csv", run_rows("worse", 2 - 20 * TOKENS**-0.2))
     notes = as_json("forecast", path, "--at", "120B")["notes"]
     assert any("rbridge_nll rises, and so gets worse, in 1 of 1 runs" in note for note in notes)
@@ -159,7 +159,7 @@ def test_doubts_are_said(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_do_not_go_together(scores: Path, options: tuple[str, ...], message: str) -> None:
-    """One line says what to give instead."""
+    """The error says which options to give instead."""
     with pytest.raises(RBridgeError, match=message):
         invoke("forecast", scores, *options)
 
@@ -176,14 +176,14 @@ def test_options_that_do_not_go_together(scores: Path, options: tuple[str, ...],
         (("--fit", "none.json"), "there is no file 'none.json'"),
     ],
 )
-def test_what_is_not_there_is_named(scores: Path, options: tuple[str, ...], message: str) -> None:
-    """An error says what there is instead."""
+def test_an_absent_run_metric_or_file_is_named(scores: Path, options: tuple[str, ...], message: str) -> None:
+    """The error names the missing value and the available ones."""
     with pytest.raises(RBridgeError, match=message):
         invoke("forecast", scores, "--at", "24B", *options)
 
 
 def test_the_forecast_is_drawn(scores: Path, tmp_path: Path) -> None:
-    """Fitted and hidden checkpoints, curve and interval, with units on both axes; the same bytes each time."""
+    """The figure has fitted and hidden checkpoints, curve, interval and units; each run writes the same bytes."""
     plot = tmp_path / "forecast.svg"
     arguments = ("forecast", scores, "--run", "c4", "--use-first", "0.5", "--at", "24B", "--plot", plot)
     invoke(*arguments)

@@ -21,7 +21,7 @@ CHECKPOINTS = 10
 
 
 def rows(run: str = "dclm", *, worse: dict[str, float] | None = None, last: int = CHECKPOINTS) -> list[dict[str, Any]]:
-    """Checkpoints of a run on two benchmarks and their mean; the last may be worse."""
+    """Return checkpoints of a run on two benchmarks and their mean; the last checkpoint may be worse."""
     entries = []
     for number, benchmark in enumerate(("gsm8k", "csqa", "rbridge")):
         noise = 0.001 * np.random.default_rng(number).normal(size=CHECKPOINTS)
@@ -33,7 +33,7 @@ def rows(run: str = "dclm", *, worse: dict[str, float] | None = None, last: int 
 
 
 def gate(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
-    """Exit code and what is printed with --json."""
+    """Return exit code and the object printed with --json."""
     result = CliRunner().invoke(app, ["gate", *map(str, arguments), "--json"], catch_exceptions=False)
     return result.exit_code, json.loads(result.stdout)
 
@@ -41,13 +41,13 @@ def gate(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
 def results(folder: Path, entries: Sequence[dict[str, Any]]) -> Path:
     """Results files of lm-eval, one for each checkpoint."""
     for tokens in {entry["tokens"] for entry in entries}:
-        of_one = [entry for entry in entries if entry["tokens"] == tokens]
-        tasks = {entry["benchmark"]: f"rbridge_{entry['benchmark']}" for entry in of_one}
-        name = f"ckpts/{of_one[0]['run']}-1B/step{tokens / 1e8:.0f}-tokens{tokens / 1e9:.0f}B"
+        checkpoint_rows = [entry for entry in entries if entry["tokens"] == tokens]
+        tasks = {entry["benchmark"]: f"rbridge_{entry['benchmark']}" for entry in checkpoint_rows}
+        name = f"ckpts/{checkpoint_rows[0]['run']}-1B/step{tokens / 1e8:.0f}-tokens{tokens / 1e9:.0f}B"
         data = {
             "results": {
                 tasks[entry["benchmark"]]: {"rbridge_nll,none": entry["value"], "rbridge_nll_stderr,none": 0.01}
-                for entry in of_one
+                for entry in checkpoint_rows
             },
             "config": {"model_args": {"pretrained": name}},
             "n-samples": {task: {"original": 100, "effective": 100} for task in tasks.values()},
@@ -58,22 +58,22 @@ def results(folder: Path, entries: Sequence[dict[str, Any]]) -> Path:
     return folder
 
 
-def test_a_run_that_goes_on_as_it_went_passes(tmp_path: Path) -> None:
-    """The table's last checkpoint is judged by those before it, each benchmark once and not their mean again."""
+def test_a_run_that_follows_its_trend_passes(tmp_path: Path) -> None:
+    """The last checkpoint is tested against the earlier ones on each benchmark; the benchmarks' mean is not tested."""
     scores = table(tmp_path / "scores.parquet", rows())
     code, printed = gate(scores, "--forecast", scores)
     assert code == 0
     assert printed["verdict"] == "passed: none of 2 benchmarks is significantly worse than the forecast"
-    assert [(one["benchmark"], one["change"]["checkpoints"]) for one in printed["benchmarks"]] == [
+    assert [(entry["benchmark"], entry["change"]["checkpoints"]) for entry in printed["benchmarks"]] == [
         ("csqa", 9), ("gsm8k", 9),
     ]  # fmt: skip
 
 
-def test_a_regression_fails_by_name_and_ci_is_told(tmp_path: Path) -> None:
-    """Exit code 1 for 2 % worse on one benchmark; the summary and JUnit XML say which."""
+def test_a_regression_fails_by_name_and_is_reported_to_ci(tmp_path: Path) -> None:
+    """2 % worse on one benchmark gives exit code 1; the summary and JUnit XML name the benchmark."""
     scores = table(tmp_path / "scores.csv", rows(worse={"csqa": 0.02, "gsm8k": -0.02}))
-    told = ("--junit", tmp_path / "gate.xml", "--summary", tmp_path / "summary.md")
-    code, printed = gate(scores, "--forecast", scores, *told)
+    reports = ("--junit", tmp_path / "gate.xml", "--summary", tmp_path / "summary.md")
+    code, printed = gate(scores, "--forecast", scores, *reports)
     assert code == 1
     assert printed["verdict"] == "failed: significantly worse than the forecast: csqa"
     assert printed["benchmarks"][0]["relative"] == pytest.approx(0.02, abs=0.005)
@@ -86,8 +86,8 @@ def test_a_regression_fails_by_name_and_ci_is_told(tmp_path: Path) -> None:
     assert gate(scores, "--forecast", scores, "--max-regression", "5%")[0] == 0
 
 
-def test_folders_of_results_serve_as_tables_do(tmp_path: Path) -> None:
-    """What lm_eval wrote of the new checkpoint, against what it wrote of the run; and against the table of it."""
+def test_folders_of_results_give_the_same_verdict_as_a_table(tmp_path: Path) -> None:
+    """lm_eval's results of the new checkpoint are tested against its results of the run, and against their table."""
     entries = rows(worse={"gsm8k": 0.03})
     run = results(tmp_path / "run", entries)
     now = run / f"step{CHECKPOINTS * 1000}-tokens{CHECKPOINTS * 100}B"
@@ -100,25 +100,25 @@ def test_folders_of_results_serve_as_tables_do(tmp_path: Path) -> None:
 
 
 def test_an_earlier_checkpoint_and_one_of_several_runs_can_be_named(tmp_path: Path) -> None:
-    """Only what came before counts as the past."""
+    """Only checkpoints before the named one are the past."""
     scores = table(tmp_path / "scores.csv", [*rows(), *rows("other", worse={"csqa": 0.02})])
     assert gate(scores, "--forecast", scores, "--run", "other")[0] == 1
     code, printed = gate(scores, "--forecast", scores, "--run", "dclm", "--tokens", "800B")
     assert code == 0
     assert printed["current"] == "dclm at 800B tokens"
-    assert {one["change"]["checkpoints"] for one in printed["benchmarks"]} == {7}
+    assert {entry["change"]["checkpoints"] for entry in printed["benchmarks"]} == {7}
     with pytest.raises(RBridgeError, match=r"holds 2 runs: dclm \(1B params\), other \(1B params\); name"):
         gate(scores, "--forecast", scores)
 
 
-def test_what_cannot_be_judged_is_refused(tmp_path: Path) -> None:
-    """In one line that says what was found and what to do; nothing passes for want of data."""
+def test_missing_or_contradictory_input_is_refused(tmp_path: Path) -> None:
+    """The error is one line that says what was found and what to do; missing data never passes."""
     scores = table(tmp_path / "scores.csv", rows())
     short = table(tmp_path / "short.csv", rows(last=4))
-    one = [entry for entry in rows() if entry["tokens"] == CHECKPOINTS * 1e11]
-    lacking = table(tmp_path / "lacking.csv", [entry for entry in one if entry["benchmark"] != "csqa"])
-    smaller = table(tmp_path / "smaller.csv", [entry | {"n": 50} for entry in one])
-    unknown = table(tmp_path / "unknown.csv", [entry | {"tokens": None} for entry in one])
+    last_rows = [entry for entry in rows() if entry["tokens"] == CHECKPOINTS * 1e11]
+    lacking = table(tmp_path / "lacking.csv", [entry for entry in last_rows if entry["benchmark"] != "csqa"])
+    smaller = table(tmp_path / "smaller.csv", [entry | {"n": 50} for entry in last_rows])
+    unknown = table(tmp_path / "unknown.csv", [entry | {"tokens": None} for entry in last_rows])
     (tmp_path / "empty.csv").write_text("")
     refused: list[tuple[tuple[str | Path, ...], str]] = [
         ((short, "--forecast", short), "3 checkpoints; a - b .* compare with a baseline"),
@@ -143,7 +143,7 @@ def test_what_cannot_be_judged_is_refused(tmp_path: Path) -> None:
 
 
 def test_checkpoints_of_unknown_tokens_are_judged_at_those_given(tmp_path: Path) -> None:
-    """``--tokens`` says how far the checkpoint was trained where nothing else does."""
+    """``--tokens`` gives the tokens of a checkpoint whose tokens are unknown."""
     scores = table(tmp_path / "scores.csv", rows(last=9))
     last = [entry | {"tokens": None} for entry in rows() if entry["tokens"] == CHECKPOINTS * 1e11]
     code, printed = gate(table(tmp_path / "now.csv", last), "--forecast", scores, "--tokens", "1T")

@@ -1,4 +1,4 @@
-"""``rbridge frequencies``: every token of every text counted once, however many processes count."""
+"""``rbridge frequencies`` counts every token of every text once, for any number of processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .conftest import Refused
 
 
 def by_hand(tokenizer: Any, texts: list[str]) -> Counter[int]:
-    """Counts of a loop over texts."""
+    """Count tokens by a loop over texts."""
     counts: Counter[int] = Counter()
     for text in texts:
         counts.update(tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -32,12 +32,12 @@ def by_hand(tokenizer: Any, texts: list[str]) -> Counter[int]:
 
 
 def documents() -> list[str]:
-    """A few hundred texts, letters of four bytes and empty ones among them."""
+    """Return a few hundred texts, including an empty one and one with characters of four bytes."""
     return [*(f"{text} {number}" for number, text in enumerate([*corpus()][:200])), "Ü😀한국어", ""]
 
 
 def as_files(folder: Path, texts: list[str]) -> Path:
-    """The texts in every kind of file that is read, a share in each."""
+    """Write a share of the texts into each supported kind of file."""
     folder.mkdir()
     shares = [texts[at::6] for at in range(6)]
     lines = ["".join(json.dumps({"id": 1, "text": text}) + "\n" for text in share) for share in shares]
@@ -57,13 +57,13 @@ def test_every_kind_of_file_is_counted(tmp_path: Path, checkpoint: Path, tokeniz
     """The counts are those of a loop over the texts, without special tokens; the file names the tokenizer."""
     folder = as_files(tmp_path / "corpus", documents())
     output = tmp_path / "f.parquet"
-    found = as_json("frequencies", folder, "--tokenizer", checkpoint, "-o", output, "--processes", 1)
+    summary = as_json("frequencies", folder, "--tokenizer", checkpoint, "-o", output, "--processes", 1)
     expected = by_hand(tokenizers["bos"], documents())
     read = read_frequencies(output)
     assert {token: int(count) for token, count in enumerate(read.counts) if count} == dict(expected)
-    assert found["tokens"] == expected.total()
-    assert found["texts"] == len([text for text in documents() if text])
-    assert found["vocabulary"] == len(tokenizers["bos"])
+    assert summary["tokens"] == expected.total()
+    assert summary["texts"] == len([text for text in documents() if text])
+    assert summary["vocabulary"] == len(tokenizers["bos"])
     assert read.tokenizer == TokenizerIdentity.of(tokenizers["bos"], str(checkpoint))
     assert [read.tokens[at] for at in range(300, 320)] == [tokenizers["bos"].decode([at]) for at in range(300, 320)]
 
@@ -72,7 +72,7 @@ def test_every_kind_of_file_is_counted(tmp_path: Path, checkpoint: Path, tokeniz
 def test_the_file_does_not_depend_on_the_number_of_processes(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One process or two, small batches or large: the same bytes."""
+    """The file has the same bytes for one or two processes and for small or large batches."""
     folder = as_files(tmp_path / "corpus", documents())
     written = []
     for processes, characters in ((1, 1 << 20), (2, 20_000), (1, 500)):
@@ -84,10 +84,10 @@ def test_the_file_does_not_depend_on_the_number_of_processes(
 
 
 @pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
-def test_a_text_file_comes_in_pieces_that_are_the_whole(
+def test_the_pieces_of_a_text_file_join_to_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: str
 ) -> None:
-    """Cut at ends of lines where there are any, else at spaces, letters never torn; nothing lost or doubled."""
+    """Files are cut at line ends if possible, else at spaces, never within a character; no text is lost or repeated."""
     monkeypatch.setattr(corpus_module, "_PIECE", 64)
     text = "\ufeffA line of Ü and 😀.\n" * 40 + "words without an end " * 20 + "한" * 200 + "\n\nthe end"
     path = tmp_path / f"a.txt{packed}"
@@ -120,7 +120,7 @@ def test_a_text_file_comes_in_pieces_that_are_the_whole(
 def test_a_corpus_that_cannot_be_read_is_one_line(
     tmp_path: Path, checkpoint: Path, refused: Refused, name: str, content: bytes, message: str
 ) -> None:
-    """The file, the row and the remedy; nothing is written."""
+    """The error names the file, the row and the remedy; no output is written."""
     (tmp_path / name).write_bytes(content)
     line = refused("frequencies", tmp_path / name, "--tokenizer", checkpoint, "-o", tmp_path / "f.parquet")
     assert message in line
@@ -128,7 +128,7 @@ def test_a_corpus_that_cannot_be_read_is_one_line(
 
 
 def test_wrong_arguments_are_one_line(tmp_path: Path, checkpoint: Path, refused: Refused) -> None:
-    """No such corpus, an empty folder, no such column, no such tokenizer, another suffix."""
+    """A missing corpus, an empty folder, a missing column, a missing tokenizer and a wrong suffix."""
     (tmp_path / "a.txt").write_text("a text")
     pq.write_table(pa.table({"body": ["x"]}), tmp_path / "a.parquet")
     (tmp_path / "empty").mkdir()
@@ -136,13 +136,13 @@ def test_wrong_arguments_are_one_line(tmp_path: Path, checkpoint: Path, refused:
     assert "there is no file or folder" in refused("frequencies", tmp_path / "nowhere", *known)
     assert "no corpus in" in refused("frequencies", tmp_path / "empty", *known)
     assert "has no column 'text' (it has body)" in refused("frequencies", tmp_path / "a.parquet", *known)
-    there = ("frequencies", tmp_path / "a.txt")
-    assert "cannot load the tokenizer" in refused(*there, "--tokenizer", "no/where", "-o", tmp_path / "f.parquet")
-    assert "is written as .parquet" in refused(*there, "--tokenizer", checkpoint, "-o", tmp_path / "f.csv")
+    command = ("frequencies", tmp_path / "a.txt")
+    assert "cannot load the tokenizer" in refused(*command, "--tokenizer", "no/where", "-o", tmp_path / "f.parquet")
+    assert "is written as .parquet" in refused(*command, "--tokenizer", checkpoint, "-o", tmp_path / "f.csv")
 
 
-def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
-    """Any other file, and one whose rows were changed."""
+def test_a_file_without_frequencies_is_refused(tmp_path: Path) -> None:
+    """A Parquet file of other columns, a text file and a missing file."""
     pq.write_table(pa.table({"count": [1, 2]}), tmp_path / "other.parquet")
     with pytest.raises(FrequencyFileError, match="holds no token frequencies"):
         read_frequencies(tmp_path / "other.parquet")
@@ -155,7 +155,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["fewer", "order", "negative", "nothing", "version"])
 def test_a_changed_file_is_refused(tmp_path: Path, checkpoint: Path, change: str) -> None:
-    """Rows left out or in another order would give frequencies to the wrong tokens."""
+    """Missing or reordered rows would assign frequencies to the wrong tokens."""
     (tmp_path / "a.txt").write_text("a text")
     as_json("frequencies", tmp_path / "a.txt", "--tokenizer", checkpoint, "-o", tmp_path / "f.parquet")
     table = pq.read_table(tmp_path / "f.parquet")
@@ -176,7 +176,7 @@ def test_a_changed_file_is_refused(tmp_path: Path, checkpoint: Path, change: str
 
 
 def test_tokens_added_later_do_not_make_another_tokenizer(tokenizers: dict[str, Any]) -> None:
-    """A padding token that fine-tuning added changes no other id; another vocabulary is another one."""
+    """A padding token added by fine-tuning changes no other id; a tokenizer of another vocabulary is refused."""
     from transformers import PreTrainedTokenizerFast
 
     ours = tokenizers["byte_level"]

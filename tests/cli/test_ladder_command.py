@@ -26,7 +26,7 @@ def scores(tmp_path: Path) -> Path:
 
 
 def test_json_and_file_are_the_result_of_the_function(scores: Path, tmp_path: Path) -> None:
-    """With every option that changes a number."""
+    """The call sets every option that changes a number."""
     options: dict[str, Any] = {"least_ratio": 15, "chance": 0.25, "level": 0.8, "resamples": 100, "seed": 3}
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
     flags += ["-m", "bits_per_byte", "--predict", "7B:1T", "--up-to", "1B", "--reach", 0.6, "-o", tmp_path / "f.csv"]
@@ -37,7 +37,7 @@ def test_json_and_file_are_the_result_of_the_function(scores: Path, tmp_path: Pa
 
 
 def test_a_long_list_of_targets_shows_its_ends(scores: Path, tmp_path: Path) -> None:
-    """Forty targets: the first twenty, the last five and their number; the file has all."""
+    """Of forty targets the first twenty, the last five and the count are printed; the file has all."""
     targets = [part for size in range(5, 45) for part in ("--predict", f"{size}B:1T")]
     options = ("-m", "bits_per_byte", "--resamples", 100, "-o", tmp_path / "f.csv")
     printed = invoke("ladder", scores, *options, *targets)
@@ -68,7 +68,7 @@ def test_bad_input_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """On stderr, with a code other than 0 and nothing on stdout."""
+    """The error is on stderr, the exit code is not 0 and stdout is empty."""
     rows.to_csv(tmp_path / "scores.csv", index=False)
     arguments = ["rbridge", "ladder", str(tmp_path / "scores.csv"), "-m", "bits_per_byte", "--predict", "20B:1T"]
     monkeypatch.setattr(sys, "argv", [*arguments, *options])

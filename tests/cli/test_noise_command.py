@@ -1,4 +1,4 @@
-"""``rbridge noise``: a row a benchmark and metric, what to do about it, and the same as JSON and as a file."""
+"""``rbridge noise``: a row for each benchmark and metric, advice, and the same numbers as JSON and in a file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "scores.csv"
 
 
-def test_the_table_says_what_to_average(table: Path, tmp_path: Path) -> None:
-    """Printed: a row and the sentences; written: the frame and a figure."""
+def test_the_table_recommends_averages(table: Path, tmp_path: Path) -> None:
+    """The command prints a row and sentences, and writes the table and a figure."""
     files = ("-o", tmp_path / "noise.csv", "--plot", tmp_path / "noise.svg")
     printed = invoke("noise", table, "--target", tmp_path / "targets.csv", *files)
     for words in ("rbridge_nll", "implied", "observed", "--average-last auto"):

@@ -1,4 +1,4 @@
-"""What commands print: aligned, complete, and harmless."""
+"""What commands print is aligned, complete and free of control sequences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rbridge_tasks.tables.sizes import count_text
 
 
 def test_json_is_strict(capsys: pytest.CaptureFixture[str]) -> None:
-    """Numbers of every library come out as JSON, what is no number as null, whatever stands around them."""
+    """Numbers of every library are JSON numbers, NaN and infinity are null, in any container."""
     print_json(
         {
             "a": np.float32(0.5),
@@ -39,7 +39,7 @@ def test_json_is_strict(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_numbers_are_aligned_and_text_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    """Columns of numbers end together, text begins together; escapes, markup and half letters only print."""
+    """Numbers are aligned right, text left; escapes, markup and lone surrogates are printed as text."""
     rows = [("[red]a[/red]", "1.5"), ("b\x1b[2J", "-"), ("c\ud800", "100 %"), ("longer name", "12 ± 3")]
     print_table("scores", ("run", "value"), rows)
     output = capsys.readouterr().out
@@ -52,7 +52,7 @@ def test_numbers_are_aligned_and_text_is_harmless(capsys: pytest.CaptureFixture[
 
 
 def test_a_note_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever name it quotes."""
+    """Line ends and escapes in quoted names do not reach the terminal."""
     note("left out:\n a\x1b[31m")
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -63,5 +63,5 @@ def test_a_note_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> Non
     ("number", "text"), [(999.6e6, "1B"), (97_900_000, "97.9M"), (0, "0"), (1_484_916_736, "1.48B"), (1e16, "10000T")]
 )
 def test_counts_are_short(number: float, text: str) -> None:
-    """Three digits and a unit, also where rounding reaches the next unit."""
+    """Counts have three digits and a unit, also if rounding reaches the next unit."""
     assert count_text(number) == text

@@ -10,7 +10,7 @@ PLAN = ("plan", "-n", "25", "-k", "3", "--stage", "16M:1.6B", "--stage", "98e6:9
 
 
 def test_json_is_the_result_of_the_function() -> None:
-    """With every option that changes it."""
+    """The call sets every option that changes the result."""
     options = ("--peak-flops", "1e15", "--utilisation", 0.3, "--trials", 1000, "--seed", 5)
     printed = as_json(*PLAN, *options, "--decision-accuracy", 0.8, "--decision-accuracy", 0.9)
     result = plan(
@@ -20,8 +20,8 @@ def test_json_is_the_result_of_the_function() -> None:
     assert printed == result.to_dict()
 
 
-def test_the_table_is_for_people() -> None:
-    """Every stage, both totals, the saving and the chance in words, with the model behind the chance."""
+def test_the_table_is_readable() -> None:
+    """It shows every stage, both totals, the saving, the probability and the model of that probability."""
     printed = invoke(*PLAN, "--decision-accuracy", "0.8").stdout
     for text in ("stage 1", "stage 2", "all at target size", "The plan saves 95.9 %", "24.27 times cheaper", "0.743"):
         assert text in printed

@@ -1,4 +1,4 @@
-"""``rbridge predict``: accuracies, intervals and ranks for new scores, and what it will not predict."""
+"""``rbridge predict``: accuracies, intervals and ranks for new scores, and the scores it refuses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def score_fit(tmp_path: Path) -> Path:
 
 
 def test_every_row_gets_what_the_library_predicts(fit: Path, tmp_path: Path) -> None:
-    """Predictions, intervals and ranks of each row are the regressor's, in the table that is written too."""
+    """Predictions, intervals and ranks equal the regressor's, in the JSON and in the written table."""
     new = pairs().assign(score=lambda table: table["score"] + 0.01)
     printed = as_json("predict", fit, written(new, tmp_path / "new.csv"), "-o", tmp_path / "out.csv")
     table = pd.read_csv(tmp_path / "out.csv")
@@ -49,8 +49,8 @@ def test_every_row_gets_what_the_library_predicts(fit: Path, tmp_path: Path) -> 
         assert rows["rank"].tolist() == pd.Series(-model.predict(x)).rank(method="min").tolist()
 
 
-def test_rows_are_told_apart_by_the_tables_own_text(fit: Path, tmp_path: Path) -> None:
-    """A table of pairs has no runs or models; its columns of text are shown instead, its other numbers are not."""
+def test_text_columns_identify_the_rows_of_a_table_of_pairs(fit: Path, tmp_path: Path) -> None:
+    """A table of pairs has no runs or models, so its text columns are shown; its other numbers are not."""
     new = pairs().head(2).assign(mix=["web", "books"], seed=[987654, 987655])
     printed = invoke("predict", fit, written(new, tmp_path / "new.csv")).stdout
     assert "mix" in printed
@@ -58,7 +58,7 @@ def test_rows_are_told_apart_by_the_tables_own_text(fit: Path, tmp_path: Path) -
 
 
 def test_another_level_is_another_interval(fit: Path, tmp_path: Path) -> None:
-    """The default is the level of the fit."""
+    """A lower --level gives a narrower interval; the default is the level of the fit."""
     table = written(pairs(), tmp_path / "new.csv")
     widths = []
     for options in ((), ("--level", "0.9"), ("--level", "0.5")):
@@ -68,7 +68,7 @@ def test_another_level_is_another_interval(fit: Path, tmp_path: Path) -> None:
 
 
 def test_scores_outside_those_fitted_are_marked_and_counted(fit: Path, tmp_path: Path) -> None:
-    """A prediction beyond the fitted range is given, marked in its row and said."""
+    """A prediction beyond the fitted range is printed, marked in its row and counted in a note."""
     new = pairs(("gsm8k",)).iloc[:3].assign(score=[0.1, 0.8, 1.5])
     path = written(new, tmp_path / "new.csv")
     assert [row["outside_fitted_range"] for row in as_json("predict", fit, path)["groups"][0]["rows"]] == [
@@ -82,7 +82,7 @@ def test_scores_outside_those_fitted_are_marked_and_counted(fit: Path, tmp_path:
 
 
 def test_known_accuracies_are_compared(fit: Path, tmp_path: Path) -> None:
-    """With --y the error is printed; fractions are understood."""
+    """With --y the error is printed; accuracies may be fractions."""
     new = pairs(("csqa",)).assign(accuracy=lambda table: table["accuracy"] / 100.0, benchmark="csqa")
     nll, accuracy = checkpoints(0)
     printed = as_json("predict", fit, written(new, tmp_path / "new.csv"), "--y", "accuracy")["groups"][0]
@@ -94,7 +94,7 @@ def test_known_accuracies_are_compared(fit: Path, tmp_path: Path) -> None:
 
 
 def test_zero_shot_transfer_to_another_run(score_fit: Path, tmp_path: Path) -> None:
-    """The curve of one data set predicts another's rows, and says which runs it had not seen."""
+    """The curve of one data set predicts the rows of another one, and the output names the new runs."""
     table = score_table(scores(runs=("web", "code")), tmp_path / "new.csv")
     printed = as_json("predict", score_fit, table)
     group = printed["groups"][0]
@@ -103,8 +103,8 @@ def test_zero_shot_transfer_to_another_run(score_fit: Path, tmp_path: Path) -> N
     assert "24 rows skipped: of another metric than rbridge_nll" in printed["notes"]
 
 
-def test_scores_of_another_size_are_not_put_through_the_curve(score_fit: Path, tmp_path: Path) -> None:
-    """A 7B model's NLL is not a 1B model's."""
+def test_scores_of_another_size_are_not_predicted(score_fit: Path, tmp_path: Path) -> None:
+    """A curve fitted to 1B models does not apply to the NLL of a 7B model."""
     frame = scores()
     large = frame[frame["metric"] == "rbridge_nll"].assign(params=7e9, model="web-7b")
     table = score_table(pd.concat([frame, large]), tmp_path / "new.csv")
@@ -114,7 +114,7 @@ def test_scores_of_another_size_are_not_put_through_the_curve(score_fit: Path, t
 
 
 def test_rows_without_a_curve_are_skipped_and_counted(fit: Path, tmp_path: Path) -> None:
-    """Another benchmark and a missing score; --use carries a curve over on purpose."""
+    """A benchmark without a curve and a missing score are skipped; --use applies a curve to another benchmark."""
     new = pairs(("gsm8k", "math500"))
     new.loc[0, "score"] = np.nan
     path = written(new, tmp_path / "new.csv")
@@ -127,7 +127,7 @@ def test_rows_without_a_curve_are_skipped_and_counted(fit: Path, tmp_path: Path)
 
 
 def test_predictions_are_drawn(fit: Path, tmp_path: Path) -> None:
-    """On their curve, with interval, range and known accuracies."""
+    """The figure shows predictions on their curve, interval, range and known accuracies."""
     new = pairs(("gsm8k",)).assign(score=lambda table: table["score"] - 0.1)
     invoke("predict", fit, written(new, tmp_path / "new.csv"), "--y", "accuracy", "--plot", tmp_path / "new.svg")
     drawn = (tmp_path / "new.svg").read_text()
@@ -135,8 +135,8 @@ def test_predictions_are_drawn(fit: Path, tmp_path: Path) -> None:
         assert words in drawn
 
 
-def test_predictions_of_the_paper_recipe_that_are_no_accuracies_are_said(tmp_path: Path) -> None:
-    """An exponential far out is printed as it comes, with a warning."""
+def test_impossible_predictions_of_the_paper_recipe_have_a_warning(tmp_path: Path) -> None:
+    """Far outside the fitted range the exponential's value is printed unchanged, with a warning."""
     frame = pairs(("gsm8k",)).assign(accuracy=lambda table: 2.0 + 90.0 * np.exp(-5.0 * (table["score"] - 0.65)))
     frame["accuracy"] = frame["accuracy"].clip(0, 100)
     invoke("fit", written(frame, tmp_path / "p.csv"), *COLUMNS, "--recipe", "paper", "-o", tmp_path / "fit.json")
@@ -156,18 +156,18 @@ def test_predictions_of_the_paper_recipe_that_are_no_accuracies_are_said(tmp_pat
         ({}, ("-o", "out.txt"), "written as .csv or .parquet"),
     ],
 )
-def test_tables_that_a_fit_says_nothing_about_are_refused(
+def test_tables_that_do_not_match_the_fit_are_refused(
     fit: Path, tmp_path: Path, change: dict[str, object], arguments: tuple[str, ...], message: str
 ) -> None:
-    """In one line that says what there is."""
+    """The error is one line that says what was found."""
     with pytest.raises(RBridgeError) as error:
         invoke("predict", fit, written(pairs().assign(**change), tmp_path / "new.csv"), *arguments)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_predictions_come_as_parquet_too(fit: Path, tmp_path: Path) -> None:
-    """The same table, with ranks as whole numbers."""
+def test_predictions_can_be_written_as_parquet(fit: Path, tmp_path: Path) -> None:
+    """The Parquet file has the same rows, and ranks are integers."""
     path = written(pairs(), tmp_path / "new.csv")
     invoke("predict", fit, path, "-o", tmp_path / "out.parquet")
     table = pd.read_parquet(tmp_path / "out.parquet")

@@ -1,4 +1,4 @@
-"""``rbridge proxies``: all 80 from samples files, once for each trace, and one clear line for files of others."""
+"""``rbridge proxies``: all 80 proxies from samples files, each trace once; other files are refused in one line."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def values(table: pd.DataFrame, column: str = "value") -> dict[str, float]:
 
 
 def counts_over(scores: list[TokenScores]) -> np.ndarray:
-    return np.bincount(np.concatenate([one.token_id[-1000:] for one in scores]), minlength=VOCABULARY)
+    return np.bincount(np.concatenate([trace_scores.token_id[-1000:] for trace_scores in scores]), minlength=VOCABULARY)
 
 
-def letter_frequencies(counts: np.ndarray, tokens: list[str] | None = None) -> TokenFrequencies:
-    """Counts under the tokenizer of the made-up scores."""
+def frequencies_of(counts: np.ndarray, tokens: list[str] | None = None) -> TokenFrequencies:
+    """Return counts under the tokenizer of the made-up scores, whose tokens are the letters a to z."""
     names = tokens or [chr(ord("a") + at) for at in range(len(counts))]
     return TokenFrequencies(TokenizerIdentity("letters", len(counts), "0" * 64), counts, names, 3, ("corpus.txt",))
 
 
 def test_all_80_with_their_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row for each proxy: mean and standard error over traces, which commands after this one can read."""
+    """The table has mean and standard error over traces for each proxy, and other commands can read it."""
     monkeypatch.setattr(module, "_TRACES_AT_ONCE", 3)
     scores = [made_scores(seed, tokens=5 + seed) for seed in range(7)]
     evaluation(tmp_path / "out", scores)
-    found = as_json("proxies", tmp_path / "out", "-o", tmp_path / "proxies.parquet")
-    assert (found["files"], found["traces"], found["scores"]) == (1, 7, 80)
-    assert found["frequencies"] == "the traces of each evaluation"
+    summary = as_json("proxies", tmp_path / "out", "-o", tmp_path / "proxies.parquet")
+    assert (summary["files"], summary["traces"], summary["scores"]) == (1, 7, 80)
+    assert summary["frequencies"] == "the traces of each evaluation"
     table = read_scores(tmp_path / "proxies.parquet")
     assert set(table["metric"]) == set(PROXIES)
     assert set(table["benchmark"]) == {"gsm8k"}
@@ -57,13 +57,13 @@ def test_all_80_with_their_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert not metric_called(name).told
 
 
-def test_parameters_change_what_they_say(tmp_path: Path) -> None:
-    """The last tokens only, another width, another floor; frequencies are counted over what is scored."""
+def test_parameters_reach_the_proxies(tmp_path: Path) -> None:
+    """Options set the last tokens, the width and the floor; frequencies are counted over the scored tokens."""
     scores = [made_scores(seed) for seed in range(3)]
     evaluation(tmp_path / "out", scores)
     options = ("--last-tokens", 6, "--gaussian-width", 0.4, "--entropy-floor", 0.3)
     as_json("proxies", tmp_path / "out", "-o", tmp_path / "p.csv", *options)
-    counts = np.bincount(np.concatenate([one.token_id[-6:] for one in scores]), minlength=VOCABULARY)
+    counts = np.bincount(np.concatenate([trace_scores.token_id[-6:] for trace_scores in scores]), minlength=VOCABULARY)
     items = proxy_scores_of_traces(scores, counts=counts, parameters=ProxyParameters(6, 0.4, 0.3)).reshape(3, 80)
     expected = dict(zip(PROXIES, items.mean(axis=0), strict=True))
     assert values(read_scores(tmp_path / "p.csv")) == pytest.approx(expected, rel=1e-12)
@@ -74,31 +74,31 @@ def test_the_same_traces_under_two_tasks_count_once(tmp_path: Path) -> None:
     scores = [made_scores(seed) for seed in range(4)]
     evaluation(tmp_path / "both", scores, tasks=("rbridge_gsm8k", "rbridge_proxies_gsm8k"))
     evaluation(tmp_path / "one", scores)
-    found = as_json("proxies", tmp_path / "both", "-o", tmp_path / "both.csv")
-    assert (found["files"], found["traces"]) == (2, 4)
+    summary = as_json("proxies", tmp_path / "both", "-o", tmp_path / "both.csv")
+    assert (summary["files"], summary["traces"]) == (2, 4)
     as_json("proxies", tmp_path / "one", "-o", tmp_path / "one.csv")
     assert (tmp_path / "both.csv").read_text() == (tmp_path / "one.csv").read_text()
 
 
 def test_the_latest_evaluation_of_a_checkpoint_counts(tmp_path: Path) -> None:
-    """Scored again under the other task, later: no error, the later one, and a note."""
+    """A later evaluation under the other task replaces the earlier one, with a note."""
     evaluation(tmp_path / "out", [made_scores(1), made_scores(2)])
     later = [made_scores(3), made_scores(4)]
     evaluation(tmp_path / "again", later, tasks=("rbridge_proxies_gsm8k",), began=1.8e9)
-    found = as_json("proxies", tmp_path / "out", tmp_path / "again", "-o", tmp_path / "p.csv")
-    assert found["scores"] == 80
-    assert found["notes"]
+    summary = as_json("proxies", tmp_path / "out", tmp_path / "again", "-o", tmp_path / "p.csv")
+    assert summary["scores"] == 80
+    assert summary["notes"]
     table = read_scores(tmp_path / "p.csv")
-    expected = np.mean([one.nll.mean() for one in later])
+    expected = np.mean([trace_scores.nll.mean() for trace_scores in later])
     assert values(table)["cross_entropy"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_frequencies_of_a_corpus(tmp_path: Path) -> None:
-    """With a file, the counts in it weigh, unseen tokens as if counted once."""
+    """With --frequencies the weights come from the file; unseen tokens count as seen once."""
     scores = [made_scores(seed) for seed in range(3)]
     evaluation(tmp_path / "out", scores)
     counts = np.where(np.arange(VOCABULARY) % 3 == 0, 0, np.arange(VOCABULARY)).astype(np.int64)
-    write_frequencies(letter_frequencies(counts), tmp_path / "f.parquet")
+    write_frequencies(frequencies_of(counts), tmp_path / "f.parquet")
     as_json("proxies", tmp_path / "out", "-o", tmp_path / "p.csv", "--frequencies", tmp_path / "f.parquet")
     items = proxy_scores_of_traces(scores, counts=counts).reshape(3, 80)
     expected = dict(zip(PROXIES, items.mean(axis=0), strict=True))
@@ -106,44 +106,44 @@ def test_frequencies_of_a_corpus(tmp_path: Path) -> None:
 
 
 def test_frequencies_of_another_tokenizer_are_refused(tmp_path: Path, refused: Refused) -> None:
-    """Told by the text of each token: the same ids that stand for other letters, and ids beyond the vocabulary."""
+    """The text of the tokens reveals ids of other letters; ids beyond the vocabulary are refused, too."""
     evaluation(tmp_path / "out", [made_scores(1)])
     shifted = [chr(ord("a") + (at + 1) % 26) for at in range(VOCABULARY)]
-    write_frequencies(letter_frequencies(np.ones(VOCABULARY, np.int64), shifted), tmp_path / "shifted.parquet")
-    write_frequencies(letter_frequencies(np.ones(5, np.int64)), tmp_path / "small.parquet")
+    write_frequencies(frequencies_of(np.ones(VOCABULARY, np.int64), shifted), tmp_path / "shifted.parquet")
+    write_frequencies(frequencies_of(np.ones(5, np.int64)), tmp_path / "small.parquet")
     arguments = (tmp_path / "out", "-o", tmp_path / "p.csv", "--frequencies")
     assert "scored with another tokenizer than letters" in refused("proxies", *arguments, tmp_path / "shifted.parquet")
     assert "beyond the 5 tokens of letters" in refused("proxies", *arguments, tmp_path / "small.parquet")
     assert not (tmp_path / "p.csv").exists()
 
 
-def test_what_a_back_end_does_not_give_is_left_out_and_said(tmp_path: Path) -> None:
-    """Without entropies 26 proxies have no row; the others do, and a note says why. Never a number."""
+def test_proxies_without_their_inputs_are_omitted_and_counted(tmp_path: Path) -> None:
+    """Without entropies 26 proxies have no row and a note says why; the other proxies have theirs."""
     evaluation(tmp_path / "out", [made_scores(1), replace(made_scores(2), entropy=None)])
-    found = as_json("proxies", tmp_path / "out", "-o", tmp_path / "p.csv")
+    summary = as_json("proxies", tmp_path / "out", "-o", tmp_path / "p.csv")
     table = read_scores(tmp_path / "p.csv")
     assert set(table["metric"]) == {name for name, proxy in PROXIES.items() if "entropy" not in proxy.needs}
     assert len(table) == 80 - 26
-    assert "26 proxies left out of 1 evaluation, such as gsm8k of" in found["notes"][0]["text"]
-    assert "no entropies" in found["notes"][0]["text"]
+    assert "26 proxies left out of 1 evaluation, such as gsm8k of" in summary["notes"][0]["text"]
+    assert "no entropies" in summary["notes"][0]["text"]
 
 
-def test_sample_traces_are_left_out_unless_asked_for(tmp_path: Path, refused: Refused) -> None:
-    """As in ``rbridge collect``."""
+def test_sample_traces_are_omitted_by_default(tmp_path: Path, refused: Refused) -> None:
+    """``--include-sample`` keeps them, as in ``rbridge collect``."""
     evaluation(tmp_path / "out", [made_scores(1), made_scores(2)], sample=True)
     assert "--include-sample" in refused("proxies", tmp_path / "out", "-o", tmp_path / "p.csv")
-    found = as_json("proxies", tmp_path / "out", "-o", tmp_path / "p.csv", "--include-sample")
-    assert found["scores"] == 80
+    summary = as_json("proxies", tmp_path / "out", "-o", tmp_path / "p.csv", "--include-sample")
+    assert summary["scores"] == 80
 
 
-def test_what_the_user_knows_of_runs_wins(tmp_path: Path) -> None:
-    """``--runs`` names run, size and tokens, as in ``rbridge collect``."""
+def test_a_file_of_runs_has_priority(tmp_path: Path) -> None:
+    """``--runs`` sets run, size and tokens, as in ``rbridge collect``."""
     evaluation(tmp_path / "out", [made_scores(1), made_scores(2)], model="mystery")
     (tmp_path / "runs.csv").write_text("model,run,params,tokens\nmystery,mine,1B,2T\n")
-    found = as_json("proxies", tmp_path / "out", "-o", tmp_path / "p.csv", "--runs", tmp_path / "runs.csv")
-    (line,) = found["evaluations"]
+    summary = as_json("proxies", tmp_path / "out", "-o", tmp_path / "p.csv", "--runs", tmp_path / "runs.csv")
+    (line,) = summary["evaluations"]
     assert (line["run"], line["params"], line["tokens"]) == ("mine", 1e9, 2e12)
-    assert found["notes"] == []
+    assert summary["notes"] == []
 
 
 def broken_line(path: Path, **changes: object) -> None:
@@ -152,12 +152,12 @@ def broken_line(path: Path, **changes: object) -> None:
     path.write_text("\n".join(lines))
 
 
-def test_files_of_others_are_one_line(tmp_path: Path, refused: Refused) -> None:
-    """Another task's samples, a file without its results, and folders without samples are named, with what to give."""
+def test_other_files_are_refused_in_one_line(tmp_path: Path, refused: Refused) -> None:
+    """Samples of another task, samples without a results file, and folders without samples are refused."""
     out = tmp_path / "p.csv"
-    other = tmp_path / "samples_gsm8k_cot_2026-01-01T00-00-00.jsonl"
-    other.write_text("{}\n")
-    assert "is not named as samples of our tasks are" in refused("proxies", other, "-o", out)
+    foreign_samples = tmp_path / "samples_gsm8k_cot_2026-01-01T00-00-00.jsonl"
+    foreign_samples.write_text("{}\n")
+    assert "is not named as samples of our tasks are" in refused("proxies", foreign_samples, "-o", out)
     assert "no samples in" in refused("proxies", tmp_path, "-o", out)
     assert "there is no file or folder" in refused("proxies", tmp_path / "nowhere", "-o", out)
     evaluation(tmp_path / "lone", [made_scores(1)])
@@ -183,7 +183,7 @@ def test_files_of_others_are_one_line(tmp_path: Path, refused: Refused) -> None:
 def test_damaged_samples_are_one_line(
     tmp_path: Path, refused: Refused, changes: dict[str, object], message: str
 ) -> None:
-    """Responses of another kind, items twice, numbers that are none: the item and the file are named."""
+    """The error names the item and the file: responses of another kind, repeated items, infinite numbers."""
     folder = evaluation(tmp_path / "out", [made_scores(1), made_scores(2)])
     broken_line(folder / f"samples_rbridge_gsm8k_{DATE}.jsonl", **changes)
     line = refused("proxies", folder, "-o", tmp_path / "p.csv")
@@ -191,11 +191,11 @@ def test_damaged_samples_are_one_line(
 
 
 def test_two_files_with_different_traces_of_an_item_are_refused(tmp_path: Path, refused: Refused) -> None:
-    """The two tasks of one run read different sources: which of them to score is the user's choice."""
+    """Two tasks of a run read different sources; the user chooses one by giving its file."""
     folder = evaluation(tmp_path / "out", [made_scores(1)], tasks=("rbridge_gsm8k", "rbridge_proxies_gsm8k"))
-    other = folder / f"samples_rbridge_proxies_gsm8k_{DATE}.jsonl"
-    row = json.loads(other.read_text()) | {"target_hash": "another"}
-    other.write_text(json.dumps(row))
+    proxy_samples = folder / f"samples_rbridge_proxies_gsm8k_{DATE}.jsonl"
+    row = json.loads(proxy_samples.read_text()) | {"target_hash": "another"}
+    proxy_samples.write_text(json.dumps(row))
     assert "item 0 of gsm8k has different traces or prompts" in refused("proxies", folder, "-o", tmp_path / "p.csv")
-    found = as_json("proxies", other, "-o", tmp_path / "p.csv")
-    assert found["traces"] == 1
+    summary = as_json("proxies", proxy_samples, "-o", tmp_path / "p.csv")
+    assert summary["traces"] == 1

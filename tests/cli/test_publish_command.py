@@ -1,4 +1,4 @@
-"""``rbridge traces export``, ``rm``, ``ls``, and wrong input to ``push``: what a user types, and what comes of it."""
+"""``rbridge traces export``, ``rm`` and ``ls``, and wrong input to ``push``."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def cache(tmp_path: Path) -> TraceCache:
 
 @pytest.fixture
 def rbridge(monkeypatch: pytest.MonkeyPatch, run: Rbridge, cache: TraceCache) -> Rbridge:
-    """Run ``rbridge traces ARGUMENTS`` on that cache; gives exit code, output and error output."""
+    """Run ``rbridge traces ARGUMENTS`` on that cache; return exit code, output and errors."""
     monkeypatch.setenv("RBRIDGE_CACHE", cache.root)
     return functools.partial(run, "traces")
 
 
-def test_export_copies_the_cache_and_says_how_to_use_it(rbridge: Rbridge, cache: TraceCache, tmp_path: Path) -> None:
-    """Every source has a line, a missing licence a warning, and the copy is a cache like the first."""
+def test_export_copies_the_cache_and_shows_how_to_use_it(rbridge: Rbridge, cache: TraceCache, tmp_path: Path) -> None:
+    """Every source has a line, a missing licence has a warning, and the copy equals the cache."""
     code, out, err = rbridge("export", str(tmp_path / "to"))
     assert code == 0
     assert "gsm8k from gpt-4o: 3 traces, 4 tokens with confidences" in out
@@ -42,8 +42,8 @@ def test_export_copies_the_cache_and_says_how_to_use_it(rbridge: Rbridge, cache:
     assert rbridge("verify", "--cache", str(tmp_path / "to"))[0] == 0
 
 
-def test_export_takes_the_part_that_is_asked_for(rbridge: Rbridge, cache: TraceCache, tmp_path: Path) -> None:
-    """By benchmark, by source, only what is correct; a local path that would be published is pointed out."""
+def test_export_can_be_limited(rbridge: Rbridge, cache: TraceCache, tmp_path: Path) -> None:
+    """Options select benchmark, source and correct traces; a warning names a local path that would be published."""
     assert rbridge("export", str(tmp_path / "a"), "-b", "csqa")[0] == 0
     assert rbridge("export", str(tmp_path / "b"), "--source", "gpt-4o", "--only-correct")[0] == 0
     assert [held.benchmark for held in TraceCache(str(tmp_path / "a")).manifests()] == ["csqa"]
@@ -53,7 +53,7 @@ def test_export_takes_the_part_that_is_asked_for(rbridge: Rbridge, cache: TraceC
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["export", "{to}", "-b", "gsm9k"], "gsm9k"),
         (["export", "{to}", "-b", "humaneval"], "no traces of humaneval"),
@@ -79,9 +79,9 @@ def test_wrong_input_is_one_line_and_writes_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
-    said: str,
+    message: str,
 ) -> None:
-    """Each wrong thing is named in one line with exit code 2."""
+    """Each wrong input is named in one line with exit code 2."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     write(TraceCache(str(tmp_path / "taken")), version("theirs"))
@@ -90,14 +90,14 @@ def test_wrong_input_is_one_line_and_writes_nothing(
     lines = [line for line in err.splitlines() if not line.startswith("warning")]
     assert code == 2
     assert len(lines) == 1
-    assert said in lines[0]
+    assert message in lines[0]
     assert not (tmp_path / "to").exists()
     assert words(TraceCache(str(tmp_path / "taken")).load("gsm8k").traces) == {"theirs"}
     assert len(cache.manifests()) == 2
 
 
 def test_rm_asks_first(rbridge: Rbridge, cache: TraceCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a yes nothing is removed; with one, or with --yes, that source is and no other."""
+    """Without consent nothing is removed; with "y" or --yes only the named source is removed."""
     import io
 
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
@@ -111,8 +111,8 @@ def test_rm_asks_first(rbridge: Rbridge, cache: TraceCache, monkeypatch: pytest.
     assert cache.manifests() == []
 
 
-def test_ls_shows_what_is_known(rbridge: Rbridge, cache: TraceCache) -> None:
-    """Correct traces, spans and the origin have columns; markup and control characters in names stay text."""
+def test_ls_shows_the_known_facts(rbridge: Rbridge, cache: TraceCache) -> None:
+    """Correct traces, spans and the origin have columns; markup and control characters in names are printed as text."""
     about = {"origin": f"hf://datasets/me/traces@{'0123456789' * 4}", "frontier_model": "[red]x[/red]\x1b[31m"}
     write(cache, version("x"), source="x", **about)
     out = rbridge("ls")[1]

@@ -1,4 +1,4 @@
-"""``rbridge traces pull``: from files, from a Hub, and on to a score, as a user types it."""
+"""``rbridge traces pull`` from files and from a Hub, and a score of the pulled traces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ITEMS = items()
 
 @pytest.fixture
 def rbridge(monkeypatch: pytest.MonkeyPatch, run: Rbridge, tmp_path: Path) -> Rbridge:
-    """Run ``rbridge traces ARGUMENTS`` with a cache of the test's own; gives exit code, output and error output."""
+    """Run ``rbridge traces ARGUMENTS`` with an empty cache; return exit code, output and errors."""
     monkeypatch.setenv("RBRIDGE_CACHE", str(tmp_path / "cache"))
     return functools.partial(run, "traces")
 
@@ -54,7 +54,7 @@ def cache_of(tmp_path: Path) -> TraceCache:
 
 
 def test_a_release_on_disk_becomes_a_cache(rbridge: Rbridge, release: str, tmp_path: Path) -> None:
-    """A line a benchmark with traces, tokens, mean confidence and what was dropped; manifests say what it is."""
+    """Each benchmark has a line with traces, tokens, mean confidence and drops; manifests describe the source."""
     code, out, err = rbridge("pull", "--from", release)
     assert (code, err) == (0, "reading math500 ...\nreading gsm8k ...\nreading csqa ...\n")
     cache = cache_of(tmp_path)
@@ -75,8 +75,8 @@ def test_a_release_on_disk_becomes_a_cache(rbridge: Rbridge, release: str, tmp_p
     assert rbridge("verify")[0] == 0
 
 
-def test_what_is_there_is_not_written_over(rbridge: Rbridge, release: str, tmp_path: Path) -> None:
-    """A second pull stops before it reads anything, names the rest to pull, and goes on with --replace or --source."""
+def test_existing_traces_are_not_replaced(rbridge: Rbridge, release: str, tmp_path: Path) -> None:
+    """A second pull stops before it reads, names the other benchmarks, and works with --replace or --source."""
     rbridge("pull", "gsm8k", "--from", release)
     code, out, err = rbridge("pull", "--from", release)
     assert (code, out) == (2, "")
@@ -89,8 +89,8 @@ def test_what_is_there_is_not_written_over(rbridge: Rbridge, release: str, tmp_p
     assert '{"rbridge_source": "again"}' in out
 
 
-def test_a_damaged_benchmark_leaves_the_others(rbridge: Rbridge, release: str, tmp_path: Path) -> None:
-    """What was written before stays; the error says so and what is left to pull."""
+def test_a_damaged_benchmark_does_not_affect_the_others(rbridge: Rbridge, release: str, tmp_path: Path) -> None:
+    """Benchmarks written before the error stay; the error names them and those still to be pulled."""
     part = Path(release) / "traces" / "gsm8k" / "tokens-00002-of-00003.jsonl"
     part.unlink()
     code, out, err = rbridge("pull", "--from", release)
@@ -105,7 +105,7 @@ def test_a_damaged_benchmark_leaves_the_others(rbridge: Rbridge, release: str, t
 
 
 def test_marked_traces(rbridge: Rbridge, mask: str, tmp_path: Path) -> None:
-    """--spans reads all subsets, each a benchmark, and notes that there are no confidences."""
+    """--spans reads each subset as a benchmark; the manifest records that there are no confidences."""
     code, out, _ = rbridge("pull", "--spans", "--from", mask)
     assert code == 0
     assert "squad: 2 traces, 2 marked spans, dropped 0; in" in out
@@ -117,8 +117,8 @@ def test_marked_traces(rbridge: Rbridge, mask: str, tmp_path: Path) -> None:
     assert "csqa: 2 traces" in rbridge("pull", "csqa", *options)[1]
 
 
-def test_questions_fill_in_what_is_missing(rbridge: Rbridge, release: str, tmp_path: Path) -> None:
-    """--questions gives the choices of a benchmark that the release lacks them for."""
+def test_questions_add_missing_choices(rbridge: Rbridge, release: str, tmp_path: Path) -> None:
+    """--questions adds the choices that the release does not have."""
     choices = {"label": ["A", "B"], "text": ["ice", "fire"]}
     asked = [
         {"id": item.number, "question": item.question, "question_concept": "x", "choices": choices, "answerKey": "B"}
@@ -132,7 +132,7 @@ def test_questions_fill_in_what_is_missing(rbridge: Rbridge, release: str, tmp_p
 
 
 def test_an_exported_cache_is_read_back(rbridge: Rbridge, tmp_path: Path) -> None:
-    """--from the folder of an export gives the same cache, checksums and all."""
+    """--from with the folder of an export gives the same cache, including checksums."""
     exported = make_cache(tmp_path / "exported")
     code, out, err = rbridge("pull", "--from", exported.root)
     assert code == 0, err
@@ -158,21 +158,21 @@ USAGE = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "said"), USAGE, ids=[" ".join(case[0]) for case in USAGE])
-def test_wrong_arguments_are_one_line(rbridge: Rbridge, release: str, arguments: list[str], said: str) -> None:
-    """Whatever does not fit together is said before anything is fetched, read or written."""
+@pytest.mark.parametrize(("arguments", "message"), USAGE, ids=[" ".join(case[0]) for case in USAGE])
+def test_wrong_arguments_are_one_line(rbridge: Rbridge, release: str, arguments: list[str], message: str) -> None:
+    """Contradictory arguments are refused before anything is fetched, read or written."""
     code, out, err = rbridge("pull", *(argument.replace("{release}", release) for argument in arguments))
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
     assert len(err.splitlines()) == 1
 
 
-# ---------------------------------------------------------------- the real command, a real server
+# ---------------------------------------------------------------- the real command with a server
 
 
 @pytest.fixture
 def hub(tmp_path: Path, mask: str) -> Iterator[HubServer]:
-    """The authors' two data sets and an exported cache, served."""
+    """A server with the authors' two data sets and an exported cache."""
     for name in ("gsm8k", "math500"):
         shuffled(tmp_path / "hub" / "traces" / name, ITEMS)
     exported = make_cache(tmp_path / "exported")
@@ -182,7 +182,7 @@ def hub(tmp_path: Path, mask: str) -> Iterator[HubServer]:
 
 
 def command(name: str, *arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run an installed command with no cache but a user's own, and a Hub cache of its own."""
+    """Run an installed command with an empty user cache and an empty Hub cache."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("RBRIDGE", "HF_"))}
     env |= {"XDG_CACHE_HOME": str(home / "user-cache"), "HF_HOME": str(home / "hf"), "HF_HUB_DISABLE_XET": "1"}
     return subprocess.run(
@@ -192,7 +192,7 @@ def command(name: str, *arguments: str, home: Path, **environment: str) -> subpr
 
 @pytest.mark.slow
 def test_pulled_from_a_hub_and_scored_without_a_flag(hub: HubServer, tmp_path: Path, checkpoint: Path) -> None:
-    """One command fetches a benchmark and notes the revision; lm_eval then reads it with nothing set."""
+    """One command fetches a benchmark and records the revision; lm_eval then reads it without an option."""
     run = command("rbridge", "traces", "pull", "gsm8k", home=tmp_path, HF_ENDPOINT=hub.url)
     assert run.returncode == 0, run.stderr
     assert "gsm8k: 6 traces" in run.stdout
@@ -224,7 +224,7 @@ def test_pulled_from_a_hub_and_scored_without_a_flag(hub: HubServer, tmp_path: P
 
 @pytest.mark.slow
 def test_pulled_again_offline_and_by_revision(hub: HubServer, tmp_path: Path) -> None:
-    """A commit can be asked for; what was fetched once is pulled again without a Hub; a vanished one is an error."""
+    """--revision takes a commit; a fetched revision needs no Hub the next time; an unknown revision is an error."""
     sha = hub.sha("trillionlabs/rBridge")
     pull = ["traces", "pull", "math500", "--replace"]
     assert command("rbridge", *pull, "--revision", sha, home=tmp_path, HF_ENDPOINT=hub.url).returncode == 0
@@ -243,7 +243,7 @@ def test_pulled_again_offline_and_by_revision(hub: HubServer, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_marked_traces_and_an_exported_cache_from_a_hub(hub: HubServer, tmp_path: Path) -> None:
-    """--spans fetches the marked traces; OWNER/NAME of an export is read back, verified, with its origin."""
+    """--spans fetches marked traces; OWNER/NAME of an export is read back, verified, and records its origin."""
     run = command("rbridge", "traces", "pull", "--spans", "gsm8k", home=tmp_path, HF_ENDPOINT=hub.url)
     assert run.returncode == 0, run.stderr
     run = command("rbridge", "traces", "pull", "someone/cache", home=tmp_path, HF_ENDPOINT=hub.url)
@@ -255,17 +255,17 @@ def test_marked_traces_and_an_exported_cache_from_a_hub(hub: HubServer, tmp_path
     assert [problem.problem for problem in cache.verify()] == [None] * 3
 
 
-def test_traces_are_the_same_however_they_came(rbridge: Rbridge, release: str, tmp_path: Path) -> None:
+def test_shuffled_files_give_the_same_traces(rbridge: Rbridge, release: str, tmp_path: Path) -> None:
     """Shuffled, gzipped parts give the same traces as ordered ones."""
     shuffled(tmp_path / "other" / "gsm8k", ITEMS)
     rbridge("pull", "gsm8k", "--from", release, "--source", "a")
     rbridge("pull", "gsm8k", "--from", str(tmp_path / "other"), "--source", "b")
-    one, other = (cache_of(tmp_path).load("gsm8k", source).traces for source in "ab")
-    assert [told(trace) for trace in one] == [told(trace) for trace in other]
+    ordered, from_shuffled = (cache_of(tmp_path).load("gsm8k", source).traces for source in "ab")
+    assert [plain_values(trace) for trace in ordered] == [plain_values(trace) for trace in from_shuffled]
 
 
-def told(trace: Trace) -> tuple[object, ...]:
-    """What a trace says, as plain values."""
+def plain_values(trace: Trace) -> tuple[object, ...]:
+    """Return the fields of a trace as plain values."""
     assert trace.token_end is not None
     assert trace.token_logprob is not None
     return trace.item_id, trace.question, trace.trace, trace.token_end.tolist(), trace.token_logprob.tolist()

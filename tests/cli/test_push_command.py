@@ -1,4 +1,4 @@
-"""``rbridge traces push`` as a process, against a Hub of one's own: what arrives there, and what comes back."""
+"""``rbridge traces push`` as a process, against a local Hub: the pushed files, and a pull of them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def cache(tmp_path: Path) -> TraceCache:
 
 @pytest.fixture(params=["lfs", "regular"])
 def any_hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HubUploadServer]:
-    """A Hub that takes trace files through LFS, or within the commit."""
+    """A Hub that receives trace files through LFS, or within the commit."""
     with HubUploadServer(tmp_path / "hub", {"hf_me": "me", "hf_reader": ""}, lfs=request.param == "lfs") as server:
         yield server
 
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[HubUploadServer]:
-    """A Hub where the token hf_me may write as me."""
+    """A Hub where the token hf_me may write as the user me."""
     with HubUploadServer(tmp_path / "hub", {"hf_me": "me", "hf_reader": ""}) as server:
         yield server
 
@@ -43,7 +43,7 @@ def hub(tmp_path: Path) -> Iterator[HubUploadServer]:
 def traces_command(
     hub: HubUploadServer, *arguments: str, login: str | None = "hf_me", **environment: str
 ) -> tuple[int, str, list[str]]:
-    """Run ``rbridge traces ARGUMENTS`` against that Hub; gives exit code, output and the lines about errors."""
+    """Run ``rbridge traces ARGUMENTS`` against that Hub; return exit code, output and the lines about errors."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "RBRIDGE_"))}
     env |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(hub.root.parent / "hf-home"), "HF_HUB_DISABLE_XET": "1"}
     env |= {"HF_TOKEN": login} if login else {}
@@ -62,8 +62,8 @@ def the_error(result: tuple[int, str, list[str]]) -> str:
     return lines[0]
 
 
-def test_pushed_traces_come_back_as_they_were(any_hub: HubUploadServer, cache: TraceCache, tmp_path: Path) -> None:
-    """Push in one commit, pull into an empty cache: the same traces and manifests, with where they are from."""
+def test_pushed_traces_are_pulled_unchanged(any_hub: HubUploadServer, cache: TraceCache, tmp_path: Path) -> None:
+    """A push in one commit and a pull into an empty cache give the same traces and manifests, with their origin."""
     code, out, errors = traces_command(any_hub, "push", "me/traces", "--cache", cache.root)
     assert (code, errors) == (0, [])
     commit = any_hub.sha("me/traces")
@@ -79,19 +79,19 @@ def test_pushed_traces_come_back_as_they_were(any_hub: HubUploadServer, cache: T
     assert_equal(cache, TraceCache(str(pushed)))
     plain = TraceCache(str(tmp_path / "plain"))
     import_export(str(pushed), plain)
-    import_export(str(pushed), back)  # the same but for the origin: nothing to write over
+    import_export(str(pushed), back)  # differs in the origin only: nothing to replace
     assert [held.files for held in back.manifests()] == [held.files for held in plain.manifests()]
-    assert [found.problem for found in back.verify()] == [None, None]
+    assert [result.problem for result in back.verify()] == [None, None]
 
 
 def test_a_second_push_adds_replaces_or_does_nothing(hub: HubUploadServer, cache: TraceCache, tmp_path: Path) -> None:
-    """Other sources stay and the card has all; the same again is no commit; other traces need --replace."""
+    """Other sources stay and the card lists all; an unchanged push makes no commit; other traces need --replace."""
     push = ["push", "me/traces", "--cache", cache.root]
     assert traces_command(hub, *push, "-b", "gsm8k")[0] == 0
     assert traces_command(hub, *push, "-b", "csqa")[0] == 0
-    there = TraceCache(str(tmp_path / "hub" / "me" / "traces"))
-    assert_equal(cache, there)
-    assert [c["config_name"] for c in front_matter(card_of(there))["configs"]] == ["gsm8k-gpt-4o", "csqa-mine"]
+    pushed_cache = TraceCache(str(tmp_path / "hub" / "me" / "traces"))
+    assert_equal(cache, pushed_cache)
+    assert [c["config_name"] for c in front_matter(card_of(pushed_cache))["configs"]] == ["gsm8k-gpt-4o", "csqa-mine"]
     assert "nothing to do" in traces_command(hub, *push)[1]
     assert len(hub.commits) == 2
     (old,) = cache.manifests("gsm8k")[0].files
@@ -99,12 +99,12 @@ def test_a_second_push_adds_replaces_or_does_nothing(hub: HubUploadServer, cache
     error = the_error(traces_command(hub, *push))
     assert f"{hub.url}/datasets/me/traces already holds other traces of gsm8k from gpt-4o" in error
     assert traces_command(hub, *push, "--replace")[0] == 0
-    assert_equal(cache, there)
+    assert_equal(cache, pushed_cache)
     assert f"-gsm8k/gpt-4o/{old}" in hub.commits[-1]
 
 
 def test_a_branch_and_a_private_data_set(hub: HubUploadServer, cache: TraceCache) -> None:
-    """--revision leaves main as it is; --private makes a new data set private and refuses a public one."""
+    """--revision does not change main; --private makes a new data set private and refuses a public one."""
     push = ["push", "me/secret", "--cache", cache.root, "--private"]
     code, out, _ = traces_command(hub, *push, "--revision", "v2")
     assert code == 0
@@ -117,8 +117,8 @@ def test_a_branch_and_a_private_data_set(hub: HubUploadServer, cache: TraceCache
     assert len(hub.commits) == 1
 
 
-def test_what_the_hub_refuses_is_one_line(hub: HubUploadServer, cache: TraceCache) -> None:
-    """No rights, no such token, an owner that is somebody else, no network, a Hub in trouble, and offline."""
+def test_refusals_of_the_hub_are_one_line(hub: HubUploadServer, cache: TraceCache) -> None:
+    """Missing rights, an unknown token, another owner, no network, offline mode, and a Hub that answers 503."""
     push = ["push", "me/traces", "--cache", cache.root]
     assert "answers 403" in the_error(traces_command(hub, *push, login="hf_reader"))
     assert "answers 401" in the_error(traces_command(hub, *push, login="hf_nobody"))
@@ -132,8 +132,8 @@ def test_what_the_hub_refuses_is_one_line(hub: HubUploadServer, cache: TraceCach
     assert hub.repos == {}
 
 
-def test_a_push_that_meets_another_is_not_mixed_with_it(hub: HubUploadServer, cache: TraceCache) -> None:
-    """Who was overtaken between looking and writing is told to push again, and then it works."""
+def test_concurrent_pushes_are_not_mixed(hub: HubUploadServer, cache: TraceCache) -> None:
+    """If another commit arrives between reading and writing, the error says to push again; the next push works."""
     push = ["push", "me/traces", "--cache", cache.root]
     hub.overtake = True
     assert "push again" in the_error(traces_command(hub, *push))
@@ -143,7 +143,7 @@ def test_a_push_that_meets_another_is_not_mixed_with_it(hub: HubUploadServer, ca
 
 
 def test_a_file_that_the_hub_damaged_is_noticed(hub: HubUploadServer, cache: TraceCache, tmp_path: Path) -> None:
-    """The push reads everything back; a pull of what is damaged refuses and leaves the cache as it was."""
+    """The push reads all files back; a pull of damaged files fails and does not change the cache."""
     hub.damage = True
     error = the_error(traces_command(hub, "push", "me/traces", "--cache", cache.root))
     assert "does not read back as it was sent" in error
@@ -153,4 +153,4 @@ def test_a_file_that_the_hub_damaged_is_noticed(hub: HubUploadServer, cache: Tra
     assert not list((tmp_path / "back").rglob("*.parquet"))
     assert traces_command(hub, "push", "me/traces", "--cache", cache.root, "--replace")[0] == 0
     assert traces_command(hub, "pull", "me/traces", *back, login=None)[0] == 0
-    assert [found.problem for found in TraceCache(str(tmp_path / "back")).verify()] == [None, None]
+    assert [result.problem for result in TraceCache(str(tmp_path / "back")).verify()] == [None, None]

@@ -1,4 +1,4 @@
-"""``rbridge rank``: its JSON is that of the function, its tables and figures are readable."""
+"""``rbridge rank``: its JSON is the function's result; its tables and figures are readable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def targets(tmp_path: Path) -> Path:
 
 
 def test_json_is_the_result_of_the_function(scores: Path, targets: Path) -> None:
-    """With every option that changes it."""
+    """The call sets every option that changes the result."""
     printed = as_json(
         "rank", scores, "-m", "rbridge_nll:lower", "-b", "gsm8k", "--target", targets, "--target-metric", "acc",
         "--target-at", "1.2B:98B", "--against", "acc", "--resamples", 200, "--level", 0.8, "--seed", 3,
@@ -37,8 +37,8 @@ def test_json_is_the_result_of_the_function(scores: Path, targets: Path) -> None
     assert printed == ranking.to_dict()
 
 
-def test_the_table_is_for_people(scores: Path, targets: Path) -> None:
-    """Best first, the largest size unless all are asked for, agreement and savings below."""
+def test_the_table_is_readable(scores: Path, targets: Path) -> None:
+    """The best candidate is first; only the largest size is shown without --all; agreement and savings follow."""
     result = invoke("rank", scores, "--target", targets, "--against", "acc")
     assert result.stdout.index("books") < result.stdout.index("wiki") < result.stdout.index("code")
     assert "lower is better, by its name" in result.stdout
@@ -51,7 +51,7 @@ def test_the_table_is_for_people(scores: Path, targets: Path) -> None:
 
 
 def test_figures_are_drawn(scores: Path, targets: Path, tmp_path: Path) -> None:
-    """Ranks and frontier as SVG with text: axes have units, lines have names; the same bytes every time."""
+    """Ranks and frontier are SVG with text: axes have units, lines have names; each run writes the same bytes."""
     ranks, frontier = tmp_path / "ranks.svg", tmp_path / "frontier.svg"
     arguments = ("rank", scores, "--target", targets, "--against", "acc", "--plot", ranks, "--frontier-plot", frontier)
     invoke(*arguments)
@@ -68,13 +68,13 @@ def test_figures_are_drawn(scores: Path, targets: Path, tmp_path: Path) -> None:
     ("options", "message"), [(("--plot", "ranks.pdf"), ".pdf"), (("--frontier-plot", "frontier.svg"), "--target")]
 )
 def test_impossible_figures_are_refused(scores: Path, options: tuple[str, str], message: str) -> None:
-    """Before any work is done."""
+    """A wrong suffix, and a frontier without a target."""
     with pytest.raises(RBridgeError, match=message):
         invoke("rank", scores, *options)
 
 
 def test_targets_that_tie_have_no_frontier(scores: Path, targets: Path, tmp_path: Path) -> None:
-    """No order of equal targets is right: no panel for their benchmark, one line where no other is left."""
+    """Equal targets have no order: the command fails in one line, and the report has no panel for them."""
     table = pd.read_csv(targets)
     table.assign(value=0.5).to_csv(tmp_path / "equal.csv", index=False)
     drawn = tmp_path / "frontier.svg"
@@ -87,7 +87,7 @@ def test_targets_that_tie_have_no_frontier(scores: Path, targets: Path, tmp_path
 
 
 def test_a_long_list_is_shortened(tmp_path: Path) -> None:
-    """Of 40 candidates 20 and 5 are printed; all with --all-candidates, in JSON and in a file."""
+    """Of 40 candidates the first 20 and last 5 are printed; --all-candidates, JSON and the file have all."""
     runs = [f"mix{at:02}" for at in range(40)]
     columns = {"run": runs, "params": 1e8, "tokens": 1e9, "benchmark": "gsm8k", "metric": "rbridge_nll"}
     path = tmp_path / "scores.csv"

@@ -1,4 +1,4 @@
-"""``rbridge traces score`` on a part of the traces, and what stays of what is known of them."""
+"""``rbridge traces score``: part of the traces, and the facts of the traces that it keeps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ABOUT = {
 
 @pytest.fixture
 def cache(tmp_path: Path) -> TraceCache:
-    """A cache with three traces: right, wrong and not known."""
+    """A cache with three traces: right, wrong and not graded."""
     cache = TraceCache(str(tmp_path / "cache"))
     graded = enumerate((True, False, None))
     write(cache, [make_trace(str(i), correct=correct, spans=((0, 3),)) for i, correct in graded], **ABOUT)
@@ -38,7 +38,7 @@ def cache(tmp_path: Path) -> TraceCache:
 def score(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: TraceCache, checkpoint: Path
 ) -> Score:
-    """Run ``rbridge traces score`` on that cache with a tiny model; gives exit code, output and error output."""
+    """Run ``rbridge traces score`` on that cache with a tiny model; return exit code, output and errors."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         model = ["--model", str(checkpoint), "--num-fewshot", "0"]
@@ -52,18 +52,18 @@ def score(
     return run
 
 
-def test_what_is_known_of_the_traces_stays(score: Score, cache: TraceCache, checkpoint: Path) -> None:
-    """Confidences are added, the model named; who wrote the traces, how, where from and what is marked stays."""
+def test_facts_of_the_traces_are_kept(score: Score, cache: TraceCache, checkpoint: Path) -> None:
+    """Scoring adds confidences and the model's name; model, prompt, licence, origin and spans of the traces stay."""
     assert score()[0] == 0
-    found = cache.load("gsm8k", needs="confidence")
+    scores = cache.load("gsm8k", needs="confidence")
     expected = ABOUT | {"note": "from a friend; confidences by teacher forcing, 0-shot"}
-    assert {name: getattr(found.manifest, name) for name in ABOUT} == expected
-    assert found.manifest.confidence_model == str(checkpoint)
-    assert (found.manifest.rows, found.manifest.rows_correct, found.manifest.rows_with_spans) == (3, 1, 3)
+    assert {name: getattr(scores.manifest, name) for name in ABOUT} == expected
+    assert scores.manifest.confidence_model == str(checkpoint)
+    assert (scores.manifest.rows, scores.manifest.rows_correct, scores.manifest.rows_with_spans) == (3, 1, 3)
 
 
 def test_only_correct_traces_can_be_scored(score: Score, cache: TraceCache) -> None:
-    """Under a name of their own, with the reason in the note; in place only where losing the others is asked for."""
+    """The correct traces get a new source name and a note; replacing the source needs --replace."""
     code, _, err = score("--only-correct")
     assert code == 2
     assert "2 traces of gsm8k from gpt-4o are not known to be right and would be lost" in err
@@ -78,10 +78,10 @@ def test_only_correct_traces_can_be_scored(score: Score, cache: TraceCache) -> N
     assert cache.load("gsm8k", "gpt-4o").manifest.rows == 1
 
 
-def test_a_benchmark_is_defined_where_its_scored_traces_are_written(
+def test_the_definition_is_written_with_the_scored_traces(
     score: Score, cache: TraceCache, checkpoint: Path, tmp_path: Path
 ) -> None:
-    """Traces that are read from one cache and written to another are asked for there as they were scored."""
+    """Traces scored from one cache into another bring their benchmark's definition with them."""
     asked = Benchmark(name="wissen", question_template="Frage: {question}\nAntwort:", grader="number")
     source, target = TraceCache(str(tmp_path / "written")), TraceCache(cache.root)
     source.write([make_trace("0", benchmark="wissen")], benchmark="wissen", source="gpt-4o")
@@ -89,13 +89,13 @@ def test_a_benchmark_is_defined_where_its_scored_traces_are_written(
     arguments = ("-b", "wissen", "--from", source.root)
     assert score(*arguments)[0] == 0
     assert target.definition("wissen") == asked
-    other = Benchmark(name="wissen", question_template="Q: {question}\nA:")
-    target.define(other)
+    other_definition = Benchmark(name="wissen", question_template="Q: {question}\nA:")
+    target.define(other_definition)
     code, _, error = score(*arguments, "--as", "again")
     assert code != 0
     assert "wissen" in error
     assert "--replace" in error
     assert score(*arguments, "--as", "again", "--replace", "--model", str(tmp_path / "no model"))[0] != 0
-    assert target.definition("wissen") == other
+    assert target.definition("wissen") == other_definition
     assert score(*arguments, "--as", "again", "--replace")[0] == 0
     assert target.definition("wissen") == asked

@@ -15,7 +15,7 @@ from ..tables.made_scores import as_json, invoke, table
 
 
 def test_json_and_files_are_the_result_of_the_function(tmp_path: Path) -> None:
-    """Of a scorer that is trained, and of one that was saved."""
+    """For a trained scorer and for a saved one."""
     scores, accuracies = (
         table(tmp_path / f"{at}.csv", part.to_dict("records")) for at, part in enumerate(population())
     )
@@ -34,7 +34,7 @@ def test_json_and_files_are_the_result_of_the_function(tmp_path: Path) -> None:
 
 
 def test_noise_writes_nothing(tmp_path: Path) -> None:
-    """No scorer is better than chance: the text and a note say so, and no file is written."""
+    """If no scorer is better than chance, the text and a note say so, and no file is written."""
     parts = population(noise=True, seed=1)
     scores, accuracies = (table(tmp_path / f"{at}.csv", part.to_dict("records")) for at, part in enumerate(parts))
     saved = tmp_path / "scorer.json"

@@ -1,4 +1,4 @@
-"""The scale of colours can be read by everybody everywhere, and text is shown without being obeyed."""
+"""The colour scale has enough contrast in every terminal, and control characters in a text have no effect."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def luminance(colour: Color) -> float:
 @pytest.mark.parametrize(
     ("system", "contrast"), [(ColorSystem.TRUECOLOR, 4.5), (ColorSystem.EIGHT_BIT, 4.5), (ColorSystem.STANDARD, 3.0)]
 )
-def test_every_shade_can_be_read_and_more_is_lighter(system: ColorSystem, contrast: float) -> None:
-    """Text on each shade has the contrast that WCAG asks for; lightness alone, without hue, tells more from less."""
+def test_every_shade_is_readable_and_lightness_increases(system: ColorSystem, contrast: float) -> None:
+    """Text on each shade has the contrast that WCAG requires; lightness alone, without hue, shows the order."""
     steps = []
     for tenth in range(10):
         style = shade(tenth / 10 + 0.05)
@@ -40,9 +40,11 @@ def test_every_shade_can_be_read_and_more_is_lighter(system: ColorSystem, contra
 
 @cases(100)
 @given(texts())
-def test_visible_text_differs_only_where_it_must(text: str) -> None:
-    """What prints stays as it is, letter by letter; control characters never survive."""
+def test_visible_text_replaces_only_control_characters(text: str) -> None:
+    """Printable characters are unchanged; control characters are written out."""
     shown = visible(text)
-    assert not any((ord(letter) < 32 and letter not in "\n\t") or 127 <= ord(letter) < 160 for letter in shown)
+    assert not any(
+        (ord(character) < 32 and character not in "\n\t") or 127 <= ord(character) < 160 for character in shown
+    )
     if not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", text):
         assert shown == text

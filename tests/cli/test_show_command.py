@@ -1,4 +1,4 @@
-"""``rbridge traces show``: every letter has the colour of its number, and nothing in a trace commands the terminal."""
+"""``rbridge traces show``: each character has the colour of its value, and no trace controls the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rbridge_tasks.cli.shades import BACKGROUNDS
 from rbridge_traces import TraceCache
 
 from ..traces.support import make_trace, write
-from .terminal import IN_COLOUR, letters, shade_of, shown_trace, table_of
+from .terminal import IN_COLOUR, shade_of, shown_characters, shown_trace, table_of
 
 Rbridge = Callable[..., tuple[int, str, str]]
 
@@ -45,7 +45,7 @@ def cache(tmp_path: Path) -> TraceCache:
 
 @pytest.fixture
 def show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: TraceCache) -> Rbridge:
-    """Run ``rbridge traces show gsm8k ARGUMENTS`` with the given environment; gives exit code, output and errors."""
+    """Run ``rbridge traces show gsm8k ARGUMENTS`` with the given environment; return exit code, output and errors."""
 
     def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
         with monkeypatch.context() as patch:
@@ -63,7 +63,7 @@ def show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ca
 
 
 def test_frontier_tokens_have_the_colour_of_their_confidence(show: Rbridge) -> None:
-    """In colour, every letter of the trace stands on the shade of its own token's confidence, spans underlined."""
+    """In colour, the background of every character is the shade of its token's confidence; spans are underlined."""
     code, out, err = show("1", **IN_COLOUR)
     assert (code, err) == (0, "")
     start = 0
@@ -72,33 +72,34 @@ def test_frontier_tokens_have_the_colour_of_their_confidence(show: Rbridge) -> N
         inside = [any(first <= i < last for first, last in SPANS) for i in range(start, end)]
         expected += [(TEXT[i], shade_of(value), inside[i - start]) for i in range(start, end)]
         start = end
-    found = shown_trace(out, TEXT)
-    assert [entry for entry in found if entry[0] != "\n"] == [entry for entry in expected if entry[0] != "\n"]
+    shown = shown_trace(out, TEXT)
+    assert [entry for entry in shown if entry[0] != "\n"] == [entry for entry in expected if entry[0] != "\n"]
     assert "confidence of gpt-4o; underlined: marked spans" in out
-    assert [back for letter, back, _ in letters(out) if letter == "." and back][-10:] == list(BACKGROUNDS)  # the legend
+    legend = [background for character, background, _ in shown_characters(out) if character == "." and background]
+    assert legend[-10:] == list(BACKGROUNDS)
     assert "mean confidence 0.588" in out
 
 
 def test_the_legend_can_be_left_out(show: Rbridge) -> None:
-    """--no-legend leaves nothing coloured but the trace."""
+    """With --no-legend only the trace is coloured."""
     out = show("1", "--no-legend", **IN_COLOUR)[1]
     assert "underlined: marked spans" not in out
-    coloured = "".join(letter for letter, background, _ in letters(out) if background)
+    coloured = "".join(character for character, background, _ in shown_characters(out) if background)
     assert coloured == TEXT.replace("\n", "")
 
 
 def by_hand(tokenizer: Any, text: str) -> list[tuple[int, int, float, float]]:
-    """Start, end, confidence and weight of each token of a trace, worked letter by letter."""
+    """Return start, end, confidence and weight of each token of a trace, computed character by character."""
     before = "Question: 2 + 2?\nAnswer: "
     offsets = tokenizer(before + text, return_offsets_mapping=True, add_special_tokens=False)["offset_mapping"]
-    of_letter: list[float] = []
+    character_confidences: list[float] = []
     for end, value in zip(ENDS, CONFIDENCES, strict=True):
-        of_letter += [value] * (end - len(of_letter))
+        character_confidences += [value] * (end - len(character_confidences))
     rows = []
     for start, end in offsets:
         if end > len(before):
             first, last = max(start - len(before), 0), end - len(before)
-            rows.append((first, last, sum(of_letter[first:last]) / (last - first)))
+            rows.append((first, last, sum(character_confidences[first:last]) / (last - first)))
     low, high = min(row[2] for row in rows), max(row[2] for row in rows)
     return [(*row, (row[2] - low) / (high - low)) for row in rows]
 
@@ -106,28 +107,26 @@ def by_hand(tokenizer: Any, text: str) -> list[tuple[int, int, float, float]]:
 def test_the_table_of_another_tokenizer_has_confidence_and_weight(
     show: Rbridge, checkpoint: Path, tokenizers: dict[str, Any]
 ) -> None:
-    """Offsets, mean confidences and MinMax weights equal those worked by hand, to the digits printed."""
+    """Offsets, mean confidences and MinMax weights equal those computed by hand, to the digits printed."""
     code, out, _ = show("1", "--tokenizer", str(checkpoint), "--table")
     assert code == 0
     expected = [row for row in by_hand(tokenizers["bos"], TEXT) if row[1] > row[0]]
-    found = [row for row in table_of(out) if row[0] != row[1]]
-    assert [(int(row[0]), int(row[1])) for row in found] == [row[:2] for row in expected]
-    np.testing.assert_allclose(
-        [[float(x) for x in row[2:4]] for row in found], [row[2:] for row in expected], atol=1e-6
-    )
-    assert all(json.loads(row[4]) == TEXT[int(row[0]) : int(row[1])] for row in found)
+    rows = [row for row in table_of(out) if row[0] != row[1]]
+    assert [(int(row[0]), int(row[1])) for row in rows] == [row[:2] for row in expected]
+    np.testing.assert_allclose([[float(x) for x in row[2:4]] for row in rows], [row[2:] for row in expected], atol=1e-6)
+    assert all(json.loads(row[4]) == TEXT[int(row[0]) : int(row[1])] for row in rows)
 
 
 def test_weights_colour_the_tokens_of_another_tokenizer(
     show: Rbridge, checkpoint: Path, tokenizers: dict[str, Any]
 ) -> None:
-    """With --tokenizer a letter has the colour of its token's weight; with --by confidence, of its confidence."""
+    """With --tokenizer the colour is that of the token's weight; with --by confidence, that of its confidence."""
     rows = [row for row in by_hand(tokenizers["bos"], TEXT) if row[1] > row[0]]
     for options, column in (([], 3), (["--by", "confidence"], 2)):
         out = show("1", "--tokenizer", str(checkpoint), *options, **IN_COLOUR)[1]
         expected = {i: shade_of(row[column]) for row in rows for i in range(row[0], row[1])}
-        found = shown_trace(out, TEXT)
-        assert {i: found[i][1] for i in range(len(TEXT)) if TEXT[i] != "\n"} == {
+        shown = shown_trace(out, TEXT)
+        assert {i: shown[i][1] for i in range(len(TEXT)) if TEXT[i] != "\n"} == {
             i: colour for i, colour in expected.items() if TEXT[i] != "\n"
         }
     assert (
@@ -137,15 +136,15 @@ def test_weights_colour_the_tokens_of_another_tokenizer(
 
 
 def test_the_table_of_frontier_tokens_has_their_own_numbers(show: Rbridge) -> None:
-    """One line a token: start, end, probability, and its text quoted."""
+    """Each token has a line: start, end, probability, and its quoted text."""
     rows = table_of(show("1", "--table")[1])
     assert [int(row[1]) for row in rows] == ENDS
     np.testing.assert_allclose([float(row[2]) for row in rows], CONFIDENCES, atol=1e-6)
     assert "".join(json.loads(row[3]) for row in rows) == TEXT
 
 
-def test_a_tokenizer_written_in_python_serves_too(show: Rbridge, tmp_path: Path) -> None:
-    """One without offsets is read through its decoder."""
+def test_a_tokenizer_written_in_python_works(show: Rbridge, tmp_path: Path) -> None:
+    """The offsets of a tokenizer without offsets come from its decoder."""
     from transformers import ByT5Tokenizer
 
     ByT5Tokenizer().save_pretrained(tmp_path / "bytes")
@@ -157,22 +156,20 @@ def test_a_tokenizer_written_in_python_serves_too(show: Rbridge, tmp_path: Path)
 
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, IN_COLOUR | {"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_without_colours_the_text_is_whole_and_the_table_is_named(show: Rbridge, environment: dict[str, str]) -> None:
-    """In a pipe, or with NO_COLOR, no colour comes out, the trace is as it was, and --table is pointed to."""
+    """In a pipe, or with NO_COLOR, there is no colour, the trace is unchanged, and the output names --table."""
     code, out, _ = show("1", **environment)
     assert code == 0
     assert TEXT in re.sub(r"\x1b\[[\d;]*m", "", out)
     assert not re.search(r"\x1b\[[\d;]*[34]8;", out)
     assert "--table" in out
     assert "final answer: None   gold: [4]   wrong" in out
-    assert ("\x1b" in out) == ("FORCE_COLOR" in environment)  # underlines stay where they are asked for
+    assert ("\x1b" in out) == ("FORCE_COLOR" in environment)  # FORCE_COLOR keeps underlines
 
 
 @pytest.mark.parametrize("environment", [{}, IN_COLOUR])
 @pytest.mark.parametrize("arguments", [[], ["--table"]])
-def test_nothing_in_a_trace_commands_the_terminal(
-    show: Rbridge, arguments: list[str], environment: dict[str, str]
-) -> None:
-    """Escape sequences, bells, carriage returns, text turned around and rich's markup are spelled out."""
+def test_no_trace_controls_the_terminal(show: Rbridge, arguments: list[str], environment: dict[str, str]) -> None:
+    """Escape sequences, bells, carriage returns, bidirectional controls and rich's markup are printed as text."""
     out = show("2", *arguments, **environment)[1]
     plain = re.sub(r"\x1b\[[\d;]*m", "", out) if environment else out
     assert not set("\x1b\x07\r\x9b\x00\x7f\u202e") & set(plain)
@@ -184,22 +181,22 @@ def test_nothing_in_a_trace_commands_the_terminal(
 
 
 def test_a_trace_without_confidences_is_shown_without(show: Rbridge) -> None:
-    """Its text comes out all the same, with the remedy."""
+    """Its text is printed with the command that adds confidences."""
     code, out, _ = show("3", **IN_COLOUR)
     assert code == 0
     assert "no numbers" in out
     assert "rbridge traces score" in out
-    assert not any(background for _, background, _ in letters(out))
+    assert not any(background for _, background, _ in shown_characters(out))
 
 
-def test_only_correct_traces_can_be_looked_at(show: Rbridge) -> None:
-    """The first item is then the first correct one, and a wrong one is not there."""
+def test_only_correct_traces_can_be_shown(show: Rbridge) -> None:
+    """With --only-correct the default item is the first correct one, and a wrong item does not exist."""
     assert show("--only-correct")[1].startswith("gsm8k/2 ")
     assert "has no item '1'" in show("1", "--only-correct")[2]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["9"], "has no item '9'; it has 3, such as 1, 2, 3"),
         (["--by", "weight"], "--tokenizer"),
@@ -213,10 +210,10 @@ def test_only_correct_traces_can_be_looked_at(show: Rbridge) -> None:
         (["--source", "gpt4o"], "did you mean gpt-4o?"),
     ],
 )
-def test_what_cannot_be_shown_is_one_line(
-    show: Rbridge, tmp_path: Path, checkpoint: Path, arguments: list[str], said: str
+def test_wrong_input_is_one_line(
+    show: Rbridge, tmp_path: Path, checkpoint: Path, arguments: list[str], message: str
 ) -> None:
-    """Each wrong thing is named in one line with exit code 2, and nothing else is printed."""
+    """Each wrong input is named in one line with exit code 2, and nothing else is printed."""
     for name in ("empty", "broken"):
         (tmp_path / name).mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -226,4 +223,4 @@ def test_what_cannot_be_shown_is_one_line(
     code, out, err = show(*(places.get(argument, argument) for argument in arguments))
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
-    assert said in err
+    assert message in err

@@ -1,4 +1,4 @@
-"""Tokens whose log-probability a server did not report are counted everywhere, and are never a probability of 0."""
+"""Tokens without a reported log-probability are counted by every command, and never count as probability 0."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ PLACEHOLDERS = (-9999.0, -1e6, -1000.0, None, float("-inf"), 0.5)
 
 @pytest.fixture
 def rbridge(monkeypatch: pytest.MonkeyPatch, run: Rbridge, tmp_path: Path) -> Rbridge:
-    """Run ``rbridge ARGUMENTS`` with a cache of the test's own; gives exit code, output and error output."""
+    """Run ``rbridge ARGUMENTS`` with an empty cache; return exit code, output and errors."""
     monkeypatch.setenv("RBRIDGE_CACHE", str(tmp_path / "cache"))
     return run
 
 
 def logprobs_with(placeholder: float | None) -> list[float | None]:
-    """``The| sum| is| 4|.`` with a placeholder for `` sum``."""
+    """Return log-probabilities of ``The| sum| is| 4|.`` with a placeholder for `` sum``."""
     return [-0.05, placeholder, -0.01, -0.2, -0.01]
 
 
 def weights_of(trace: Trace) -> list[float]:
-    """MinMax weights of the frontier model's own tokens."""
-    letters = character_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
-    return minmax_weights(token_confidence(letters, [0, *ENDS[:-1]], ENDS)).tolist()
+    """Return MinMax weights of the frontier model's own tokens."""
+    characters = character_confidence(trace.token_end, trace.token_logprob)  # type: ignore[arg-type]  # both are there
+    return minmax_weights(token_confidence(characters, [0, *ENDS[:-1]], ENDS)).tolist()
 
 
 @pytest.mark.parametrize("placeholder", PLACEHOLDERS)
 def test_the_other_tokens_keep_their_weights(placeholder: float | None) -> None:
-    """By hand, over exp of -0.05, -0.01, -0.2, -0.01: minimum e^-0.2, maximum e^-0.01; the unknown is between."""
+    """By hand, over exp of -0.05, -0.01, -0.2, -0.01: minimum e^-0.2, maximum e^-0.01; the unknown token is between."""
     low, high = math.exp(-0.2), math.exp(-0.01)
     weights = weights_of(make_trace(trace=TEXT, token_end=ENDS, token_logprob=logprobs_with(placeholder)))
     first = (math.exp(-0.05) - low) / (high - low)
@@ -56,7 +56,7 @@ def test_the_other_tokens_keep_their_weights(placeholder: float | None) -> None:
 
 
 def test_import_ls_and_verify_count_them(rbridge: Rbridge, tmp_path: Path) -> None:
-    """A file with a placeholder goes in with a warning; the cache lists and names what it holds."""
+    """A file with a placeholder is imported with a warning; ls, verify and show report the unknown token."""
     good = {"id": 1, "question": "?", "trace": TEXT, "token_end": ENDS, "token_logprob": [-0.1] * 5}
     bad = {**good, "id": 2, "token_logprob": logprobs_with(-9999.0)}
     code, _, err = rbridge("traces", "import", jsonl(tmp_path / "t.jsonl", [good, bad]), "-b", "gsm8k")
@@ -77,7 +77,7 @@ def test_import_ls_and_verify_count_them(rbridge: Rbridge, tmp_path: Path) -> No
 
 
 def old_cache(root: Path) -> TraceCache:
-    """A cache as written before unknown tokens were told apart: -9999 in the file, no count in the manifest."""
+    """Write a cache of the format before unknown tokens: -9999 in the file, no count in the manifest."""
     cache = TraceCache(str(root))
     write(cache, [make_trace("1", TEXT, token_end=ENDS, token_logprob=[-0.1] * 5)], confidence_model="gpt-4o")
     folder = root / "gsm8k" / "gpt-4o"
@@ -93,8 +93,8 @@ def old_cache(root: Path) -> TraceCache:
     return cache
 
 
-def test_a_cache_made_before_is_found_and_not_read_as_zero(rbridge: Rbridge, tmp_path: Path) -> None:
-    """ls and verify count the placeholders of an old cache; whoever reads it finds them unknown."""
+def test_placeholders_of_an_old_cache_are_unknown_and_not_zero(rbridge: Rbridge, tmp_path: Path) -> None:
+    """ls and verify count the placeholders of an old cache; its readers get them as unknown."""
     (trace,) = old_cache(tmp_path / "cache").load("gsm8k").traces
     assert min(weights_of(trace)[1:]) == weights_of(trace)[3] == 0.0
     assert weights_of(trace)[1] > 0.5
@@ -105,13 +105,13 @@ def test_a_cache_made_before_is_found_and_not_read_as_zero(rbridge: Rbridge, tmp
 
 @pytest.mark.slow
 def test_doctor_counts_unknown_tokens(rbridge: Rbridge, tmp_path: Path) -> None:
-    """Also those of a cache made before placeholders were known."""
+    """doctor also counts the placeholders of an old cache."""
     old_cache(tmp_path / "cache")
     assert "1 tokens without a known log-probability" in rbridge("doctor")[1]
 
 
-def test_a_trace_that_knows_too_little_has_no_confidences(rbridge: Rbridge, tmp_path: Path) -> None:
-    """Less than half of the characters known: rbridge_nll refuses the trace and says why, trace_nll takes it."""
+def test_a_trace_with_too_few_known_tokens_has_no_confidences(rbridge: Rbridge, tmp_path: Path) -> None:
+    """If less than half of the characters are known, rbridge_nll refuses the trace and trace_nll scores it."""
     few = [None, None, -0.1, -9999.0, -0.1]
     row = {"id": 1, "question": "?", "trace": TEXT, "token_end": ENDS, "token_logprob": few}
     code, out, err = rbridge("traces", "import", jsonl(tmp_path / "t.jsonl", [row]), "-b", "gsm8k")
@@ -137,7 +137,7 @@ def test_a_trace_that_knows_too_little_has_no_confidences(rbridge: Rbridge, tmp_
 
 
 def test_probabilities_given_as_log_probabilities_are_refused(rbridge: Rbridge, tmp_path: Path) -> None:
-    """Most values above 0: a mistake of units, not a server's placeholder."""
+    """If most values are above 0, they are probabilities and not a server's placeholders."""
     row = {"id": 1, "question": "?", "trace": TEXT, "token_end": ENDS, "token_logprob": [0.9, 0.8, 1.0, 0.0, 0.9]}
     code, _, err = rbridge("traces", "import", jsonl(tmp_path / "t.jsonl", [row]), "-b", "gsm8k")
     assert code == 2
@@ -145,15 +145,15 @@ def test_probabilities_given_as_log_probabilities_are_refused(rbridge: Rbridge, 
 
 
 def test_counts_are_of_all_traces() -> None:
-    """By hand: 1 + 0 + 3 tokens in two traces, one of them unusable."""
+    """By hand: 1 + 0 + 3 tokens in two traces, of which one is unusable."""
     rows = [[-0.1, None, -0.1, -0.1, -0.1], [-0.1] * 5, [None, None, -0.1, None, -0.1]]
     traces = [make_trace(str(n), TEXT, token_end=ENDS, token_logprob=row) for n, row in enumerate(rows)]
-    found = unknown_tokens([*traces, make_trace("3", TEXT)])
-    assert (found.tokens, found.traces, found.unusable, found.first) == (4, 2, 1, "gsm8k/0")
+    counts = unknown_tokens([*traces, make_trace("3", TEXT)])
+    assert (counts.tokens, counts.traces, counts.unusable, counts.first) == (4, 2, 1, "gsm8k/0")
 
 
 def test_pull_counts_them(rbridge: Rbridge, tmp_path: Path) -> None:
-    """Placeholders in the token rows of a release."""
+    """Placeholders in the token rows of a release are counted."""
     plain(tmp_path / "release" / "traces" / "gsm8k", items())
     (first, *_) = sorted((tmp_path / "release" / "traces" / "gsm8k").glob("*.jsonl"))
     rows = [json.loads(line) for line in first.read_text().splitlines()]
@@ -166,8 +166,8 @@ def test_pull_counts_them(rbridge: Rbridge, tmp_path: Path) -> None:
     assert "in 1 traces have no known log-probability" in rbridge("traces", "verify")[1]
 
 
-def test_import_reports_what_it_made_of_api_responses(rbridge: Rbridge, tmp_path: Path) -> None:
-    """Model, cut-off answers, failed ones and indexes are said in lines of their own."""
+def test_import_reports_how_it_read_api_responses(rbridge: Rbridge, tmp_path: Path) -> None:
+    """Cut-off answers, failed answers and index labels have a line each; the model is recorded."""
     options = {"question": "Which?", "choices": ["a", "b", "c", "d"], "gold": 3}
     answer = {"text": "It is d.", "logprobs": {"tokens": ["It is", " d."], "token_logprobs": [-0.1, -0.2]}}
     rows = [

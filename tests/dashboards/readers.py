@@ -1,4 +1,4 @@
-"""Each dashboard as its own reader finds it, and score tables to log."""
+"""The contents of each dashboard by its own reader, and score tables to log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BIN = Path(sys.executable).parent
 
 PROJECT = "proxies"
 
-#: Set for every program that a test starts, and in this process: nothing is sent anywhere.
+#: Environment of this process and of the programs that a test starts: nothing is sent.
 QUIET = {
     "WANDB_MODE": "offline",
     "WANDB_ERROR_REPORTING": "false",
@@ -30,7 +30,7 @@ QUIET = {
 
 
 class Point(NamedTuple):
-    """One number in a dashboard. A number that was logged twice is two points."""
+    """A number in a dashboard. A number that was logged twice is two points."""
 
     run: str
     tokens: int
@@ -39,7 +39,7 @@ class Point(NamedTuple):
 
 
 def scores(runs: Sequence[str], checkpoints: Iterable[int], metrics: Sequence[str] = ("rbridge_nll",)) -> list[Any]:
-    """Rows of a score table; no two values are equal, none is a round number."""
+    """Return rows of a score table; no two values are equal, none is a round number."""
     return [
         row(run, (0.1 + at + len(metric)) / checkpoint, size=(97.9e6, checkpoint * 1e9 + 7), metric=metric,
             stderr=None if metric == "pass@1" else 0.01 / checkpoint)
@@ -48,22 +48,23 @@ def scores(runs: Sequence[str], checkpoints: Iterable[int], metrics: Sequence[st
 
 
 def points_of(rows: Iterable[dict[str, Any]]) -> list[Point]:
-    """What a dashboard should hold of a score table, tokens apart."""
+    """Return the points that a dashboard should hold for a score table, without those of tokens."""
     points = []
-    for one in rows:
-        run, tokens = f"{one['run']}-97.9M", int(one["tokens"])
-        metric, comma, filter_name = one["metric"].partition(",")
-        points.append(Point(run, tokens, f"{one['benchmark']}/{metric}{comma}{filter_name}", one["value"]))
-        if one["stderr"] is not None:
-            points.append(Point(run, tokens, f"{one['benchmark']}/{metric}_stderr{comma}{filter_name}", one["stderr"]))
+    for score in rows:
+        run, tokens = f"{score['run']}-97.9M", int(score["tokens"])
+        metric, comma, filter_name = score["metric"].partition(",")
+        name, error_name = (f"{score['benchmark']}/{metric}{suffix}{comma}{filter_name}" for suffix in ("", "_stderr"))
+        points.append(Point(run, tokens, name, score["value"]))
+        if score["stderr"] is not None:
+            points.append(Point(run, tokens, error_name, score["stderr"]))
     return sorted(points)
 
 
 class TensorBoard:
-    """Read by the accumulator behind TensorBoard's own pages."""
+    """TensorBoard, read by the accumulator behind its pages."""
 
     replaces = True
-    runs = 120  # as many as take a while
+    runs = 120  # enough that a call takes a while
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "runs"
@@ -76,19 +77,19 @@ class TensorBoard:
     def points(self) -> list[Point]:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-        found = []
+        points = []
         for folder in sorted(self.folder.glob("*")):
             accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
             for tag in accumulator.Tags()["scalars"]:
-                found += [Point(folder.name, one.step, tag, one.value) for one in accumulator.Scalars(tag)]
-        return sorted(found)
+                points += [Point(folder.name, event.step, tag, event.value) for event in accumulator.Scalars(tag)]
+        return sorted(points)
 
 
 class Mlflow:
-    """Read by MLflow's client."""
+    """MLflow, read by its client."""
 
     replaces = True
-    runs = 10  # as many as take a while
+    runs = 10  # enough that a call takes a while
 
     def __init__(self, folder: Path) -> None:
         self.uri = (folder / "mlruns").as_uri()
@@ -103,21 +104,21 @@ class Mlflow:
 
         client = mlflow.MlflowClient(tracking_uri=self.uri)
         experiment = client.get_experiment_by_name(PROJECT)
-        found = []
+        points = []
         for run in client.search_runs([experiment.experiment_id] if experiment else []):
             for key in run.data.metrics:
                 history = client.get_metric_history(run.info.run_id, key)
-                found += [Point(run.info.run_name, one.step, key, one.value) for one in history]
-        return _over_tokens(found)
+                points += [Point(run.info.run_name, entry.step, key, entry.value) for entry in history]
+        return _over_tokens(points)
 
 
 class Trackio:
-    """Read by trackio's own interface and store. Its folder is the same in one process, which ``$TRACKIO_DIR`` sets."""
+    """Trackio, read by its API and store. All tests of a process share the folder in ``$TRACKIO_DIR``."""
 
     replaces = True
-    runs = 60  # as many as take a while
+    runs = 60  # enough that a call takes a while
 
-    def __init__(self, folder: Path) -> None:  # noqa: ARG002  # as the others
+    def __init__(self, folder: Path) -> None:  # noqa: ARG002  # the dashboards share a signature
         self.to = f"trackio={os.environ['TRACKIO_DIR']}"
 
     @staticmethod
@@ -128,20 +129,20 @@ class Trackio:
         import trackio
         from trackio.sqlite_storage import SQLiteStorage
 
-        found = []
+        points = []
         for run in trackio.Api().runs(PROJECT) if PROJECT in SQLiteStorage.get_projects() else []:
-            for one in SQLiteStorage.get_logs(PROJECT, run.name, run_id=run.id):
-                step = one.pop("step")
-                del one["timestamp"]
-                found += [Point(run.name, step, name, value) for name, value in one.items()]
-        return _over_tokens(found, once=False)
+            for entry in SQLiteStorage.get_logs(PROJECT, run.name, run_id=run.id):
+                step = entry.pop("step")
+                del entry["timestamp"]
+                points += [Point(run.name, step, name, value) for name, value in entry.items()]
+        return _over_tokens(points, once=False)
 
 
 class Wandb:
-    """Read by W&B's own reader of offline runs."""
+    """W&B, read by its reader of offline runs."""
 
     replaces = False
-    runs = 10  # as many as take a while
+    runs = 10  # enough that a call takes a while
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "here"
@@ -152,23 +153,24 @@ class Wandb:
         return point
 
     def points(self) -> list[Point]:
-        found: list[Point] = []
+        points: list[Point] = []
         steps: dict[str, list[int]] = {}
         for folder in sorted((self.folder / "wandb").glob("offline-run-*")):
             records = wandb_records(folder)
-            name = next((one["run"]["display_name"] for one in records if one["type"] == "run"), "")
-            axes = {one["metric"].get("step_metric") for one in records if one["type"] == "metric"}
-            assert "tokens" in axes or not any(one["type"] == "history" for one in records)  # or charts count rows
-            for one in (record["history"]["item"] for record in records if record["type"] == "history"):
-                steps.setdefault(name, []).append(one["_step"])
-                numbers = {key: value for key, value in one.items() if not key.startswith("_")}
-                found += [Point(name, int(one["tokens"]), key, value) for key, value in numbers.items()]
-        assert all(taken == sorted(set(taken)) for taken in steps.values())  # or W&B drops rows
-        return _over_tokens(found, once=False)
+            name = next((record["run"]["display_name"] for record in records if record["type"] == "run"), "")
+            axes = {record["metric"].get("step_metric") for record in records if record["type"] == "metric"}
+            # without this axis charts count rows
+            assert "tokens" in axes or not any(record["type"] == "history" for record in records)
+            for item in (record["history"]["item"] for record in records if record["type"] == "history"):
+                steps.setdefault(name, []).append(item["_step"])
+                numbers = {key: value for key, value in item.items() if not key.startswith("_")}
+                points += [Point(name, int(item["tokens"]), key, value) for key, value in numbers.items()]
+        assert all(taken == sorted(set(taken)) for taken in steps.values())  # otherwise W&B drops rows
+        return _over_tokens(points, once=False)
 
 
 def wandb_records(folder: Path) -> list[dict[str, Any]]:
-    """Records of an offline run, by the program behind ``wandb leet inspect``."""
+    """Return the records of an offline run, read by the program behind ``wandb leet inspect``."""
     from wandb.util import get_core_path
 
     if not (files := [*folder.glob("*.wandb")]):  # a call killed before it wrote anything
@@ -183,7 +185,7 @@ DASHBOARDS = (TensorBoard, Mlflow, Trackio, Wandb)
 
 
 def _over_tokens(points: list[Point], *, once: bool = True) -> list[Point]:
-    """Points without those of the tokens, which have to be there for each step, and to be the step."""
+    """Return points without those of tokens; each step must have one, and its value must be the step."""
     tokens = [point for point in points if point.name == "tokens"]
     rest = sorted(point for point in points if point.name != "tokens")
     assert all(point.value == point.tokens for point in tokens)

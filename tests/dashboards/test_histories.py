@@ -1,4 +1,4 @@
-"""What of a score table is logged, under which names and steps."""
+"""The numbers of a score table that are logged, and their names and steps."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def checked(*rows: dict[str, Any]) -> pd.DataFrame:
     return checked_scores(pd.DataFrame(rows))
 
 
-def test_a_run_of_a_size_is_one_history_with_each_number_once() -> None:
-    """Runs and sizes apart; the standard error beside its metric, named as lm-eval does; none where it is unknown."""
+def test_each_run_of_a_size_is_a_history_with_each_number_once() -> None:
+    """Runs and sizes have separate histories; known standard errors have lm-eval's names."""
     histories, notes = run_histories(
         checked(
             row("web", 0.7, size=(1e9, 2e9)),
@@ -37,7 +37,7 @@ def test_a_run_of_a_size_is_one_history_with_each_number_once() -> None:
         )
     )
     assert notes == []
-    assert [(one.name, one.config) for one in histories] == [
+    assert [(history.name, history.config) for history in histories] == [
         ("books", {"run": "books"}),
         ("web-1B", {"run": "web", "params": 1e9}),
         ("web-7B", {"run": "web", "params": 7e9}),
@@ -51,17 +51,17 @@ def test_a_run_of_a_size_is_one_history_with_each_number_once() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.sets(st.integers(0, LARGEST_STEP - 1), min_size=1, max_size=20))
-def test_steps_are_the_tokens_to_the_last_one_and_ascend(tokens: set[int]) -> None:
-    """Whole counts below 2**53 lose nothing on their way, so that no two checkpoints meet in one step."""
+def test_steps_are_exact_token_counts_in_ascending_order(tokens: set[int]) -> None:
+    """Integer counts below 2**53 are exact, so different checkpoints have different steps."""
     ((history,), _) = run_histories(checked(*(row("web", 1.0, size=(1e9, float(count))) for count in tokens)))
     assert list(history.values) == sorted(tokens)
 
 
-def test_rows_that_have_no_place_on_the_axis_are_counted_and_named() -> None:
-    """Without tokens, or with a fraction of one; without any others there is nothing to log."""
+def test_rows_without_an_integer_token_count_are_counted_and_named() -> None:
+    """They have no tokens or a fractional count; if there are no other rows, the command fails."""
     lost = [row("web", 0.5, size=(1e9, None)), row("web", 0.5, size=(1e9, 1.5))]
     histories, notes = run_histories(checked(row("web", 0.7), *lost))
-    assert [list(one.values) for one in histories] == [[1_600_000_000]]
+    assert [list(history.values) for history in histories] == [[1_600_000_000]]
     assert notes == [
         "1 score without tokens not logged, such as gsm8k/rbridge_nll of web-1000000000.0-None; "
         "give tokens with rbridge collect --runs FILE",
@@ -73,28 +73,28 @@ def test_rows_that_have_no_place_on_the_axis_are_counted_and_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "message"),
+    ("conflict", "message"),
     [
         (row("web", 0.5, size=(1.0001e9, 2e9)), "'web' of 1000000000 parameters and run 'web' of 1000100000 "),
         (row("web-1B", 0.5, size=(None, 2e9)), "'web' of 1000000000 parameters and run 'web-1B' of nan "),
         (row("web", 0.5, size=(1e9, 1e9)) | {"model": "copy"}, "both give gsm8k/rbridge_nll of web-1B at 1000000000"),
     ],
 )  # fmt: skip
-def test_two_that_would_be_one_in_a_dashboard_are_refused(other: dict[str, Any], message: str) -> None:
-    """Sizes that read alike, names that meet, and two models at one checkpoint."""
+def test_rows_with_the_same_name_in_a_dashboard_are_refused(conflict: dict[str, Any], message: str) -> None:
+    """Sizes with the same text, equal run names, and two models at one checkpoint."""
     with pytest.raises(DashboardError, match=message):
-        run_histories(checked(row("web", 0.7, size=(1e9, 1e9)), other))
+        run_histories(checked(row("web", 0.7, size=(1e9, 1e9)), conflict))
 
 
 def test_a_name_does_not_depend_on_the_rest_of_the_table() -> None:
-    """So a run keeps its name when another size of it comes into the table."""
+    """A run keeps its name if another size of it is added to the table."""
     small, large = row("web", 0.7, size=(1e9, 1e9)), row("web", 0.7, size=(7e9, 1e9))
     alone, both = run_histories(checked(small))[0], run_histories(checked(small, large))[0]
     assert alone[0] == both[0]
 
 
-def test_patterns_choose_and_unknown_ones_say_what_there_is() -> None:
-    """A metric, one without its filter, a benchmark, both, and wildcards."""
+def test_patterns_select_rows_and_unknown_ones_are_refused() -> None:
+    """A pattern is a metric with or without its filter, a benchmark, both, or has wildcards."""
     table = checked(
         row("web", 1.0), row("web", 0.1, metric="acc"), row("web", 0.2, metric="exact_match,strict-match"),
         row("web", 0.3, benchmark="csqa", metric="acc"),
@@ -111,7 +111,7 @@ def test_patterns_choose_and_unknown_ones_say_what_there_is() -> None:
 
 
 def test_the_last_checkpoint_is_that_of_each_run_and_size() -> None:
-    """Also where the size is unknown; rows without tokens are last where nothing else is."""
+    """Also if the size is unknown; a row without tokens is the last one only if there is no other."""
     table = checked(
         row("web", 1.0, size=(1e9, 1e9)), row("web", 0.9, size=(1e9, 2e9)), row("web", 0.8, size=(None, 1e9)),
         row("books", 0.7, size=(1e9, None)), row("web", 0.6, size=(1e9, None)),

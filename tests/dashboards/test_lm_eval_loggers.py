@@ -1,4 +1,4 @@
-"""``lm_eval --wandb_args`` and ``--trackio_args``: our columns beside lm-eval's own, and our samples with them."""
+"""``lm_eval --wandb_args`` and ``--trackio_args`` log our metrics and our samples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TASKS = ("rbridge_gsm8k", "rbridge_proxies_gsm8k", "rbridge_arc_challenge_cf")
 
 @pytest.mark.slow
 def test_our_metrics_and_samples_are_in_the_offline_run(checkpoint: Path, tmp_path: Path, clean_trackio: None) -> None:
-    """The summary of the run has each number of the results file under lm-eval's name; each task has its samples."""
+    """The summary has each number of the results file under lm-eval's name, and each task has its samples."""
     environment = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "RBRIDGE_CACHE")}
     done = subprocess.run(
         [str(BIN / "lm_eval"), "--model", "hf", "--model_args", f"pretrained={checkpoint}", "--batch_size", "4",
@@ -33,10 +33,10 @@ def test_our_metrics_and_samples_are_in_the_offline_run(checkpoint: Path, tmp_pa
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    said = done.stdout + done.stderr
-    assert "W&B failed" not in said, said
-    assert "Trackio failed" not in said, said
-    assert "skipped metric" not in said, said
+    output = done.stdout + done.stderr
+    assert "W&B failed" not in output, output
+    assert "Trackio failed" not in output, output
+    assert "skipped metric" not in output, output
     (file,) = (tmp_path / "out").rglob("results_*.json")
     results = json.loads(file.read_text())["results"]
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
@@ -53,7 +53,8 @@ def test_our_metrics_and_samples_are_in_the_offline_run(checkpoint: Path, tmp_pa
         rows = sample_table(folder, task)
         metrics = [name for name in samples[0]["metrics"] if isinstance(samples[0][name], float)]
         assert metrics
-        assert [[row[name] for name in metrics] for row in rows] == [[one[name] for name in metrics] for one in samples]
+        expected = [[sample[name] for name in metrics] for sample in samples]
+        assert [[row[name] for name in metrics] for row in rows] == expected
     assert trackio_rows()[0].items() >= {
         f"{task}/{name.removesuffix(',none')}": value
         for task in TASKS for name, value in results[task].items() if isinstance(value, float)
@@ -67,7 +68,7 @@ def test_our_metrics_and_samples_are_in_the_offline_run(checkpoint: Path, tmp_pa
 
 
 def trackio_rows() -> list[dict[str, Any]]:
-    """What trackio holds of the evaluation, a row a step."""
+    """Return trackio's rows of the evaluation, one for each step."""
     import trackio
     from trackio.sqlite_storage import SQLiteStorage
 
@@ -76,14 +77,14 @@ def trackio_rows() -> list[dict[str, Any]]:
 
 
 def sample_table(folder: Path, task: str) -> list[dict[str, Any]]:
-    """Rows of the table of samples that W&B keeps with an offline run."""
+    """Return the rows of W&B's table of samples of an offline run."""
     (file,) = (folder / "files/media/table").glob(f"{task}_eval_results_*.table.json")
     table = json.loads(file.read_text())
     return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
 
 
-def test_metrics_without_a_number_for_a_trace_are_left_out_of_the_table() -> None:
-    """What only the aggregation makes a number, and what the task could not give; the samples stay as they were."""
+def test_metrics_without_a_number_for_a_trace_are_omitted_from_the_table() -> None:
+    """Metrics that only the aggregation makes a number, and absent ones, are omitted; samples are not changed."""
     scores = made_scores(1)
     metrics = {"trace_nll": 1.5, "trace_bits_per_byte": (4.0, 8), "rank_last": object()}
     sample = {"doc_id": 0, "resps": [[scores]], "filtered_resps": ["20 tokens, see resps"], **metrics}
@@ -97,8 +98,8 @@ def test_metrics_without_a_number_for_a_trace_are_left_out_of_the_table() -> Non
     assert config["output_type"] == "loglikelihood"
 
 
-def test_trackio_takes_our_samples(quiet: None) -> None:
-    """As conversations whose metadata is numbers and texts: its store drops what JSON cannot hold."""
+def test_trackio_accepts_our_samples(quiet: None) -> None:
+    """Samples are conversations with numbers and texts as metadata, because the store drops other values."""
     import trackio
     from lm_eval.loggers import trackio_logger
 

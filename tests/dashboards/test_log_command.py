@@ -1,4 +1,4 @@
-"""``rbridge log`` to files, and what it says to a user who is wrong."""
+"""``rbridge log`` to files, and its errors."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .readers import PROJECT, TensorBoard, scores
 METRICS = ("rbridge_nll", "acc", "exact_match,strict-match")
 
 
-def test_a_wide_table_grows_and_keeps_what_it_has(tmp_path: Path) -> None:
-    """A row for each run, model and tokens; numbers exact; other runs and rows without tokens beside them."""
+def test_a_wide_table_is_extended_and_keeps_its_rows(tmp_path: Path) -> None:
+    """Each run, model and token count has a row with exact numbers; rows may have no tokens."""
     wide = tmp_path / "wide.csv"
     rows = scores(("web",), (1, 2), METRICS)
     assert "12 new values in 1 run" in invoke("log", table(tmp_path / "a.csv", rows), "--to", f"csv={wide}").stdout
@@ -28,24 +28,24 @@ def test_a_wide_table_grows_and_keeps_what_it_has(tmp_path: Path) -> None:
     assert wide.read_bytes() == first
     more = [*scores(("books",), (1,), ("acc",)), row("web", 0.25, size=(97.9e6, None))]
     invoke("log", table(tmp_path / "b.csv", more), "--to", f"csv={wide}")
-    found = read_table(wide)
-    assert found["run"].to_list() == ["books", "web", "web", "web"]
-    for one in rows + more:
-        cell = found[(found["run"] == one["run"]) & (found["model"] == one["model"])].iloc[0]
-        assert cell[f"gsm8k/{one['metric']}"] == one["value"]
-    assert found["tokens"].isna().to_list() == [False, False, False, True]
-    assert found[found["run"] == "books"].iloc[0].drop(["run", "model"]).notna().sum() == 4
+    wide_table = read_table(wide)
+    assert wide_table["run"].to_list() == ["books", "web", "web", "web"]
+    for score in rows + more:
+        cell = wide_table[(wide_table["run"] == score["run"]) & (wide_table["model"] == score["model"])].iloc[0]
+        assert cell[f"gsm8k/{score['metric']}"] == score["value"]
+    assert wide_table["tokens"].isna().to_list() == [False, False, False, True]
+    assert wide_table[wide_table["run"] == "books"].iloc[0].drop(["run", "model"]).notna().sum() == 4
 
 
-def test_a_changed_number_is_told_and_written_over_only_when_asked(tmp_path: Path) -> None:
-    """In the wide table too; the JSON has each such line."""
+def test_a_changed_number_is_reported_and_replaced_only_with_the_option(tmp_path: Path) -> None:
+    """The JSON lists each changed number of the wide table; --replace writes the new ones."""
     wide = tmp_path / "wide.csv"
     rows = scores(("web",), (1, 2))
     invoke("log", table(tmp_path / "a.csv", rows), "--to", f"csv={wide}")
     before = wide.read_bytes()
     table(tmp_path / "a.csv", [row | {"value": row["value"] + 1, "stderr": 0.5} for row in rows[:1]])
-    (told,) = as_json("log", tmp_path / "a.csv", "--to", f"csv={wide}")["logged"]
-    assert (told["added"], told["known"], len(told["changed"])) == (0, 0, 2)
+    (logged,) = as_json("log", tmp_path / "a.csv", "--to", f"csv={wide}")["logged"]
+    assert (logged["added"], logged["known"], len(logged["changed"])) == (0, 0, 2)
     assert wide.read_bytes() == before
     output = invoke("log", tmp_path / "a.csv", "--to", f"csv={wide}", "--replace").output
     assert "2 logged values differ from the table and are written over, such as gsm8k/rbridge_nll of web" in output
@@ -53,7 +53,7 @@ def test_a_changed_number_is_told_and_written_over_only_when_asked(tmp_path: Pat
 
 
 def test_markdown_marks_the_best_and_the_direction(tmp_path: Path) -> None:
-    """Lower or higher by the metric's name; nothing is marked where that is unknown; pipes cannot break a table."""
+    """Metrics of unknown direction have no mark; pipes in names are escaped."""
     rows = [
         row("web|1", 0.7), row("books", 0.6), row("web|1", 0.1, metric="acc"), row("books", 0.2, metric="acc"),
         row("web|1", 12.0, metric="secret"), row("books", 13.0, metric="secret", stderr=None),
@@ -75,13 +75,13 @@ def test_markdown_marks_the_best_and_the_direction(tmp_path: Path) -> None:
     assert invoke("log", tmp_path / "a.csv", "--to", "markdown", "--last").stdout.count("| books-16M |") == 3
 
 
-def test_several_dashboards_at_once(tmp_path: Path) -> None:
-    """Each says what it got."""
+def test_one_call_writes_to_several_dashboards(tmp_path: Path) -> None:
+    """A call with several destinations writes all of them and reports each dashboard."""
     path = table(tmp_path / "a.csv", scores(("web",), (1,)))
-    found = as_json("log", path, "--to", f"csv={tmp_path}/wide.csv", "--to", f"markdown={tmp_path}/a.md")
-    assert [one["added"] for one in found["logged"]] == [2]
+    result = as_json("log", path, "--to", f"csv={tmp_path}/wide.csv", "--to", f"markdown={tmp_path}/a.md")
+    assert [entry["added"] for entry in result["logged"]] == [2]
     assert "### rbridge_nll" in (tmp_path / "a.md").read_text()
-    json.dumps(found)
+    json.dumps(result)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_several_dashboards_at_once(tmp_path: Path) -> None:
         (["--to", "markdown", "--only", "nll"], "--only 'nll' fits none of the table's scores"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused(options: list[str], message: str, tmp_path: Path) -> None:
-    """One line with what was found and what to do."""
+def test_wrong_options_are_refused(options: list[str], message: str, tmp_path: Path) -> None:
+    """The error is one line with what was found and what to do."""
     path = table(tmp_path / "a.csv", scores(("web",), (1,)))
     with pytest.raises(RBridgeError) as error:
         invoke("log", path, *(text.replace("FOLDER", str(tmp_path)) for text in options))
@@ -109,18 +109,18 @@ def test_what_makes_no_sense_is_refused(options: list[str], message: str, tmp_pa
 def test_a_missing_library_is_named_with_its_remedy(
     library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The four libraries are optional."""
+    """The libraries are optional; the error has the command that installs the missing one."""
     for name in [name for name in sys.modules if name.partition(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
     path = table(tmp_path / "a.csv", scores(("web",), (1,)))
-    found = f"--to {library} needs {library}, which is not installed; pip install --upgrade {library}$"
-    with pytest.raises(RBridgeError, match=found):
+    message = f"--to {library} needs {library}, which is not installed; pip install --upgrade {library}$"
+    with pytest.raises(RBridgeError, match=message):
         invoke("log", path, "--to", f"{library}={tmp_path}")
 
 
-def test_a_folder_that_a_trainer_writes_to_is_left_alone(tmp_path: Path) -> None:
-    """TensorBoard follows one event file in a folder: another one would end the trainer's curves."""
+def test_a_folder_of_a_trainer_is_refused(tmp_path: Path) -> None:
+    """TensorBoard follows one event file in a folder: a second file would end the trainer's curves."""
     path = table(tmp_path / "a.csv", scores(("web",), (1,)))
     theirs = tmp_path / "runs" / "web-97.9M" / "events.out.tfevents.1700000000.host.1.0"
     theirs.parent.mkdir(parents=True)
@@ -130,14 +130,14 @@ def test_a_folder_that_a_trainer_writes_to_is_left_alone(tmp_path: Path) -> None
 
 
 def test_a_run_cannot_leave_the_folder(tmp_path: Path) -> None:
-    """Its name is a path below the folder of TensorBoard."""
+    """A run's name is a path below TensorBoard's folder, so ``..`` in it is refused."""
     path = table(tmp_path / "a.csv", scores(("../web",), (1,)))
     with pytest.raises(RBridgeError, match=r"\.\./web.*rename it"):
         invoke("log", path, "--to", f"tensorboard={tmp_path}/runs")
 
 
-def test_an_open_tensorboard_drops_what_was_replaced(tmp_path: Path) -> None:
-    """It reads on where it stopped: what it has of the run goes when the run is logged anew, in order."""
+def test_an_open_tensorboard_drops_replaced_values(tmp_path: Path) -> None:
+    """TensorBoard reads on from its last position and drops a run's old events if the run is logged anew."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = TensorBoard(tmp_path)
@@ -146,7 +146,7 @@ def test_an_open_tensorboard_drops_what_was_replaced(tmp_path: Path) -> None:
     def log(*options: str) -> list[tuple[int, float]]:
         invoke("log", table(tmp_path / "a.csv", rows), "--to", board.to, "--project", PROJECT, *options)
         open_board.Reload()
-        return [(one.step, one.value) for one in open_board.Scalars("gsm8k/rbridge_nll")]
+        return [(event.step, event.value) for event in open_board.Scalars("gsm8k/rbridge_nll")]
 
     invoke("log", table(tmp_path / "a.csv", rows), "--to", board.to)
     open_board = EventAccumulator(str(board.folder / "web-97.9M"), size_guidance={"scalars": 0})
@@ -156,4 +156,4 @@ def test_an_open_tensorboard_drops_what_was_replaced(tmp_path: Path) -> None:
         [*scores(("web",), (1,)), rows[0] | {"value": 0.5}, rows[1]],
     ):
         rows = change
-        assert log("--replace") == [(int(one["tokens"]), pytest.approx(one["value"])) for one in rows]
+        assert log("--replace") == [(int(score["tokens"]), pytest.approx(score["value"])) for score in rows]

@@ -1,4 +1,4 @@
-"""W&B with a server: what was logged offline is sent once, and online calls go on from it."""
+"""W&B with a server: offline runs are sent once, and online calls continue them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .wandb_server import WandbServer
 
 
 def points_on(server: WandbServer) -> list[Point]:
-    """The server's numbers, without W&B's own and the tokens."""
+    """Return the server's numbers without W&B's own columns and tokens."""
     return sorted(
         Point(run, int(row["tokens"]), name, value)
         for run, rows in server.rows.items()
@@ -26,8 +26,8 @@ def points_on(server: WandbServer) -> list[Point]:
 
 
 @pytest.mark.slow
-def test_offline_calls_are_synced_once_and_online_ones_go_on(tmp_path: Path) -> None:
-    """Two offline calls, sent together; online before that is refused, after it adds the rest, and nothing twice."""
+def test_offline_calls_are_synced_once_and_online_calls_continue(tmp_path: Path) -> None:
+    """Two offline calls are synced together; online calls are refused before, and add only new values after."""
     rows: list[dict[str, Any]] = []
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     environment |= {"WANDB_API_KEY": "a" * 40, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
@@ -49,11 +49,11 @@ def test_offline_calls_are_synced_once_and_online_ones_go_on(tmp_path: Path) -> 
         environment |= {"WANDB_BASE_URL": server.url, "WANDB_MODE": "online"}
         assert "was logged offline and not sent; run: wandb sync" in online("rbridge", *log)
         folders = sorted(str(folder) for folder in (tmp_path / "wandb").glob("offline-run-*"))
-        said = online("wandb", "sync", *folders)
-        assert points_on(server) == points_of(rows), said
+        output = online("wandb", "sync", *folders)
+        assert points_on(server) == points_of(rows), output
         rows += scores(("web",), (3,)) + scores(("books",), (1,))
-        said = online("rbridge", *log)
-        assert "4 new values, 4 there already in 2 runs" in said, said
+        output = online("rbridge", *log)
+        assert "4 new values, 4 there already in 2 runs" in output, output
         assert points_on(server) == points_of(rows)
         assert "0 new values, 8 there already in 2 runs" in online("rbridge", *log)
         assert points_on(server) == points_of(rows)

@@ -1,4 +1,4 @@
-"""The part of W&B's server that one user's scalar runs need: it keeps the rows that it is sent, and gives them back."""
+"""The part of W&B's server that one user's scalar runs need: it stores rows and returns them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class WandbServer:
-    """A server on this machine; ``rows`` holds for each run's name the rows of its history."""
+    """A server on this machine; ``rows`` holds the rows of each run's history, by the run's name."""
 
     def __init__(self) -> None:
         self.lines: dict[str, list[str]] = {}
@@ -37,7 +37,7 @@ class WandbServer:
         return {self.names[run]: [json.loads(line) for line in lines] for run, lines in self.lines.items()}
 
     def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """Data for a GraphQL query, told apart by the field that it asks for."""
+        """Return data for a GraphQL query; the requested field identifies the query."""
         run = variables.get("runName") or variables.get("name") or variables.get("run") or ""
         if "upsertBucket" in query:
             new = run not in self.lines
@@ -66,7 +66,7 @@ class WandbServer:
         return bool(variables["minStep"] <= row["_step"] < variables["maxStep"])
 
     def receive(self, run: str, body: dict[str, Any]) -> None:
-        """Take rows of the history at their place, as W&B does."""
+        """Store rows of the history at their offset, as W&B does."""
         sent = (body.get("files") or {}).get("wandb-history.jsonl")
         if sent:
             lines = self.lines[run]
@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def handle(self) -> None:
-        with suppress(ConnectionResetError):  # of a client that ended
+        with suppress(ConnectionResetError):  # by a client that ended
             super().handle()
 
     owner: WandbServer
@@ -115,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send({})
 
     def log_message(self, *_: object) -> None:
-        """Tests are not told of requests."""
+        """Log nothing."""
 
     def _body(self) -> bytes:
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -20,15 +20,15 @@ ACCURACY = {"math500": "math_verify", "humaneval": "pass@1"}
 
 @functools.cache
 def manager() -> TaskManager:
-    """Of our tasks alone: those that come with lm-eval are thousands of files."""
+    """Return a TaskManager of our tasks only: lm-eval's own tasks are thousands of files."""
     return TaskManager(metadata={"rbridge_cache": "sample"}, include_path=str(TASKS_PATH), include_defaults=False)
 
 
 def load(name: str) -> Any:
-    """A task over the sample."""
+    """Load a task over the sample."""
     return manager().load([name])["tasks"][name]
 
 
 def traces_of(benchmark: str) -> list[Trace]:
-    """The sample's items of a benchmark."""
+    """Return the sample's items of a benchmark."""
     return SampleCache().load(benchmark).traces

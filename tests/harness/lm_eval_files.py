@@ -8,7 +8,7 @@ from typing import Any
 
 
 def write_json(path: Path, data: object) -> Path:
-    """Write a file and the folders it lies in."""
+    """Write a file and its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data), encoding="utf-8")
     return path
@@ -17,7 +17,7 @@ def write_json(path: Path, data: object) -> Path:
 def modern(
     model: str, scores: dict[str, dict[str, object]], *, revision: str | None = None, **changes: Any
 ) -> dict[str, Any]:
-    """What 0.4.13 writes: arguments as an object, ``metric,filter`` keys, sizes of the data."""
+    """Return what 0.4.13 writes: arguments as an object, ``metric,filter`` keys, sizes of the data."""
     arguments = {"pretrained": model} | ({"revision": revision} if revision else {})
     data = {
         "results": {task: {"name": task, "alias": task, "sample_len": 50, **entry} for task, entry in scores.items()},
@@ -40,7 +40,7 @@ def modern(
 
 
 def rbridge(model: str, value: float, *, benchmark: str = "gsm8k", **changes: Any) -> dict[str, Any]:
-    """What 0.4.13 writes for one of our tasks; ``traces`` and ``options`` change what it notes."""
+    """Return what 0.4.13 writes for one of our tasks; ``traces`` and ``options`` change its metadata."""
     traces = {"sample": False, "confidence_model": "gpt-4o", "files": {"x.parquet": "a" * 64}, "only_correct": False}
     traces |= changes.pop("traces", {})
     options = changes.pop("options", {})
@@ -52,7 +52,7 @@ def rbridge(model: str, value: float, *, benchmark: str = "gsm8k", **changes: An
 
 
 def early(model_args: str, results: dict[str, dict[str, object]]) -> dict[str, Any]:
-    """What 0.4.0 wrote: arguments as text, groups among the tasks, no sizes and no date."""
+    """Return what 0.4.0 wrote: arguments as text, groups among the tasks, no sizes and no date."""
     return {
         "results": results,
         "configs": {task: {"task": task, "num_fewshot": 0} for task in results},
@@ -64,7 +64,7 @@ def early(model_args: str, results: dict[str, dict[str, object]]) -> dict[str, A
 
 
 def flat(model_args: str, results: dict[str, dict[str, object]]) -> dict[str, Any]:
-    """What versions before 0.4 wrote: metrics without a filter."""
+    """Return what versions before 0.4 wrote: metrics without a filter."""
     return {
         "results": results,
         "versions": dict.fromkeys(results, 0),

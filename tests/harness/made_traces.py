@@ -18,7 +18,7 @@ VOCABULARY = 50
 
 
 def made_scores(seed: int, tokens: int = 20, **changes: Any) -> TokenScores:
-    """Token scores drawn at random, one letter a token; ids are those of letters, ``a`` is 0."""
+    """Draw token scores at random; each token is one letter, and its id is the letter's place in a to z."""
     rng = np.random.default_rng(seed)
     max_logprob = -rng.exponential(0.5, tokens).astype(np.float32)
     rank = rng.integers(1, 9, tokens).astype(np.int32)
@@ -35,8 +35,8 @@ def made_scores(seed: int, tokens: int = 20, **changes: Any) -> TokenScores:
     return TokenScores(**values | changes)
 
 
-def letters_of(scores: TokenScores) -> str:
-    """The trace of made-up scores."""
+def text_of(scores: TokenScores) -> str:
+    """Return the trace of made-up scores."""
     return "".join(chr(ord("a") + int(token)) for token in scores.token_id)
 
 
@@ -50,7 +50,7 @@ def evaluation(
     sample: bool = False,
     began: float = 1.7e9,
 ) -> Path:
-    """A folder as ``lm_eval --output_path FOLDER --log_samples`` leaves it: a results file, samples of each task."""
+    """Write what ``lm_eval --output_path FOLDER --log_samples`` writes: a results file, and samples of each task."""
     results = modern(model, {task: {"trace_nll,none": 1.0} for task in tasks}, date=began)
     for task in tasks:
         results["configs"][task]["metadata"]["rbridge_traces"] = {"sample": sample, "files": {"x.parquet": "a" * 64}}
@@ -59,17 +59,17 @@ def evaluation(
         lines = [
             {
                 "doc_id": number,
-                "doc": {"benchmark": "gsm8k", "item_id": str(number), "trace": letters_of(one)},
-                "resps": [[str(one)]],
-                "filtered_resps": [f"{one.logprob.size} tokens, see resps"],
+                "doc": {"benchmark": "gsm8k", "item_id": str(number), "trace": text_of(trace_scores)},
+                "resps": [[str(trace_scores)]],
+                "filtered_resps": [f"{trace_scores.logprob.size} tokens, see resps"],
                 "filter": "none",
                 "metrics": ["trace_nll"],
                 "doc_hash": f"doc {number}",
                 "prompt_hash": f"prompt {number}",
-                "target_hash": f"target {letters_of(one)}",
+                "target_hash": f"target {text_of(trace_scores)}",
                 "trace_nll": 1.0,
             }
-            for number, one in enumerate(scores)
+            for number, trace_scores in enumerate(scores)
         ]
         (folder / f"samples_{task}_{date}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder

@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint as one rank of several; ``test_distributed.py`` starts one such program per rank.
+"""Evaluate a checkpoint as one rank of several; ``test_distributed.py`` starts this program once per rank.
 
 ``accelerate launch`` gives lm-eval several ranks only where it sees several GPUs, so rank, world size and what lm-eval
 asks of an accelerator are set on the model here.
@@ -17,20 +17,20 @@ import torch.distributed
 
 
 class GlooAccelerator:
-    """The three things that lm-eval's HF model asks of an ``accelerate.Accelerator``."""
+    """The three methods of ``accelerate.Accelerator`` that lm-eval's HF model calls."""
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """One after the other, of all ranks."""
+        """Concatenate the tensors of all ranks."""
         parts = [torch.zeros_like(tensor) for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather(parts, tensor)
         return torch.cat([part.reshape(-1) for part in parts])
 
     def wait_for_everyone(self) -> None:
-        """Until all ranks are here."""
+        """Wait for all ranks."""
         torch.distributed.barrier()
 
     def unwrap_model(self, model: Any) -> Any:
-        """Nothing is wrapped."""
+        """Return the model, which is not wrapped."""
         return model
 
 

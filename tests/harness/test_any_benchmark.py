@@ -1,4 +1,4 @@
-"""Benchmarks that this package does not know: their tasks, prompts and numbers come from what the cache holds."""
+"""Benchmarks that this package does not know: their tasks, prompts and numbers come from the cache."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ N = 8
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> str:
-    """A table with a header."""
+    """Write a table with a header."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, [*rows[0]])
         table.writeheader()
@@ -34,7 +34,7 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def tides(count: int = N) -> list[dict[str, Any]]:
-    """Open items with numbers for answers; the trace is one frontier token for each half."""
+    """Return open items with numeric answers; each half of a trace is one frontier token."""
     rows = []
     for n in range(count):
         trace = f"It rises {n} cm, then {2 * n} cm.\nThat is {3 * n} cm."
@@ -48,7 +48,7 @@ def tides(count: int = N) -> list[dict[str, Any]]:
 
 
 def flags(count: int = N) -> list[dict[str, Any]]:
-    """Items with three choices, a column each, and no final answer of a model."""
+    """Return items with three choices, each in its own column, and without a final answer."""
     return [
         {"question": f"Which flag has {n} stars?", "first": f"flag {n}", "second": "none of", "third": "all,\nof them",
          "gold": "A", "trace": f"Flag {n} has {n} stars."}
@@ -73,13 +73,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> TraceCache:
 
 
 def manager(cache: TraceCache, **metadata: Any) -> TaskManager:
-    """lm-eval's index of our tasks, and no others."""
+    """Return lm-eval's index of our tasks only."""
     metadata = {"rbridge_cache": cache.root, **metadata}
     return TaskManager(include_path=str(TASKS_PATH), include_defaults=False, metadata=metadata)
 
 
 def evaluated(model: HFLM, cache: TraceCache, tasks: list[str], **metadata: Any) -> dict[str, Any]:
-    """What lm-eval reports."""
+    """Return lm-eval's results of the tasks."""
     metadata = {"rbridge_cache": cache.root, **metadata}
     options: dict[str, Any] = {"bootstrap_iters": 0, "metadata": metadata, "limit": 3}
     if any(task.endswith("_gen") for task in tasks):
@@ -93,8 +93,8 @@ def model(checkpoint: Path) -> HFLM:
     return HFLM(str(checkpoint), device="cpu", batch_size=1)
 
 
-def test_the_cache_decides_which_tasks_there_are(cache: TraceCache) -> None:
-    """Every variant that the traces allow is listed, by name, and is the benchmark's in a score table."""
+def test_the_cache_determines_the_tasks(cache: TraceCache) -> None:
+    """Every variant that the traces allow is listed, and its scores belong to the benchmark in a score table."""
     names = manager(cache).all_subtasks
     assert {name for name in names if "tide-s" in name} == {
         "rbridge_tide-s", "rbridge_proxies_tide-s", "rbridge_tide-s_gold", "rbridge_tide-s_scb", "rbridge_tide-s_gen",
@@ -109,7 +109,7 @@ def test_the_cache_decides_which_tasks_there_are(cache: TraceCache) -> None:
 
 
 def test_numbers_are_those_of_rb_score(cache: TraceCache, model: HFLM, checkpoint: Path) -> None:
-    """A template of its own and examples from the traces: the same prompts, so numbers equal to the last bit."""
+    """With a custom template and examples from the traces the prompts are the same, so numbers are equal bit by bit."""
     theirs = evaluated(model, cache, ["rbridge_tide-s"])
     ours = rb.score(str(checkpoint), None, "tide-s", cache=cache.root, limit=3)
     assert theirs["n-shot"]["rbridge_tide-s"] == 3
@@ -137,7 +137,7 @@ def test_every_variant_is_scored(cache: TraceCache, model: HFLM) -> None:
 
 
 def test_the_bare_prompt_is_the_question_alone(cache: TraceCache, model: HFLM, checkpoint: Path) -> None:
-    """Nothing stands before the question or between it and the trace; results say so; other tasks refuse it."""
+    """The prompt is the question only; results record it; tasks without a trace refuse the option."""
     theirs = evaluated(model, cache, ["rbridge_tide-s", "rbridge_tide-s_gold"], rbridge_prompt="bare")
     for sample in theirs["samples"]["rbridge_tide-s"]:
         assert sample["arguments"][0] == (sample["doc"]["question"], sample["doc"]["trace"])
@@ -150,10 +150,10 @@ def test_the_bare_prompt_is_the_question_alone(cache: TraceCache, model: HFLM, c
 
 
 @pytest.mark.parametrize("benchmark", ["gsm8k", "tide-s"])
-def test_own_examples_are_used_and_recorded(
+def test_examples_of_the_user_are_used_and_recorded(
     benchmark: str, cache: TraceCache, model: HFLM, checkpoint: Path, tmp_path: Path
 ) -> None:
-    """A file of seven examples serves shipped benchmarks, too; an example that is the scored item is left out."""
+    """A file of seven examples works for shipped benchmarks, too; an example equal to the scored item is left out."""
     file = write_csv(tmp_path / "examples.csv", [{**row, "id": f"e{n}"} for n, row in enumerate(tides(7))])
     place = cache if benchmark == "tide-s" else None
     metadata = {"rbridge_cache": place.root if place else "sample", "rbridge_fewshot": file, "rbridge_weights": "none"}
@@ -184,10 +184,10 @@ def test_the_group_is_unchanged_unless_asked(cache: TraceCache) -> None:
         manager(cache, rbridge_group=["nobench"])
 
 
-def test_an_unreadable_cache_breaks_nothing(
+def test_an_unreadable_benchmark_does_not_affect_other_tasks(
     cache: TraceCache, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A damaged manifest or definition costs the tasks of that benchmark, with a warning that names the file."""
+    """A damaged manifest or definition removes the tasks of its benchmark only; a warning names the file."""
     broken = TraceCache(str(tmp_path))
     for name in ("ok", "manifest", "yaml"):
         report = import_traces(write_csv(tmp_path / "t.csv", tides()), benchmark=name)
@@ -203,7 +203,7 @@ def test_an_unreadable_cache_breaks_nothing(
 
 
 def test_collect_warns_of_other_examples_and_prompts(cache: TraceCache, model: HFLM, tmp_path: Path) -> None:
-    """A results file with the default prompt and one with the bare prompt do not compare."""
+    """Results with the default prompt cannot be compared with results with the bare prompt."""
     for name, metadata in (("a", {}), ("b", {"rbridge_prompt": "bare"})):
         results = evaluated(model, cache, ["rbridge_tide-s"], **metadata)
         results.pop("samples")
@@ -215,7 +215,7 @@ def test_collect_warns_of_other_examples_and_prompts(cache: TraceCache, model: H
     assert set(collected.table["benchmark"]) == {"tide-s"}
 
 
-def test_a_definition_survives_writing_and_reading(cache: TraceCache) -> None:
+def test_a_definition_is_read_back_unchanged(cache: TraceCache) -> None:
     """Template, grader and examples are read back as they were written."""
     examples = import_traces(str(Path(cache.root).parent / "tides.csv"), benchmark="x").traces[:2]
     written = Benchmark(name="x", question_template="é {question} {x}", grader="text", fewshot=tuple(examples))

@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: the work is counted right, and the GPU script works wherever it runs."""
+"""The benchmark scripts count the work correctly, and the GPU script runs on every machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..support import mixed_pairs, tiny_model
 
 @pytest.fixture
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Its scripts can be imported."""
+    """Make the scripts of benchmarks/ and examples/ importable."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
     yield
@@ -31,8 +31,8 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("benchmarks")
-def test_floor_counts_what_must_be_done(tokenizers: dict[str, Any]) -> None:
-    """Each different beginning of an input is one token; its operations are those of each matrix it meets."""
+def test_floor_counts_the_necessary_work(tokenizers: dict[str, Any]) -> None:
+    """Each distinct prefix of an input is one token of work; its operations are those of each matrix it passes."""
     from floor import count_work, measured_floor
 
     pairs = PairEncoder(tokenizers["bos"], prefix_token_id=1).encode(mixed_pairs())
@@ -58,7 +58,7 @@ def test_floor_counts_what_must_be_done(tokenizers: dict[str, Any]) -> None:
 @pytest.mark.usefixtures("benchmarks")
 @pytest.mark.parametrize("tokens", [120, 200])
 def test_worked_examples_are_cut_to_a_number_of_tokens(tokens: int, tokenizers: dict[str, Any]) -> None:
-    """Together, with what is between them, to a token for each; questions stay whole, and each keeps its beginning."""
+    """All examples and separators have the wanted number of tokens, within two for each example; questions stay."""
     from scoring import cut_examples
 
     examples = few_shot_examples("gsm8k")[:5]
@@ -66,28 +66,28 @@ def test_worked_examples_are_cut_to_a_number_of_tokens(tokens: int, tokenizers: 
     whole, alone = (len(tokenizer(context_of(examples[0], some)).input_ids) for some in (examples, []))
     wanted = (whole - alone) * tokens // 200
     cut = cut_examples(tokenizer, examples, wanted)
-    found = len(tokenizer(context_of(examples[0], cut)).input_ids) - alone
-    assert found == pytest.approx(wanted, abs=2 * len(examples))
-    assert [one.question for one in cut] == [one.question for one in examples]
-    assert all(one.trace.startswith(other.trace) for one, other in zip(examples, cut, strict=True))
+    example_tokens = len(tokenizer(context_of(examples[0], cut)).input_ids) - alone
+    assert example_tokens == pytest.approx(wanted, abs=2 * len(examples))
+    assert [example.question for example in cut] == [example.question for example in examples]
+    assert all(example.trace.startswith(shortened.trace) for example, shortened in zip(examples, cut, strict=True))
 
 
 @pytest.mark.usefixtures("benchmarks")
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.slow
 def test_gpu_script_runs_whole_in_a_small_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On the CPU: stock, ours and compiled score the same texts to bfloat16; each has a row in JSON and table."""
+    """On the CPU stock, ours and compiled agree within bfloat16; each has a row in the JSON and in the table."""
     import gpu
 
     file = tmp_path / "gpu.json"
     gpu.main(["--device", "cpu", "--quick", "--json", str(file), "--stock-batch-size", "2", "--stock-items", "6"])
-    found = json.loads(file.read_text())
-    rows = {row["side"]: row for row in found["rows"]}
+    report = json.loads(file.read_text())
+    rows = {row["side"]: row for row in report["rows"]}
     assert set(rows) >= {"stock", "ours", "compiled"}
     for row in rows.values():
         assert row["seconds"] > 0
         assert row["difference"] < 0.05
-        assert row["share_of_ceiling"] == pytest.approx(row["operations_per_second"] / found["ceiling"])
+        assert row["share_of_ceiling"] == pytest.approx(row["operations_per_second"] / report["ceiling"])
     assert rows["ours"]["ratio"] == pytest.approx(
         rows["stock"]["seconds_per_trace"] / rows["ours"]["seconds_per_trace"]
     )
@@ -98,7 +98,7 @@ def test_gpu_script_runs_whole_in_a_small_shape(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.usefixtures("benchmarks")
 def test_gpu_script_makes_texts_of_the_authors_sizes(tokenizers: dict[str, Any]) -> None:
-    """A hundredth of each benchmark's traces, with the mean number of tokens of the release."""
+    """A share of 0.01 gives a hundredth of each benchmark's traces, with the release's mean number of tokens."""
     from gpu import AUTHORS, MEAN_TOKENS, authors_pairs
 
     assert sum(AUTHORS.values()) == 10_162
@@ -112,10 +112,10 @@ def test_gpu_script_makes_texts_of_the_authors_sizes(tokenizers: dict[str, Any])
 
 @pytest.mark.usefixtures("benchmarks")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="would measure for minutes")
-def test_gpu_script_says_where_there_is_none(
+def test_gpu_script_without_a_gpu_measures_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It ends without an error and without a figure."""
+    """It ends without an error and without a measurement."""
     import gpu
 
     monkeypatch.setattr(sys, "argv", ["gpu.py"])

@@ -58,7 +58,7 @@ WITHOUT_WEIGHTS = {"rbridge_cache": "sample", "rbridge_weights": "none"}
 
 
 def template_of(text: str) -> Template:
-    """What lm-eval's HFLM makes of a chat template: the messages as the tokenizer renders them."""
+    """Return a chat template as lm-eval's HFLM applies it: the tokenizer renders the messages."""
     tokenizer = byte_level()
     tokenizer.chat_template = text
 
@@ -74,7 +74,7 @@ def template_of(text: str) -> Template:
 
 
 def task_of(name: str) -> Any:
-    """A task over the sample, read anew: runs change its version."""
+    """Load a task over the sample anew, because runs change its version."""
     from lm_eval.tasks import TaskManager
 
     from rbridge_tasks.harness.task_folder import TASKS_PATH
@@ -84,7 +84,7 @@ def task_of(name: str) -> Any:
 
 
 def requests_of(task: Any, shots: int, text: str | None, **options: Any) -> list[Any]:
-    """The requests of a task's first item."""
+    """Return the requests of a task's first item."""
     task.set_config("num_fewshot", shots)
     if text is not None:
         options = {
@@ -99,7 +99,7 @@ def requests_of(task: Any, shots: int, text: str | None, **options: Any) -> list
 @pytest.mark.parametrize("name", SCORED)
 @pytest.mark.parametrize("style", TEMPLATES)
 def test_a_scored_text_begins_as_the_worked_examples_do(name: str, style: str) -> None:
-    """Between "Answer:" and the text stand the same characters in the worked examples and in what is scored."""
+    """The characters between "Answer:" and the text are the same in the worked examples and in the scored text."""
     task = task_of(name)
     doc = task.fewshot_docs()[0]
     expected = choice_texts(doc)[gold_choice(doc)] if name.endswith("_cf") else worked_example(doc)
@@ -114,7 +114,7 @@ def test_a_scored_text_begins_as_the_worked_examples_do(name: str, style: str) -
 @pytest.mark.parametrize("name", SCORED)
 @pytest.mark.parametrize("style", TEMPLATES)
 def test_without_worked_examples_the_text_follows_the_same_header(name: str, style: str) -> None:
-    """The number of worked examples, and whether they are turns, does not change how the scored text begins."""
+    """The characters before the scored text do not depend on the number of examples or on multi-turn format."""
     task = task_of(name)
     after = {
         request.args[0].rpartition("Answer:")[2]
@@ -126,7 +126,7 @@ def test_without_worked_examples_the_text_follows_the_same_header(name: str, sty
 
 @pytest.mark.parametrize("name", [*SCORED, "rbridge_humaneval_gold"])
 def test_without_a_template_a_space_or_line_end_stands_before_the_text(name: str) -> None:
-    """No template: the documented context, also after a run with one."""
+    """Without a template the context is the documented one, also after a run with a template."""
     task = task_of(name)
     requests_of(task, 1, TEMPLATES["mistral"])
     context, text = requests_of(task_of(name), 1, None)[0].args
@@ -137,7 +137,7 @@ def test_without_a_template_a_space_or_line_end_stands_before_the_text(name: str
 
 @pytest.mark.parametrize("style", TEMPLATES)
 def test_a_generation_starts_from_the_templates_own_prompt(style: str) -> None:
-    """What a model is to write follows the generation prompt, whatever past messages look like."""
+    """A generation follows the template's generation prompt, which may differ from past messages."""
     (request,) = requests_of(task_of("rbridge_csqa_gen"), 1, TEMPLATES[style])
     prompt = template_of(TEMPLATES[style])([{"role": "user", "content": "?"}])
     assert request.args[0].endswith(prompt.partition("?")[2])
@@ -151,15 +151,15 @@ def test_a_generation_starts_from_the_templates_own_prompt(style: str) -> None:
         ("llama 2", "rbridge_humaneval_gold", 1.1), ("chatml", "rbridge_humaneval_gold", 1.0),
     ],
 )  # fmt: skip
-def test_the_task_version_says_where_texts_are_not_those_of_version_1(style: str, name: str, version: float) -> None:
-    """Results of texts that began with other white space before have another task version, and only those."""
+def test_the_task_version_shows_texts_that_differ_from_version_1(style: str, name: str, version: float) -> None:
+    """Only texts whose leading white space changed since version 1 have another task version."""
     task = task_of(name)
     requests_of(task, 1, TEMPLATES[style])
     assert version == task.VERSION
 
 
 def test_a_template_that_cannot_be_read_leaves_contexts_as_they_are() -> None:
-    """A template that refuses a second question, or changes its messages, gives no header; nothing is cut or added."""
+    """A template that refuses a second turn, or changes messages, has no header; contexts are not changed."""
     refuses = template_of(
         "{% if messages | length > 1 %}{{ raise_exception('one turn') }}{% endif %}{{ messages[0].content }}"
     )
@@ -171,7 +171,7 @@ def test_a_template_that_cannot_be_read_leaves_contexts_as_they_are() -> None:
 
 
 def test_a_model_that_takes_messages_is_one_line() -> None:
-    """Where a chat template gives messages and not text, traces cannot be scored, and the error says what to change."""
+    """If the model takes messages and not text, traces cannot be scored, and the error says what to change."""
     task = load("rbridge_csqa_scb")
     with pytest.raises(TaskOptionError, match="gives list for this model"):
         task.scored_context([{"role": "user", "content": "?"}], " ", {})

@@ -1,4 +1,4 @@
-"""The comparator tasks in this process: what they ask, how they grade, what they refuse."""
+"""The comparator tasks in this process: their prompts, their grades and the traces they refuse."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def arguments_of(name: str) -> list[tuple[Any, ...]]:
     return [instance.args for instance in task.instances]
 
 
-# ---------------------------------------------------------------- what is asked
+# ---------------------------------------------------------------- prompts
 
 
 def test_the_group_holds_all_that_runs_no_code() -> None:
-    """Twenty of the twenty-one tasks; the one that executes what the model writes is asked for by name."""
+    """The group has twenty of the twenty-one tasks; the task that executes code must be selected by name."""
     loaded = manager().load(["rbridge_comparators"])
     assert set(loaded["tasks"]) == {name for names in TASKS.values() for name in names} - {UNSAFE}
     assert loaded["groups"]["rbridge_comparators"].alias == "rbridge_comparators (sample)"
@@ -42,7 +42,7 @@ def test_the_group_holds_all_that_runs_no_code() -> None:
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_gold_and_scb_follow_the_context_of_the_traces(benchmark: str) -> None:
-    """The same items, worked examples and question; then the data set's answer, or the trace with its final answer."""
+    """Items, examples and question are the same; then follows the gold answer, or the trace with its final answer."""
     for trace, (context, gold), (same, both) in zip(
         traces_of(benchmark), arguments_of(f"rbridge_{benchmark}_gold"), arguments_of(f"rbridge_{benchmark}_scb"),
         strict=True,
@@ -57,15 +57,15 @@ def test_gold_and_scb_follow_the_context_of_the_traces(benchmark: str) -> None:
 
 
 @pytest.mark.parametrize("benchmark", [name for name in BENCHMARKS if name != "humaneval"])
-def test_generation_starts_where_the_trace_would(benchmark: str) -> None:
-    """Greedy, from the same context without the space after it, up to the next question."""
+def test_generation_starts_at_the_position_of_the_trace(benchmark: str) -> None:
+    """Generation is greedy, from the same context without its last space, up to the next question."""
     for trace, (context, options) in zip(traces_of(benchmark), arguments_of(f"rbridge_{benchmark}_gen"), strict=True):
         assert context + " " == context_of(trace, few_shot_examples(benchmark))
         assert options == {"until": ["\nQuestion:"], "do_sample": False, "max_gen_toks": 512}
 
 
-def test_chat_templates_end_the_context_as_they_do() -> None:
-    """Nothing is put between a template's own end and the answer, the choice or the trace."""
+def test_chat_templates_end_the_context_unchanged() -> None:
+    """Nothing is inserted between a template's end and the answer, the choice or the trace."""
 
     def template(messages: list[dict[str, str]], **_: Any) -> str:
         return "".join(f"<{m['role']}>\n{m['content']}\n" for m in messages) + "<assistant>\n"
@@ -82,7 +82,7 @@ def test_chat_templates_end_the_context_as_they_do() -> None:
 
 @pytest.mark.parametrize("benchmark", CHOICE)
 def test_cloze_form_shows_no_choices(benchmark: str) -> None:
-    """Questions and texts only: the worked examples answered by the text of the right choice, one request a choice."""
+    """The prompt has no choices; worked examples end with the text of the right choice; each choice is a request."""
     shots = []
     for example in few_shot_examples(benchmark):
         (text,) = [choice.text for choice in example.choices or () if choice.label == example.gold]
@@ -99,7 +99,7 @@ def test_cloze_form_shows_no_choices(benchmark: str) -> None:
 
 
 def test_every_metric_has_a_direction_a_bound_and_an_entry_point() -> None:
-    """lm-eval and score tables agree on which way each runs."""
+    """lm-eval and score tables agree on the direction of each metric."""
     points = {point.name: point.value for point in entry_points(group="lm_eval.metrics")}
     for names in TASKS.values():
         for name in names:
@@ -112,24 +112,24 @@ def test_every_metric_has_a_direction_a_bound_and_an_entry_point() -> None:
 
 
 def test_scores_belong_to_the_benchmark_not_to_the_task() -> None:
-    """So that comparators stand beside rBridge NLL in a score table; tasks of others keep their names."""
+    """Comparators and rBridge NLL have the same benchmark in a score table; tasks of other origin keep their names."""
     assert {benchmark_of(name) for names in TASKS.values() for name in names} == set(BENCHMARKS)
     for name in ("rbridge_comparators", "mine_gen", "gsm8k_gen"):
         assert benchmark_of(name) == name
     assert benchmark_of("rbridge_mine_cf") == "mine"
 
 
-def test_samples_are_found_by_their_metric_where_tasks_share_a_benchmark(tmp_path: Path) -> None:
-    """A folder of all tasks over a benchmark gives the file that has the metric."""
+def test_samples_are_found_by_their_metric_if_tasks_share_a_benchmark(tmp_path: Path) -> None:
+    """In a folder with samples of several tasks over a benchmark, the file with the metric is found."""
     for kind, metric in (("gold", "gold_nll"), ("scb", "scb_nll")):
-        file = tmp_path / f"samples_rbridge_gsm8k_{kind}_2026-01-01T00-00-00.jsonl"
-        file.write_text(json.dumps({"doc_id": 0, "metrics": [metric], metric: 1.0}) + "\n")
-    found = find_samples(tmp_path, "gsm8k", "scb_nll")
-    assert found is not None
-    assert "_scb_" in found.name
+        samples_file = tmp_path / f"samples_rbridge_gsm8k_{kind}_2026-01-01T00-00-00.jsonl"
+        samples_file.write_text(json.dumps({"doc_id": 0, "metrics": [metric], metric: 1.0}) + "\n")
+    file = find_samples(tmp_path, "gsm8k", "scb_nll")
+    assert file is not None
+    assert "_scb_" in file.name
 
 
-# ---------------------------------------------------------------- what traces have to have
+# ---------------------------------------------------------------- what traces must have
 
 
 def trace(**changes: Any) -> Trace:
@@ -139,7 +139,7 @@ def trace(**changes: Any) -> Trace:
 
 
 @pytest.mark.parametrize(
-    ("check", "changes", "says"),
+    ("check", "changes", "message"),
     [
         (require_gold, {"gold": None}, "no gold answer"),
         (require_gold, {"gold": " "}, "no gold answer"),
@@ -150,10 +150,10 @@ def trace(**changes: Any) -> Trace:
         (require_choices, {"gold": "B"}, r"label of none of their choices.*gold 'B', choices 1, 2"),
     ],
 )
-def test_traces_that_lack_an_answer_are_refused_in_one_line(check: Any, changes: dict[str, Any], says: str) -> None:
-    """With how many, which one, what was found and what to do."""
+def test_traces_that_lack_an_answer_are_refused_in_one_line(check: Any, changes: dict[str, Any], message: str) -> None:
+    """The error counts the traces, names the first one, says what was found and what to do."""
     check([trace()], "CACHE")
-    with pytest.raises(AnswerError, match=says) as error:
+    with pytest.raises(AnswerError, match=message) as error:
         check([trace(), trace(**changes)], "CACHE")
     assert str(error.value).startswith("1 of 2 traces in CACHE have")
     assert "arc_challenge/7" in str(error.value)
@@ -161,7 +161,7 @@ def test_traces_that_lack_an_answer_are_refused_in_one_line(check: Any, changes:
 
 
 def test_an_item_without_probabilities_is_named() -> None:
-    """A model that gives NaN is an error with the item's name, not a NaN in the table."""
+    """If a model gives NaN, the error names the item, and no NaN reaches the table."""
     task = load("rbridge_csqa_cf")
     doc = task.eval_docs[0]
     with pytest.raises(ScoreError, match=r"^csqa/sample-csqa-01: log-probability nan of choice 1"):
@@ -172,13 +172,13 @@ def test_an_item_without_probabilities_is_named() -> None:
 
 
 def graded(task: Any, item: Trace, text: str) -> dict[str, float]:
-    found: dict[str, float] = task.process_results(document(item), [text])
-    return found
+    metrics: dict[str, float] = task.process_results(document(item), [text])
+    return metrics
 
 
 @pytest.mark.parametrize("benchmark", [name for name in BENCHMARKS if name != "humaneval"])
-def test_what_the_worked_examples_show_is_right(benchmark: str) -> None:
-    """A trace and the gold answer are right and at distance 0, whatever follows; another answer, or none, is wrong."""
+def test_answers_in_the_format_of_worked_examples_are_right(benchmark: str) -> None:
+    """A trace with the gold answer is right at distance 0, whatever follows; another answer, or none, is wrong."""
     task, accuracy = load(f"rbridge_{benchmark}_gen"), ACCURACY.get(benchmark, "exact_match")
     for item in traces_of(benchmark):
         text = worked_example(document(dataclasses.replace(item, final_answer=item.gold)))
@@ -198,18 +198,18 @@ def test_what_the_worked_examples_show_is_right(benchmark: str) -> None:
     ],
 )
 def test_answers_are_right_in_any_usual_form(benchmark: str, gold: str, stated: list[str]) -> None:
-    """Numbers by value, mathematics by equivalence, choices by their letter."""
+    """Numbers are graded by value, mathematics by equivalence, choices by their label."""
     task, item = load(f"rbridge_{benchmark}_gen"), dataclasses.replace(traces_of(benchmark)[0], gold=gold)
     for answer in stated:
-        found = graded(task, item, f"So it is.\nFinal answer: {answer}\n\nMore")
-        assert found[ACCURACY.get(benchmark, "exact_match")] == 1.0, answer
+        metrics = graded(task, item, f"So it is.\nFinal answer: {answer}\n\nMore")
+        assert metrics[ACCURACY.get(benchmark, "exact_match")] == 1.0, answer
 
 
 def test_token_edit_distance_by_hand() -> None:
-    """Words and punctuation marks: two of the seven are replaced and one is missing."""
+    """Tokens are words and punctuation marks: two of the seven are replaced and one is missing."""
     item = dataclasses.replace(traces_of("gsm8k")[0], trace="48/2 = 24 clips.", spans=None)
-    found = graded(load("rbridge_gsm8k_gen"), item, " 48*2 = 96 clips\nFinal answer: 96")
-    assert (found["ted"], found["ted_per_token"]) == (3.0, 3 / 7)
+    metrics = graded(load("rbridge_gsm8k_gen"), item, " 48*2 = 96 clips\nFinal answer: 96")
+    assert (metrics["ted"], metrics["ted_per_token"]) == (3.0, 3 / 7)
 
 
 # ---------------------------------------------------------------- HumanEval
@@ -220,8 +220,8 @@ def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ALLOW_CODE_EVAL", "1")
 
 
-def test_code_is_not_run_unless_allowed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """lm-eval's own flag, because the task is marked as unsafe, and the variable of Hugging Face's ``code_eval``."""
+def test_running_code_needs_two_permissions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Execution needs lm-eval's flag for unsafe tasks and the variable of Hugging Face's ``code_eval``."""
     monkeypatch.delenv("HF_ALLOW_CODE_EVAL", raising=False)
     task = load(UNSAFE)
     assert task.UNSAFE_CODE
@@ -229,8 +229,8 @@ def test_code_is_not_run_unless_allowed_twice(monkeypatch: pytest.MonkeyPatch) -
         task.build_all_requests()
 
 
-def test_predictions_alone_need_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
-    """lm_eval --predict_only: nothing is graded, so no code is run and no grader is needed."""
+def test_predict_only_needs_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With lm_eval --predict_only nothing is graded, so no code is run and no grader is needed."""
     monkeypatch.delenv("HF_ALLOW_CODE_EVAL", raising=False)
     for name in (UNSAFE, "rbridge_gsm8k_gold", "rbridge_csqa_cf"):
         task = load(name)
@@ -244,7 +244,7 @@ def test_predictions_alone_need_no_permission(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.slow
 def test_functions_are_graded_by_their_tests(allowed: None) -> None:
-    """The sample's own solutions pass, as the rest of a function, as a whole one, and in a fence; others do not."""
+    """The gold solutions pass as a function body, as a whole function and in a code fence; wrong ones do not."""
     task = load(UNSAFE)
     task.build_all_requests()
     for number, item in enumerate(traces_of("humaneval")):
@@ -252,8 +252,8 @@ def test_functions_are_graded_by_their_tests(allowed: None) -> None:
         whole = item.question.split('    """')[0] + item.gold
         forms = [item.gold, whole, f"```python\n{item.gold}```\nDone."] if number < 2 else [item.gold]
         for form in forms:
-            found = graded(task, item, f"{item.trace}\nFinal answer:\n{form}")
-            assert (found["pass@1"], found["ted"]) == (1.0, 0.0), form
+            metrics = graded(task, item, f"{item.trace}\nFinal answer:\n{form}")
+            assert (metrics["pass@1"], metrics["ted"]) == (1.0, 0.0), form
     item = traces_of("humaneval")[0]
     for wrong in ("    return None", "    return (", "    raise SystemExit(0)", "", "    import os; os._exit(0)"):
         assert graded(task, item, f"Hm.\nFinal answer:\n{wrong}")["pass@1"] == 0.0

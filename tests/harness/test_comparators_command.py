@@ -1,4 +1,4 @@
-"""All comparators of a checkpoint by the real ``lm_eval`` command, and their way into a score table."""
+"""All comparators of a checkpoint by the real ``lm_eval`` command, and the score table of their results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def group_run(checkpoint: Path, warm_commands: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
-    """Output and folder of one run of the whole group, HumanEval's tests included, on three items of each benchmark."""
+    """Output, log and folder of a run of the whole group with HumanEval, on three items of each benchmark."""
     home = tmp_path_factory.mktemp("comparators")
     env = {key: value for key, value in os.environ.items() if not key.startswith("RBRIDGE")}
     env |= {"XDG_CACHE_HOME": str(home / "cache"), "HF_ALLOW_CODE_EVAL": "1", "COLUMNS": "200"}
@@ -54,7 +54,7 @@ def samples_of(folder: Path, task: str) -> list[dict[str, Any]]:
 
 
 def test_one_command_gives_every_metric_with_its_error(group_run: tuple[str, str, Path]) -> None:
-    """A row a metric, labelled as sample; no metric is missing, NaN or without a standard error."""
+    """Each metric has a row, labelled as sample; none is missing, NaN or without a standard error."""
     table, log, out = group_run
     assert "leaves out" not in log
     (file,) = out.rglob("results_*.json")
@@ -73,8 +73,8 @@ def test_one_command_gives_every_metric_with_its_error(group_run: tuple[str, str
     }
 
 
-def test_answers_score_what_stock_loglikelihood_gives(group_run: tuple[str, str, Path], checkpoint: Path) -> None:
-    """``mpca``, ``gold_nll`` and ``scb_nll`` from lm-eval's own sum over the same pair, and a count of tokens."""
+def test_answer_scores_equal_stock_loglikelihoods(group_run: tuple[str, str, Path], checkpoint: Path) -> None:
+    """``mpca``, ``gold_nll`` and ``scb_nll`` follow from lm-eval's own sum over the same pair and the token count."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     lm = harness_model(AutoModelForCausalLM.from_pretrained(checkpoint), tokenizer)
     for name, metric in [(name, "gold_nll") for name in TASKS["gold"]] + [(name, "scb_nll") for name in TASKS["scb"]]:
@@ -93,7 +93,7 @@ def test_answers_score_what_stock_loglikelihood_gives(group_run: tuple[str, str,
 
 
 def test_collect_reads_them_as_scores_of_their_benchmarks(group_run: tuple[str, str, Path], tmp_path: Path) -> None:
-    """Side by side under gsm8k, csqa, ...: what ``rbridge compare`` takes."""
+    """The table has the scores under gsm8k, csqa, ..., as ``rbridge compare`` reads them."""
     command = [sys.executable, "-m", "rbridge_tasks", "collect", str(group_run[2]), "--include-sample"]
     table = tmp_path / "scores.csv"
     result = subprocess.run([*command, "-o", str(table)], capture_output=True, text=True, check=False)

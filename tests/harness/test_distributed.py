@@ -1,4 +1,4 @@
-"""Items spread over two processes come back as from one."""
+"""An evaluation on two processes gives the results of one process."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..error_bounds import assert_within, model_bound, model_sum_bound
 
 pytestmark = pytest.mark.slow
 
-LIMITS = [7, 8]  # the ranks get 4 and 3 items, so that lm-eval fills up the second with a copy; and 4 each
+LIMITS = [7, 8]  # the ranks get 4 and 3 items, so lm-eval adds a copy to the second; and 4 items each
 
 
 def evaluate(checkpoint: Path, folder: Path, *, ranks: int) -> dict[str, Any]:
-    """Results and samples of ``rbridge_gsm8k`` on the shipped sample for each limit, as rank 0 has them."""
+    """Return results and samples of ``rbridge_gsm8k`` on the shipped sample for each limit, as rank 0 has them."""
     output, meeting_point = folder / f"{ranks}.json", folder / f"meeting_{ranks}"
     program = Path(__file__).with_name("one_rank.py")
     started = [
@@ -52,73 +52,73 @@ def evaluations(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> l
 
 
 @pytest.fixture(scope="module", params=LIMITS)
-def one_and_two(
+def ranked_runs(
     request: pytest.FixtureRequest, evaluations: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The evaluation of so many items on one rank and on two."""
-    one, two = (by_limit[str(request.param)] for by_limit in evaluations)
-    assert len(one["requests"]) == len(one["samples"]["rbridge_gsm8k"]) == request.param
-    assert len(two["requests"]) == 4
-    return one, two
+    """The evaluation of a number of items on one rank and on two."""
+    single_rank, double_rank = (by_limit[str(request.param)] for by_limit in evaluations)
+    assert len(single_rank["requests"]) == len(single_rank["samples"]["rbridge_gsm8k"]) == request.param
+    assert len(double_rank["requests"]) == 4
+    return single_rank, double_rank
 
 
 def samples(run: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Samples of a run by the number of their item; each item once."""
-    found = {sample["doc_id"]: sample for sample in run["samples"]["rbridge_gsm8k"]}
-    assert len(found) == len(run["samples"]["rbridge_gsm8k"])
-    return found
+    """Return the samples of a run by item number; each item must occur once."""
+    by_item = {sample["doc_id"]: sample for sample in run["samples"]["rbridge_gsm8k"]}
+    assert len(by_item) == len(run["samples"]["rbridge_gsm8k"])
+    return by_item
 
 
-def test_metrics_are_those_of_one_rank(one_and_two: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Every metric and every standard error, to rounding: a mean moves no further than the token that moves furthest,
+def test_metrics_are_those_of_one_rank(ranked_runs: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Every metric and standard error is equal up to rounding: a mean changes by no more than its tokens do at most,
     and so does a standard deviation over the root of the number of items; bits are nats / ln 2."""
-    one, two = (run["results"]["rbridge_gsm8k"] for run in one_and_two)
-    numbers = {name: value for name, value in one.items() if isinstance(value, float)}
+    single_rank, double_rank = (run["results"]["rbridge_gsm8k"] for run in ranked_runs)
+    numbers = {name: value for name, value in single_rank.items() if isinstance(value, float)}
     assert {"rbridge_nll,none", "trace_nll,none", "rbridge_bits_per_byte,none", "trace_bits_per_byte,none"} <= set(
         numbers
     )
-    assert {name: two[name] for name in numbers} == pytest.approx(numbers, rel=0, abs=model_bound() / np.log(2))
-    assert two["rbridge_nll,none"] > 0
+    assert {name: double_rank[name] for name in numbers} == pytest.approx(numbers, rel=0, abs=model_bound() / np.log(2))
+    assert double_rank["rbridge_nll,none"] > 0
 
 
-def test_frequencies_are_counted_over_both_ranks(one_and_two: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Proxies weighted by token frequency know the tokens of every rank, and ask for no pair a second time."""
-    one, two = (run["results"]["rbridge_proxies_gsm8k"] for run in one_and_two)
-    numbers = {name: value for name, value in one.items() if isinstance(value, float)}
+def test_frequencies_are_counted_over_both_ranks(ranked_runs: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Proxies weighted by token frequency count the tokens of every rank, and score no pair a second time."""
+    single_rank, double_rank = (run["results"]["rbridge_proxies_gsm8k"] for run in ranked_runs)
+    numbers = {name: value for name, value in single_rank.items() if isinstance(value, float)}
     assert {"top5_accuracy_by_frequency,none", "top1_accuracy_by_inverse_frequency_stderr,none"} <= set(numbers)
-    assert {name: two[name] for name in numbers} == pytest.approx(numbers, rel=1e-5)
+    assert {name: double_rank[name] for name in numbers} == pytest.approx(numbers, rel=1e-5)
 
 
-def test_samples_are_those_of_one_rank(one_and_two: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Each item has the scores it has on one rank, whichever rank it was on."""
-    one, two = map(samples, one_and_two)
-    assert set(one) == set(two)
-    for item, expected in one.items():
-        found = two[item]
-        assert found["doc"]["item_id"] == expected["doc"]["item_id"]
+def test_samples_are_those_of_one_rank(ranked_runs: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Each item has the same scores on two ranks as on one."""
+    single_rank, double_rank = map(samples, ranked_runs)
+    assert set(single_rank) == set(double_rank)
+    for item, expected in single_rank.items():
+        sample = double_rank[item]
+        assert sample["doc"]["item_id"] == expected["doc"]["item_id"]
         for metric in ("rbridge_nll", "trace_nll"):
-            assert found[metric] == pytest.approx(expected[metric], rel=0, abs=model_bound())
-        tokens, expected_tokens = (TokenScores.from_json(sample["resps"][0][0]) for sample in (found, expected))
+            assert sample[metric] == pytest.approx(expected[metric], rel=0, abs=model_bound())
+        tokens, expected_tokens = (TokenScores.from_json(entry["resps"][0][0]) for entry in (sample, expected))
         assert tokens.token_id.tolist() == expected_tokens.token_id.tolist()
         assert_within(tokens.logprob, expected_tokens.logprob, model_bound(expected_tokens.logprob))
 
 
-def test_arrays_appear_once_per_sample(one_and_two: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Copies that even out the ranks are dropped, and the arrays stand under ``resps`` only."""
-    for run in one_and_two:
+def test_arrays_appear_once_per_sample(ranked_runs: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Copies that lm-eval adds to a rank are dropped, and the arrays are under ``resps`` only."""
+    for run in ranked_runs:
         for sample in run["samples"]["rbridge_gsm8k"]:
             assert json.dumps(sample).count("max_logprob") == 1
 
 
 def test_sums_on_two_ranks_equal_stock_lm_eval(
-    one_and_two: tuple[dict[str, Any], dict[str, Any]], checkpoint: Path
+    ranked_runs: tuple[dict[str, Any], dict[str, Any]], checkpoint: Path
 ) -> None:
-    """Each item's summed log-probability, scored on either rank, is lm-eval's own loglikelihood of the same pair."""
+    """Each item's summed log-probability, scored on either rank, equals lm-eval's loglikelihood of the same pair."""
     from lm_eval.models.huggingface import HFLM
 
-    found = list(samples(one_and_two[1]).values())
-    requests = [new_request("loglikelihood", {}, tuple(row["arguments"][0]), i) for i, row in enumerate(found)]
+    rows = list(samples(ranked_runs[1]).values())
+    requests = [new_request("loglikelihood", {}, tuple(row["arguments"][0]), i) for i, row in enumerate(rows)]
     stock = HFLM(pretrained=str(checkpoint), device="cpu", batch_size=3).loglikelihood(requests, disable_tqdm=True)
-    logprobs = [TokenScores.from_json(sample["resps"][0][0]).logprob.astype(float) for sample in found]
+    logprobs = [TokenScores.from_json(sample["resps"][0][0]).logprob.astype(float) for sample in rows]
     bounds = [model_sum_bound(logprob) for logprob in logprobs]
     assert_within([logprob.sum() for logprob in logprobs], [total for total, _ in stock], bounds)

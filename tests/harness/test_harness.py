@@ -1,4 +1,4 @@
-"""The lm-eval side, in this process: what the tasks are, and what they ask."""
+"""Our tasks within lm-eval, in this process: which tasks exist, and their requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WITHOUT_WEIGHTS = {"rbridge_cache": "sample", "rbridge_weights": "none"}
 
 @functools.cache
 def manager() -> TaskManager:
-    """Our tasks alone: lm-eval's own are thousands of files."""
+    """Return a TaskManager of our tasks only: lm-eval's own tasks are thousands of files."""
     return TaskManager(include_path=str(TASKS_PATH), include_defaults=False, metadata=WITHOUT_WEIGHTS)
 
 
@@ -38,13 +38,13 @@ def test_the_manager_knows_a_task_a_benchmark_and_the_group() -> None:
 
 
 def test_include_defaults_false_means_no_tasks_of_ours_either() -> None:
-    """Who asks for nothing but their own tasks gets nothing but their own."""
+    """A user who excludes the default tasks does not get ours."""
     assert TaskManager(include_defaults=False).all_tasks == []
 
 
 @pytest.mark.slow
-def test_a_users_own_task_file_wins(tmp_path: Path) -> None:
-    """A task of the same name under --include_path replaces ours, as it would replace one of lm-eval's."""
+def test_a_users_task_file_has_priority(tmp_path: Path) -> None:
+    """A task of the same name under --include_path replaces ours, as it replaces one of lm-eval's."""
     (tmp_path / "mine.yaml").write_text("task: rbridge_gsm8k\ndataset_path: mine\n")
     with_mine = TaskManager(include_path=str(tmp_path))
     assert with_mine._index["rbridge_gsm8k"].yaml_path == tmp_path / "mine.yaml"
@@ -54,7 +54,7 @@ def test_a_users_own_task_file_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 @pytest.mark.parametrize("shots", [0, 2, 5])
 def test_requests_are_the_documented_context_and_the_trace(benchmark: str, shots: int) -> None:
-    """What lm-eval builds equals what ``rbridge traces score`` reads to the frontier model, letter by letter."""
+    """The text that lm-eval builds equals that of ``rbridge traces score``, character by character."""
     task = load(f"rbridge_{benchmark}")
     task.set_config("num_fewshot", shots)
     task.build_all_requests()
@@ -66,13 +66,13 @@ def test_requests_are_the_documented_context_and_the_trace(benchmark: str, shots
         assert trace.trace not in instance.args[0]
 
 
-def test_five_shots_unless_told_otherwise() -> None:
-    """The paper's number of shots is the default, and may be overridden."""
+def test_five_shots_by_default() -> None:
+    """The paper's number of shots is the default."""
     assert load("rbridge_gsm8k").config.num_fewshot == 5
 
 
 def test_chat_templates_and_system_instructions_are_lm_evals() -> None:
-    """With a chat template the question is a user turn, and no delimiter is put after the template's own end."""
+    """With a chat template the question is a user turn, and no delimiter follows the template's end."""
 
     def template(messages: list[dict[str, str]], **_: Any) -> str:
         return "".join(f"<{m['role']}>\n{m['content']}\n" for m in messages) + "<assistant>\n"
@@ -88,13 +88,13 @@ def test_chat_templates_and_system_instructions_are_lm_evals() -> None:
 
 
 def test_a_task_config_can_be_written_as_json() -> None:
-    """lm-eval writes it into every results file."""
+    """lm-eval writes the config into every results file."""
     config = load("rbridge_gsm8k").dump_config()
     assert json.loads(json.dumps(config, default=str))["metadata"]["rbridge_traces"]["sample"] is True
 
 
-def test_corpus_bits_per_byte_brings_its_standard_error() -> None:
-    """lm-eval reports our closed form, not "N/A", for a ratio of sums; and nothing for zero bootstrap iterations."""
+def test_corpus_bits_per_byte_has_a_standard_error() -> None:
+    """lm-eval reports our closed form for a ratio of sums, and no error for zero bootstrap iterations."""
     from lm_eval import evaluator_utils
     from lm_eval.api import metrics as lm_eval_metrics
 
@@ -117,7 +117,7 @@ def test_test_set_scores_equal_weights_over_all_traces() -> None:
 
 
 def test_a_model_class_without_a_back_end_is_one_line() -> None:
-    """Any model but those served is refused with what to use instead."""
+    """A model class that we do not support is refused, and the error says what to use instead."""
     from lm_eval.models.dummy import DummyLM
 
     with pytest.raises(requests.UnservedModelError, match="use --model hf"):

@@ -1,76 +1,24 @@
-"""The real ``lm_eval`` command on the sample, from another directory: what a user types, and what comes out."""
+"""The real ``lm_eval`` command, from another directory, on the sample with confidences: table, results and samples."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from rbridge_metrics import TokenScores, minmax_weights, minmax_weights_over_test_set, rbridge_nll, span_weights
+from rbridge_metrics import minmax_weights, minmax_weights_over_test_set, rbridge_nll, span_weights
 from rbridge_traces import BENCHMARKS, TraceCache
 
 from ..error_bounds import model_bound
+from .lm_eval_command import Run, results_of, samples_of, scores_of, the_error
 
 pytestmark = pytest.mark.slow(seconds=50)
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="module")
-def command(warm_commands: Path) -> Run:
-    """Runs an installed command with a user cache of its own."""
-
-    def run(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        env = {key: value for key, value in os.environ.items() if not key.startswith("RBRIDGE")}
-        env |= {"XDG_CACHE_HOME": str(cwd / "user-cache"), "COLUMNS": "200"}
-        words = [str(warm_commands / name), *arguments]
-        return subprocess.run(words, cwd=cwd, env=env | environment, capture_output=True, text=True, check=False)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def lm_eval(command: Run) -> Run:
-    """Runs ``lm_eval`` on a checkpoint."""
-
-    def run(
-        checkpoint: Path, tasks: str, *arguments: str, cwd: Path, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        options = ["--model", "hf", "--model_args", f"pretrained={checkpoint}", "--batch_size", "4", "--tasks", tasks]
-        return command("lm_eval", *options, *arguments, cwd=cwd, **environment)
-
-    return run
-
-
-def results_of(folder: Path) -> dict[str, Any]:
-    (file,) = folder.rglob("results_*.json")
-    results: dict[str, Any] = json.loads(file.read_text())
-    return results
-
-
-def samples_of(folder: Path, task: str) -> list[dict[str, Any]]:
-    (file,) = folder.rglob(f"samples_{task}_*.jsonl")
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def scores_of(sample: dict[str, Any]) -> TokenScores:
-    return TokenScores.from_json(sample["resps"][0][0])
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that is not the project's."""
-    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +46,7 @@ def group_run(checkpoint: Path, lm_eval: Run, cache: Path, home: Path) -> tuple[
 
 
 def test_the_table_shows_every_benchmark_and_a_mean(group_run: tuple[str, Path]) -> None:
-    """The group has a row a benchmark, each labelled as sample, all metrics marked lower is better, with errors."""
+    """The group has a row for each benchmark, labelled as sample; metrics have errors and are lower-is-better."""
     table, out = group_run
     for benchmark in BENCHMARKS:
         assert f"rbridge_{benchmark} (sample)" in table
@@ -115,8 +63,8 @@ def test_the_table_shows_every_benchmark_and_a_mean(group_run: tuple[str, Path])
     assert "↑" not in table
 
 
-def test_results_say_which_traces_were_used(group_run: tuple[str, Path], cache: Path, checkpoint: Path) -> None:
-    """A results file names the cache, the models behind it, its checksum, and that it is a sample."""
+def test_results_record_the_traces(group_run: tuple[str, Path], cache: Path, checkpoint: Path) -> None:
+    """A results file has the checksums of the traces, the confidence model, and whether they are a sample."""
     provenance = results_of(group_run[1])["configs"]["rbridge_gsm8k"]["metadata"]["rbridge_traces"]
     manifest = TraceCache(str(cache)).load("gsm8k").manifest
     assert provenance["files"] == manifest.files
@@ -124,22 +72,22 @@ def test_results_say_which_traces_were_used(group_run: tuple[str, Path], cache: 
     assert provenance["sample"] is True
 
 
-def test_weighted_scores_equal_a_loop_over_letters(group_run: tuple[str, Path], cache: Path) -> None:
-    """rBridge NLL of every item equals the formula worked letter by letter in plain Python, to 1e-6."""
+def test_weighted_scores_equal_a_loop_over_characters(group_run: tuple[str, Path], cache: Path) -> None:
+    """rBridge NLL of every item equals the formula computed character by character in plain Python, to 1e-6."""
     for benchmark in BENCHMARKS:
         by_id = {trace.item_id: trace for trace in TraceCache(str(cache)).load(benchmark).traces}
         for sample in samples_of(group_run[1], f"rbridge_{benchmark}"):
             trace, scores = by_id[sample["doc"]["item_id"]], scores_of(sample)
-            letters, start = [], 0
+            character_confidences, start = [], 0
             for end, logprob in zip(trace.token_end, trace.token_logprob, strict=True):
-                letters += [math.exp(float(logprob))] * (int(end) - start)
+                character_confidences += [math.exp(float(logprob))] * (int(end) - start)
                 start = int(end)
-            assert len(letters) == len(trace.trace)
+            assert len(character_confidences) == len(trace.trace)
             confidence: list[float] = []
             for first, last in zip(scores.token_start, scores.token_end, strict=True):
-                covered = letters[first:last]
+                covered = character_confidences[first:last]
                 confidence.append(sum(covered) / len(covered) if covered else math.nan)
-            for i in reversed(range(len(confidence) - 1)):  # no letter: as the next token
+            for i in reversed(range(len(confidence) - 1)):  # without a character: as the next token
                 if math.isnan(confidence[i]):
                     confidence[i] = confidence[i + 1]
             low, high = min(confidence), max(confidence)
@@ -149,12 +97,12 @@ def test_weighted_scores_equal_a_loop_over_letters(group_run: tuple[str, Path], 
 
 
 def test_any_weighting_can_be_recomputed_from_the_samples_alone(group_run: tuple[str, Path]) -> None:
-    """The samples file holds all per-token arrays, so task scores follow from it without a model or the cache."""
+    """The samples file holds all per-token arrays, so task scores can be computed without a model or the cache."""
     results = results_of(group_run[1])["results"]["rbridge_csqa"]
     samples = samples_of(group_run[1], "rbridge_csqa")
     scores = [scores_of(sample) for sample in samples]
-    own = [rbridge_nll(s.nll, minmax_weights(s.confidence)) for s in scores if s.confidence is not None]
-    assert np.mean(own) == pytest.approx(results["rbridge_nll,none"], rel=1e-5)
+    nlls = [rbridge_nll(s.nll, minmax_weights(s.confidence)) for s in scores if s.confidence is not None]
+    assert np.mean(nlls) == pytest.approx(results["rbridge_nll,none"], rel=1e-5)
     assert np.mean([s.nll.mean() for s in scores]) == pytest.approx(results["trace_nll,none"], rel=1e-9)
     bits = sum(s.nll.sum() for s in scores) / math.log(2) / sum(len(s["doc"]["trace"].encode()) for s in samples)
     assert bits == pytest.approx(results["trace_bits_per_byte,none"], rel=1e-9)
@@ -165,8 +113,8 @@ def test_any_weighting_can_be_recomputed_from_the_samples_alone(group_run: tuple
     assert all(0 < weights.mean() < 1 for weights in spans)
 
 
-def test_the_span_metric_comes_beside_the_others(group_run: tuple[str, Path]) -> None:
-    """Where all traces have spans: the NLL of the tokens in them, over all tokens; in every sample and every row."""
+def test_the_span_metric_is_reported_with_the_others(group_run: tuple[str, Path]) -> None:
+    """If all traces have spans, samples and rows have the NLL of the tokens in spans, divided by all tokens."""
     assert "rbridge_span_nll" in group_run[0]
     for benchmark in BENCHMARKS:
         expected = []
@@ -182,7 +130,7 @@ def test_the_span_metric_comes_beside_the_others(group_run: tuple[str, Path]) ->
 
 
 def test_samples_hold_the_arrays_once_and_compactly(group_run: tuple[str, Path]) -> None:
-    """One line a sample, the arrays in it a single time, under resps."""
+    """Each sample is a line that holds the arrays once, under resps."""
     (file,) = group_run[1].rglob("samples_rbridge_gsm8k_*.jsonl")
     for line in file.read_text().splitlines():
         assert line.count("max_logprob") == 1
@@ -192,30 +140,10 @@ def test_samples_hold_the_arrays_once_and_compactly(group_run: tuple[str, Path])
         assert (scores.max_logprob >= scores.logprob).all()
 
 
-@pytest.mark.parametrize("shots", [0, 3])
-def test_num_fewshot_sets_the_number_of_worked_examples(
-    checkpoint: Path, lm_eval: Run, home: Path, tmp_path: Path, shots: int
-) -> None:
-    """--num_fewshot N puts N worked examples before the question, 0 included."""
-    options = ["--metadata", '{"rbridge_weights": "none", "rbridge_cache": "sample"}', "--limit", "2"]
-    result = lm_eval(
-        checkpoint, "rbridge_math500", *options, "--num_fewshot", str(shots), "--output_path", str(tmp_path),
-        "--log_samples", cwd=home,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    for sample in samples_of(tmp_path, "rbridge_math500"):
-        context = sample["arguments"]["gen_args_0"]["arg_0"]
-        assert context.count("Question:") == shots + 1
-        assert context.count("Final answer:") == shots
-        assert context.endswith("Answer: ")
-        assert sample["arguments"]["gen_args_0"]["arg_1"] == sample["doc"]["trace"]
-        assert not {"rbridge_nll", "rbridge_bits_per_byte"} & set(sample["metrics"])
-
-
 def test_weights_over_the_test_set_and_from_spans(
     checkpoint: Path, lm_eval: Run, cache: Path, home: Path, tmp_path: Path, group_run: tuple[str, Path]
 ) -> None:
-    """The other weightings are an option away, and equal what the samples of the first run say they should be."""
+    """Scores of the other weightings equal those computed from the samples of the first run."""
     samples = samples_of(group_run[1], "rbridge_csqa")
     scores = [scores_of(sample) for sample in samples]
     test_set = minmax_weights_over_test_set([s.confidence for s in scores if s.confidence is not None])
@@ -228,17 +156,17 @@ def test_weights_over_the_test_set_and_from_spans(
         )
         assert result.returncode == 0, result.stderr
         expected = [rbridge_nll(s.nll, w) for s, w in zip(scores, weights, strict=True)]
-        found = results_of(out)["results"]["rbridge_csqa"]
-        # Another run, in other batches: a mean of weighted NLLs moves no further than the token that moves furthest.
-        assert found["rbridge_nll,none"] == pytest.approx(np.mean(expected), rel=0, abs=model_bound())
-        assert found["rbridge_nll_stderr,none"] == pytest.approx(
+        row = results_of(out)["results"]["rbridge_csqa"]
+        # Another run has other batches: a mean of weighted NLLs changes by no more than its tokens do at most.
+        assert row["rbridge_nll,none"] == pytest.approx(np.mean(expected), rel=0, abs=model_bound())
+        assert row["rbridge_nll_stderr,none"] == pytest.approx(
             np.std(expected, ddof=1) / len(expected) ** 0.5, rel=0, abs=model_bound()
         )
 
 
 @pytest.fixture(scope="module")
 def graded(cache: Path, home: Path) -> Path:
-    """A cache of which every other trace is right; one of the wrong ones has no spans."""
+    """A cache in which every second trace is right; one of the wrong ones has no spans."""
     held = TraceCache(str(cache)).load("gsm8k")
     traces = [dataclasses.replace(trace, correct=i % 2 == 0) for i, trace in enumerate(held.traces)]
     traces[1] = dataclasses.replace(traces[1], spans=None)
@@ -250,10 +178,10 @@ def graded(cache: Path, home: Path) -> Path:
     return folder
 
 
-def test_only_correct_traces_are_scored_where_asked_for(
+def test_the_option_only_correct_limits_the_scored_traces(
     checkpoint: Path, lm_eval: Run, graded: Path, home: Path, tmp_path: Path
 ) -> None:
-    """The option filters before any model runs, says so in the results, and the scores are those of the rest."""
+    """Only correct traces are scored, results record the option, and the scores are those of the kept traces."""
     options = {"rbridge_cache": str(graded), "rbridge_only_correct": True}
     result = lm_eval(
         checkpoint, "rbridge_gsm8k", "--num_fewshot", "0", "--metadata", json.dumps(options),
@@ -271,10 +199,10 @@ def test_only_correct_traces_are_scored_where_asked_for(
     assert row["rbridge_span_nll,none"] > 0  # the trace without spans is not among them
 
 
-def test_the_span_metric_is_absent_where_a_trace_has_no_spans(
+def test_the_span_metric_is_absent_if_a_trace_has_no_spans(
     checkpoint: Path, lm_eval: Run, graded: Path, home: Path, tmp_path: Path
 ) -> None:
-    """No mean over a part of the traces: the row is missing for that benchmark, and stays for the other."""
+    """There is no mean over part of the traces: that benchmark has no row, the other benchmark has one."""
     result = lm_eval(
         checkpoint, "rbridge_gsm8k,rbridge_csqa", "--num_fewshot", "0", "--output_path", str(tmp_path),
         "--log_samples", cwd=home, RBRIDGE_CACHE=str(graded),
@@ -287,30 +215,11 @@ def test_the_span_metric_is_absent_where_a_trace_has_no_spans(
     assert not any("rbridge_span_nll" in sample for sample in samples_of(tmp_path, "rbridge_gsm8k"))
 
 
-def the_error(result: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a failed command ends with."""
-    assert result.returncode != 0
-    assert "Traceback" not in result.stderr
-    line = result.stderr.strip().splitlines()[-1]
-    assert line.startswith("rbridge: error: ")
-    return line
-
-
-def test_traces_without_confidences_are_one_line_with_the_remedy(
-    checkpoint: Path, lm_eval: Run, home: Path, tmp_path: Path
-) -> None:
-    """The sample as shipped has no confidences: rBridge NLL says so and how to get them, and writes no results."""
-    result = lm_eval(checkpoint, "rbridge_gsm8k", "--output_path", str(tmp_path), cwd=home)
-    assert "no token confidences" in the_error(result)
-    assert "rbridge traces score" in the_error(result)
-    assert not list(tmp_path.rglob("*.json"))
-
-
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing"])
 def test_a_damaged_cache_is_one_line(
     checkpoint: Path, lm_eval: Run, cache: Path, home: Path, tmp_path: Path, damage: str
 ) -> None:
-    """A file that is not as it was written stops the run before a number comes out."""
+    """A file that differs from its checksum stops the run before there is a number."""
     copy = tmp_path / "cache"
     folder = copy / "gsm8k" / "sample"
     folder.mkdir(parents=True)
@@ -328,7 +237,7 @@ def test_a_damaged_cache_is_one_line(
 def test_nan_logits_are_one_line_and_no_number(
     checkpoint: Path, lm_eval: Run, cache: Path, home: Path, tmp_path: Path
 ) -> None:
-    """A checkpoint with NaN weights never gives a score."""
+    """A checkpoint with NaN weights gives an error and no score."""
     broken = tmp_path / "broken"
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
     with torch.no_grad():
@@ -342,47 +251,13 @@ def test_nan_logits_are_one_line_and_no_number(
     assert "rbridge_nll" not in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["--metadata", '{"rbridge_wieghts": "none"}'], "rbridge_wieghts"),
-        (["--metadata", '{"rbridge_weights": "magic"}'], "magic"),
-        (["--metadata", '{"rbridge_only_correct": "yes"}'], "rbridge_only_correct is 'yes'; write true or false"),
-        (["--metadata", '{"rbridge_only_correct": true}'], "says whether its answer is correct"),
-        (["--metadata", '{"rbridge_cache": "/nowhere/at/all"}'], "/nowhere/at/all"),
-        (["--metadata", '{"rbridge_weights": "none"}', "--num_fewshot", "9"], "--num_fewshot 9"),
-    ],
-)
-def test_wrong_options_are_one_line(
-    checkpoint: Path, lm_eval: Run, home: Path, arguments: list[str], named: str
-) -> None:
-    """A typing error is named, not ignored."""
-    assert named in the_error(lm_eval(checkpoint, "rbridge_gsm8k", *arguments, cwd=home))
-
-
 def test_predict_only_and_unrelated_flags_still_work(
     checkpoint: Path, lm_eval: Run, cache: Path, home: Path, tmp_path: Path
 ) -> None:
-    """--predict_only writes the token scores and no metrics; --cache_requests and --write_out do no harm."""
+    """--predict_only writes the token scores; --cache_requests and --write_out can be combined with it."""
     result = lm_eval(
         checkpoint, "rbridge_gsm8k", "--predict_only", "--cache_requests", "true", "--write_out", "--limit", "2",
         "--output_path", str(tmp_path), cwd=home, RBRIDGE_CACHE=str(cache),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert all(scores_of(sample).logprob.size for sample in samples_of(tmp_path, "rbridge_gsm8k"))
-
-
-def test_without_a_compiler_a_run_goes_on(checkpoint: Path, lm_eval: Run, home: Path) -> None:
-    """rbridge_compile where there is no C++ compiler: one line says so, and the numbers are those of a plain run."""
-    without_compiler = {"CXX": str(home / "g++"), "TORCHINDUCTOR_CACHE_DIR": str(home / "inductor")}
-    found = []
-    for name, extra, environment in (("plain", {}, {}), ("compiled", {"rbridge_compile": True}, without_compiler)):
-        metadata = json.dumps({"rbridge_cache": "sample", "rbridge_weights": "none", **extra})
-        result = lm_eval(
-            checkpoint, "rbridge_gsm8k", "--limit", "2", "--metadata", metadata, "--output_path", str(home / name),
-            cwd=home, **environment,
-        )  # fmt: skip
-        assert result.returncode == 0, result.stderr
-        found.append(results_of(home / name)["results"]["rbridge_gsm8k"]["trace_nll,none"])
-    assert found[0] == found[1]
-    assert "compiled layers does not work with LlamaForCausalLM (InvalidCxxCompiler: No" in result.stderr

@@ -1,4 +1,4 @@
-"""Changes to lm-eval and to the process: which there are, that they can be undone, and that importing makes none."""
+"""Patches of lm-eval and of the process: they are listed, they can be undone, and importing applies none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def state():
 
 
 def _attribute(patch: patches.Patch) -> Any:
-    """What a patch replaces; None where this version of lm-eval does not have it."""
+    """Return the object a patch replaces, or None if this version of lm-eval does not have it."""
     try:
         owner = importlib.import_module(patch.module)
     except ModuleNotFoundError:
@@ -47,7 +47,7 @@ def _attribute(patch: patches.Patch) -> Any:
 
 
 def test_each_patch_names_a_function_and_its_reason() -> None:
-    """The table is complete: every entry can be applied to the lm-eval installed here, or says why not."""
+    """Every entry of the table can be applied to the installed lm-eval, or is limited to other versions."""
     for patch in patches.PATCHES:
         home, _, name = patch.replacement.partition(":")
         assert callable(getattr(importlib.import_module(home), name))
@@ -57,7 +57,7 @@ def test_each_patch_names_a_function_and_its_reason() -> None:
 
 
 def test_undoing_restores_every_original() -> None:
-    """After undo, each function is the very object that it was; then the patches can be applied again."""
+    """After undo, each function is the original object; then the patches can be applied again."""
     in_force = patches.applied_patches()
     patches.undo()
     try:
@@ -77,15 +77,15 @@ def test_undoing_restores_every_original() -> None:
 
 
 def test_applying_twice_changes_nothing() -> None:
-    """A second task builds on the patches of the first."""
+    """A second task uses the patches of the first."""
     patches.apply("task")
     before = {patch: _attribute(patch) for patch in patches.PATCHES}
     patches.apply("task")
     assert {patch: _attribute(patch) for patch in patches.PATCHES} == before
 
 
-def test_building_a_task_leaves_the_process_alone() -> None:
-    """No exception hook and no logger is changed outside the lm_eval command."""
+def test_building_a_task_does_not_change_the_process() -> None:
+    """Outside the lm_eval command the exception hook and the loggers are unchanged."""
     import logging
 
     before = sys.excepthook, logging.getLogger("rbridge_tasks").parent
@@ -96,7 +96,7 @@ def test_building_a_task_leaves_the_process_alone() -> None:
 
 @pytest.mark.slow
 def test_importing_everything_and_scoring_changes_nothing(checkpoint: Path) -> None:
-    """Neither lm-eval, nor the exception hook, loggers or environment, in a process with the hook turned off."""
+    """With the hook turned off, lm-eval, exception hook, loggers and environment are unchanged."""
     program = f"""{_STATE}
 import importlib, pkgutil
 import numpy, pandas, scipy, sklearn, torch, transformers, matplotlib, typer

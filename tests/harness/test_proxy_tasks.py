@@ -1,4 +1,4 @@
-"""The tasks ``rbridge_proxies_*``: what they ask, what they report, and that one forward pass serves both groups."""
+"""The tasks ``rbridge_proxies_*``: requests, reported metrics, and one forward pass for both groups."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .made_traces import VOCABULARY, made_scores
 
 
 def load(*names: str, **options: object) -> dict[str, Any]:
-    """Tasks by name, over the sample."""
+    """Load tasks by name, over the sample."""
     metadata = {"rbridge_cache": "sample", "rbridge_weights": "none"} | options
     manager = TaskManager(metadata=metadata, include_path=str(TASKS_PATH), include_defaults=False)
     return dict(manager.load([*names])["tasks"])
@@ -55,7 +55,7 @@ def frequency_file(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_every_benchmark_has_a_task_and_the_group_holds_all_six() -> None:
-    """As with ``rbridge``; each reports the chosen five, with the direction that score tables know."""
+    """As with ``rbridge``; each task reports the five chosen proxies with the direction that score tables use."""
     tasks = load("rbridge_proxies")
     assert set(tasks) == {f"rbridge_proxies_{benchmark}" for benchmark in BENCHMARKS}
     for task in tasks.values():
@@ -66,7 +66,7 @@ def test_every_benchmark_has_a_task_and_the_group_holds_all_six() -> None:
 
 
 def test_both_tasks_of_a_benchmark_share_one_forward_pass(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each pair is scored once, in whatever order it is asked for; every request gets an object of its own."""
+    """Each pair is scored once, in any order of requests; every request gets its own object."""
     scored: list[str] = []
     score = hf.score
 
@@ -94,16 +94,16 @@ def test_both_tasks_of_a_benchmark_share_one_forward_pass(checkpoint: Path, monk
 
 
 def test_no_requests_are_no_answers(checkpoint: Path) -> None:
-    """A rank that has none."""
+    """A rank without requests gets an empty list."""
     assert token_scores(model(checkpoint), []) == []
 
 
 def test_frequency_weighted_aggregates_equal_all_80() -> None:
-    """What is known at the end only, from ids and ranks, equals the proxies with counts over all traces; errors too."""
+    """Values and errors aggregated from ids and ranks equal the proxies computed with counts over all traces."""
     traces = [made_scores(seed, tokens=3 + 2 * seed) for seed in range(9)]
-    counts = np.bincount(np.concatenate([one.token_id for one in traces]), minlength=VOCABULARY)
+    counts = np.bincount(np.concatenate([trace_scores.token_id for trace_scores in traces]), minlength=VOCABULARY)
     items = proxy_scores_of_traces(traces, counts=counts).reshape(9, 80)
-    gathered = [TokenRanks(one.token_id, one.rank) for one in traces]
+    gathered = [TokenRanks(trace_scores.token_id, trace_scores.rank) for trace_scores in traces]
     patches.apply("task")
     for name, registered in BY_TRACE_TOKENS.items():
         aggregation = get_aggregation(registered)
@@ -117,7 +117,7 @@ def test_frequency_weighted_aggregates_equal_all_80() -> None:
 
 
 def test_a_back_end_without_entropies_reports_none(caplog: pytest.LogCaptureFixture) -> None:
-    """The column is absent, and the log says why, once; the others stay."""
+    """The metric is absent and logged once; the other metrics are present."""
     (task,) = load("rbridge_proxies_gsm8k").values()
     trace = next(iter(task.traces.values()))
     scores = replace(made_scores(1), entropy=None, max_logprob=None)
@@ -128,21 +128,21 @@ def test_a_back_end_without_entropies_reports_none(caplog: pytest.LogCaptureFixt
 
 
 def test_frequencies_from_a_file_give_numbers_per_item(frequency_file: Path) -> None:
-    """With a file every item has its score at once, and the results say which file, by its checksum."""
+    """With a file every item has its own score, and the results record the file's checksum."""
     (task,) = load("rbridge_proxies_gsm8k", rbridge_frequencies=str(frequency_file)).values()
     frequencies = read_frequencies(frequency_file)
     assert task.config.metadata["rbridge_token_counts"] == frequencies.sha256
     trace = next(iter(task.traces.values()))
-    found = task.metrics_of(trace, made_scores(1))
+    scores = task.metrics_of(trace, made_scores(1))
     expected = proxy_scores_of_traces([made_scores(1)], counts=frequencies.counts).ravel()
-    assert found == {name: expected[list(PROXIES).index(name)] for name in REPORTED_PROXIES}
+    assert scores == {name: expected[list(PROXIES).index(name)] for name in REPORTED_PROXIES}
     assert not {*task.aggregation().values()} & {*map(get_aggregation, BY_TRACE_TOKENS.values())}
 
 
 def test_frequencies_of_another_tokenizer_stop_the_run_before_scoring(
     checkpoint: Path, frequency_file: Path, tokenizers: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The vocabulary of the loaded model has to be the one that was counted."""
+    """The vocabulary of the loaded model must be the counted one."""
     (task,) = load("rbridge_proxies_gsm8k", rbridge_frequencies=str(frequency_file)).values()
     task.build_all_requests(limit=1)
     lm = model(checkpoint)
@@ -154,14 +154,14 @@ def test_frequencies_of_another_tokenizer_stop_the_run_before_scoring(
 
 @pytest.mark.parametrize(("value", "error"), [(3, TaskOptionError), ("no/such.parquet", FrequencyFileError)])
 def test_wrong_frequencies_are_one_line(value: object, error: type[Exception]) -> None:
-    """An option that is no file name, and a file that is not there."""
+    """An option that is not a file name, and a file that does not exist."""
     with pytest.raises(error) as refusal:
         load("rbridge_proxies_gsm8k", rbridge_frequencies=value)
     assert "\n" not in str(refusal.value)
 
 
 def test_metrics_are_registered_under_their_names() -> None:
-    """For lm-eval's registry and its entry points."""
+    """lm-eval's registry holds each reported metric under its name."""
     from lm_eval.api.registry import metric_registry
 
     for name in REPORTED_PROXIES:
@@ -169,8 +169,8 @@ def test_metrics_are_registered_under_their_names() -> None:
         assert getattr(metric, "fn", metric) is getattr(proxy_metrics, name)
 
 
-def agrees(out: Path, reported: dict[str, Any], *arguments: str | Path) -> None:
-    """What lm-eval reported of csqa is what ``rbridge proxies`` finds in the samples files."""
+def assert_agreement(out: Path, reported: dict[str, Any], *arguments: str | Path) -> None:
+    """Assert that ``rbridge proxies`` computes lm-eval's reported scores of csqa from the samples files."""
     as_json("proxies", out, "-o", out / "p.csv", "--include-sample", *arguments)
     table = read_scores(out / "p.csv").query("benchmark == 'csqa'").set_index("metric")
     assert len(table) == 80
@@ -181,8 +181,8 @@ def agrees(out: Path, reported: dict[str, Any], *arguments: str | Path) -> None:
 
 @pytest.mark.slow
 def test_lm_eval_reports_what_rbridge_proxies_computes(checkpoint: Path, warm_commands: Path, tmp_path: Path) -> None:
-    """The real command on both groups of a benchmark and one of another: each trace is scored once, five proxies come
-    with errors, and all 80 agree with them from the samples files."""
+    """The real command scores each trace of two tasks over a benchmark once and reports five proxies with errors;
+    ``rbridge proxies`` computes the same numbers from the samples files."""
     metadata = json.dumps({"rbridge_cache": "sample", "rbridge_weights": "spans"})
     done = subprocess.run(
         [warm_commands / "lm_eval", "--model", "hf", "--model_args", f"pretrained={checkpoint}", "--num_fewshot", "0",
@@ -194,7 +194,7 @@ def test_lm_eval_reports_what_rbridge_proxies_computes(checkpoint: Path, warm_co
     assert "top1_accuracy_by_inverse_frequency" in done.stdout
     assert "| 8/8 [" in done.stderr
     (file,) = (tmp_path / "out").rglob("results_*.json")
-    agrees(tmp_path / "out", json.loads(file.read_text())["results"]["rbridge_proxies_csqa"])
+    assert_agreement(tmp_path / "out", json.loads(file.read_text())["results"]["rbridge_proxies_csqa"])
     (samples,) = (tmp_path / "out").rglob("samples_rbridge_proxies_csqa_*.jsonl")
     for line in samples.read_text().splitlines():
         sample = json.loads(line)
@@ -205,7 +205,7 @@ def test_lm_eval_reports_what_rbridge_proxies_computes(checkpoint: Path, warm_co
 
 
 def test_frequencies_of_a_corpus_reach_the_table(checkpoint: Path, tmp_path: Path, frequency_file: Path) -> None:
-    """lm-eval with the option and ``rbridge proxies --frequencies`` weigh by the same counts."""
+    """lm-eval with the option and ``rbridge proxies --frequencies`` use the same counts as weights."""
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
 
@@ -219,4 +219,4 @@ def test_frequencies_of_a_corpus_reach_the_table(checkpoint: Path, tmp_path: Pat
     samples = results.pop("samples")
     tracker.save_results_aggregated(results=results, samples=samples)
     tracker.save_results_samples(task_name="rbridge_proxies_csqa", samples=samples["rbridge_proxies_csqa"])
-    agrees(tmp_path / "out", results["results"]["rbridge_proxies_csqa"], "--frequencies", frequency_file)
+    assert_agreement(tmp_path / "out", results["results"]["rbridge_proxies_csqa"], "--frequencies", frequency_file)

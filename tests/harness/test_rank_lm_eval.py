@@ -1,4 +1,4 @@
-"""From ``lm_eval --log_samples`` by ``rbridge collect`` to ``rbridge rank``, on files that lm-eval itself wrote."""
+"""``rbridge collect``, ``rbridge rank`` and ``rbridge report`` on files written by ``lm_eval --log_samples``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def evaluated(tokenizers: dict[str, Any], warm_commands: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results and samples of two candidates of one size that give different scores."""
+    """Results and samples of two candidates of the same size with different scores."""
     home = tmp_path_factory.mktemp("ranked")
     tokenizer = tokenizers["bos"]
     env = {key: value for key, value in os.environ.items() if not key.startswith("RBRIDGE")}
@@ -47,22 +47,22 @@ def evaluated(tokenizers: dict[str, Any], warm_commands: Path, tmp_path_factory:
 
 @pytest.mark.parametrize("metric", ["rbridge_nll", "trace_bits_per_byte"])
 def test_samples_of_lm_eval_give_paired_intervals(evaluated: Path, metric: str) -> None:
-    """The samples' scores are those of the results file, means and corpus ratios alike, and intervals are paired."""
+    """Scores from samples equal those of the results file, for means and corpus ratios, and intervals are paired."""
     table = evaluated / f"{metric}.csv"
     invoke("collect", evaluated / "out", "-o", table, "--include-sample")
     options = [part for run in ("web", "books") for part in ("--samples", f"{run}={evaluated / 'out' / run}")]
     paired, unpaired = as_json("rank", table, "--metric", metric, *options), as_json("rank", table, "--metric", metric)
     (group,), (loose,) = paired["rankings"], unpaired["rankings"]
     assert "the same draw for all candidates" in group["method"]
-    assert {one["run"] for one in group["candidates"]} == {"web", "books"}
+    assert {candidate["run"] for candidate in group["candidates"]} == {"web", "books"}
     for ours, theirs in zip(group["candidates"], loose["candidates"], strict=True):
         assert ours["value"] == theirs["value"]
         (low, high), (lower, higher) = ours["value_interval"], theirs["value_interval"]
-        assert high - low == pytest.approx(higher - lower, rel=0.25)  # ten items: the bootstrap is a little narrower
+        assert high - low == pytest.approx(higher - lower, rel=0.25)  # a bootstrap of ten items is narrower
 
 
 def test_the_report_shows_what_lm_eval_wrote(evaluated: Path) -> None:
-    """Scores exact, paired intervals of the two runs, and every token of every trace with its numbers."""
+    """The report has exact scores, paired intervals of the two runs, and every token of every trace."""
     from rbridge_tasks.report.coloured_tokens import weighted_traces
     from rbridge_tasks.tables.score_table import read_scores
     from rbridge_tasks.tables.trace_samples import evaluations
@@ -76,4 +76,4 @@ def test_the_report_shows_what_lm_eval_wrote(evaluated: Path) -> None:
     assert "items resampled, the same draw for all candidates" in text
     assert "weights are 1 inside marked key steps" in text
     shown = weighted_traces(evaluations([evaluated / "out"])[1])[0]
-    assert text.count("weight\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}NLL") == sum(one.nll.size for one in shown)
+    assert text.count("weight\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}NLL") == sum(trace.nll.size for trace in shown)

@@ -1,4 +1,4 @@
-"""The options in ``--metadata``: the same table in the code and in the documents, and one line for what is wrong."""
+"""The options in ``--metadata``: code and documentation have the same table, and wrong options give one line."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_documents_have_the_same_table() -> None:
 
 @pytest.mark.parametrize("metadata", [None, {}, {"dtype": "float32", "max_length": 12}, dict.fromkeys(NAMES)])
 def test_absent_and_null_are_the_default(metadata: Any) -> None:
-    """Keys of models and of other tasks are none of our business."""
+    """Absent and null options have their default; keys of models and of other tasks are ignored."""
     assert task_options(metadata) == DEFAULTS
 
 
@@ -79,34 +79,34 @@ def test_absent_and_null_are_the_default(metadata: Any) -> None:
     ],
 )
 def test_a_wrong_key_or_value_is_one_line(key: str, value: object, message: str) -> None:
-    """What was found, what is expected, and for a key or a choice the nearest; in a sweep before it starts."""
+    """The error has the value, what is expected and the nearest name; a sweep checks before it starts."""
     for check in (task_options, lambda metadata: EvaluationSettings(metadata=metadata)):
         with pytest.raises(TaskOptionError, match=message) as error:
             check({key: value})
         assert "\n" not in str(error.value)
 
 
-def test_metadata_that_is_no_object_is_one_line() -> None:
-    """A list, a number or a text in the place of the whole object."""
+def test_metadata_that_is_not_an_object_is_one_line() -> None:
+    """A list, a number or a text instead of an object is refused."""
     for metadata in ([1], 3, "rbridge_cache=sample"):
         with pytest.raises(TaskOptionError, match="give an object"):
             task_options(metadata)
 
 
 def test_options_that_exclude_each_other() -> None:
-    """Two ways to score cannot both be asked for."""
+    """Two ways to score cannot be combined."""
     with pytest.raises(TaskOptionError, match="exclude each other"):
         task_options({"rbridge_slow": True, "rbridge_compile": True})
 
 
 def test_a_path_may_be_a_path(tmp_path: Path) -> None:
-    """From Python a folder or file may be a pathlib.Path."""
+    """In Python a folder or file may be a pathlib.Path."""
     assert task_options({"rbridge_cache": tmp_path})["rbridge_cache"] == str(tmp_path)
 
 
 @given(st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=20), JSON, max_size=4))
 def test_any_json_gives_options_or_one_short_line(metadata: dict[str, Any]) -> None:
-    """No value ends in another error, and what is accepted has the type of its option."""
+    """No value raises another error, and accepted values have the type of their option."""
     message, options = "", DEFAULTS
     try:
         options = task_options(metadata)

@@ -1,4 +1,4 @@
-"""``--tasks`` with patterns, groups and their members, and options that are wrong before any model is loaded."""
+"""``--tasks`` with patterns, groups and their members, and wrong options, which are refused before a model loads."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ UNSAFE = "rbridge_humaneval_gen"
 
 
 @functools.cache
-def manager(mine: Path | None = None) -> TaskManager:
-    """Of our tasks alone, and of a folder of the user."""
-    folders = [str(TASKS_PATH), *([str(mine)] if mine else [])]
+def manager(user_folder: Path | None = None) -> TaskManager:
+    """Return a TaskManager of our tasks and of a folder of the user."""
+    folders = [str(TASKS_PATH), *([str(user_folder)] if user_folder else [])]
     metadata = {"rbridge_cache": "sample", "rbridge_weights": "none"}
     return TaskManager(metadata=metadata, include_path=folders, include_defaults=False)
 
@@ -34,14 +34,14 @@ def manager(mine: Path | None = None) -> TaskManager:
     ],
 )  # fmt: skip
 def test_a_group_and_its_members_are_loaded_once(names: list[str]) -> None:
-    """Whatever the order, the tasks are those of the group, and the group has all its members."""
+    """In any order, each task is loaded once and the group has all its members."""
     loaded = manager().load([*names])
     assert set(loaded["tasks"]) == TRACE_TASKS
     assert {task.config.task for task in loaded["groups"]["rbridge"].get_all_tasks()} == TRACE_TASKS
 
 
-def test_every_task_of_ours_can_be_loaded_at_once() -> None:
-    """What --tasks 'rbridge*' matches: three groups, and each task once, without the one that runs code."""
+def test_all_our_tasks_can_be_loaded_at_once() -> None:
+    """--tasks 'rbridge*' matches three groups and each task once, without the task that runs code."""
     names = manager().match_tasks(["rbridge*"])
     loaded = manager().load(names)
     assert set(loaded["groups"]) == {"rbridge", "rbridge_comparators", "rbridge_proxies"}
@@ -49,7 +49,7 @@ def test_every_task_of_ours_can_be_loaded_at_once() -> None:
 
 
 def test_a_pattern_never_selects_the_task_that_runs_code(caplog: pytest.LogCaptureFixture) -> None:
-    """It is left out with a line that says how to include it; its name, or a pattern for it alone, selects it."""
+    """A log line says how to include the task; its name, or a pattern that matches only it, selects it."""
     assert matching_names(["rbridge_*_gen"], ["rbridge_csqa_gen", UNSAFE]) == ["rbridge_csqa_gen"]
     assert f"leaves out {UNSAFE}" in caplog.text
     assert matching_names([UNSAFE, "rbridge_*"], ["rbridge", UNSAFE]) == ["rbridge", UNSAFE]
@@ -65,7 +65,7 @@ def test_a_pattern_never_selects_the_task_that_runs_code(caplog: pytest.LogCaptu
     ],
 )
 def test_a_task_in_two_groups_is_one_line(tmp_path: Path, group: str, asked: list[str]) -> None:
-    """lm-eval would report both under one name, and a changed task's numbers under that of the unchanged one."""
+    """lm-eval would report both under one name, and mix the numbers of a changed and an unchanged task."""
     (tmp_path / "mine.yaml").write_text(group)
     with pytest.raises(DuplicateTaskError, match="rbridge_gsm8k is selected twice, by ") as error:
         manager(tmp_path).load(asked)
@@ -73,14 +73,14 @@ def test_a_task_in_two_groups_is_one_line(tmp_path: Path, group: str, asked: lis
 
 
 def test_a_group_of_the_user_holds_our_tasks(tmp_path: Path) -> None:
-    """A user's group of our tasks, and one of them by name."""
+    """A user's group of our tasks can be combined with one of its members."""
     (tmp_path / "mine.yaml").write_text("group: mine\ntask: [rbridge_gsm8k, rbridge_csqa_cf]\n")
     loaded = manager(tmp_path).load(["mine", "rbridge_gsm8k"])
     assert set(loaded["tasks"]) == {"rbridge_gsm8k", "rbridge_csqa_cf"}
 
 
 def test_wrong_options_are_refused_before_a_model_is_loaded() -> None:
-    """simple_evaluate loads the model first and the tasks after it: the options are checked before both."""
+    """simple_evaluate loads the model before the tasks; the options are checked before both."""
     for metadata in ({"rbridge_wieghts": "none"}, {"rbridge_cache": 3}, ["rbridge_cache"]):
         with pytest.raises(TaskOptionError):
             simple_evaluate("hf", "pretrained=/no/such/model", tasks=["rbridge_gsm8k"], metadata=metadata)

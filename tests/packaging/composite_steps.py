@@ -1,4 +1,4 @@
-"""The steps of a composite action as plain shell, with the environment that the action gives them."""
+"""Run the steps of a composite action as plain shell, with the environment that the action gives them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 
 @dataclass
 class Ran:
-    """What became of an action.
+    """Result of an action.
 
     Attributes:
         code: exit code of the step that failed, or 0.
-        outputs: of the action.
-        summary: what was written to ``$GITHUB_STEP_SUMMARY``.
-        log: what the steps printed.
+        outputs: outputs of the action, by name.
+        summary: content of ``$GITHUB_STEP_SUMMARY``.
+        log: output of the steps.
     """
 
     code: int = 0
@@ -33,14 +33,14 @@ class Ran:
 def run_action(
     action: Mapping[str, Any], folder: Path, given: Mapping[str, str], *, home: Path, environment: Mapping[str, str]
 ) -> Ran:
-    """Run each step in turn as a runner does: ``bash --noprofile --norc -eo pipefail``, stopping at the first failure.
+    """Run each step as a runner does: ``bash --noprofile --norc -eo pipefail``; stop at the first failure.
 
     Args:
-        action: what action.yml holds.
-        folder: to work in; new.
-        given: inputs.
-        home: where the action lies.
-        environment: of the runner, beside what a step adds.
+        action: content of action.yml.
+        folder: working folder; it is created.
+        given: inputs of the caller.
+        home: folder of the action.
+        environment: environment of the runner; steps add to it.
     """
     folder.mkdir()
     inputs = {name: given.get(name, str(entry.get("default", ""))) for name, entry in action["inputs"].items()}
@@ -75,7 +75,7 @@ def run_action(
 
 
 def filled(text: str, context: Mapping[str, str]) -> str:
-    """A text with its expressions evaluated: names, ``'text'``, ``==``, ``!=`` and ``||``, and nothing else."""
+    """Evaluate the expressions in a text; they may have names, ``'text'``, ``==``, ``!=`` and ``||`` only."""
 
     def value(expression: str) -> str:
         if "||" in expression:
@@ -90,4 +90,4 @@ def filled(text: str, context: Mapping[str, str]) -> str:
         assert re.fullmatch(r"(inputs|steps|github)[\w.-]+", expression), expression
         return context.get(expression, "")
 
-    return _EXPRESSION.sub(lambda found: value(found.group(1)), text)
+    return _EXPRESSION.sub(lambda match: value(match.group(1)), text)

@@ -1,4 +1,4 @@
-"""The shell blocks of README and docs, and the few lines in them that nothing here can run."""
+"""The shell blocks of README and docs, and the few lines in them that these tests cannot run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in sorted((PROJECT / "docs").glob("*.md"))))
 
-#: Lines that are left out of what is run, as they stand, and why. Everything else runs.
+#: Patterns of lines that are not run, and the reasons. All other lines run.
 LEFT_OUT = {
     r"vllm serve \S+": "serves until it is stopped; a server of the test answers at its address",
     r"lm_eval --model vllm .*": "needs vLLM; `make test-vllm` runs this on a real one",
@@ -20,17 +20,17 @@ LEFT_OUT = {
 
 
 def blocks(document: str) -> list[str]:
-    """The sh blocks of a document, whole."""
+    """Return the sh blocks of a document."""
     text = (PROJECT / document).read_text(encoding="utf-8")
     return re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
 
 
 def runnable(block: str) -> str:
-    """A block without the lines that are left out."""
+    """Return a block without the lines of ``LEFT_OUT``."""
     return "".join(line for line in block.splitlines(keepends=True) if reason_to_leave_out(line) is None)
 
 
 def reason_to_leave_out(line: str) -> str | None:
-    """Why a line is not run, or None."""
+    """Return the reason why a line is not run, or None."""
     plain = line.split(" #")[0].strip()
     return next((reason for pattern, reason in LEFT_OUT.items() if re.fullmatch(pattern, plain)), None)

@@ -1,4 +1,4 @@
-"""A reader at a shell: runs blocks of a document as they stand, with own files and servers behind the names."""
+"""A reader at a shell: runs blocks of a document unchanged, with test files and servers behind the names."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from .documents import PROJECT, runnable
 
 _STAND_INS = {
-    # The same entry point, on few items with short prompts and short answers; and make, which shows what it would do.
+    # The same entry point, on few items with short prompts and short answers; make prints its commands.
     "lm_eval": 'exec "{warm}/lm_eval" "$@" --limit 2 --batch_size 2 --num_fewshot 0 --gen_kwargs max_gen_toks=8',
     "make": 'cd "{project}" && exec "{make}" --dry-run --silent "$@" >/dev/null',
     "pip": 'exec "{python}" -m pip --quiet "$@"',
-    # Sweeps say what they would score; tests/sweeping has them score. The Hub's revisions are those of a cache.
+    # Sweeps are dry runs; tests/sweeping runs them. The Hub's revisions come from a cache.
     "rbridge": """if [ "$1" = sweep ]; then shift; export HF_HUB_OFFLINE=1 HF_HOME="$PWD/hub"
 exec "{warm}/rbridge" sweep --dry-run "$@"; fi; exec "{warm}/rbridge" "$@\"""",
 }
@@ -26,15 +26,15 @@ exec "{warm}/rbridge" sweep --dry-run "$@"; fi; exec "{warm}/rbridge" "$@\"""",
 
 @dataclass(frozen=True)
 class World:
-    """What is behind the names in the documents.
+    """Files and servers behind the names in the documents.
 
     Attributes:
         checkpoint: folder of the model that is called CKPT.
-        chat, completions: addresses of servers.
+        chat, completions: URLs of servers.
         warm: folder with ``rbridge`` and ``lm_eval``.
-        environment: of every command.
-        cache: trace cache with confidences, for readers who have one.
-        wheels: folder with the package as a wheel, which pip takes for the index.
+        environment: environment of every command.
+        cache: trace cache with confidences, for readers with traces.
+        wheels: folder with the package's wheel, which pip uses as its index.
     """
 
     checkpoint: Path
@@ -48,7 +48,7 @@ class World:
 
 @dataclass
 class Reader:
-    """A folder to work in, a user cache that holds traces or none; sweeps that score, or say what they would."""
+    """A reader with a working folder and a user cache, with or without traces; sweeps score or are dry runs."""
 
     world: World
     folder: Path
@@ -71,15 +71,15 @@ class Reader:
 
     @property
     def user_cache(self) -> Path:
-        """Where programs keep what they can fetch again."""
+        """Return the folder of the user's caches."""
         return self.folder / "user-cache"
 
     def run(self, block: str, **names: str) -> None:
-        """Run a block in bash, ending at the first failure.
+        """Run a block in bash; stop at the first failure.
 
         Args:
-            block: as it stands in a document.
-            names: of this document, and what the reader puts there.
+            block: a block of a document.
+            names: names in this document, and the reader's values for them.
         """
         text = runnable(block)
         for name, value in {**self._names(), **names}.items():
@@ -100,7 +100,7 @@ class Reader:
         self.ran.append(block)
 
     def _names(self) -> dict[str, str]:
-        """What stands for the reader's own in every document."""
+        """Return the reader's values of the names that all documents use."""
         world = self.world
         return {
             "CKPT_OF_A_STRONG_MODEL": str(world.checkpoint), "CKPT-sft": "adapter", "CKPT": str(world.checkpoint),

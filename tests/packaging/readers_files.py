@@ -1,4 +1,4 @@
-"""Files that a reader of the documents has: traces, results of lm-eval, score tables; all made up."""
+"""Made-up files of a reader of the documents: traces, results of lm-eval, score tables."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ BENCHMARKS = ("gsm8k", "math500", "arc_challenge", "csqa", "humaneval")
 
 
 def chains_of_thought(folder: Path) -> None:
-    """Traces of one's own, gzipped JSON Lines, and solutions without the gzip."""
+    """Write traces as gzipped JSON Lines, and solutions as plain JSON Lines."""
     rows = [{"id": i, "question": f"{i} + 1?", "response": f"Add one to {i}: {i + 1}."} for i in range(16, 19)]
     (folder / "cot.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
-    solved = [{"question": one["question"], "answer": one["response"]} for one in rows]
+    solved = [{"question": row["question"], "answer": row["response"]} for row in rows]
     (folder / "test.jsonl").write_text("\n".join(map(json.dumps, solved)))
 
 
 def human_eval() -> list[dict[str, str]]:
-    """The sample's functions as HumanEval's authors publish theirs, with tests that any program passes."""
-    found = []
+    """Return the sample's functions in HumanEval's format, with tests that any program passes."""
+    problems = []
     for trace in SampleCache().load("humaneval").traces:
         name = trace.question.split("def ")[1].split("(")[0]
         test = "def check(candidate):\n    pass\n"
         program = {"task_id": trace.item_id, "prompt": trace.question, "entry_point": name, "test": test}
-        found.append(program | {"canonical_solution": "    pass\n"})
-    return found
+        problems.append(program | {"canonical_solution": "    pass\n"})
+    return problems
 
 
 def human_eval_file(folder: Path) -> None:
-    """A copy of HumanEval on disk."""
+    """Write a file in HumanEval's format."""
     (folder / "HumanEval.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, human_eval())).encode()))
 
 
-def own_benchmark(folder: Path) -> None:
-    """A CSV file of 30 items, and checkpoints to sweep."""
+def tides_benchmark(folder: Path) -> None:
+    """Write a CSV file of 30 items, and checkpoints to sweep."""
     lines = ["id,question,reasoning,answer"]
     for n in range(30):
         asked = f"The tide rises {n} cm, then {2 * n} cm. How far?"
@@ -57,7 +57,7 @@ def own_benchmark(folder: Path) -> None:
 
 
 def two_runs(folder: Path) -> None:
-    """Two runs at two sizes, proxy scores and target accuracies in one table."""
+    """Write tables of two runs at two sizes, with proxy scores and target accuracies."""
     table(folder / "runs.csv", _of_two_runs(("web", "books")))
     table(folder / "scores.csv", _of_two_runs(("dclm", "books")))
 
@@ -73,7 +73,7 @@ def _of_two_runs(runs: tuple[str, str]) -> Iterator[dict[str, Any]]:
 
 
 def fitted(folder: Path) -> None:
-    """A fit of accuracies to proxy scores."""
+    """Write a fit of accuracies to proxy scores."""
     from ..tables.made_scores import invoke
 
     two_runs(folder)
@@ -82,7 +82,7 @@ def fitted(folder: Path) -> None:
 
 
 def candidates(folder: Path) -> None:
-    """Two candidate data sets at one size with their items, and what the target made of them."""
+    """Write scores and samples of two candidate data sets at one size, and accuracies of their targets."""
     rows, targets = [], []
     for number, run in enumerate(("web", "books")):
         items = np.random.default_rng(0).gamma(4.0, 0.2, 100) + 0.05 * number
@@ -97,7 +97,7 @@ def candidates(folder: Path) -> None:
 
 
 def noisy_candidates(folder: Path) -> None:
-    """Three candidate data sets with eight checkpoints each, and what the target made of them."""
+    """Write noisy scores of three candidate data sets with eight checkpoints each, and accuracies of their targets."""
     rows, targets = [], []
     rng = np.random.default_rng(0)
     for number, run in enumerate(("web", "books", "code")):
@@ -109,7 +109,7 @@ def noisy_candidates(folder: Path) -> None:
 
 
 def ladder_of_runs(folder: Path) -> None:
-    """Four sizes at three token counts each, by a law of size and tokens and a curve to accuracy."""
+    """Write scores of four sizes at three token counts each, from a scaling law and a curve to accuracy."""
     rows, rng = [], np.random.default_rng(0)
     for params in (190e6, 370e6, 760e6, 1.3e9):
         for ratio in (20, 40, 100):
@@ -125,13 +125,13 @@ def ladder_of_runs(folder: Path) -> None:
 
 
 def candidates_and_runs(folder: Path) -> None:
-    """Both of the above."""
+    """Write the files of ``two_runs`` and ``candidates``."""
     two_runs(folder)
     candidates(folder)
 
 
 def evaluations(folder: Path) -> None:
-    """What lm-eval wrote of two checkpoints: results, samples, and the target's results in a file by itself."""
+    """Write lm-eval's results and samples of two checkpoints, and the target's results in a separate file."""
     for step, better in ((1000, 0.0), (2000, 0.01)):
         name = f"ckpts/dclm-97.9M/step{step}-tokens{step // 500}B"
         items = (np.random.default_rng(0).gamma(4.0, 0.2, 100) - better).tolist()
@@ -143,13 +143,13 @@ def evaluations(folder: Path) -> None:
 
 
 def gated(folder: Path) -> None:
-    """Two evaluations, and the score table of their run."""
+    """Write two evaluations, and the score table of their run."""
     evaluations(folder)
     two_runs(folder)
 
 
 def reported(folder: Path) -> None:
-    """A score table, a fit, two evaluations, and what the target scored."""
+    """Write a score table, a fit, two evaluations, and the target's scores."""
     import pandas as pd
 
     fitted(folder)
@@ -166,7 +166,7 @@ def reported(folder: Path) -> None:
 
 
 def families(folder: Path) -> None:
-    """Twelve models by four proxies on five benchmarks, the accuracies of ten; and others without."""
+    """Write four proxies of twelve models on five benchmarks, accuracies of ten models, and proxies of new models."""
     rng = np.random.default_rng(0)
     for name, count in (("proxies.csv", 12), ("new_models.csv", 4)):
         scores, accuracies = [], []
@@ -185,13 +185,13 @@ def families(folder: Path) -> None:
 
 
 def corpus(folder: Path) -> None:
-    """Text to count tokens in."""
+    """Write a text corpus to count tokens in."""
     (folder / "corpus").mkdir()
     (folder / "corpus" / "part.txt").write_text("The sum of 2 and 3 is 5.\n" * 20)
 
 
 def clone(folder: Path) -> None:
-    """What of the project's sources a block names."""
+    """Copy the parts of the project's sources that a block uses."""
     from .documents import PROJECT
 
     for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "rbridge_tasks_autoload.pth"):
@@ -201,7 +201,7 @@ def clone(folder: Path) -> None:
 
 
 def of_the_readme(folder: Path) -> None:
-    """Score tables, checkpoints of a run, and two evaluations in a folder of their own."""
+    """Write score tables, checkpoints of runs, and two evaluations in a separate folder."""
     training_runs(folder)
     two_runs(folder)
     (folder / "earlier").mkdir()
@@ -209,7 +209,7 @@ def of_the_readme(folder: Path) -> None:
 
 
 def training_runs(folder: Path) -> None:
-    """Checkpoints of two runs, some of a model of the Hub, and the sweep file of the page."""
+    """Write checkpoints of two runs, revisions of a model of the Hub, and the sweep file of the page."""
     from .documents import PROJECT
 
     for name in ("web-1B/step1000", "web-1B/step2000", "books-1B/step2000"):
@@ -223,10 +223,10 @@ def training_runs(folder: Path) -> None:
     (folder / "runs.csv").write_text("run,tokens_per_step\nweb,2097152\n")
 
 
-#: By document: what its reader has before the first block.
+#: By document: the function that writes its reader's files before the first block.
 FILES: dict[str, Callable[[Path], None]] = {
     "README.md": of_the_readme,
-    "docs/benchmarks.md": own_benchmark,
+    "docs/benchmarks.md": tides_benchmark,
     "docs/collecting.md": evaluations,
     "docs/comparators.md": human_eval_file,
     "docs/comparing.md": candidates_and_runs,

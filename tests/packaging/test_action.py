@@ -1,4 +1,4 @@
-"""The GitHub Action: valid, closed to what callers write, and its steps do what they say as plain shell."""
+"""The GitHub Action: valid, safe against shell text in inputs, with steps that work as plain shell."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Action = Callable[..., Ran]
 
 @pytest.fixture(scope="module")
 def definition() -> dict[str, Any]:
-    """What action.yml holds."""
-    found: dict[str, Any] = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
-    return found
+    """Content of action.yml."""
+    content: dict[str, Any] = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
+    return content
 
 
 @pytest.fixture(scope="module")
 def action(definition: dict[str, Any], warm_commands: Path, tmp_path_factory: pytest.TempPathFactory) -> Action:
-    """Run the action with these inputs, with rbridge-tasks installed already unless told otherwise."""
+    """Run the action with given inputs; by default rbridge-tasks is installed already."""
     root = tmp_path_factory.mktemp("runner")
     usual = {"PATH": f"{warm_commands}:{BIN}:{os.environ['PATH']}"}
     numbers = iter(range(1000))
@@ -50,15 +50,15 @@ def action(definition: dict[str, Any], warm_commands: Path, tmp_path_factory: py
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two random Llamas: one predicts every token nearly alike, the other is sure of the wrong ones."""
+    """Two random Llamas: one has nearly uniform predictions, the other one is confident of wrong tokens."""
     from ..support import byte_level, tiny_model
 
-    tokenizer, found = byte_level(), {}
+    tokenizer, folders = byte_level(), {}
     for name, spread in (("better", 0.01), ("worse", 0.4)):
-        found[name] = tmp_path_factory.mktemp("checkpoints") / name
-        tiny_model("llama", len(tokenizer), initializer_range=spread).save_pretrained(found[name])
-        tokenizer.save_pretrained(found[name])
-    return found
+        folders[name] = tmp_path_factory.mktemp("checkpoints") / name
+        tiny_model("llama", len(tokenizer), initializer_range=spread).save_pretrained(folders[name])
+        tokenizer.save_pretrained(folders[name])
+    return folders
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +69,16 @@ def improvement(action: Action, checkpoints: dict[str, Path]) -> Ran:
 
 
 @pytest.mark.parametrize(("schema", "file"), [("actions", ACTION), ("workflows", WORKFLOW)])
-def test_the_files_are_what_github_accepts(schema: str, file: Path) -> None:
-    """By GitHub's schema, as check-jsonschema carries it."""
+def test_the_files_match_githubs_schema(schema: str, file: Path) -> None:
+    """The schema is the one in check-jsonschema."""
     command = [str(BIN / "check-jsonschema"), "--builtin-schema", f"vendor.github-{schema}", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("file", [ACTION, WORKFLOW])
-def test_nothing_that_a_caller_writes_is_read_as_shell(file: Path) -> None:
-    """Shell sees inputs as environment variables alone: no expression stands inside a script."""
+def test_inputs_are_never_part_of_a_script(file: Path) -> None:
+    """Scripts read inputs from environment variables only: no script has an expression."""
     data = yaml.safe_load(file.read_text(encoding="utf-8"))
     steps = (
         data["runs"]["steps"] if "runs" in data else [step for job in data["jobs"].values() for step in job["steps"]]
@@ -88,8 +88,8 @@ def test_nothing_that_a_caller_writes_is_read_as_shell(file: Path) -> None:
     assert not any("${{" in script for script in scripts)
 
 
-def test_the_workflow_gives_the_action_inputs_that_it_has(definition: dict[str, Any]) -> None:
-    """And reads outputs that it has."""
+def test_the_workflow_uses_inputs_and_outputs_of_the_action(definition: dict[str, Any]) -> None:
+    """The inputs exist, required ones are given, and the outputs exist."""
     text = WORKFLOW.read_text(encoding="utf-8")
     steps = yaml.safe_load(text)["jobs"]["gate"]["steps"]
     (step,) = [step for step in steps if "rbridge-tasks" in step.get("uses", "")]
@@ -102,7 +102,7 @@ def test_the_workflow_gives_the_action_inputs_that_it_has(definition: dict[str, 
 
 
 def test_a_checkpoint_that_is_better_passes(improvement: Ran) -> None:
-    """Both are evaluated, the verdict is an output, and GitHub gets a summary and JUnit XML."""
+    """Both checkpoints are evaluated, the verdict is an output, and there are a summary and JUnit XML."""
     assert improvement.code == 0, improvement.log
     assert improvement.outputs["verdict"] == "passed"
     assert "### rBridge gate: passed" in improvement.summary
@@ -112,7 +112,7 @@ def test_a_checkpoint_that_is_better_passes(improvement: Ran) -> None:
 
 
 def test_a_regression_fails_the_job(action: Action, improvement: Ran) -> None:
-    """Exit code 1; what was evaluated once is taken as it is, here with the sides changed."""
+    """With the sides exchanged the exit code is 1; existing evaluations are used again."""
     results = Path(improvement.outputs["results"])
     ran = action(checkpoint=str(results / "baseline"), baseline=str(results / "current"), benchmarks="gsm8k")
     assert (ran.code, ran.outputs["verdict"]) == (1, "regressed"), ran.log
@@ -122,7 +122,7 @@ def test_a_regression_fails_the_job(action: Action, improvement: Ran) -> None:
 
 
 def test_a_run_is_gated_by_its_own_forecast(action: Action, tmp_path: Path) -> None:
-    """From a score table, by name where it holds several runs."""
+    """The forecast comes from a score table with several runs, of which one is named."""
     curves = {"good": 1.0, "bad": 1.05}
     rows = [
         row(run, (0.6 + 0.4 * k**-0.4 + 0.001 * (-1) ** k) * (last if k == 9 else 1), size=(1e9, k * 1e11))
@@ -137,10 +137,10 @@ def test_a_run_is_gated_by_its_own_forecast(action: Action, tmp_path: Path) -> N
     assert "needs at least 4" in ran.log
 
 
-def test_what_cannot_be_judged_is_an_error_and_no_pass(
+def test_missing_or_contradictory_inputs_are_an_error(
     action: Action, improvement: Ran, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Exit code 2 and the reason in the log and the summary: before anything is evaluated where that is possible."""
+    """Exit code 2, the verdict "error", and the reason in the summary."""
     evaluated = improvement.outputs["current"]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
@@ -153,14 +153,14 @@ def test_what_cannot_be_judged_is_an_error_and_no_pass(
         ({"checkpoint": evaluated, "baseline": evaluated, "metric": "surprise"}, "nothing was judged"),
         ({"checkpoint": evaluated, "baseline": str(tmp_path / "none"), "tasks": "rbridge_csqa"}, "could not evaluate"),
     ]
-    for inputs, said in refused:
+    for inputs, message in refused:
         ran = action(**inputs)
         assert (ran.code, ran.outputs["verdict"]) == (2, "error"), ran.log
-        assert said in ran.summary
+        assert message in ran.summary
 
 
-def test_text_of_a_caller_stays_text(action: Action, improvement: Ran, tmp_path: Path) -> None:
-    """Quotes, substitutions and options in an input are part of a name that is not found."""
+def test_inputs_are_not_executed(action: Action, improvement: Ran, tmp_path: Path) -> None:
+    """Quotes, substitutions and options in an input are part of an unknown name."""
     evaluated = improvement.outputs["current"]
     for text in (f"$(touch {tmp_path}/made)", f'"; touch {tmp_path}/made; "', "--help"):
         ran = action(checkpoint=evaluated, baseline=evaluated, benchmarks=text)
@@ -169,7 +169,7 @@ def test_text_of_a_caller_stays_text(action: Action, improvement: Ran, tmp_path:
 
 
 def test_the_action_installs_itself(action: Action, improvement: Ran, tmp_path: Path) -> None:
-    """From where it lies; here without dependencies, into a folder of its own."""
+    """It installs the package from its own folder; in this test without dependencies, into a separate folder."""
     pip = {"PIP_TARGET": str(tmp_path / "site"), "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0"}
     evaluated = improvement.outputs["current"]
     ran = action(pip, checkpoint=evaluated, baseline=evaluated, install="true")

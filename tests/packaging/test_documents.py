@@ -1,4 +1,4 @@
-"""Every shell block of README and docs runs as it stands, with files and servers in the place of the reader's own."""
+"""Every shell block of README and docs runs unchanged, with test files and servers behind its names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .documents import DOCUMENTS, LEFT_OUT, PROJECT, blocks, reason_to_leave_out
 from .reader import Reader, World
 from .readers_files import FILES, chains_of_thought, human_eval
 
-OF_THEIR_OWN = ("README.md", "docs/traces.md", "docs/tutorial.md", "docs/benchmarks.md")  # tests by themselves, below
+SEPARATE = ("README.md", "docs/traces.md", "docs/tutorial.md", "docs/benchmarks.md")  # they have separate tests below
 CONFIGS = ("arc_challenge", "cqa", "gsm8k", "humaneval", "math500", "mmlu_pro")
 
 pytestmark = pytest.mark.slow(seconds=190)
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow(seconds=190)
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a Hub with the data sets that the documents name."""
+    """URL of a local Hub with the data sets that the documents name."""
     root = tmp_path_factory.mktemp("hub")
     for config in CONFIGS:
         plain(root / "release" / "traces" / config, items(3))
@@ -55,7 +55,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def world(hub: str, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Servers, a warm Python, a cache of traces with confidences, and the package as a wheel."""
+    """Servers, warm commands, a cache of traces with confidences, and the package as a wheel."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -80,7 +80,7 @@ def world(hub: str, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
             "PIP_NO_BUILD_ISOLATION": "0",
         }
         with WarmCommands(root / "warm", environment) as warm:
-            own = [
+            options = [
                 warm.bin / "rbridge",
                 "traces",
                 "score",
@@ -91,19 +91,19 @@ def world(hub: str, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
                 "--num-fewshot",
                 "0",
             ]
-            command = [*map(str, own), "--model", str(checkpoint), "--cache", str(root / "cache")]
+            command = [*map(str, options), "--model", str(checkpoint), "--cache", str(root / "cache")]
             scored = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             assert scored.returncode == 0, scored.stderr
-            for manifest in (root / "cache").glob("*/*/manifest.json"):  # as if they were no sample but one's own
+            for manifest in (root / "cache").glob("*/*/manifest.json"):  # as if they were not sample traces
                 manifest.write_text(manifest.read_text().replace('"sample": true', '"sample": false'))
-            with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft's own, of transformers
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of peft
                 get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(root / "adapter")
             yield World(checkpoint, chat.url, completions.url, warm.bin, environment, root / "cache", root / "wheels")
 
 
 @pytest.fixture
 def read(world: World, tmp_path: Path) -> Callable[..., Reader]:
-    """A reader of a document, in a folder of their own, with the files that it takes for granted."""
+    """Start a reader of a document in a new folder with the files that the document needs."""
 
     def start(document: str, name: str = "reader", *, has_traces: bool = True, sweeps: bool = False) -> Reader:
         reader = Reader(world, tmp_path / name, has_traces=has_traces, sweeps=sweeps)
@@ -116,8 +116,8 @@ def read(world: World, tmp_path: Path) -> Callable[..., Reader]:
     return start
 
 
-def test_every_way_to_traces_works_from_an_empty_cache(read: Callable[..., Reader]) -> None:
-    """Each block of the README that gets traces leaves traces to look at."""
+def test_every_way_to_get_traces_works_with_an_empty_cache(read: Callable[..., Reader]) -> None:
+    """After each block of the README that gets traces, there are traces to show."""
     ways = [block for block in blocks("README.md") if re.search(r"traces (pull|build|import)", block)]
     assert len(ways) >= 4
     for number, way in enumerate(ways):
@@ -127,40 +127,40 @@ def test_every_way_to_traces_works_from_an_empty_cache(read: Callable[..., Reade
 
 
 def test_the_readme_works_from_start_to_end(read: Callable[..., Reader]) -> None:
-    """Its other blocks in order, after the first way to traces: all six benchmarks are there then."""
+    """After a pull of all six benchmarks the other blocks run in order."""
     reader = read("README.md", has_traces=False)
     reader.run("rbridge traces pull")
-    found = blocks("README.md")
-    others = [block for block in found if not re.search(r"traces (pull|build|import)", block)]
-    assert any("--tasks rbridge\n" in block for block in others)
+    page_blocks = blocks("README.md")
+    other_blocks = [block for block in page_blocks if not re.search(r"traces (pull|build|import)", block)]
+    assert any("--tasks rbridge\n" in block for block in other_blocks)
     evaluated = {f"out/step{step}": f"earlier/out/step{step}" for step in (1000, 2000)}
-    for block in others:
+    for block in other_blocks:
         reader.run(block, **evaluated)
 
 
 def test_the_traces_page_works(read: Callable[..., Reader]) -> None:
-    """Pulling and building from an empty cache; then import and all that follows it, from another one."""
-    found = blocks("docs/traces.md")
-    first = next(number for number, block in enumerate(found) if "import" in block)
+    """Pull and build run with an empty cache; import and the following blocks with another empty cache."""
+    page_blocks = blocks("docs/traces.md")
+    first = next(number for number, block in enumerate(page_blocks) if "import" in block)
     assert first >= 2
-    for name, part in (("get", found[:first]), ("keep", found[first:])):
+    for name, part in (("get", page_blocks[:first]), ("keep", page_blocks[first:])):
         reader = read("docs/traces.md", name, has_traces=False)
         for block in part:
             reader.run(block.replace("traces rm", "traces rm --yes"), NAME="cot")
 
 
 def test_the_tutorial_leads_to_a_gated_checkpoint(read: Callable[..., Reader]) -> None:
-    """From the install to the gate's verdicts in one shell's folder: few steps of training, and one benchmark."""
+    """All blocks from install to gate run in one folder, with fewer training steps and one benchmark."""
     reader = read("docs/tutorial.md", has_traces=False, sweeps=True)
-    found = blocks("docs/tutorial.md")
-    (install,) = [block for block in found if "pip install" in block]
-    reader.run(install.replace("python3 -m venv .venv\n. .venv/bin/activate\n", ""))  # test_install has such a one
+    page_blocks = blocks("docs/tutorial.md")
+    (install,) = [block for block in page_blocks if "pip install" in block]
+    reader.run(install.replace("python3 -m venv .venv\n. .venv/bin/activate\n", ""))  # test_install makes one
     fewer = {
-        "export HF_HUB_OFFLINE=1\n": "", "ckpts\n": "ckpts --steps 6\n",  # the Hub is one of the test's own
+        "export HF_HUB_OFFLINE=1\n": "", "ckpts\n": "ckpts --steps 6\n",  # the test has a local Hub
         "rbridge,rbridge_proxies": "rbridge_gsm8k,rbridge_proxies_gsm8k",
         "158K:147K": "158K:12K", "step36-": "step3-", "step72-": "step6-",
     }  # fmt: skip
-    script = "".join(block for block in found if block is not install)
+    script = "".join(block for block in page_blocks if block is not install)
     for name, value in fewer.items():
         assert name in script
         script = script.replace(name, value)
@@ -169,8 +169,8 @@ def test_the_tutorial_leads_to_a_gated_checkpoint(read: Callable[..., Reader]) -
     assert (reader.folder / "report.html").stat().st_size > 10_000
 
 
-def test_a_benchmark_of_ones_own_is_scored_swept_and_reported(read: Callable[..., Reader]) -> None:
-    """From a CSV file nobody has seen: the sweep scores, the report shows it, and all subsets with spans are tasks."""
+def test_a_benchmark_of_the_user_is_scored_swept_and_reported(read: Callable[..., Reader]) -> None:
+    """A CSV file becomes a benchmark in the sweep and the report; every subset with spans is in the cache."""
     reader = read("docs/benchmarks.md", sweeps=True)
     for block in blocks("docs/benchmarks.md"):
         reader.run(block)
@@ -178,17 +178,17 @@ def test_a_benchmark_of_ones_own_is_scored_swept_and_reported(read: Callable[...
     assert (reader.user_cache / "rbridge-tasks" / "arena-hard" / "rbridge-mask" / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("document", [one for one in DOCUMENTS if one not in OF_THEIR_OWN and blocks(one)])
+@pytest.mark.parametrize("document", [page for page in DOCUMENTS if page not in SEPARATE and blocks(page)])
 def test_the_blocks_of_a_page_work_in_order(document: str, read: Callable[..., Reader]) -> None:
-    """In one folder, each taking up what those before it left."""
+    """The blocks run in one folder, and each uses the files of earlier blocks."""
     reader = read(document)
     for block in blocks(document):
         reader.run(block)
     assert reader.ran == blocks(document)
 
 
-def test_no_line_is_left_out_without_a_reason() -> None:
-    """What is left out is in the documents, is the smaller part of them by far, and benchmarks named there exist."""
+def test_every_omitted_line_has_a_reason() -> None:
+    """Every reason applies to a line, less than 15 % of the lines are omitted, and scripts named in them exist."""
     lines = [line for document in DOCUMENTS for block in blocks(document) for line in block.splitlines()]
     left_out = [line for line in lines if reason_to_leave_out(line)]
     assert all(any(reason_to_leave_out(line) == reason for line in left_out) for reason in LEFT_OUT.values())
@@ -199,7 +199,7 @@ def test_no_line_is_left_out_without_a_reason() -> None:
 
 
 def test_shell_is_marked_as_sh() -> None:
-    """A block that begins with one of our commands is not hidden from these tests under another name."""
+    """A block with one of our commands is marked as sh, so these tests run it."""
     for document in DOCUMENTS:
         text = (PROJECT / document).read_text(encoding="utf-8")
         for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S):
@@ -208,7 +208,7 @@ def test_shell_is_marked_as_sh() -> None:
 
 
 def test_the_readme_names_both_make_targets() -> None:
-    """The two commands that do all the set-up are in the README and in the Makefile."""
+    """The two targets that set everything up are in the README and in the Makefile."""
     makefile = (PROJECT / "Makefile").read_text()
     for target in ("demo", "test"):
         assert f"make {target}\n" in (PROJECT / "README.md").read_text()

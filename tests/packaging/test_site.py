@@ -1,4 +1,4 @@
-"""The documentation site: builds without a network and without a warning, whole and by itself."""
+"""The documentation site builds without a network and without a warning, and needs no other site."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 class Page(HTMLParser):
-    """What a page links to, loads, and can be linked at."""
+    """Links, loaded resources and anchors of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -28,19 +28,19 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        self.anchors |= {found[name] for name in ("id", "name") if name in found}
-        if tag == "a" and "href" in found:
-            self.links.append(found["href"])
-        if tag in ("script", "img", "iframe") and "src" in found:
-            self.loaded.append(found["src"])
-        if tag == "link" and found.get("rel") in ("stylesheet", "icon", "preconnect", "preload"):
-            self.loaded.append(found["href"])
+        attributes = {name: value or "" for name, value in attrs}
+        self.anchors |= {attributes[name] for name in ("id", "name") if name in attributes}
+        if tag == "a" and "href" in attributes:
+            self.links.append(attributes["href"])
+        if tag in ("script", "img", "iframe") and "src" in attributes:
+            self.loaded.append(attributes["src"])
+        if tag == "link" and attributes.get("rel") in ("stylesheet", "icon", "preconnect", "preload"):
+            self.loaded.append(attributes["href"])
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built strictly, with no way out to the network."""
+    """The site, built with --strict and without a network."""
     out = tmp_path_factory.mktemp("site") / "site"
     nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
     done = subprocess.run(
@@ -53,12 +53,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(site: Path) -> dict[Path, Page]:
-    """Every page of it."""
+    """Every page of the site, by its file."""
     return {file: Page(file.read_text(encoding="utf-8")) for file in site.rglob("*.html")}
 
 
 def test_every_internal_link_leads_somewhere(site: Path, pages: dict[Path, Page]) -> None:
-    """To a file of the site, and to a place on that page where it names one."""
+    """The target is a file of the site, and its fragment is an anchor of that page."""
     broken = []
     for file, page in pages.items():
         for link in page.links:
@@ -73,35 +73,35 @@ def test_every_internal_link_leads_somewhere(site: Path, pages: dict[Path, Page]
     assert not broken
 
 
-def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, Page]) -> None:
-    """Scripts, styles, fonts and images lie in the site."""
+def test_no_resource_is_loaded_from_another_site(pages: dict[Path, Page]) -> None:
+    """Scripts, styles, fonts and images are files of the site."""
     assert not [source for page in pages.values() for source in page.loaded if urlsplit(source).netloc]
 
 
 def test_every_command_and_option_is_in_the_reference(site: Path) -> None:
-    """The page on the command is written from the command, so what the command has it has."""
+    """The reference page is generated from the command and has all its options."""
     import typer
 
     from rbridge_tasks.cli import app
 
     text = (site / "reference" / "commands.html").read_text(encoding="utf-8")
     command = typer.main.get_command(app)
-    for name, one in command.commands.items():  # type: ignore[attr-defined]  # a group of commands
+    for name, subcommand in command.commands.items():  # type: ignore[attr-defined]  # a group of commands
         assert f"<code>rbridge {name}</code>" in text
-        for parameter in one.params:
+        for parameter in subcommand.params:
             for option in parameter.opts:
                 assert not option.startswith("--") or option in text, f"{name} {option}"
 
 
 def test_examples_in_docstrings_are_code(site: Path) -> None:
-    """And not the quotations that Markdown would make of them."""
+    """Markdown would otherwise read ``>>>`` as quotations."""
     text = (site / "reference" / "metrics.html").read_text(encoding="utf-8")
     assert re.search(r'<div class="highlight"><pre>.*?&gt;&gt;&gt;', text, re.S)
     assert not re.search(r"<blockquote>\s*<blockquote>", text)
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    """A page that nothing leads to is not read."""
+    """Every page of docs/ is in mkdocs.yml."""
     text = (PROJECT / "mkdocs.yml").read_text(encoding="utf-8")
     docs = PROJECT / "docs"
     for page in docs.rglob("*.md"):

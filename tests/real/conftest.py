@@ -1,4 +1,4 @@
-"""Real data, where it lies beside the project: traces of GPT-4o-mini and the tokenizers of real models."""
+"""Real data from a folder beside the project: traces of GPT-4o-mini and the tokenizers of real models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ sys.path.insert(0, str(PROJECT / "examples"))
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """Folder of the real data; tests that need it are skipped where it is absent."""
+    """Folder of the real data; tests that need it are skipped if it is absent."""
     if not DATA.is_dir():
         pytest.skip(f"the real data is not at {DATA}")
     return DATA
@@ -28,7 +28,7 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def paper() -> Path:
-    """Folder of the numbers read from the paper; tests that need it are skipped where it is absent."""
+    """Folder of the numbers read from the paper; tests that need it are skipped if it is absent."""
     folder = DATA.parent / "paper"
     if not folder.is_dir():
         pytest.skip(f"the paper's numbers are not at {folder}")

@@ -1,4 +1,4 @@
-"""Cloze metrics of real items beside what stock lm-eval's own ``multiple_choice`` tasks log for the same prompts."""
+"""Cloze metrics of real items equal those computed from the samples of stock ``multiple_choice`` tasks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ FIELDS = {
 
 
 def arc_rows(data: Path) -> list[dict[str, Any]]:
-    """Every item whose labels are not A to D, and a few of the others."""
+    """Return every item whose labels are not A to D, and eight other items."""
     rows = [
         json.loads(line) for line in (data / "benchmarks" / "arc_challenge" / "test.jsonl").read_text().splitlines()
     ]
@@ -61,7 +61,7 @@ def arc_rows(data: Path) -> list[dict[str, Any]]:
 
 
 def mmlu_pro_rows(data: Path) -> list[dict[str, Any]]:
-    """Three items of each number of choices."""
+    """Return three items of each number of choices."""
     with gzip.open(data / "benchmarks" / "mmlu_pro" / "test.jsonl.gz", "rt") as file:
         rows = [row for row in map(json.loads, file) if row["category"] in STEM]
     return [row for n in range(3, 11) for row in [row for row in rows if len(row["options"]) == n][:3]]
@@ -86,7 +86,7 @@ def as_mmlu_pro(trace: Trace) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def samples(data: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    """Samples by task: stock lm-eval's and ours, of one command on one checkpoint."""
+    """Samples by task, of stock lm-eval and of ours, from one command on one checkpoint."""
     folder = tmp_path_factory.mktemp("cloze")
     kinds = {"arc_challenge": (arc_rows, as_arc), "mmlu_pro_stem": (mmlu_pro_rows, as_mmlu_pro)}
     for name, (rows_of, as_row) in kinds.items():
@@ -98,8 +98,8 @@ def samples(data: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFacto
         config = STOCK.format(task=f"stock_{name}", folder=folder, name=name, target=target, choices=choices)
         (folder / f"stock_{name}.yaml").write_text(config)
         traces = [
-            Trace(name, one.item_id, one.question, "This task does not read it.", choices=one.choices, gold=one.gold)
-            for one in load_questions(name, path=str(file))
+            Trace(name, item.item_id, item.question, "Not read by this task.", choices=item.choices, gold=item.gold)
+            for item in load_questions(name, path=str(file))
         ]
         TraceCache(str(folder / "cache")).write(traces, benchmark=name, source="questions")
     tasks = [f"stock_{name}" for name in kinds] + [f"rbridge_{name}_cf" for name in kinds]
@@ -115,16 +115,16 @@ def samples(data: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFacto
     env = os.environ | {"RBRIDGE_CACHE": str(folder / "cache"), "HF_DATASETS_CACHE": str(folder / "datasets")}
     result = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    found = {}
+    task_samples = {}
     for task in tasks:
         (path,) = (folder / "out").rglob(f"samples_{task}_*.jsonl")
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        found[task] = sorted(rows, key=lambda row: row["doc_id"])
-    return found
+        task_samples[task] = sorted(rows, key=lambda row: row["doc_id"])
+    return task_samples
 
 
-def test_the_items_are_the_awkward_ones(samples: dict[str, list[dict[str, Any]]]) -> None:
-    """Numeric labels, three and five choices in ARC; three to ten choices in MMLU-Pro."""
+def test_the_items_have_unusual_labels_and_numbers_of_choices(samples: dict[str, list[dict[str, Any]]]) -> None:
+    """ARC items have numeric labels and three to five choices, MMLU-Pro items three to ten choices."""
     labels = Counter("".join(row["doc"]["choices"]["label"]) for row in samples["stock_arc_challenge"])
     assert labels == {"1234": 21, "123": 1, "ABC": 3, "ABCDE": 3, "ABCD": 8}
     choices = Counter(len(row["doc"]["options"]) for row in samples["stock_mmlu_pro_stem"])
@@ -133,7 +133,7 @@ def test_the_items_are_the_awkward_ones(samples: dict[str, list[dict[str, Any]]]
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_all_fifteen_equal_those_of_stock_samples(samples: dict[str, list[dict[str, Any]]], name: str) -> None:
-    """From stock lm-eval's prompts and log-likelihoods, by the definitions, one number at a time; to 1e-5."""
+    """Each metric is computed by its definition from stock lm-eval's log-likelihoods, and is equal to 1e-5."""
     pairs = list(zip(samples[f"stock_{name}"], samples[f"rbridge_{name}_cf"], strict=True))
     assert len(pairs) > 20
     for stock, ours in pairs:

@@ -1,4 +1,4 @@
-"""Real traces of GPT-4o-mini under the tokenizers of real models: import, alignment, scores, and the whole chain."""
+"""Real traces of GPT-4o-mini under tokenizers of real models: import, alignment, scores, and all commands in turn."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ def pair(trace: Trace, shots: int) -> tuple[str, str]:
     return context_of(trace, few_shot_examples("gsm8k")[:shots]), trace.trace
 
 
-def test_every_trace_comes_in_whole(traces: list[Trace]) -> None:
-    """The import keeps all rows, each with its own question, text and answer."""
+def test_every_trace_is_imported(traces: list[Trace]) -> None:
+    """The import keeps all rows with question, text and answer."""
     assert len(traces) == 1319
     assert len({trace.item_id for trace in traces}) == 1319
     assert all(trace.gold and len(trace.trace) > 20 for trace in traces)
 
 
-def test_the_other_benchmarks_traces_come_in_too(data: Path) -> None:
-    """CommonsenseQA with nested questions and choices, and MMLU-Pro STEM, import with a mapping alone."""
+def test_traces_of_other_benchmarks_are_imported(data: Path) -> None:
+    """CommonsenseQA with nested questions and choices, and MMLU-Pro STEM, need only a mapping."""
     folder = data / "traces_text"
     csqa = {"trace": "response", "question": "question.stem", "choices": "question.choices", "gold": "answerKey"}
-    found = import_traces(str(folder / "csqa_gpt4o_mini_cot.jsonl.gz"), benchmark="csqa", mapping=csqa).traces
-    assert len(found) == 1221
-    assert all(trace.choices and trace.gold in {choice.label for choice in trace.choices} for trace in found)
+    imported = import_traces(str(folder / "csqa_gpt4o_mini_cot.jsonl.gz"), benchmark="csqa", mapping=csqa).traces
+    assert len(imported) == 1221
+    assert all(trace.choices and trace.gold in {choice.label for choice in trace.choices} for trace in imported)
     stem = {"trace": "response", "question": "question_id", "gold": "answer", "item_id": "question_id"}
     file = str(folder / "mmlu_pro_gpt4o_stem.jsonl.gz")
     assert len(import_traces(file, benchmark="mmlu_pro_stem", mapping=stem, skip_empty=True).traces) > 5800
 
 
-def test_tokens_cover_every_letter_of_every_trace(real_tokenizer: Any, traces: list[Trace]) -> None:
+def test_tokens_cover_every_character_of_every_trace(real_tokenizer: Any, traces: list[Trace]) -> None:
     """Under each tokenizer the scored tokens tile all 1319 traces, and their bytes add up."""
     prefix = real_tokenizer.bos_token_id if real_tokenizer.bos_token_id is not None else real_tokenizer.eos_token_id
     encoder = PairEncoder(real_tokenizer, prefix_token_id=prefix)
@@ -67,10 +67,10 @@ def test_tokens_cover_every_letter_of_every_trace(real_tokenizer: Any, traces: l
         assert token_byte_ends(real_tokenizer, trace.trace, encoded)[-1] == len(trace.trace.encode())
 
 
-def test_confidences_carry_over_between_real_tokenizers(
+def test_confidences_are_mapped_between_real_tokenizers(
     real_tokenizer: Any, data: Path, traces: list[Trace], tmp_path: Path
 ) -> None:
-    """Confidences on GPT-2's tokens, read by every other tokenizer, equal a loop over letters, and keep their mass."""
+    """Confidences of GPT-2's tokens, averaged over other tokenizers' tokens, equal a loop over characters."""
     from .conftest import load_tokenizer
 
     frontier = load_tokenizer("gpt2", data, tmp_path)
@@ -79,19 +79,19 @@ def test_confidences_carry_over_between_real_tokenizers(
         written = PairEncoder(frontier, prefix_token_id=frontier.eos_token_id).encode([("Q ", trace.trace)])[0]
         logprobs = np.log(generator.uniform(0.05, 1.0, written.token_end.size))
         byte_ends = token_byte_ends(frontier, trace.trace, written)
-        letters = character_confidence(*frontier_tokens(trace.trace, byte_ends, logprobs))
+        characters = character_confidence(*frontier_tokens(trace.trace, byte_ends, logprobs))
         naive = reference.letter_confidence_from_bytes(trace.trace, byte_ends.tolist(), logprobs.tolist())
-        assert_within(letters, naive, stored_bound(naive))
+        assert_within(characters, naive, stored_bound(naive))
         read = PairEncoder(real_tokenizer, prefix_token_id=0).encode([("Q ", trace.trace)])[0]
-        mean = token_confidence(letters, read.token_start, read.token_end)
+        mean = token_confidence(characters, read.token_start, read.token_end)
         for c, start, end in zip(mean, read.token_start, read.token_end, strict=True):
             if end > start:
-                assert c == pytest.approx(sum(letters[start:end]) / (end - start), rel=1e-9)
+                assert c == pytest.approx(sum(characters[start:end]) / (end - start), rel=1e-9)
 
 
 @pytest.mark.slow
 def test_sums_equal_stock_lm_eval(real_tokenizer: Any, traces: list[Trace]) -> None:
-    """Summed log-probabilities equal lm-eval's own loglikelihood but for rounding, for batches of 3 and 8."""
+    """Summed log-probabilities equal lm-eval's loglikelihood up to rounding, for batches of 3 and 8."""
     model = random_llama(len(real_tokenizer), hidden_size=64, layers=2, heads=4, window=4096)
     pairs = [pair(trace, 5) for trace in traces[:8]] + [pair(trace, 0) for trace in traces[8:11]]
     requests = [Instance("loglikelihood", {}, texts, i) for i, texts in enumerate(pairs)]
@@ -107,8 +107,8 @@ def test_sums_equal_stock_lm_eval(real_tokenizer: Any, traces: list[Trace]) -> N
 
 
 @pytest.mark.slow
-def test_the_whole_chain_on_real_traces(data: Path, warm_commands: Path, tmp_path: Path) -> None:
-    """Import, confidences from a trained checkpoint, and lm_eval on a smaller one: it scores better than untrained."""
+def test_import_confidences_and_evaluation_on_real_traces(data: Path, warm_commands: Path, tmp_path: Path) -> None:
+    """With confidences of a trained checkpoint, a smaller checkpoint scores better trained than untrained."""
     texts = corpus(megabytes=2)
     tokenizer = train_tokenizer(texts, 2048)
     large = random_llama(len(tokenizer), hidden_size=96, layers=2, heads=4, window=2048)
@@ -136,7 +136,7 @@ def test_the_whole_chain_on_real_traces(data: Path, warm_commands: Path, tmp_pat
     maps = ["--map", "trace=response", "--map", "question=question"]
     run("rbridge", "traces", "import", str(cut), "--benchmark", "gsm8k", *maps)
     run("rbridge", "traces", "score", "--benchmark", "gsm8k", "--model", str(frontier.path), "--num-fewshot", "0")
-    found = []
+    metrics = []
     for proxy in proxies:
         out = tmp_path / "out" / proxy.path.name
         options = ["--num_fewshot", "0", "--batch_size", "8", "--output_path", str(out), "--log_samples"]
@@ -144,12 +144,12 @@ def test_the_whole_chain_on_real_traces(data: Path, warm_commands: Path, tmp_pat
             "lm_eval", "--model", "hf", "--model_args", f"pretrained={proxy.path}", "--tasks", "rbridge_gsm8k", *options
         )
         (file,) = out.rglob("results_*.json")
-        found.append(json.loads(file.read_text())["results"]["rbridge_gsm8k"])
+        metrics.append(json.loads(file.read_text())["results"]["rbridge_gsm8k"])
         (samples,) = out.rglob("samples_*.jsonl")
         scores = [TokenScores.from_json(json.loads(line)["resps"][0][0]) for line in samples.read_text().splitlines()]
         assert len(scores) == 40
         assert all(np.isfinite(score.logprob).all() for score in scores)
-    untrained, trained = found
+    untrained, trained = metrics
     assert "alias" in trained
     assert "(sample)" not in trained["alias"]
     for metric in ("rbridge_nll", "trace_nll", "rbridge_bits_per_byte", "trace_bits_per_byte"):
@@ -157,9 +157,9 @@ def test_the_whole_chain_on_real_traces(data: Path, warm_commands: Path, tmp_pat
 
 
 def test_no_sentence_of_the_sample_comes_from_a_benchmark(data: Path) -> None:
-    """No eight words in a row of the shipped questions and traces stand in the real benchmarks or traces.
+    """No eight consecutive words of the shipped questions and traces occur in the real benchmarks or traces.
 
-    Numbers and words of one or two letters do not count: formulas such as (n+1)(n+2) are nobody's sentence.
+    Numbers and words of one or two letters do not count, because formulas such as (n+1)(n+2) are common.
     """
     import gzip
     import re
@@ -179,4 +179,4 @@ def test_no_sentence_of_the_sample_comes_from_a_benchmark(data: Path) -> None:
         text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode()
         for line in text.splitlines():
             hits = runs_of_eight(line) & ours.keys()
-            assert not hits, f"{file.name}: {' '.join(next(iter(hits)))} stands in {ours[next(iter(hits))]}"
+            assert not hits, f"{file.name}: {' '.join(next(iter(hits)))} is in {ours[next(iter(hits))]}"

@@ -1,4 +1,4 @@
-"""HumanEval's real tests: the canonical solutions pass, and GPT-4's pass where they were recorded to."""
+"""HumanEval's real tests: the canonical solutions pass, and GPT-4's solutions get their recorded grades."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def rows(data: Path) -> list[dict[str, Any]]:
-    """All 164, with the solution of GPT-4 and whether it was found to be right."""
+    """All 164 items with GPT-4's solution and its recorded grade."""
     with gzip.open(data / "traces_text" / "humaneval_gpt4_completions.jsonl.gz", "rt") as file:
         return [json.loads(line) for line in file]
 
 
 @pytest.fixture(scope="module")
 def checks(data: Path, rows: list[dict[str, Any]]) -> dict[str, str]:
-    """The tests of each, from the authors' own file."""
+    """The tests of each item, from the authors' file."""
     traces = [Trace("humaneval", row["task_id"], row["prompt"], "Not read.") for row in rows]
     return checks_of(traces, path=str(data / "benchmarks" / "humaneval" / "HumanEval.jsonl.gz"))
 
 
 def test_every_canonical_solution_passes(rows: list[dict[str, Any]], checks: dict[str, str]) -> None:
-    """As the rest of the function, after the line on which a model would write it."""
+    """The solutions are function bodies, after the line break that follows "Final answer:"."""
     bodies = [answer_code(f"\n{row['canonical_solution']}") for row in rows]
     programs = [program_of(row["prompt"], body, checks[row["task_id"]]) for row, body in zip(rows, bodies, strict=True)]
     assert [row["task_id"] for row, program in zip(rows, programs, strict=True) if not passes(program)] == []
 
 
 def test_whole_functions_get_the_recorded_grade(rows: list[dict[str, Any]], checks: dict[str, str]) -> None:
-    """GPT-4's solutions, which repeat the prompt: the recorded grade for all but one.
+    """GPT-4's solutions, which repeat the prompt, get their recorded grades, with one exception.
 
-    That one imports ``math`` inside another function; it was graded where ``math`` had been imported before.
+    It imports ``math`` inside another function; the recorded grade was made where ``math`` was already imported.
     """
-    found = [passes(program_of(row["prompt"], answer_code(row["solution"]), checks[row["task_id"]])) for row in rows]
+    grades = [passes(program_of(row["prompt"], answer_code(row["solution"]), checks[row["task_id"]])) for row in rows]
     differing = [
-        row["task_id"] for row, passed in zip(rows, found, strict=True) if passed is not bool(row["is_solved"])
+        row["task_id"] for row, passed in zip(rows, grades, strict=True) if passed is not bool(row["is_solved"])
     ]
     assert differing == ["HumanEval/133"]

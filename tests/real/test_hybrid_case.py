@@ -1,4 +1,4 @@
-"""A script as users have it runs as it is, and finds our sums equal to the model's own."""
+"""A user's script runs unchanged, and our sums equal the model's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.mark.slow
 def test_a_hybrid_with_strong_convolutions_is_right(data: Path) -> None:
-    """It compares sums of 8 texts with the model's own pass over each alone, and imports from the former modules."""
+    """The script compares sums of 8 texts with a separate pass over each, and imports from the former modules."""
     script = data.parent / "cases" / "hybrid_leak.py"
     if not script.is_file():
         pytest.skip(f"there is no {script}")

@@ -1,4 +1,4 @@
-"""Fits of real runs: points are measured accuracies, and intervals cover checkpoints that were left out."""
+"""Fits of real runs: points are measured accuracies, and intervals cover held-out checkpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rbridge_tasks.tables.score_table import as_scores
 
 
 def run_pair(data: Path, proxy: str, target: str) -> pd.DataFrame:
-    """Scores of one run of AI2's ladder and of one target, under names of their models."""
+    """Return the scores of a run of AI2's ladder and of a target model."""
     path = data / "ladder" / "scores.csv.gz"
     if not path.is_file():
         pytest.skip(f"{path} is not there")
@@ -23,7 +23,7 @@ def run_pair(data: Path, proxy: str, target: str) -> pd.DataFrame:
 
 
 def test_intervals_cover_blocks_of_real_checkpoints(data: Path) -> None:
-    """Within five points of 90 %, over four benchmarks and three pairs of 12 to 30 checkpoints."""
+    """Coverage is within five points of 90 %, over four benchmarks and three pairs of 12 to 30 checkpoints."""
     coverage = []
     for proxy, target in (("1B-10xC", "7B"), ("3B-10xC", "7B"), ("3B-10xC", "13B")):
         table = run_pair(data, proxy, target)
@@ -38,7 +38,7 @@ def test_intervals_cover_blocks_of_real_checkpoints(data: Path) -> None:
 
 
 def test_the_papers_recipe_still_interpolates_accuracies(data: Path) -> None:
-    """One point for every checkpoint of the proxy inside the target's tokens."""
+    """The paper's recipe has a point for every checkpoint of the proxy within the target's tokens."""
     table = run_pair(data, "1B-10xC", "7B")
     names = {"proxy": "1B-10xC", "target": "7B", "proxy_metric": "bits_per_byte", "target_metric": "acc_norm"}
     paper, robust = (fit(table[table["benchmark"] == "piqa"], **names, recipe=recipe) for recipe in ("paper", "robust"))

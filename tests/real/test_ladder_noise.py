@@ -1,4 +1,4 @@
-"""Noise of AI2's model ladder: the published order of benchmarks, and rankings that gain from averages."""
+"""Noise of AI2's model ladder: the published order of benchmarks, and rankings that averages improve."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def ladder(data: Path) -> pd.DataFrame:
 
 
 def test_the_order_of_benchmarks_by_relative_noise_is_the_published_one(ladder: pd.DataFrame) -> None:
-    """Of accuracy: HellaSwag least, then PIQA, OpenBookQA most (arXiv 2508.13144)."""
+    """The noise of accuracy is lowest for HellaSwag, then PIQA, and highest for OpenBookQA (arXiv 2508.13144)."""
     relative = noise(ladder, metrics="acc_norm").relative_noise()
     names = [benchmark for benchmark, _ in sorted(relative, key=lambda key: relative[key])]
     assert (names[0], names[1], names[-1]) == ("hellaswag", "piqa", "openbookqa")
 
 
 def test_averages_order_runs_more_often_right(ladder: pd.DataFrame) -> None:
-    """Runs of one size, ordered by accuracy; their order by bits per byte, which has far less noise, is the truth.
+    """Runs of each size are ordered by accuracy; bits per byte, which has much less noise, gives the true order.
 
-    Training is counted in shares of each run, so that all runs of a size end at the same place.
+    Tokens are rescaled to shares of each run, so that all runs of a size end at the same value.
     """
     small = ladder[ladder["params"] < 6e9]
     ends = small.groupby(["run", "benchmark", "metric"])["tokens"].transform("max")

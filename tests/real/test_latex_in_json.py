@@ -1,4 +1,4 @@
-"""Real solutions, written into JSON with and without escaped backslashes, come out as they were."""
+"""Real solutions, written into JSON with and without escaped backslashes, are read back unchanged."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from rbridge_traces.control_characters import suspicious_places
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file."""
+    """Return the objects of a JSON Lines file."""
     data = path.read_bytes()
     text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
     return [json.loads(line) for line in text.splitlines()]
 
 
 def escaped(text: str) -> str:
-    """As a JSON writer writes it."""
+    """Return the text as a JSON writer writes it."""
     return json.dumps(text)[1:-1]
 
 
 def single(text: str) -> str:
-    """As a model writes it that does not escape backslashes."""
+    """Return the text as a model writes it that does not escape backslashes."""
     return text.replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
 
 
 def mixed(text: str) -> str:
-    """Every other command escaped, by chance; ends of rows always."""
+    """Return the text with each LaTeX command escaped at random, and row ends always escaped."""
     rng = random.Random(text)
 
     def write(command: re.Match[str]) -> str:
@@ -49,8 +49,8 @@ def answer(write: Callable[[str], str], reasoning: str, final: str) -> str:
 
 
 @pytest.mark.parametrize("write", [escaped, single, mixed])
-def test_every_solution_of_math500_comes_through_intact(data: Path, write: Callable[[str], str]) -> None:
-    """500 of 500, with their answers and problems, in each way of writing."""
+def test_every_solution_of_math500_is_read_back_unchanged(data: Path, write: Callable[[str], str]) -> None:
+    """All 500 solutions, problems and answers are unchanged for each way of writing."""
     problems = rows(data / "benchmarks" / "math500" / "test.jsonl")
     assert len(problems) == 500
     for row in problems:
@@ -59,13 +59,13 @@ def test_every_solution_of_math500_comes_through_intact(data: Path, write: Calla
 
 
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 20])
-def test_texts_of_gpt_4o_come_through_intact(data: Path, every: int) -> None:
-    r"""All where a JSON writer wrote them. Two of 5878 do not, where no backslash was escaped.
+def test_texts_of_gpt_4o_are_read_back_unchanged(data: Path, every: int) -> None:
+    r"""All texts are unchanged if a JSON writer wrote them, and all but two of 5878 if no backslash was escaped.
 
-    Either lacks the information: ``\n`` within a string of C, and ``\textphi``, which is no command of LaTeX.
+    These two are ambiguous: ``\n`` within a string of C, and ``\textphi``, which is not a command of LaTeX.
     """
     whole = [row["response"] for row in rows(data / "traces_text" / "mmlu_pro_gpt4o_stem.jsonl.gz")[::every]]
-    texts = [text.rstrip("\\") for text in whole]  # of those cut off: a single backslash takes the closing quote along
+    texts = [text.rstrip("\\") for text in whole]  # cut-off texts: a last backslash would escape the closing quote
     assert [text for text in texts if parse_completion(answer(escaped, text, "A"))[0] != text] == []
     lost = [text for text in texts if parse_completion(answer(single, text, "A"))[0] != text]
     assert len(lost) <= 2
@@ -74,8 +74,8 @@ def test_texts_of_gpt_4o_come_through_intact(data: Path, every: int) -> None:
 
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 10])
 @pytest.mark.parametrize("indentation", ["    ", "\t"])
-def test_programs_and_prose_come_through_intact(data: Path, indentation: str, every: int) -> None:
-    """Line breaks before identifiers, tabs, escapes within the strings of programs; nothing in them is suspicious."""
+def test_programs_and_prose_are_read_back_unchanged(data: Path, indentation: str, every: int) -> None:
+    """Line breaks before identifiers, tabs and escapes in the strings of programs stay, and none is suspicious."""
     texts = [row["solution"] for row in rows(data / "traces_text" / "humaneval_gpt4_completions.jsonl.gz")]
     for row in rows(data / "benchmarks" / "humaneval" / "HumanEval.jsonl.gz"):
         texts += [row["prompt"] + row["canonical_solution"], row["test"]]
@@ -88,7 +88,7 @@ def test_programs_and_prose_come_through_intact(data: Path, indentation: str, ev
 
 
 def test_a_cache_of_solutions_read_by_a_plain_parser_is_suspicious(data: Path) -> None:
-    """What a parser that knows no LaTeX makes of a solution is found; the solution itself is not."""
+    """A solution damaged by a plain JSON parser is reported; the solution itself is not."""
     for row in rows(data / "benchmarks" / "math500" / "test.jsonl"):
         text = row["solution"]
         assert suspicious_places(text) == []
@@ -99,7 +99,7 @@ def test_a_cache_of_solutions_read_by_a_plain_parser_is_suspicious(data: Path) -
 
 
 def test_the_cases_give_their_right_answers(data: Path) -> None:
-    """Completions that were read wrongly before."""
+    """Completions that earlier versions read wrongly."""
     file = data.parent / "cases" / "completions.json"
     if not file.exists():
         pytest.skip(f"{file} is absent")

@@ -1,4 +1,4 @@
-"""``compare`` on the paper's 1B scores and 13B accuracies: rBridge is best; tokens alone are close to it."""
+"""``compare`` on the paper's 1B scores and 13B accuracies: rBridge is best; log tokens are close to it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append({**point, "params": 1.2e9, "metric": METRICS[row.metric], "value": row.proxy_score})
         rows.append({**point, "params": 13.7e9, "metric": "acc", "value": row.target_accuracy_pct})
     path = tmp_path_factory.mktemp("paper") / "runs.csv"
-    # Each accuracy was read from two figures: once is enough.
+    # Each accuracy was read from two figures; one of them is kept.
     write_scores(pd.DataFrame(rows).drop_duplicates(["params", "tokens", "benchmark", "metric"]), path)
     return path
 
 
 def test_rbridge_is_best_on_every_benchmark_and_tokens_are_close(runs: Path) -> None:
-    """Better than the small model's accuracy everywhere; on three of four, tokens alone cannot be told from it."""
+    """rBridge beats the small model's accuracy on all four; on three, log tokens are not significantly different."""
     parts = compare(runs, proxy="1b", target_model="13b").benchmarks
     metrics = {part.benchmark: {row.name: row for row in part.rows} for part in parts}
     for benchmark in ("arc_c", "cqa", "math500", "gsm8k"):

@@ -1,4 +1,4 @@
-"""The paper's own numbers: its table comes out of its figures, and the default recipe predicts them better."""
+"""The paper's numbers: its table follows from its figures, and the default recipe has smaller errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAPER = Path(__file__).parents[3] / "shared" / "paper"
 COLUMNS = {"x": "proxy_score", "y": "target_accuracy_pct", "group": "benchmark,metric", "order": "tokens_b"}
 PAPER_RECIPE = {"recipe": "paper", "cv": "shuffled"}
 
-# Entries of Table 1 whose scores no figure draws.
+# Entries of Table 1 whose scores are in no figure.
 NOT_DRAWN = {"isft", "ted", "mpca", "r_phi"}
 # Entries that the drawn scores contradict: the table was made from other scores than the scatter plots draw. No seed of
 # the folds from 0 to 59, with checkpoints in either order, gives both numbers of either entry.
@@ -29,23 +29,23 @@ CONTRADICTED = {("math500", "rbridge"), ("gsm8k", "rbridge")}
 
 @pytest.fixture(scope="session")
 def pairs() -> Path:
-    """Proxy scores and 13B accuracies, read from the paper's figures; tests that need them are skipped without."""
+    """Proxy scores and 13B accuracies, read from the paper's figures; tests are skipped without them."""
     if not PAPER.is_dir():
         pytest.skip(f"the paper's numbers are not at {PAPER}")
     return PAPER / "proxy_target_1b_13b.csv"
 
 
 def fitted(pairs: Path, **options: Any) -> dict[tuple[str, ...], Validation]:
-    """Cross-validations by benchmark and metric."""
+    """Return cross-validations by benchmark and metric."""
     result = fit(pairs, **COLUMNS, **options)
     return {tuple(group.key.values()): group.cross_validation for group in result.groups if group.cross_validation}
 
 
 def points_of_the_table(pairs: Path) -> dict[tuple[str, str], tuple[pd.DataFrame, str]]:
-    """By benchmark and method of Table 1: checkpoints with score and target, and the figure that draws the scores.
+    """Return checkpoints with score and target, and the figure of the scores, by benchmark and method of Table 1.
 
-    The proxy's accuracies are those of the figure of accuracy along training. The scatter plot draws the same but for
-    GSM8K, where 3 of 15 checkpoints differ from it by a question; the table follows the former.
+    The proxy's accuracies come from the figure of accuracy along training. The scatter plot shows the same except for
+    GSM8K, where 3 of 15 checkpoints differ by a question; the table agrees with the figure along training.
     """
     drawn = pd.read_csv(pairs)
     targets = drawn[drawn["metric"] == "accuracy_pct"].set_index(["benchmark", "tokens_label_b"])["target_accuracy_pct"]
@@ -67,10 +67,10 @@ def points_of_the_table(pairs: Path) -> dict[tuple[str, str], tuple[pd.DataFrame
 
 
 @pytest.mark.slow
-def test_every_entry_of_the_table_that_a_figure_draws_comes_out_to_three_decimals(
+def test_table_entries_follow_from_the_figures_to_three_decimals(
     pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A printed table says which entries come out, and why the others do not."""
+    """The test prints which entries agree, and why the others do not."""
     printed = pd.read_csv(PAPER / "tables.csv").query("table == 'tab:main_tab' and setting == '1b_13b'")
     printed = printed[printed["benchmark"] != "average"].pivot(
         index=["benchmark", "method"], columns="statistic", values="value"
@@ -97,8 +97,8 @@ def test_every_entry_of_the_table_that_a_figure_draws_comes_out_to_three_decimal
     assert len(fits) == 11
 
 
-def test_the_scatter_plots_accuracies_give_the_table_too_but_for_gsm8k(pairs: Path) -> None:
-    """The points that users read off the figures."""
+def test_accuracies_of_the_scatter_plots_give_the_table_except_for_gsm8k(pairs: Path) -> None:
+    """Points read from the scatter plots reproduce the entries of three benchmarks."""
     validations = fitted(pairs, **PAPER_RECIPE)
     printed = {
         ("arc_c", "rbridge_negated"): ("0.969", "1.246"),
@@ -111,8 +111,8 @@ def test_the_scatter_plots_accuracies_give_the_table_too_but_for_gsm8k(pairs: Pa
         assert (f"{validations[key].train_r2:.3f}", f"{validations[key].test_mae_pct:.3f}") == (r2, mae), key
 
 
-def test_an_exponential_that_does_not_converge_is_said(pairs: Path) -> None:
-    """In the notes of the command: which function, on all points and in how many folds."""
+def test_an_exponential_that_does_not_converge_has_a_note(pairs: Path) -> None:
+    """The notes name the function, for all points and with the number of folds."""
     result = fit(pairs, **COLUMNS, **PAPER_RECIPE)
     notes = next(
         group for group in result.groups if group.key == {"benchmark": "arc_c", "metric": "rbridge_negated"}
@@ -122,8 +122,8 @@ def test_an_exponential_that_does_not_converge_is_said(pairs: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["7b", "13b"])
-def test_the_linear_trend_of_accuracy_is_the_one_that_is_printed(pairs: Path, model: str) -> None:
-    """R2 of accuracy against tokens, to the three decimals that the figures print, for the large models too."""
+def test_the_linear_trend_of_accuracy_equals_the_printed_one(pairs: Path, model: str) -> None:
+    """R2 of accuracy against tokens of the large models equals the figures' to three decimals."""
     accuracy = pd.read_csv(PAPER / "checkpoint_accuracy.csv").query("model == @model and origin == 'figure'")
     printed = pd.read_csv(PAPER / "trend_r2.csv").query("model == @model").set_index("benchmark")["printed_r2"]
     for benchmark, rows in accuracy.groupby("benchmark"):
@@ -131,8 +131,8 @@ def test_the_linear_trend_of_accuracy_is_the_one_that_is_printed(pairs: Path, mo
         assert r2 == pytest.approx(printed[benchmark], abs=1.1e-3)
 
 
-def test_the_parabolas_that_are_drawn_come_out_of_the_train_points(pairs: Path) -> None:
-    """The curves of the scatter plots: a quadratic of the paper recipe through the 12 checkpoints drawn as train."""
+def test_the_drawn_parabolas_are_fits_of_the_train_points(pairs: Path) -> None:
+    """The scatter plots' curves are quadratics of the paper recipe, fitted to the 12 checkpoints drawn as train."""
     table = pd.read_csv(pairs).set_index(["benchmark", "metric"])
     for _, row in pd.read_csv(PAPER / "drawn_fit_curves.csv").iterrows():
         points = table.loc[(row["benchmark"], row["metric"])]
@@ -148,7 +148,7 @@ def test_the_parabolas_that_are_drawn_come_out_of_the_train_points(pairs: Path) 
 @pytest.mark.slow
 @pytest.mark.parametrize("cv", ["blocked", "forward"])
 def test_the_default_recipe_errs_at_least_15_per_cent_less(pairs: Path, cv: str) -> None:
-    """Mean over the four benchmarks of the rBridge proxy's test error, on contiguous and on later checkpoints."""
+    """The error is the rBridge proxy's mean over four benchmarks, on contiguous and on later checkpoints."""
     errors = {}
     for recipe in ("paper", "robust"):
         validations = fitted(pairs, recipe=recipe, cv=cv)
@@ -157,13 +157,13 @@ def test_the_default_recipe_errs_at_least_15_per_cent_less(pairs: Path, cv: str)
 
 
 def test_targets_are_interpolated_as_the_paper_does(pairs: Path) -> None:
-    """13B accuracies at the 1B model's tokens, from the 13B model's own checkpoints, are those that are drawn."""
+    """13B accuracies interpolated at the 1B model's tokens equal the drawn ones."""
     checkpoints = pd.read_csv(PAPER / "inferred_checkpoints.csv")
-    own = pd.read_csv(PAPER / "checkpoint_accuracy.csv").query("model == '13b'")
+    measured = pd.read_csv(PAPER / "checkpoint_accuracy.csv").query("model == '13b'")
     drawn = pd.read_csv(PAPER / "inferred_targets.csv")
     compared = 0
     for benchmark, rows in drawn.groupby("benchmark"):
-        accuracy = own[own["benchmark"] == benchmark].set_index("tokens_label_b")["accuracy_pct"]
+        accuracy = measured[measured["benchmark"] == benchmark].set_index("tokens_label_b")["accuracy_pct"]
         known = checkpoints[checkpoints["tokens_label_b"].isin(accuracy.index)]
         values = accuracy.loc[known["tokens_label_b"]].to_numpy()
         tokens = rows["tokens_1b_b"].to_numpy(float)
@@ -175,7 +175,7 @@ def test_targets_are_interpolated_as_the_paper_does(pairs: Path) -> None:
 
 
 def test_every_prediction_on_the_papers_scores_is_an_accuracy(pairs: Path) -> None:
-    """Far outside its scores, where the published recipe predicts thousands of per cent."""
+    """Predictions far outside the scores, where the published recipe gives thousands of per cent, are in 0..100."""
     table = pd.read_csv(pairs)
     for _, rows in table.groupby(["benchmark", "metric"]):
         curve = ProxyRegressor().fit(rows["proxy_score"], rows["target_accuracy_pct"])

@@ -20,30 +20,30 @@ READ_TO = 1e-5
 
 @pytest.fixture(scope="module")
 def points(paper: Path) -> pd.DataFrame:
-    """Decision accuracy and tau of every size, by metric."""
+    """Decision accuracy and Kendall tau of every size, by metric."""
     return pd.read_csv(paper / "pareto.csv")
 
 
 def disagreements(points: pd.DataFrame, flag: str, measure: str) -> pd.DataFrame:
-    """The points whose flag is not the one drawn."""
-    found = [
+    """Return the points whose computed flag differs from the drawn one."""
+    wrong_points = [
         part[pareto_frontier(part["flops"], part[measure]) != part[flag].astype(bool)]
         for _, part in points.groupby("metric")
     ]
-    return pd.concat(found)
+    return pd.concat(wrong_points)
 
 
 def test_every_frontier_of_decision_accuracy(points: pd.DataFrame) -> None:
-    """All 665 points of the six metrics are on the frontier, or off it, as drawn."""
+    """All 665 points of the six metrics have the drawn flag."""
     assert disagreements(points, "on_frontier_decision_accuracy", "decision_accuracy_pct").empty
 
 
-def test_every_frontier_of_tau_but_for_one_tie(points: pd.DataFrame) -> None:
-    """664 of 665 points are flagged as drawn.
+def test_every_frontier_of_tau_except_for_one_tie(points: pd.DataFrame) -> None:
+    """664 of 665 points have the drawn flag.
 
-    The other has the tau of a cheaper point to all five decimals read, 0.48333: by those digits it is beaten, and the
-    figure draws it on the frontier. Five other such ties are drawn off it. A difference below the precision of the
-    figure settles it, so that no rule has to be bent.
+    The remaining point has the same tau as a cheaper point, 0.48333 to five decimals, so it is not on the frontier; the
+    figure draws it there. The figure draws five similar ties off the frontier. A difference below the figure's
+    precision explains the point.
     """
     odd = disagreements(points, "on_frontier_kendall", "kendall_tau")
     assert len(odd) == 1
@@ -56,21 +56,21 @@ def test_every_frontier_of_tau_but_for_one_tie(points: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("measure", ["decision_accuracy_pct", "kendall_tau"])
 def test_every_saving(points: pd.DataFrame, paper: Path, measure: str) -> None:
-    """Costs and ratios at every level of the figure: the frontier of the other metrics pooled, read in log compute."""
+    """Costs and ratios at every level equal the figure's, with one frontier of the other metrics in log compute."""
     drawn = pd.read_csv(paper / "flops_savings.csv")
     drawn = drawn[drawn["measure"] == measure]
-    ours, others = points[points["metric"] == "rbridge"], points[points["metric"] != "rbridge"]
-    saved = compute_savings(ours["flops"], ours[measure], others["flops"], others[measure])
+    ours, comparators = points[points["metric"] == "rbridge"], points[points["metric"] != "rbridge"]
+    saved = compute_savings(ours["flops"], ours[measure], comparators["flops"], comparators[measure])
     reached = ~np.isnan(saved.ratio)
     assert saved.cost[reached] == pytest.approx(drawn["rbridge_flops"].to_numpy(), rel=1e-4)
     assert saved.other_cost[reached] == pytest.approx(drawn["alternative_frontier_flops"].to_numpy(), rel=1e-4)
     assert saved.ratio[reached] == pytest.approx(drawn["ratio"].to_numpy(), rel=1e-4)
     assert np.round(saved.ratio[reached], 1) == pytest.approx(drawn["printed_ratio"].to_numpy(), abs=0.11)
-    assert saved.unreached == (0 if measure == "decision_accuracy_pct" else 2)  # levels that no other metric gets to
+    assert saved.unreached == (0 if measure == "decision_accuracy_pct" else 2)  # levels that no other metric reaches
     assert not saved.bound.any()
 
 
 def test_compute_is_six_n_d(points: pd.DataFrame) -> None:
-    """FLOPs of every point are 6ND of its size, to the digits given."""
+    """FLOPs of every point are 6ND, to the printed digits."""
     flops = training_flops(1e6 * points["model_size_m"], 1e6 * points["tokens_m"])
     assert flops == pytest.approx(points["flops"].to_numpy(), rel=1e-4)

@@ -1,4 +1,4 @@
-"""The six benchmarks as they are, read as questions."""
+"""The published files of the six benchmarks, read as questions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = {
 
 @pytest.mark.parametrize("benchmark", FILES)
 def test_every_item_of_the_benchmark_is_a_question(data: Path, benchmark: str) -> None:
-    """As many as the test set has, of MMLU-Pro those of the six STEM categories; ids unique, gold answers known."""
+    """All items are read, of MMLU-Pro those of the six STEM categories; ids are unique, gold answers known."""
     file, count = FILES[benchmark]
     questions = load_questions(benchmark, path=str(data / "benchmarks" / file))
     assert len(questions) == len({question.item_id for question in questions}) == count
@@ -30,10 +30,10 @@ def test_every_item_of_the_benchmark_is_a_question(data: Path, benchmark: str) -
     assert all((question.choices is not None) is multiple_choice for question in questions)
 
 
-def test_choices_are_as_many_and_labelled_as_the_benchmark_has_them(data: Path) -> None:
-    """MMLU-Pro has 3 to 10 options, ARC 22 items labelled by numbers."""
-    found = load_questions("mmlu_pro_stem", path=str(data / "benchmarks" / FILES["mmlu_pro_stem"][0]))
-    sizes = Counter(len(question.choices or ()) for question in found)
+def test_choices_have_the_numbers_and_labels_of_the_benchmark(data: Path) -> None:
+    """MMLU-Pro has 3 to 10 choices; 22 items of ARC have numeric labels."""
+    mmlu_pro = load_questions("mmlu_pro_stem", path=str(data / "benchmarks" / FILES["mmlu_pro_stem"][0]))
+    sizes = Counter(len(question.choices or ()) for question in mmlu_pro)
     assert set(sizes) <= set(range(3, 11))
     assert sizes[10] > 4000
     assert len(STEM) == 6
@@ -44,11 +44,11 @@ def test_choices_are_as_many_and_labelled_as_the_benchmark_has_them(data: Path) 
 
 
 @pytest.mark.parametrize("benchmark", FILES)
-def test_one_benchmark_is_not_taken_for_another(data: Path, benchmark: str) -> None:
-    """Every other test set is refused, in a line that says what it looks like."""
+def test_files_of_another_benchmark_are_refused(data: Path, benchmark: str) -> None:
+    """The error says which benchmark the file looks like."""
     from rbridge_traces import TraceError
 
-    for other, (file, _) in FILES.items():
-        if other != benchmark:
-            with pytest.raises(TraceError, match=f"it looks like {other}"):
+    for similar, (file, _) in FILES.items():
+        if similar != benchmark:
+            with pytest.raises(TraceError, match=f"it looks like {similar}"):
                 load_questions(benchmark, path=str(data / "benchmarks" / file))

@@ -1,4 +1,4 @@
-"""Token frequencies of real traces under the tokenizers of real models, told apart by what their tokens spell."""
+"""Token frequencies of real traces; the texts of tokens identify the tokenizer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def traces(data: Path) -> list[Trace]:
 
 
 def spelled(tokenizer: Any, traces: list[Trace]) -> Iterator[tuple[int, str]]:
-    """Scored tokens with the letters that they cover, as a samples file holds them."""
+    """Yield scored tokens with the characters that they cover, as a samples file holds them."""
     context = few_shot_examples("gsm8k")[:1]
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     pairs = [(context_of(trace, context), trace.trace) for trace in traces]
@@ -40,26 +40,26 @@ def spelled(tokenizer: Any, traces: list[Trace]) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.slow
-def test_counts_are_those_of_a_loop_and_only_its_own_tokenizer_passes(
+def test_counts_equal_a_loop_and_only_the_counting_tokenizer_is_accepted(
     real_tokenizer: Any, data: Path, traces: list[Trace], tmp_path: Path
 ) -> None:
-    """All 1319 traces counted straight from the packed file; then each tokenizer's tokens of the traces are taken for
-    its own, and refused as those of any other."""
+    """All 1319 traces are counted from the compressed file; then the texts of each tokenizer's tokens are accepted
+    for that tokenizer, and refused for every other one."""
     real_tokenizer.save_pretrained(tmp_path / "tokenizer")
-    found = count_tokens([str(data.joinpath(*FILE))], str(tmp_path / "tokenizer"), field="response", processes=1)
+    frequencies = count_tokens([str(data.joinpath(*FILE))], str(tmp_path / "tokenizer"), field="response", processes=1)
     counts: Counter[int] = Counter()
     with gzip.open(data.joinpath(*FILE), "rt", encoding="utf-8") as lines:
         for line in lines:
             counts.update(real_tokenizer(json.loads(line)["response"], add_special_tokens=False)["input_ids"])
-    assert {token: int(count) for token, count in enumerate(found.counts) if count} == dict(counts)
-    found.check_texts(spelled(real_tokenizer, traces), "its own traces")
+    assert {token: int(count) for token, count in enumerate(frequencies.counts) if count} == dict(counts)
+    frequencies.check_texts(spelled(real_tokenizer, traces), "its own traces")
     for name in ("gpt-neox", "olmo", "gpt2", "sentencepiece"):
         (tmp_path / name).mkdir()
-        other = load_tokenizer(name, data, tmp_path / name)
-        if other.get_vocab() == real_tokenizer.get_vocab():
-            found.tokenizer.check(other, name)
+        tokenizer = load_tokenizer(name, data, tmp_path / name)
+        if tokenizer.get_vocab() == real_tokenizer.get_vocab():
+            frequencies.tokenizer.check(tokenizer, name)
             continue
         with pytest.raises(FrequencyFileError, match=r"another tokenizer|beyond the"):
-            found.check_texts(spelled(other, traces), "other traces")
+            frequencies.check_texts(spelled(tokenizer, traces), "other traces")
         with pytest.raises(FrequencyFileError, match="another vocabulary"):
-            found.tokenizer.check(other, name)
+            frequencies.tokenizer.check(tokenizer, name)

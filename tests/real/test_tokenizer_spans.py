@@ -1,4 +1,4 @@
-"""With every real tokenizer at hand, tokens tile a trace, and each character is in the token that holds its bytes."""
+"""With real tokenizers, tokens tile a trace, and each character is in the tokens that hold its bytes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def tokenizer(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pyte
 
 
 def o200k(data: Path) -> Any:
-    """GPT-4o's tokens, with a plainer pattern of words than its own."""
+    """Return GPT-4o's tokens with a simplified word pattern."""
     tiktoken = pytest.importorskip("tiktoken")
     lines = gzip.decompress((data / "tokenizers" / "o200k_base.tiktoken.gz").read_bytes()).split(b"\n")
     ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines if line)}
@@ -61,7 +61,7 @@ def o200k(data: Path) -> Any:
 
 
 def bytes_of_tokens(tokenizer: Any, ids: list[int]) -> list[bytes]:
-    """What each token stands for."""
+    """Return the bytes of each token."""
     if hasattr(tokenizer, "encoding"):
         return [tokenizer.encoding.decode_single_token_bytes(token) for token in ids]
     pieces = tokenizer.convert_ids_to_tokens(ids)
@@ -71,9 +71,9 @@ def bytes_of_tokens(tokenizer: Any, ids: list[int]) -> list[bytes]:
             for piece in pieces
         ]
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    symbols = {chr(byte): byte for byte in printable} | {chr(256 + at): byte for at, byte in enumerate(others)}
-    added = set(tokenizer.get_added_vocab())  # written as they are: GPT-NeoX's runs of spaces
+    unprintable = [byte for byte in range(256) if byte not in printable]
+    symbols = {chr(byte): byte for byte in printable} | {chr(256 + at): byte for at, byte in enumerate(unprintable)}
+    added = set(tokenizer.get_added_vocab())  # not encoded: GPT-NeoX's runs of spaces
     return [piece.encode() if piece in added else bytes(symbols[symbol] for symbol in piece) for piece in pieces]
 
 
@@ -82,7 +82,7 @@ def normaliser_of(tokenizer: Any) -> Any:
 
 
 def inseparable(text: str, *, composes: bool) -> list[tuple[int, int]]:
-    """The smallest parts of a text, ``[start, end)``, whose normal forms put together are the text's."""
+    """Return the smallest parts of a text, ``[start, end)``, whose joined normal forms are the text's normal form."""
     if not composes:
         return [(at, at + 1) for at in range(len(text))]
     whole = normalize("NFC", text)
@@ -91,7 +91,7 @@ def inseparable(text: str, *, composes: bool) -> list[tuple[int, int]]:
 
 
 def assert_held(tokenizer: Any, trace: str, pair: TokenizedPair) -> None:
-    """A token's span touches a part of the text exactly if the token holds bytes of the part's normal form."""
+    """Assert that a token's span overlaps a part if and only if the token holds bytes of the part's normal form."""
     composes = "NFC" in str(normaliser_of(tokenizer))
     text = CONTEXT + trace
     parts = inseparable(text, composes=composes)
@@ -112,7 +112,7 @@ def assert_held(tokenizer: Any, trace: str, pair: TokenizedPair) -> None:
 
 
 def test_each_character_is_in_the_tokens_that_hold_it(tokenizer: Any) -> None:
-    """Any text: marks, CJK, emoji, white space at both ends. Confidences carry over, byte for byte."""
+    """Texts have marks, CJK, emoji and white space at both ends; equal confidences stay equal."""
     encoder = PairEncoder(tokenizer, prefix_token_id=0)
 
     @cases(100)
@@ -132,15 +132,15 @@ def test_each_character_is_in_the_tokens_that_hold_it(tokenizer: Any) -> None:
             return  # no model with such a tokenizer gives confidences
         byte_ends = token_byte_ends(tokenizer, trace, pair)
         assert (np.diff(byte_ends, prepend=0) >= 0).all()
-        letters = character_confidence(*frontier_tokens(trace, byte_ends, np.full(byte_ends.size, np.log(0.5))))
-        assert letters.size == len(trace)
-        np.testing.assert_allclose(token_confidence(letters, pair.token_start, pair.token_end), 0.5, rtol=1e-7)
+        characters = character_confidence(*frontier_tokens(trace, byte_ends, np.full(byte_ends.size, np.log(0.5))))
+        assert characters.size == len(trace)
+        np.testing.assert_allclose(token_confidence(characters, pair.token_start, pair.token_end), 0.5, rtol=1e-7)
 
     check()
 
 
 def test_slow_sentencepiece_has_the_spans_of_the_fast_one(data: Path, tmp_path: Path) -> None:
-    """A lone ``▁`` holds its space, although the decoder strips it; also at both ends of a text."""
+    """A single ``▁`` covers its space, although the decoder strips it, also at both ends of a text."""
     from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
 
     class Slow(SentencePieceBackend):
@@ -155,14 +155,14 @@ def test_slow_sentencepiece_has_the_spans_of_the_fast_one(data: Path, tmp_path: 
     @example("  x")
     @given(known)
     def check(trace: str) -> None:
-        (found,) = PairEncoder(slow, add_special_tokens=False).encode([("Answer: ", trace)])
-        (expected,) = PairEncoder(fast, add_special_tokens=False).encode([("Answer: ", trace)])
-        if found.ids.tolist() != expected.ids.tolist():  # the two do not cut every run of spaces alike
-            pieces = [slow.convert_ids_to_tokens(int(token)).replace("\u2581", " ") for token in found.ids]
-            ends = np.cumsum([len(piece) for piece in pieces]) - 1 - len("Answer: ")  # a space is put before the text
-            assert found.token_end.tolist() == ends[found.first :].clip(0).tolist(), ascii(trace)
+        (slow_pair,) = PairEncoder(slow, add_special_tokens=False).encode([("Answer: ", trace)])
+        (fast_pair,) = PairEncoder(fast, add_special_tokens=False).encode([("Answer: ", trace)])
+        if slow_pair.ids.tolist() != fast_pair.ids.tolist():  # they split some runs of spaces differently
+            pieces = [slow.convert_ids_to_tokens(int(token)).replace("\u2581", " ") for token in slow_pair.ids]
+            ends = np.cumsum([len(piece) for piece in pieces]) - 1 - len("Answer: ")  # a space is prepended
+            assert slow_pair.token_end.tolist() == ends[slow_pair.first :].clip(0).tolist(), ascii(trace)
             return
-        assert found.token_start.tolist() == expected.token_start.tolist(), ascii(trace)
-        assert found.token_end.tolist() == expected.token_end.tolist(), ascii(trace)
+        assert slow_pair.token_start.tolist() == fast_pair.token_start.tolist(), ascii(trace)
+        assert slow_pair.token_end.tolist() == fast_pair.token_end.tolist(), ascii(trace)
 
     check()

@@ -1,4 +1,4 @@
-"""The modules of examples/replication, which are scripts and no package."""
+"""Make the scripts of examples/replication importable."""
 
 import sys
 from pathlib import Path

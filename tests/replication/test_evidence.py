@@ -1,4 +1,4 @@
-"""The tables of docs/evidence.md hold what the shipped results say."""
+"""The tables of docs/evidence.md equal the shipped results."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PAGE = (PROJECT / "docs" / "evidence.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Last checkpoints of the proxies, and the targets, as means over the seeds that ship."""
+    """Last checkpoints of the proxies, and the targets, as means over the shipped seeds."""
     folder = tmp_path_factory.mktemp("analysis")
     proxies, targets = Analysis(PROJECT / "examples" / "replication" / "results", folder).write_tables()
     return last_checkpoints(proxies), targets
 
 
 def row(name: str) -> list[str]:
-    """The cells of the page's first table row that begins with a name, without it."""
+    """Return the cells of the page's first table row that begins with a name, without the name."""
     cells = re.findall(rf"^\| {name} \|(.*)\|$", PAGE, re.MULTILINE)[0]
     return [cell.strip() for cell in cells.split("|")]
 

@@ -1,4 +1,4 @@
-"""The replication runs from an empty folder to its report, by the command of the Makefile."""
+"""The replication runs from an empty folder to its report with the command of the Makefile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training resumes to the bit, and documents in a row do not see one another."""
+"""Resumed training is bit-identical, and documents in a row do not attend to one another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return LlamaForCausalLM.from_pretrained(folder).state_dict()
 
 
-def test_a_stopped_run_resumes_to_the_bit(run: train.Run, tmp_path: Path) -> None:
+def test_a_resumed_run_is_bit_identical(run: train.Run, tmp_path: Path) -> None:
     """A run that stops after every step ends with the weights and losses of a run that never stops."""
     whole = train.Run(tmp_path / "whole", run.corpus, run.size, run.seed, run.tokens, run.save_at)
     train.train(whole)
@@ -52,8 +52,8 @@ def test_a_finished_run_is_not_trained_again(run: train.Run) -> None:
     assert (run.checkpoint(run.tokens) / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_documents_of_a_row_do_not_see_one_another() -> None:
-    """A document has the same log-probabilities in a row of several as in a row of its own, up to rounding."""
+def test_documents_of_a_row_do_not_attend_to_one_another() -> None:
+    """A document has the same log-probabilities in a row of several as in a separate row, up to rounding."""
     model = train.SIZES["0.05M"].model(0).eval()
     end = world.tokenizer().eos_token_id
     first, second = np.random.default_rng(0).integers(2, 100, (2, 20))
@@ -68,7 +68,7 @@ def test_documents_of_a_row_do_not_see_one_another() -> None:
     assert_within(logprob, expected, bound, "log-probability")
 
 
-def test_positions_begin_again_after_an_end() -> None:
+def test_positions_restart_after_an_end_token() -> None:
     """The token after an end token has position 0."""
     end = world.tokenizer().eos_token_id
     ids = torch.tensor([[5, end, 6, 7, end, 8], [5, 6, 7, 8, 9, 5]])
@@ -85,7 +85,7 @@ def test_learning_rate_rises_then_falls_to_a_tenth() -> None:
 
 
 @pytest.mark.parametrize("size", train.SIZES)
-def test_sizes_are_what_their_names_say(size: str) -> None:
+def test_sizes_match_their_names(size: str) -> None:
     """The number of parameters is within a fifth of the name's."""
     stated = float(size.removesuffix("M")) * 1e6
     assert train.SIZES[size].model(0).num_parameters() == pytest.approx(stated, rel=0.2)

@@ -1,4 +1,4 @@
-"""The world's solutions are right, its benchmarks are apart from its corpora, and its tokens spell its texts."""
+"""The world's solutions are right, its benchmarks are disjoint from its corpora, and its tokens spell its texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CASES = [(family, style) for family in world.FAMILIES for style in world.STYLES]
 
 
 def solved(problem: world.Problem) -> dict[str, int]:
-    """Values of the quantities by label, by rewriting until nothing changes: independent of the generator's order."""
+    """Return the quantities' values by label, computed in any order until all are known."""
     values: dict[str, int] = {}
     while len(values) < len(problem.quantities):
         for quantity in problem.quantities:
@@ -51,14 +51,14 @@ def test_solutions_are_right(family: str, style: str) -> None:
 
 
 def false_equations(text: str) -> int:
-    """Number of equations in a text that do not hold modulo 10."""
+    """Return the number of equations in a text that do not hold modulo 10."""
     results = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
     equations = re.findall(r"(\d) ([-+*]) (\d) = (\d)", text)
     return sum(results[sign](int(a), int(b)) % 10 != int(c) for a, sign, b, c in equations)
 
 
 def test_a_wrong_solution_has_one_wrong_equation() -> None:
-    """Exactly one equation is false; the steps after it go on from its result."""
+    """Exactly one equation is false; later steps use its result."""
     rng = random.Random(0)
     for _ in range(100):
         problem = world.problem(rng, rng.choice(world.FAMILIES), 3, held_out=False)
@@ -116,7 +116,7 @@ TOKENS = 20_000
 
 @functools.cache
 def kinds_of(name: str, tokens: int = TOKENS) -> tuple[dict[str, float], list[str], int]:
-    """Share of tokens of each kind of whole document in a corpus, its problem documents, tokens of the longest."""
+    """Return each kind's share of tokens, the problem documents, and the tokens of the longest document."""
     tokenizer = world.tokenizer()
     ids = corpora.corpus(name, tokens).tolist()
     documents, document = [], []
@@ -139,11 +139,11 @@ def kinds_of(name: str, tokens: int = TOKENS) -> tuple[dict[str, float], list[st
 
 @pytest.mark.parametrize("name", corpora.CANDIDATES)
 def test_a_corpus_has_its_tokens_and_shares(name: str) -> None:
-    """Every corpus has so many tokens, and each kind of document its stated share of them."""
+    """Every corpus has the requested number of tokens, and each kind of document has its stated share."""
     recipe = corpora.CANDIDATES[name]
     assert corpora.corpus(name, TOKENS).shape == (TOKENS,)
     shares, problems, longest = kinds_of(name)
-    # No kind is ahead of its share by more than one document, so none is behind by more than those of the other two.
+    # No kind exceeds its share by more than one document, so none falls short by more than two documents.
     assert shares == pytest.approx(
         {kind: getattr(recipe, kind) for kind in shares}, abs=2 * longest / (TOKENS - longest)
     )

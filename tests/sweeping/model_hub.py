@@ -1,4 +1,4 @@
-"""A Hub with models of several revisions, for the real clients."""
+"""A local Hub with models of several revisions, for real clients."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _REVISION = r"(?P<rev>[^/]+)"
 
 
 class ModelHub(HubServer):
-    """Serves folders as revisions of one model.
+    """Serve folders as revisions of a model.
 
     Args:
-        name: of the model.
-        branches, tags: folder by name of the revision.
+        name: name of the model.
+        branches, tags: folder of each revision, by name.
     """
 
     def __init__(self, name: str, branches: dict[str, Path], tags: dict[str, Path]) -> None:
@@ -33,31 +33,31 @@ class ModelHub(HubServer):
         ]
 
     def commit(self, revision: str) -> str:
-        """The commit of a revision; a commit is its own."""
+        """Return the commit of a revision; a commit is returned unchanged."""
         return revision if len(revision) == 40 else hashlib.sha1(revision.encode(), usedforsecurity=False).hexdigest()
 
     def refs(self, _request: Request, **_: str) -> Response:
-        """Branches and tags."""
+        """Return branches and tags."""
         listed = {
-            kind: [{"name": one, "ref": f"refs/{kind}/{one}", "targetCommit": self.commit(one)} for one in names]
+            kind: [{"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": self.commit(name)} for name in names]
             for kind, names in (("branches", self.branches), ("tags", self.tags))
         }
         return Response.of_json({**listed, "converts": []})
 
     def model_info(self, _request: Request, repo: str, rev: str = "main") -> Response:
-        """What there is to know of a model at a revision."""
+        """Return commit and file names of a model at a revision."""
         files = [{"rfilename": path.name} for path in sorted(self._folder(rev).iterdir())]
         return Response.of_json({"_id": "0" * 24, "id": repo, "sha": self.commit(rev), "tags": [], "siblings": files})
 
     def model_tree(self, _request: Request, rev: str, path: str = "", **_: str) -> Response:
-        """The files at a revision; there are no folders."""
+        """Return the files at a revision; there are no folders."""
         files = [] if path else sorted(self._folder(rev).iterdir())
         return Response.of_json(
-            [{"type": "file", "path": one.name, "size": one.stat().st_size, "oid": "0" * 40} for one in files]
+            [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": "0" * 40} for file in files]
         )
 
     def model_file(self, _request: Request, rev: str, path: str, **_: str) -> Response:
-        """A file at a revision."""
+        """Return a file at a revision."""
         headers = {"X-Repo-Commit": self.commit(rev)}
         file = self._folder(rev) / path
         if not file.is_file():

@@ -1,4 +1,4 @@
-"""A Slurm of one's own for tests: munged, slurmctld and several node daemons on this machine, all in one folder."""
+"""A private Slurm cluster: munged, slurmctld and several node daemons on this machine, all files in one folder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def missing() -> str | None:
-    """Why there can be no cluster here; None where there can."""
+    """Return why a cluster cannot run here, or None if it can."""
     lacking = [name for name in NEEDED if _path_of(name) is None]
     if lacking:
         return f"needs {', '.join(lacking)} (Debian: slurm-wlm, munge)"
@@ -62,14 +62,14 @@ def _path_of(name: str) -> str | None:
 
 
 class Cluster:
-    """Runs while it is entered. ``environment`` makes Slurm's commands speak to it.
+    """A cluster that runs within ``with``; commands reach it through ``environment``.
 
     Args:
-        nodes: their names, of one processor each.
+        nodes: names of the nodes; each has one processor.
     """
 
     def __init__(self, nodes: Sequence[str]) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short, for the name of a socket has 108 letters
+        self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short: a socket's path has at most 108 characters
         self.environment = os.environ | {"SLURM_CONF": str(self.folder / "slurm.conf")}
         self._nodes = nodes
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -123,47 +123,48 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def command(self, *words: str) -> str:
-        """What one of Slurm's commands prints."""
+        """Run a Slurm command; return its output."""
         done = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
         return done.stdout
 
     def states(self) -> list[str]:
-        """State of each node, none while the controller does not answer."""
+        """Return the state of each node, or an empty list while the controller does not answer."""
         try:
             return self.command("sinfo", "--noheader", "--Node", "--format=%t").split()
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
             return []
 
     def nodes_at_work(self) -> dict[str, str]:
-        """Job by name of the node that runs it."""
+        """Return the running job of each node, by the node's name."""
         lines = self.command("squeue", "--noheader", "--array", "--states=R", "--format=%N %i").splitlines()
         return dict(line.split() for line in lines if len(line.split()) == 2)
 
     def processes_of(self, node: str) -> list[psutil.Process]:
-        """What runs on a node: its daemon, the processes of its jobs, and what looks after those."""
+        """Return the processes of a node: its daemon, its jobs, and their slurmstepd parents."""
         daemon = self._daemons.get(node)
-        found = [psutil.Process(daemon.pid)] if daemon is not None and daemon.poll() is None else []
+        configuration = self.environment["SLURM_CONF"]
+        processes = [psutil.Process(daemon.pid)] if daemon is not None and daemon.poll() is None else []
         for process in psutil.process_iter():
             try:
-                theirs = process.environ()
-                if theirs.get("SLURMD_NODENAME") == node and theirs.get("SLURM_CONF") == self.environment["SLURM_CONF"]:
+                variables = process.environ()
+                if (variables.get("SLURMD_NODENAME"), variables.get("SLURM_CONF")) == (node, configuration):
                     keepers = [parent for parent in process.parents() if parent.name().startswith("slurmstepd")]
-                    found += [*keepers, process]
+                    processes += [*keepers, process]
             except psutil.Error:
                 continue
-        return [*dict.fromkeys(found)]
+        return [*dict.fromkeys(processes)]
 
     def kill_node(self, node: str) -> None:
-        """What a power cut does to a node."""
-        found = self.processes_of(node)
-        for process in found:
+        """Kill all processes of a node, as a power failure does."""
+        processes = self.processes_of(node)
+        for process in processes:
             try:
                 process.kill()
             except psutil.Error:
                 continue
         if (daemon := self._daemons.pop(node, None)) is not None:
             daemon.wait(10)
-        psutil.wait_procs(found, 10)
+        psutil.wait_procs(processes, 10)
 
     def _daemon(self, program: str, *arguments: str, name: str | None = None) -> None:
         path = _path_of(program)
@@ -175,14 +176,14 @@ class Cluster:
 
 
 def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
+    sockets = [socket.socket() for _ in range(count)]
     try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
+        for free_socket in sockets:
+            free_socket.bind(("127.0.0.1", 0))
+        return [free_socket.getsockname()[1] for free_socket in sockets]
     finally:
-        for one in held:
-            one.close()
+        for free_socket in sockets:
+            free_socket.close()
 
 
 def _until(happened: object, otherwise: str) -> None:

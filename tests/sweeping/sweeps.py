@@ -1,4 +1,4 @@
-"""Tiny checkpoints to sweep over, and the real command."""
+"""Tiny checkpoints, and the real ``rbridge sweep`` command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPTIONS = [
 
 
 def write_checkpoints(run: Path, steps: range) -> Path:
-    """A folder of checkpoints ``stepN-tokensNK``, each with other weights."""
+    """Write checkpoints ``stepN-tokensNK`` with different weights; return their folder."""
     tokenizer = TOKENIZERS["bos"]()
     model = tiny_model("llama", len(tokenizer))
     for step in steps:
@@ -38,19 +38,19 @@ def write_checkpoints(run: Path, steps: range) -> Path:
 
 
 def words(*arguments: object) -> list[str]:
-    """The command with small settings."""
+    """Return the command line with small settings."""
     return [str(BIN / "rbridge"), "sweep", *map(str, arguments), *OPTIONS]
 
 
 def sweep(*arguments: object, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run it to its end."""
+    """Run the command to its end."""
     env = environment or os.environ
     return subprocess.run(words(*arguments), env=env, capture_output=True, text=True, check=False, timeout=300)
 
 
 @contextlib.contextmanager
 def started(*arguments: object, environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Start it; it is killed at the end if it has not ended."""
+    """Start the command; it is killed on exit if it still runs."""
     env = environment or os.environ
     process = subprocess.Popen(words(*arguments), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
@@ -61,10 +61,10 @@ def started(*arguments: object, environment: Mapping[str, str] | None = None) ->
 
 
 def table(output: Path) -> tuple[bytes, bytes]:
-    """The score table, as it was written in both formats."""
+    """Return the bytes of the score table in both formats."""
     return (output / "scores.csv").read_bytes(), (output / "scores.parquet").read_bytes()
 
 
 def finished(output: Path) -> set[str]:
-    """Names of the shards that are in place."""
+    """Return the names of the finished shards."""
     return {path.parent.name for path in (output / "shards").glob("*/shard.json")}

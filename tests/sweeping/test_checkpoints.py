@@ -1,4 +1,4 @@
-"""Which checkpoints a sweep finds, and in which order."""
+"""The checkpoints that a sweep finds, and their order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rbridge_tasks.sweeping.checkpoints import find, folders_of
 
 
 def checkpoint(*parts: str | Path) -> Path:
-    """A folder that looks like a checkpoint."""
+    """Make a folder that looks like a checkpoint."""
     folder = Path(*parts)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
@@ -23,34 +23,34 @@ def checkpoint(*parts: str | Path) -> Path:
 
 @given(st.lists(st.integers(0, 10**9), unique=True, min_size=2), st.randoms(use_true_random=False))
 def test_the_order_is_that_of_the_steps(steps: list[int], shuffle: random.Random) -> None:
-    """Steps of one run, with and without leading zeros, come back sorted as numbers."""
+    """Checkpoints of a run are sorted by their steps as numbers."""
     names = [f"/ckpts/web-1B/{shuffle.choice(['step', 'checkpoint-', 'global_step'])}{step}" for step in steps]
     shuffle.shuffle(names)
-    found = [one.named.step for one in in_order(Checkpoint(name) for name in names)]
-    assert found == sorted(steps)
+    ordered_steps = [ordered.named.step for ordered in in_order(Checkpoint(name) for name in names)]
+    assert ordered_steps == sorted(steps)
 
 
-def test_runs_and_sizes_are_kept_together_and_what_has_no_step_comes_last() -> None:
-    """By run, then size, then step; a final model after the checkpoints of its run; stages are runs of their own."""
+def test_checkpoints_are_ordered_by_run_size_and_step() -> None:
+    """A final model without a step follows the checkpoints of its run; stages are separate runs."""
     names = ["/c/web-1B/final", "/c/web-1B/step20", "/c/books-1B/step5", "/c/web-98M/step100", "/c/web-1B/step3"]
-    assert [one.pretrained for one in in_order(map(Checkpoint, names))] == [
+    assert [ordered.pretrained for ordered in in_order(map(Checkpoint, names))] == [
         "/c/books-1B/step5", "/c/web-98M/step100", "/c/web-1B/step3", "/c/web-1B/step20", "/c/web-1B/final",
     ]  # fmt: skip
     revisions = ["stage2-step10-tokens1B", "stage1-step200-tokens20B", "stage1-step30-tokens3B", "main"]
-    ordered = in_order(Checkpoint("a/OLMo-1B", revision=one, commit="c") for one in revisions)
-    assert [one.revision for one in ordered][:2] == ["stage1-step30-tokens3B", "stage1-step200-tokens20B"]
+    ordered = in_order(Checkpoint("a/OLMo-1B", revision=revision, commit="c") for revision in revisions)
+    assert [checkpoint.revision for checkpoint in ordered][:2] == ["stage1-step30-tokens3B", "stage1-step200-tokens20B"]
 
 
 @given(st.lists(st.text("ab01-_", max_size=6), unique=True), st.randoms(use_true_random=False))
-def test_the_natural_order_is_one_order(names: list[str], shuffle: random.Random) -> None:
-    """Any names can be sorted, and come in the same order whatever they were in; ``01`` and ``1`` keep theirs."""
+def test_the_natural_order_does_not_depend_on_the_input_order(names: list[str], shuffle: random.Random) -> None:
+    """Any names can be sorted, and their sort keys are in the same order for each shuffle."""
     keys = sorted(map(natural, names))
     shuffle.shuffle(names)
     assert [natural(name) for name in sorted(names, key=natural)] == keys
 
 
-def test_folders_of_a_run_are_found_but_not_those_that_are_being_written(tmp_path: Path) -> None:
-    """At any depth down to three; temporary names, links to a checkpoint and other folders are passed over."""
+def test_complete_folders_of_a_run_are_found(tmp_path: Path) -> None:
+    """The search is three levels deep; temporary names, links to a checkpoint and other folders are ignored."""
     step10, step9 = checkpoint(tmp_path, "web-1B", "step10"), checkpoint(tmp_path, "web-1B", "step9")
     deep = checkpoint(tmp_path, "books", "1B", "checkpoint-5")
     for name in ("tmp-step11", "step12.tmp", ".step13", "step14.partial"):
@@ -62,8 +62,8 @@ def test_folders_of_a_run_are_found_but_not_those_that_are_being_written(tmp_pat
     assert folders_of(tmp_path / "web-1B" / "latest") == [tmp_path / "web-1B" / "latest"]
 
 
-def test_a_model_in_a_runs_own_folder_is_taken_if_asked_for(tmp_path: Path) -> None:
-    """Beside checkpoints it is left out; alone it is the checkpoint."""
+def test_the_final_model_in_a_runs_folder_is_optional(tmp_path: Path) -> None:
+    """A model beside checkpoints needs include_final; a model without them is the checkpoint."""
     alone, run = checkpoint(tmp_path, "alone"), checkpoint(tmp_path, "web-1B")
     step = checkpoint(run, "checkpoint-5")
     assert folders_of(alone) == [alone]
@@ -71,20 +71,20 @@ def test_a_model_in_a_runs_own_folder_is_taken_if_asked_for(tmp_path: Path) -> N
     assert folders_of(run, include_final=True) == [run, step]
 
 
-def test_a_tokenizer_beside_the_checkpoints_serves_them(tmp_path: Path) -> None:
-    """It is passed to lm-eval for those that have none of their own, unless one was named."""
-    bare, own = checkpoint(tmp_path, "run", "step1"), checkpoint(tmp_path, "run", "step2")
-    for folder in (tmp_path / "run", own):
+def test_a_tokenizer_in_the_runs_folder_is_used(tmp_path: Path) -> None:
+    """It is passed to lm-eval for checkpoints without a tokenizer, unless model_args name one."""
+    bare, step2 = checkpoint(tmp_path, "run", "step1"), checkpoint(tmp_path, "run", "step2")
+    for folder in (tmp_path / "run", step2):
         (folder / "tokenizer.json").write_text("{}")
     first, second = find([str(tmp_path)], revisions=[], include_final=False, model_args={})
     assert (first.pretrained, first.tokenizer) == (str(bare), str(tmp_path / "run"))
-    assert (second.pretrained, second.tokenizer) == (str(own), None)
+    assert (second.pretrained, second.tokenizer) == (str(step2), None)
     (named, _) = find([str(tmp_path)], revisions=[], include_final=False, model_args={"tokenizer": "gpt2"})
     assert named.tokenizer is None
 
 
-def test_what_is_no_checkpoint_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    """No folder, an empty one, and globs of revisions for folders: one line each."""
+def test_other_folders_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    """A missing folder, an empty folder, and revisions of a folder give one line each."""
     with pytest.raises(SweepError, match=r"there is no folder .*; give a checkpoint"):
         find([str(tmp_path / "nowhere")], revisions=[], include_final=False, model_args={})
     with pytest.raises(SweepError, match=r"neither it nor a folder in it has a config\.json"):

@@ -1,4 +1,4 @@
-"""A checkpoint that is cut off anywhere is not complete; one that is whole is."""
+"""Whether the files of a checkpoint are complete."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def sharded(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(sharded: Path, tmp_path: Path) -> Path:
-    """One to damage."""
+    """A copy that a test may damage."""
     return shutil.copytree(sharded, tmp_path / "step10")
 
 
-def test_what_transformers_saves_is_complete(checkpoint: Path, sharded: Path) -> None:
-    """In one file and in several."""
+def test_saved_checkpoints_of_transformers_are_complete(checkpoint: Path, sharded: Path) -> None:
+    """Weights in one file and weights in several files."""
     assert lacking(checkpoint) is None
     assert lacking(sharded) is None
 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_a_safetensors_file_that_is_cut_off_anywhere_is_not_complete(
+def test_a_truncated_safetensors_file_is_not_complete(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Within the length, the header, the first tensor and the last byte; and with a byte too many."""
+    """Cuts within the length, the header, a tensor and the last byte, and an extra byte, are detected."""
     folder = tmp_path_factory.getbasetemp() / "cut"
     folder.mkdir(exist_ok=True)
     for name in ("config.json", "tokenizer.json"):
@@ -63,8 +63,8 @@ def test_a_safetensors_file_that_is_cut_off_anywhere_is_not_complete(
     assert "model.safetensors" in (lacking(folder) or "")
 
 
-def test_no_order_of_writing_files_looks_complete_before_the_last_one_is_there(sharded: Path, tmp_path: Path) -> None:
-    """Files appear one after the other, forwards and backwards; only with all of them is the checkpoint complete."""
+def test_a_checkpoint_is_complete_only_with_its_last_file(sharded: Path, tmp_path: Path) -> None:
+    """Files are added in two orders; the checkpoint is complete only with all of them."""
     needed = [path for path in sorted(sharded.iterdir()) if path.name != "generation_config.json"]
     for number, order in enumerate((needed, needed[::-1])):
         folder = tmp_path / str(number)
@@ -75,8 +75,8 @@ def test_no_order_of_writing_files_looks_complete_before_the_last_one_is_there(s
         assert lacking(folder) is None
 
 
-def test_each_lack_is_named(copy: Path) -> None:
-    """The reason says which file, and what is wrong with it."""
+def test_each_missing_or_unfinished_file_is_named(copy: Path) -> None:
+    """The reason names the file and its defect."""
     index = copy / "model.safetensors.index.json"
     parts = sorted(path.name for path in copy.glob("*.safetensors"))
     (copy / parts[1]).rename(copy / "elsewhere")
@@ -96,8 +96,8 @@ def test_each_lack_is_named(copy: Path) -> None:
     assert lacking(copy) == "no config.json"
 
 
-def test_a_tokenizer_may_be_in_the_folder_above_or_be_named(copy: Path) -> None:
-    """Nowhere is a lack; a half-written one too."""
+def test_a_tokenizer_may_be_in_the_parent_folder_or_elsewhere(copy: Path) -> None:
+    """A missing or unfinished tokenizer makes the checkpoint incomplete."""
     (copy / "tokenizer.json").rename(copy.parent / "tokenizer.json")
     assert lacking(copy) is None
     (copy.parent / "tokenizer.json").write_text("{")
@@ -107,8 +107,8 @@ def test_a_tokenizer_may_be_in_the_folder_above_or_be_named(copy: Path) -> None:
     assert lacking(copy, tokenizer_elsewhere=True) is None
 
 
-def test_pickled_weights_are_whole_with_their_last_bytes_or_after_a_minute(copy: Path) -> None:
-    """The zip files of today end with a directory; older ones are taken for whole when they are left alone."""
+def test_pickled_weights_are_complete_with_their_directory_or_after_a_minute(copy: Path) -> None:
+    """Zip files end with a directory; the older format counts as complete if it is unchanged for a minute."""
     for part in copy.glob("model*"):
         part.unlink()
     path = copy / "pytorch_model.bin"
@@ -125,7 +125,7 @@ def test_pickled_weights_are_whole_with_their_last_bytes_or_after_a_minute(copy:
 
 
 def test_the_state_of_a_folder_changes_with_every_write(copy: Path) -> None:
-    """A byte more, a file more, and a folder that is gone."""
+    """The state changes with an added byte, an added file, and the removal of the folder."""
     before = state_of(copy)
     assert before == state_of(copy)
     with (copy / "config.json").open("a") as file:

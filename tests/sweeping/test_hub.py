@@ -1,4 +1,4 @@
-"""Revisions of a model on the Hub, against a Hub of one's own; the last test scores them."""
+"""Revisions of a model on a local Hub; the last test scores them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = "org/tiny-60K"
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelHub]:
-    """Two steps as branches, one as a tag, and a last model."""
+    """A Hub with two steps as branches, one step as a tag, and a final model."""
     run = write_checkpoints(tmp_path_factory.mktemp("hub") / "run", range(10, 40, 10))
     first, second, third = (run / f"step{step}-tokens{step}K" for step in (10, 20, 30))
     branches = {"main": third, "step20-tokens20K": second, "step3-tokens3K": first}
@@ -34,7 +34,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelHub]:
 
 @pytest.fixture
 def environment(hub: ModelHub, tmp_path: Path) -> dict[str, str]:
-    """Of a user of that Hub with an empty cache."""
+    """Environment of a user of that Hub with an empty cache."""
     settings = {
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(tmp_path / "hf"),
@@ -45,13 +45,13 @@ def environment(hub: ModelHub, tmp_path: Path) -> dict[str, str]:
 
 
 def listed(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What ``rbridge sweep --dry-run`` lists."""
+    """Run ``rbridge sweep --dry-run``."""
     program = [sys.executable, "-m", "rbridge_tasks", "sweep", "--dry-run", "--json", *arguments]
     return subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_a_folder_is_no_name_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is anything else that begins as a path does."""
+def test_a_folder_is_not_a_name_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is any other text that begins like a path."""
     monkeypatch.chdir(tmp_path)
     assert is_hub_name("runs/web")
     (tmp_path / "runs" / "web").mkdir(parents=True)
@@ -59,12 +59,12 @@ def test_a_folder_is_no_name_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_revisions_are_chosen_by_glob_in_the_order_of_training(environment: dict[str, str], tmp_path: Path) -> None:
-    """Branches and tags; without a glob the default branch; what matches nothing is refused with what there is."""
+    """Globs match branches and tags; the default is main; a glob without a match is refused with the known names."""
     output = str(tmp_path / "out")
-    found = json.loads(listed(environment, NAME, "--revisions", "step*", "-o", output).stdout)
+    entries = json.loads(listed(environment, NAME, "--revisions", "step*", "-o", output).stdout)
     steps = ["step3-tokens3K", "step20-tokens20K", "step30-tokens30K"]
-    assert [one["checkpoint"] for one in found] == [f"{NAME}@{step}" for step in steps]
-    assert [one["tokens"] for one in found] == [3e3, 20e3, 30e3]
+    assert [entry["checkpoint"] for entry in entries] == [f"{NAME}@{step}" for step in steps]
+    assert [entry["tokens"] for entry in entries] == [3e3, 20e3, 30e3]
     (default,) = json.loads(listed(environment, NAME, "-o", output).stdout)
     assert default["checkpoint"] == f"{NAME}@main"
     none = listed(environment, NAME, "--revisions", "ckpt*", "-o", output)
@@ -76,7 +76,7 @@ def test_revisions_are_chosen_by_glob_in_the_order_of_training(environment: dict
 
 
 def test_revisions_are_scored_and_then_known_offline(environment: dict[str, str], tmp_path: Path) -> None:
-    """One row set a revision, named with it; a second sweep finds them by their commits, without asking the Hub."""
+    """Scores name their revision; a second sweep finds them by their commits without a request to the Hub."""
     options = (NAME, "--revisions", "step?0*", "-o", tmp_path / "out")
     done = sweep(*options, environment=environment)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Why a worker ended, and when a sweep gives up: nothing is scored here."""
+"""The reason why a worker ended, and when a sweep gives up; these tests score nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Traceback (most recent call last):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> OutputFolder:
-    """Where the sweep writes."""
+    """The output folder of a sweep."""
     output = OutputFolder(tmp_path / "out")
     output.make()
     return output
@@ -55,15 +55,15 @@ def folder(tmp_path: Path) -> OutputFolder:
         ("", 3, "its process ended with exit code 3 and no word"),
     ],
 )  # fmt: skip
-def test_the_reason_is_the_last_error_in_a_line(folder: OutputFolder, log: str, code: int, reason: str) -> None:
-    """However many lines it had, and whatever came before it."""
+def test_the_reason_is_the_last_error_in_one_line(folder: OutputFolder, log: str, code: int, reason: str) -> None:
+    """Errors of several lines are joined, and earlier output is ignored."""
     if log:
         folder.log(SHARD.name).write_text(log)
     assert _reason(folder, SHARD, code) == reason
 
 
 def test_equal_failures_end_a_sweep_sooner_than_different_ones(folder: OutputFolder) -> None:
-    """Two with the same words, or three with any; never after a success, and lost jobs do not count."""
+    """Two equal failures or three different ones end a sweep without a success; lost jobs do not count."""
 
     def hopeless(*failures: str | None, lost: bool = False) -> bool:
         finished = Tally()
@@ -83,7 +83,7 @@ def test_equal_failures_end_a_sweep_sooner_than_different_ones(folder: OutputFol
 def test_a_worker_ends_with_its_sweep_and_is_replaced_after_a_failure(
     folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkpoint that is not there fails at once; the next has a new process, and no process is left over."""
+    """A missing checkpoint fails at once; the next shard has a new process, and no process remains at the end."""
     executor = LocalExecutor(folder)
     executor.submit([SHARD])
     deadline, outcomes = time.monotonic() + 60, list[Outcome]()

@@ -1,4 +1,4 @@
-"""The time that is left comes from what was measured, and says where that is not enough."""
+"""The remaining time is computed from measured shards, or reported as unknown or as a lower bound."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from rbridge_tasks.sweeping.shards import Shard
 
 
 def shard(size: int, number: int = 0) -> Shard:
-    """A checkpoint with so many bytes of weights."""
+    """Return a shard of a checkpoint with ``size`` bytes of weights."""
     return Shard(Checkpoint(f"/run-{size}/step{number}", weight_bytes=size), EvaluationSettings())
 
 
-def test_nothing_is_said_before_anything_was_measured() -> None:
-    """Not even for shards that were there before."""
+def test_the_time_is_unknown_before_the_first_measurement() -> None:
+    """Without a measured shard the remaining time is NaN."""
     left = Timing().left([shard(10)], 1)
     assert math.isnan(left.seconds)
     assert str(left) == "time left not known yet"
 
 
 @given(st.floats(0.1, 1e4), st.integers(1, 50), st.integers(1, 8))
-def test_equal_shards_take_their_time_by_rounds(seconds: float, left: int, workers: int) -> None:
-    """n shards that take t each on w workers end after ceil(n / w) rounds of t."""
+def test_equal_shards_run_in_rounds(seconds: float, left: int, workers: int) -> None:
+    """n shards of t seconds on w workers end after ceil(n / w) rounds of t seconds."""
     timing = Timing()
     timing.add(Outcome(shard(10), seconds))
-    found = timing.left([shard(10, number) for number in range(left)], workers)
-    assert math.isclose(found.seconds, math.ceil(left / workers) * seconds)
-    assert not found.at_least
+    remaining = timing.left([shard(10, number) for number in range(left)], workers)
+    assert math.isclose(remaining.seconds, math.ceil(left / workers) * seconds)
+    assert not remaining.at_least
 
 
 def test_a_size_that_was_not_measured_makes_a_lower_bound() -> None:
-    """As do jobs that wait for a node."""
+    """Jobs that wait for a node make a lower bound, too."""
     timing = Timing()
     timing.add(Outcome(shard(10**6), 5.0))
     assert str(timing.left([shard(10**6), shard(10**9)], 1)) == "at least 5 s left"
@@ -46,8 +46,8 @@ def test_a_size_that_was_not_measured_makes_a_lower_bound() -> None:
     assert str(timing.left([shard(10**6), shard(10**6)], 1)) == "about 10 s left"
 
 
-def test_the_start_of_a_worker_counts_only_while_nothing_else_is_known() -> None:
-    """And failures never."""
+def test_the_start_of_a_worker_counts_only_until_another_measurement() -> None:
+    """Failures do not count."""
     timing = Timing()
     timing.add(Outcome(shard(10), 60.0, started=True))
     timing.add(Outcome(shard(10), failure="broken"))
@@ -57,7 +57,7 @@ def test_the_start_of_a_worker_counts_only_while_nothing_else_is_known() -> None
 
 
 def test_without_a_terminal_there_is_a_line_for_each_shard() -> None:
-    """No bar, no escape sequences."""
+    """There is no bar and no escape sequence."""
 
     class Idle:
         left, shards_left, at_work, at_once, queued = 1, (shard(10),), (), 1, 0

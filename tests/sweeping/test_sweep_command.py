@@ -1,4 +1,4 @@
-"""The real ``rbridge sweep`` over twelve tiny checkpoints: interrupted, on Slurm, with a bad checkpoint; one table."""
+"""The real ``rbridge sweep`` over twelve tiny checkpoints: undisturbed, interrupted, on Slurm, with a bad one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Output of a sweep that nothing disturbed."""
+    """Output folder of an undisturbed sweep."""
     output = tmp_path_factory.mktemp("whole")
     done = sweep(run, "--output", output)
     assert done.returncode == 0, done.stderr
@@ -39,7 +39,7 @@ def whole(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wait_for(happened: Callable[[], object], seconds: float = 120.0) -> None:
-    """Return when it has happened."""
+    """Wait until ``happened()`` is true."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen"
@@ -47,25 +47,25 @@ def wait_for(happened: Callable[[], object], seconds: float = 120.0) -> None:
 
 
 def made_at(output: Path) -> dict[str, int]:
-    """When each finished shard was put in place."""
+    """Return when each finished shard was put in place, by name."""
     return {name: (output / "shards" / name).stat().st_mtime_ns for name in finished(output)}
 
 
 def workers_of(output: Path) -> list[psutil.Process]:
-    """Processes that write to a sweep's folder, but for the sweep itself."""
-    found = []
+    """Return the worker processes of a sweep: those with open files in its folder."""
+    workers = []
     for process in psutil.process_iter(["cmdline"]):
         if "rbridge_tasks.sweeping.worker" in (process.info["cmdline"] or []):
             try:
                 if any(str(output) in file.path for file in process.open_files()):
-                    found.append(process)
+                    workers.append(process)
             except psutil.Error:
                 continue
-    return found
+    return workers
 
 
 def test_a_sweep_leaves_a_shard_for_each_checkpoint_and_a_table_in_the_order_of_training(whole: Path) -> None:
-    """Each shard is what lm-eval writes; the table has a checkpoint after the other, and nothing unfinished is left."""
+    """Each shard has lm-eval's files, the table is in the order of training, and no unfinished files remain."""
     assert len(finished(whole)) == len(STEPS)
     for shard in (whole / "shards").iterdir():
         written = sorted(path.name.partition("_20")[0] for path in shard.rglob("*") if path.is_file())
@@ -79,7 +79,7 @@ def test_a_sweep_leaves_a_shard_for_each_checkpoint_and_a_table_in_the_order_of_
 
 
 def test_the_same_command_scores_nothing_twice(run: Path, whole: Path) -> None:
-    """Again, and a dry run: all is there, the table is renewed with the same bytes, and no worker is started."""
+    """The second run scores nothing, rewrites the table with the same bytes, and starts no worker."""
     before, logs = table(whole), {path: path.stat().st_mtime_ns for path in (whole / "logs").iterdir()}
     done = sweep(run, "--output", whole, "--json")
     assert done.returncode == 0, done.stderr
@@ -89,26 +89,24 @@ def test_the_same_command_scores_nothing_twice(run: Path, whole: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (whole / "logs").iterdir()} == logs
 
 
-def test_a_sweep_that_is_interrupted_and_killed_ends_as_one_that_was_not(
-    run: Path, whole: Path, tmp_path: Path
-) -> None:
-    """Ctrl-C after some checkpoints, SIGKILL after more, and the end: the same table, and no shard was made twice."""
+def test_an_interrupted_and_killed_sweep_gives_the_same_table(run: Path, whole: Path, tmp_path: Path) -> None:
+    """After Ctrl-C, then SIGKILL, the third run ends with the same table, and no shard was made twice."""
     stamps: dict[str, int] = {}
     for sign, shards in ((signal.SIGINT, 3), (signal.SIGKILL, 7)):
         with started(run, "-o", tmp_path) as process:
             wait_for(lambda: len(finished(tmp_path)) >= shards or process.poll() is not None)  # noqa: B023  # called here
             process.send_signal(sign)
-            _, said = process.communicate(timeout=30)
+            _, message = process.communicate(timeout=30)
         if sign == signal.SIGINT:
-            assert process.returncode == 130, said
-            assert "the same command goes on from here" in said
+            assert process.returncode == 130, message
+            assert "the same command goes on from here" in message
         else:
-            assert process.returncode == -signal.SIGKILL, said
-        wait_for(lambda: not workers_of(tmp_path), 20)  # nobody is left who would write
-        there = made_at(tmp_path)
-        assert shards <= len(there) < len(STEPS)
-        assert stamps.items() <= there.items()
-        stamps = there
+            assert process.returncode == -signal.SIGKILL, message
+        wait_for(lambda: not workers_of(tmp_path), 20)  # no worker still writes
+        made = made_at(tmp_path)
+        assert shards <= len(made) < len(STEPS)
+        assert stamps.items() <= made.items()
+        stamps = made
     done = sweep(run, "-o", tmp_path, "--jobs", 2)
     assert done.returncode == 0, done.stderr
     assert f"{len(stamps)} of 12 checkpoints scored before" in done.stderr
@@ -118,8 +116,8 @@ def test_a_sweep_that_is_interrupted_and_killed_ends_as_one_that_was_not(
     assert table(tmp_path) == table(whole)
 
 
-def test_a_bad_checkpoint_costs_itself_only(run: Path, tmp_path: Path) -> None:
-    """One whose weights do not fit is named with the reason, the others are scored, and mended it is scored too."""
+def test_a_bad_checkpoint_does_not_affect_the_others(run: Path, tmp_path: Path) -> None:
+    """Wrong weights are named with the reason, other checkpoints are scored, and a repaired one can be scored."""
     mine = tmp_path / "bad-60K"
     for step in (10, 20, 30):
         shutil.copytree(run / f"step{step}-tokens{step}K", mine / f"step{step}-tokens{step}K")
@@ -136,7 +134,7 @@ def test_a_bad_checkpoint_costs_itself_only(run: Path, tmp_path: Path) -> None:
     assert set(pd.read_parquet(tmp_path / "out" / "scores.parquet")["tokens"]) == {10e3}
     config.write_text(good)
     planned = json.loads(sweep(mine, "-o", tmp_path / "out", "--dry-run", "--json").stdout)
-    assert [one["state"] for one in planned] == ["scored", "to score", "incomplete"]
+    assert [entry["state"] for entry in planned] == ["scored", "to score", "incomplete"]
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +147,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 def test_on_slurm_a_lost_node_costs_one_shard(cluster: Cluster, run: Path, whole: Path, tmp_path: Path) -> None:
-    """A node is killed halfway and the sweep interrupted: the same command picks the jobs up and ends with the table of
-    the local run; what the node had finished is not scored again."""
+    """A node is killed and the sweep is interrupted: the same command continues the jobs and ends with the table of
+    the local run; shards that the node had finished are not scored again."""
     options = ["--executor", "slurm", "--partition", "main", "--checkpoints-per-job", "6", "--time", "30m"]
     of_first_job = tuple(f"tiny-60K__step{step}-" for step in STEPS[:6])
     with started(run, "-o", tmp_path, *options, environment=cluster.environment) as front:
@@ -161,10 +159,10 @@ def test_on_slurm_a_lost_node_costs_one_shard(cluster: Cluster, run: Path, whole
         before = made_at(tmp_path)
         assert 1 <= len(before) < len(STEPS)
         front.send_signal(signal.SIGINT)
-        _, said = front.communicate(timeout=30)
-    assert front.returncode == 130, said
-    assert "jobs go on, and the same command picks them up" in said
-    # What Slurm does by itself within three minutes: see that the node is gone, and start its job elsewhere.
+        _, message = front.communicate(timeout=30)
+    assert front.returncode == 130, message
+    assert "jobs go on, and the same command picks them up" in message
+    # Slurm itself needs up to three minutes to notice that the node is down and to requeue its job.
     cluster.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=killed")
     wait_for(lambda: f"{job} PENDING" in cluster.command("squeue", "-h", "-r", "--format=%i %T"), 30)
     cluster.command("scontrol", "update", f"JobId={job}", "StartTime=now")

@@ -1,4 +1,4 @@
-"""A sweep file says what would be typed, and is refused in one line where it does not."""
+"""A sweep file holds the options of the command; a wrong file is refused in one line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ checkpoints:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Two checkpoints that have begun to be written."""
+    """Two unfinished checkpoints."""
     for step in (1, 2):
         (tmp_path / "web-1B" / f"step{step}").mkdir(parents=True)
         (tmp_path / "web-1B" / f"step{step}" / "config.json").write_text("{}")
@@ -46,23 +46,24 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
-    """Folders count from where the file is; one word is a list of one."""
+    """Folders are relative to the file; a single word is a list of one."""
     path = tmp_path / "sweep.yaml"
     path.write_text(WHOLE)
     (tmp_path / "ckpts" / "web-1B").mkdir(parents=True)
-    found = read_sweep_file(path)
-    assert found.checkpoints == (
+    options = read_sweep_file(path)
+    assert options.checkpoints == (
         Entry(name=str(tmp_path / "ckpts/web-1B")),
         Entry(name="EleutherAI/pythia-160m", revisions=("step*000",), model_args={"dtype": "float32"}),
     )
-    assert (found.output, found.runs) == (str(tmp_path / "out"), str(tmp_path / "runs.csv"))
-    assert (found.tasks, found.model, found.num_fewshot, found.batch_size) == (("rbridge", "gsm8k"), "vllm", 3, "8")
-    assert (found.limit, found.metadata, found.device) == (0.5, {"rbridge_source": "gpt-4o"}, "cuda:1")
-    assert found.lm_eval_args == ("--seed", "1")
+    assert (options.output, options.runs) == (str(tmp_path / "out"), str(tmp_path / "runs.csv"))
+    assert (options.tasks, options.model, options.num_fewshot) == (("rbridge", "gsm8k"), "vllm", 3)
+    assert (options.batch_size, options.limit, options.device) == ("8", 0.5, "cuda:1")
+    assert options.metadata == {"rbridge_source": "gpt-4o"}
+    assert options.lm_eval_args == ("--seed", "1")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("- a", r"holds a list; expected keys: checkpoints"),
         ("checkpoints: []", r"checkpoints: .*; write \[FOLDER"),
@@ -76,29 +77,29 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ("checkpoints: [", r"is not YAML"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
-    """It names the file, what stands there and what was expected."""
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    """The error names the file, what was found and what was expected."""
     path = tmp_path / "sweep.yaml"
     path.write_text(text)
-    with pytest.raises(SweepError, match=said) as caught:
+    with pytest.raises(SweepError, match=message) as caught:
         read_sweep_file(path)
     assert "\n" not in str(caught.value)
     with pytest.raises(SweepError, match="cannot read"):
         read_sweep_file(tmp_path / "other.yaml")
 
 
-def test_what_is_typed_wins_over_the_file(checkpoint: Path, tmp_path: Path) -> None:
-    """And what is not typed comes from it."""
+def test_options_have_priority_over_the_file(checkpoint: Path, tmp_path: Path) -> None:
+    """Options that are not given come from the file."""
     path = tmp_path / "sweep.yaml"
     path.write_text(f"checkpoints: [{checkpoint}]\ntasks: [rbridge, gsm8k]\n")
     for typed, tasks in (([], ["rbridge", "gsm8k"]), (["--tasks", "arc_easy"], ["arc_easy"])):
         done = CliRunner().invoke(app, ["sweep", str(path), "--dry-run", "--json", "-o", str(tmp_path / "out"), *typed])
         assert done.exit_code == 0, done.output
-        assert [(one["state"], one["tasks"]) for one in json.loads(done.stdout)] == [("to score", tasks)]
+        assert [(entry["state"], entry["tasks"]) for entry in json.loads(done.stdout)] == [("to score", tasks)]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "nothing to score"),
         (["RUN", "--executor", "pbs"], "choose local or slurm"),
@@ -116,19 +117,19 @@ def test_what_is_typed_wins_over_the_file(checkpoint: Path, tmp_path: Path) -> N
         (["--watch", "RUN", "RUN"], "a watch takes no other sources"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_written(
-    run: Path, tmp_path: Path, arguments: list[str], said: str
+def test_contradictory_options_are_refused_before_anything_is_written(
+    run: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    """One line each, exit code 2, and no folder."""
+    """The error is raised and there is no output folder."""
     words = [str(run) if word == "RUN" else word for word in arguments]
     done = CliRunner().invoke(app, ["sweep", "-o", str(tmp_path / "out"), *words])
     assert isinstance(done.exception, RBridgeError), done.output
-    assert said in str(done.exception)
+    assert message in str(done.exception)
     assert not (tmp_path / "out").exists()
 
 
 def test_values_are_read_as_lm_eval_reads_them() -> None:
-    """Numbers, words for true, false and none, and what is quoted."""
+    """Values may be numbers, booleans, none, quoted text and JSON objects."""
     text = "a=1,b=-2.5e3,c=True,d=none,e='7',f=bfloat16,g=x=y"
     expected = {"a": 1, "b": -2500.0, "c": True, "d": None, "e": "7", "f": "bfloat16", "g": "x=y"}
     assert arguments_of_text(text, "--model-args") == expected
@@ -136,13 +137,13 @@ def test_values_are_read_as_lm_eval_reads_them() -> None:
     assert seconds_of("2d") == 172800.0
 
 
-def test_each_of_several_workers_sees_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the order in which they are visible; more workers than GPUs are refused; one worker sees them all."""
+def test_each_of_several_workers_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPUs are assigned in visible order; more workers than GPUs are refused; a single worker sees all of them."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
     assert _environments(1) == [{}]
-    assert [one["CUDA_VISIBLE_DEVICES"] for one in _environments(2)] == ["4", "5"]
+    assert [variables["CUDA_VISIBLE_DEVICES"] for variables in _environments(2)] == ["4", "5"]
     with pytest.raises(SweepError, match="--jobs 4, and 3 visible GPUs"):
         _environments(4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [int(one["OMP_NUM_THREADS"]) >= 1 for one in _environments(2)] == [True, True]
+    assert [int(variables["OMP_NUM_THREADS"]) >= 1 for variables in _environments(2)] == [True, True]

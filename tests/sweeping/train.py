@@ -1,7 +1,7 @@
-"""A training that a sweep watches: a small model learns bytes of text, and saves a checkpoint now and then.
+"""Training that a sweep watches: a small model learns bytes of text, and saves a checkpoint every ten steps.
 
-Run as a program with the run's folder and how many checkpoints to write. Every other one is written as slow network
-disks have it: in parts, a piece at a time, the index after the weights. A line says when each is finished.
+Arguments are the run's folder and the number of checkpoints. Every second one is written as on a slow network
+disk: in parts, piece by piece, the index after the weights. A line gives the time when each is finished.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEXT = ("One and one is two. Two and two is four, and four and four is eight. " * 40).encode()
-#: What trainers write first and last; the parts of the weights come between.
+#: Files that trainers write last, after the weights.
 _LAST = ("model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json")
 _PIECES, _PAUSE_SECONDS = 4, 0.25
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """A token for each byte."""
+    """Return a tokenizer with a token for each byte."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: index for index, letter in enumerate(alphabet)}, []))
+    tokenizer = Tokenizer(models.BPE({character: index for index, character in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=alphabet[0])
 
 
 def save_slowly(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Save elsewhere, and write that a piece at a time under the names that count."""
+    """Save into a temporary folder, and write its files piece by piece into ``folder``."""
     with tempfile.TemporaryDirectory() as elsewhere:
         model.save_pretrained(elsewhere, max_shard_size="40KB")
         tokenizer.save_pretrained(elsewhere)
