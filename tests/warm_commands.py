@@ -125,7 +125,7 @@ class WarmCommands:
         self._address = address
 
     def __enter__(self) -> WarmCommands:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 600
         while True:
             with socket.socket(socket.AF_UNIX) as probe:
                 if self._address.exists() and probe.connect_ex(str(self._address)) == 0:
