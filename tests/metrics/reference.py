@@ -24,7 +24,7 @@ def character_confidence(token_end: Sequence[int], token_logprob: Sequence[float
     return confidence
 
 
-def letter_confidence_from_bytes(
+def character_confidence_from_bytes(
     text: str, token_byte_end: Sequence[int], token_logprob: Sequence[float]
 ) -> list[float]:
     """Confidence of each character: the mean over its UTF-8 bytes of the probability of the token holding that byte."""
@@ -132,7 +132,7 @@ def rbridge_nll_of_trace(
     nll: Sequence[float],
 ) -> float:
     """rBridge NLL of one trace from its two byte-level tokenizations, by the formulas."""
-    confidence = letter_confidence_from_bytes(text, frontier_byte_end, frontier_logprob)
+    confidence = character_confidence_from_bytes(text, frontier_byte_end, frontier_logprob)
     characters = characters_of_byte_tokens(text, [0, *proxy_byte_end[:-1]], proxy_byte_end)
     tokens = token_confidence(confidence, [start for start, _ in characters], [end for _, end in characters])
     return rbridge_nll(nll, minmax_weights(tokens))

@@ -77,7 +77,7 @@ def test_frontier_tokens_equal_the_byte_loop(data: st.DataObject, text: str) -> 
     assert ends[-1] == len(text)
     assert (np.diff(ends, prepend=0) > 0).all()
     confidence = character_confidence(ends, stored)
-    expected = np.array(reference.letter_confidence_from_bytes(text, byte_end, logprob))
+    expected = np.array(reference.character_confidence_from_bytes(text, byte_end, logprob))
     assert_within(confidence, expected, stored_bound(expected))
 
 

@@ -180,7 +180,7 @@ def test_characters_to_score_equal_the_loops(data: st.DataObject, text: str) -> 
     proxy_end = data.draw(cuts(len(text.encode())))
     nll = data.draw(nlls(len(proxy_end)))
     covered = reference.characters_of_byte_tokens(text, [0, *proxy_end[:-1]], proxy_end)
-    characters = reference.letter_confidence_from_bytes(text, byte_end, logprob)
+    characters = reference.character_confidence_from_bytes(text, byte_end, logprob)
     confidence = token_confidence(characters, [start for start, _ in covered], [end for _, end in covered])
     spread = confidence.max() - confidence.min()
     assume(not 0.99e-9 < spread < 1.01e-9)  # in between, rounding decides whether the confidences count as equal

@@ -80,7 +80,7 @@ def test_confidences_are_mapped_between_real_tokenizers(
         logprobs = np.log(generator.uniform(0.05, 1.0, written.token_end.size))
         byte_ends = token_byte_ends(frontier, trace.trace, written)
         characters = character_confidence(*frontier_tokens(trace.trace, byte_ends, logprobs))
-        naive = reference.letter_confidence_from_bytes(trace.trace, byte_ends.tolist(), logprobs.tolist())
+        naive = reference.character_confidence_from_bytes(trace.trace, byte_ends.tolist(), logprobs.tolist())
         assert_within(characters, naive, stored_bound(naive))
         read = PairEncoder(real_tokenizer, prefix_token_id=0).encode([("Q ", trace.trace)])[0]
         mean = token_confidence(characters, read.token_start, read.token_end)

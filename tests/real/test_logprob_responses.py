@@ -25,7 +25,7 @@ from ..traces.answers import (
     decoded_in_context,
     legacy,
     text_only,
-    write_letters,
+    write_characters,
 )
 from .conftest import load_tokenizer
 
@@ -103,7 +103,7 @@ def test_characters_that_real_tokenizers_split(data: Path, tmp_path: Path, name:
     tokenizer = load_tokenizer(name, data, tmp_path)
     texts = [*AWKWARD, "2 × 3 ÷ π ≈ 1.9", "naïve “quotes”", "日本語の文章", "\\frac{1}{2}"]
     reasoning = normalize("NFC", " then ".join(texts))  # as GPT-NeoX's tokenizer does
-    written_characters = write_letters(reasoning, bytes(len(reasoning)))
+    written_characters = write_characters(reasoning, bytes(len(reasoning)))
     answer = answer_of('{"reasoning": "', written_characters, '", "final_answer": "4"}', reasoning, "4")
     ids = tokenizer.encode(answer.raw, add_special_tokens=False)
     pieces = bytes_of(tokenizer.convert_ids_to_tokens(ids))

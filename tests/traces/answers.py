@@ -71,7 +71,7 @@ def spellings(character: str, upper: bool) -> list[str]:
     return [*ways, "".join(f"\\u{half:04X}" if upper else f"\\u{half:04x}" for half in halves)]
 
 
-def write_letters(text: str, choices: Sequence[int]) -> list[str]:
+def write_characters(text: str, choices: Sequence[int]) -> list[str]:
     """Spell each character of a text as in a JSON string; ``choices[i]`` selects the spelling of character i."""
     written = []
     for character, choice in zip(text, choices, strict=True):
@@ -140,7 +140,7 @@ def answers(draw: st.DrawFn, prose: st.SearchStrategy[str] = _WITHOUT_BRACES) ->
     before = "".join([draw(prose), fence, "{", draw(_SPACES), *(member + comma for member in front)])
     before += f'"{draw(_KEYS)}"{draw(_SPACES)}:{draw(_SPACES)}"'
     after = "".join(['"', *(comma + member for member in back), draw(_SPACES), "}", draw(_BEHIND)])
-    characters = write_letters(reasoning, draw(st.binary(min_size=len(reasoning), max_size=len(reasoning))))
+    characters = write_characters(reasoning, draw(st.binary(min_size=len(reasoning), max_size=len(reasoning))))
     return answer_of(before, characters, after, reasoning, final_answer)
 
 

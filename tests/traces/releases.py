@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .answers import Answer, Cut, answer_of, chat, legacy, write_letters
+from .answers import Answer, Cut, answer_of, chat, legacy, write_characters
 
 REASONINGS = (
     "First, 12 + 30 = 42.\nSo it is 42.",
@@ -60,7 +60,7 @@ def items(count: int = len(REASONINGS), seed: int = 0) -> list[Item]:
 
 def _item(rng: random.Random, number: int) -> Item:
     reasoning = REASONINGS[number % len(REASONINGS)]
-    characters = write_letters(reasoning, rng.choices(range(6), k=len(reasoning)))
+    characters = write_characters(reasoning, rng.choices(range(6), k=len(reasoning)))
     before, after = rng.choice([("", ""), ("```json\n", "\n```"), ("Sure:\n", "")])
     tail = f'", "final_answer": "{40 + number}"}}{after}'
     answer = answer_of(f'{before}{{"reasoning": "', characters, tail, reasoning, str(40 + number))

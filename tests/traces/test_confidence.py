@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rbridge_traces import TraceCache, with_confidence
 
 from ..error_bounds import assert_within, stored_bound
-from ..metrics.reference import letter_confidence_from_bytes
+from ..metrics.reference import character_confidence_from_bytes
 from ..metrics.strategies import byte_tokens, cases, texts
 from .answers import known
 from .support import complaint, make_trace, same, write
@@ -29,7 +29,7 @@ def test_a_character_has_the_mean_confidence_over_its_bytes(data: st.DataObject)
     assert trace.token_end is not None
     assert trace.token_logprob is not None
     characters = np.repeat(np.exp(trace.token_logprob.astype(float)), np.diff(trace.token_end, prepend=0))
-    expected = np.array(letter_confidence_from_bytes(text, ends, logprobs))
+    expected = np.array(character_confidence_from_bytes(text, ends, logprobs))
     assert np.array_equal(np.isnan(characters), np.isnan(expected))
     of_known = ~np.isnan(expected)
     assert_within(characters[of_known], expected[of_known], stored_bound(expected[of_known]))

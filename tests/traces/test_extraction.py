@@ -192,7 +192,7 @@ def test_a_stretch_of_plain_text_keeps_its_confidence(data: st.DataObject, text:
     shown = [number for number, piece in enumerate(pieces) if piece]
     completion = completion_of_tokens([pieces[number] for number in shown], np.asarray(logprob)[shown])
     tokens = tokens_between(completion, start, end)
-    expected = reference.letter_confidence_from_bytes(text, ends, list(map(known, logprob)))
+    expected = reference.character_confidence_from_bytes(text, ends, list(map(known, logprob)))
     assert_confidence(*tokens, expected[start:end])
 
 
