@@ -91,8 +91,8 @@ class Forward:
         result is rounded once to its dtype.
         """
         with self._caught_hidden(last=False) as caught:
-            inputs = self.upload(text.ids[None])
-            logits = self.call(inputs, use_cache=False, logits_to_keep=_PROJECTED_TOKENS).logits.double()
+            inputs = self.upload(text.ids[None, :_PROJECTED_TOKENS])
+            logits = self.call(inputs, use_cache=False).logits.double()
         hidden = caught[0][:, -logits.shape[1] :]  # some models drop logits, not hidden states
         with self._autocast():
             projected = self._head(hidden)(hidden)
