@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,24 @@ UNSUPPORTED = (
     TypeError,
     ValueError,
 )
+
+
+#: Roundings of one product that are allowed.
+_SAFETY = 4
+#: Tokens for which the output projection is compared with the model's.
+_PROJECTED_TOKENS = 8
+
+
+class OwnPass(NamedTuple):
+    """A forward pass of a model.
+
+    Attributes:
+        hidden: shape (batch, tokens, width), states that enter the output projection.
+        logits: shape (batch, last tokens, vocabulary).
+    """
+
+    hidden: torch.Tensor
+    logits: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -79,21 +97,24 @@ class Forward:
     def hidden(self, inputs: torch.Tensor, **options: Any) -> torch.Tensor:
         """Hidden states (batch, tokens, width) that enter the output projection; the model projects the last only."""
         by_onednn = self.device.type == "cpu" and not self.compiled  # elsewhere the mode only costs time for each call
-        with self._caught_hidden(last=True) as caught, LinearByOneDNN() if by_onednn else contextlib.nullcontext():
-            self.call(inputs, **options)
-        return caught[0]
+        with LinearByOneDNN() if by_onednn else contextlib.nullcontext():
+            return self.own_pass(inputs, projected=1, **options).hidden
 
-    def projection_difference(self, text: Text) -> float:
+    def own_pass(self, inputs: torch.Tensor, *, projected: int = _PROJECTED_TOKENS, **options: Any) -> OwnPass:
+        """A forward pass in the model's own arithmetic, in which it projects the last ``projected`` tokens only."""
+        with self._caught_hidden(projected) as caught:
+            output = self.call(inputs, **options)
+        return OwnPass(caught[0], output.logits)
+
+    def projection_difference(self, own: OwnPass) -> float:
         """How far our output projection is from the model's logits for the same hidden states, in roundings.
 
-        Both sides apply the same matrix to the same numbers in one forward pass, so rounding gives values below 1.
-        A sum of ``width`` rounded products is off by about the square root of ``width`` roundings in float32, and the
-        result is rounded once to its dtype.
+        Both sides apply the same matrix to the same numbers, so rounding gives values below 1. A sum of ``width``
+        rounded products is off by about the square root of ``width`` roundings in float32, and the result is rounded
+        once to its dtype.
         """
-        with self._caught_hidden(last=False) as caught:
-            inputs = self.upload(text.ids[None, :_PROJECTED_TOKENS])
-            logits = self.call(inputs, use_cache=False).logits.double()
-        hidden = caught[0][:, -logits.shape[1] :]  # some models drop logits, not hidden states
+        logits = own.logits.double()
+        hidden = own.hidden[:, -logits.shape[1] :]
         with self._autocast():
             projected = self._head(hidden)(hidden)
         sums = _SAFETY * torch.finfo(torch.float32).eps * hidden.shape[-1] ** 0.5
@@ -104,13 +125,13 @@ class Forward:
         return float((difference / bound.clamp(min=torch.finfo(torch.float32).tiny)).nan_to_num(nan=0.0).max())
 
     @contextlib.contextmanager
-    def _caught_hidden(self, *, last: bool) -> Iterator[list[torch.Tensor]]:
-        """Fill a list with what enters the output projection, which with ``last`` sees the last position only."""
+    def _caught_hidden(self, projected: int) -> Iterator[list[torch.Tensor]]:
+        """Fill a list with what enters the output projection, which sees the last ``projected`` tokens only."""
         caught: list[torch.Tensor] = []
 
         def catch(_module: Any, entering: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             caught.append(entering[0])
-            return (entering[0][:, -1:], *entering[1:]) if last else entering
+            return (entering[0][:, -projected:], *entering[1:])
 
         handle = self.model.get_output_embeddings().register_forward_pre_hook(catch)
         try:
@@ -174,12 +195,6 @@ class Forward:
         if self.autocast_dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(device_type=self.device.type, dtype=self.autocast_dtype)
-
-
-#: Roundings of one product that are allowed.
-_SAFETY = 4
-#: Tokens for which the output projection is compared with the model's.
-_PROJECTED_TOKENS = 16
 
 
 def padded(texts: Sequence[Text], skip: int) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward
+from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward, OwnPass
 from rbridge_tasks.scoring.kept_state import goes_on
 from rbridge_tasks.scoring.memory import Memory, memory_of
 from rbridge_tasks.scoring.packed_attention import attention_masks
@@ -43,9 +43,9 @@ def choose_reader(forward: Forward, texts: Sequence[Text], *, compiled: bool = F
     """
     longest = max(range(len(texts)), key=lambda i: texts[i].ids.size)
     trial = _trial(forward, texts[longest], _shared_prefix(texts, longest))
-    forward, name = trial.forward, type(forward.model).__name__
+    forward, name = trial.own.forward, type(forward.model).__name__
     memory = memory_of(forward, trial.longest.ids)
-    projects = not forward.bare and _projects(trial)
+    projects = trial.own.projects
     reader = _in_batches(forward, memory, trial, projects=projects)
     if compiled and isinstance(reader, PackedReader):
         faster = replace(reader, forward=replace(forward, compiled=True))
@@ -69,29 +69,32 @@ def _shared_prefix(texts: Sequence[Text], i: int) -> int:
 def _trial(forward: Forward, longest: Text, shared: int) -> Trial:
     """The trial on the model's own forward pass. A model that accepts only token ids is called with these alone."""
     try:
-        return Trial.of(forward, longest, shared)
+        return Trial.of(forward, longest, shared, _own_pass(forward, longest))
     except UNSUPPORTED as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         name = type(forward.model).__name__
         logger.warning("%s is called with token ids alone, one text at a time (%s)", name, _reason(error))
-        return Trial.of(replace(forward, bare=True), longest, shared)
+        return Trial.of(replace(forward, bare=True), longest, shared, None)
 
 
-def _projects(trial: Trial) -> bool:
-    """Whether our output projection gives the model's logits for the same hidden states."""
-    name = type(trial.forward.model).__name__
+def _own_pass(forward: Forward, longest: Text) -> OwnPass | None:
+    """The model's own pass over a text, if our output projection gives its logits for the same hidden states."""
+    name = type(forward.model).__name__
     try:
-        difference = trial.forward.projection_difference(trial.short)
+        own = forward.own_pass(forward.upload(longest.ids[None]), use_cache=False)
+        difference = forward.projection_difference(own)
     except UNSUPPORTED as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         logger.info("the output projection of %s cannot be applied apart (%s)", name, _reason(error))
-        return False
+        return None
     if difference > 1:
         logger.warning(
             "%s changes its logits after the output projection in an unknown way (by %.2g times the rounding of one "
             "product); its own logits are used, which is slower", name, difference,
         )  # fmt: skip
-    return difference <= 1
+    return own if difference <= 1 else None
 
 
 def _in_batches(forward: Forward, memory: Memory, trial: Trial, *, projects: bool) -> Reader | None:

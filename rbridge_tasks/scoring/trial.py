@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from rbridge_tasks.scoring.forward import Forward
+from rbridge_tasks.scoring.forward import Forward, OwnPass, padded
 from rbridge_tasks.scoring.prefix_tree import MIN_SHARED_TOKENS
 from rbridge_tasks.scoring.readers import PackedReader, Reader
 from rbridge_tasks.scoring.texts import Text
@@ -28,6 +29,8 @@ Ids = npt.NDArray[np.int64]
 
 #: Tokens of the short text after the prefix, and of the texts between which it stands.
 _SHORT_TOKENS, _BETWEEN_TOKENS = 32, 16
+#: Tokens by which the use of given positions is tried.
+_POSITIONS = 16
 #: Differences up to this multiple of the noise count as rounding: both sides have it, and it is measured once.
 _NOISES = 4
 #: Length of the text that is padded to the longest, as a share of it.
@@ -70,11 +73,64 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
+class OwnNumbers:
+    """Log-probabilities from a model's own forward pass over a text.
+
+    Attributes:
+        forward: the model.
+        projects: whether our output projection gives its logits for the same hidden states. It is then used.
+    """
+
+    forward: Forward
+    projects: bool
+
+    def logprob(self, text: Text, beside: Sequence[Text] = (), **options: torch.Tensor) -> torch.Tensor:
+        """Log-probability of each scored token of a text in a batch, float64."""
+        if not self.projects:
+            return _logprob(self.forward, text, self.forward.logits([text, *beside], **options)[0])
+        inputs = self.forward.upload(padded([text, *beside], 0))
+        return self.of_hidden(self.forward.own_pass(inputs, projected=1, use_cache=False, **options).hidden, text)
+
+    def of_hidden(self, hidden: torch.Tensor, text: Text) -> torch.Tensor:
+        """``logprob`` from hidden states (batch, tokens, width), of which the first are of this text."""
+        return self.forward.statistics(hidden[0, text.lead : text.ids.size], text.targets)[:, LOGPROB]
+
+    def noise(self, text: Text, expected: torch.Tensor) -> Noise:
+        """By how much a text's numbers move in another batch, with embeddings shifted by rounding errors.
+
+        Each layer rounds its result once; in float32 each of its products also sums as many rounded terms as the model
+        is wide. Independent errors add up as the square root of their number.
+        """
+        model, autocast_dtype = self.forward.model, self.forward.autocast_dtype
+        config = model.config.get_text_config()
+        layers, width = (getattr(config, name, None) or 1 for name in ("num_hidden_layers", "hidden_size"))
+        generator = torch.Generator().manual_seed(0)
+        rounding = torch.finfo(torch.float32).eps
+
+        def shift(_module: object, _args: object, embeddings: torch.Tensor) -> torch.Tensor:
+            nonlocal rounding
+            dtype = autocast_dtype or embeddings.dtype
+            rounding = torch.finfo(dtype).eps
+            roundings = layers * (width if dtype == torch.float32 else 1)
+            errors = torch.empty(embeddings.shape).uniform_(-1, 1, generator=generator).mul_(math.sqrt(roundings))
+            return embeddings * (1 + errors.mul_(rounding)).to(embeddings)
+
+        half = _beginning(text, max(text.lead + 1, text.ids.size // 2), text.lead)
+        handle = model.get_input_embeddings().register_forward_hook(shift)
+        try:
+            moved = (self.logprob(text, [half]) - expected).abs()
+        finally:
+            handle.remove()
+        finite: list[float] = moved[moved.isfinite()].tolist() or [0.0]
+        return Noise(max(*finite, rounding), max(statistics.fmean(finite), rounding))
+
+
+@dataclass(frozen=True)
 class Trial:
     """The texts of a trial and their numbers from the model's own forward pass over each alone.
 
     Attributes:
-        forward: the model.
+        own: computes the model's own numbers.
         longest: the longest text.
         longest_logprob: shape (scored tokens of the longest text,), nats.
         short: the beginning of the longest text; every token after ``split`` is scored.
@@ -85,7 +141,7 @@ class Trial:
         vocab_size: number of logits.
     """
 
-    forward: Forward
+    own: OwnNumbers
     longest: Text
     longest_logprob: torch.Tensor
     short: Text
@@ -96,27 +152,29 @@ class Trial:
     vocab_size: int
 
     @classmethod
-    def of(cls, forward: Forward, longest: Text, shared: int = 0) -> Trial:
-        """Read the texts by the model's own forward pass."""
-        logits = forward.logits([longest])[0]
+    def of(cls, forward: Forward, longest: Text, shared: int, own: OwnPass | None) -> Trial:
+        """Read the texts by the model's own forward pass.
+
+        Args:
+            forward: the model.
+            longest, shared: as above.
+            own: its pass over the longest text, if our output projection gives its logits for the same hidden states.
+        """
+        numbers = OwnNumbers(forward, projects=own is not None)
         split = min(longest.lead, MIN_SHARED_TOKENS)
         short = _beginning(longest, split + _SHORT_TOKENS, split)
-        short_logprob = _plain_logprob(forward, short)
-        return cls(
-            forward,
-            longest,
-            _logprob(forward, longest, logits),
-            short,
-            short_logprob,
-            shared,
-            split,
-            _noise(forward, short, short_logprob),
-            logits.shape[-1],
-        )
+        short_logprob = numbers.logprob(short)
+        if own is None:
+            logits = forward.logits([longest])[0]
+            longest_logprob = _logprob(forward, longest, logits)
+        else:
+            logits, longest_logprob = own.logits, numbers.of_hidden(own.hidden, longest)
+        noise = numbers.noise(short, short_logprob)
+        return cls(numbers, longest, longest_logprob, short, short_logprob, shared, split, noise, logits.shape[-1])
 
     def with_noise_of_longest(self) -> Trial:
         """With the noise of the longest text: biases that grow with a key's position make rounding errors grow, too."""
-        return replace(self, noise=_noise(self.forward, self.longest, self.longest_logprob))
+        return replace(self, noise=self.own.noise(self.longest, self.longest_logprob))
 
     def disagreement(self, reader: Reader, *, alone: bool = False) -> Disagreement | None:
         """By how much a reader's numbers differ from the model's own; None if by no more than noise.
@@ -151,14 +209,16 @@ class Trial:
 
     def _require_given_positions(self) -> None:
         """Check that the model uses given positions: in one line nothing else says where a token is in its text."""
-        inputs = self.forward.upload(self.short.ids[None])
+        forward = self.own.forward
+        inputs = forward.upload(self.short.ids[None, :_POSITIONS])
         places = torch.arange(inputs.shape[1], device=inputs.device).unsqueeze(0)
         default, given, reversed_ = (
-            self.forward.hidden(inputs, use_cache=False, **options)
+            forward.hidden(inputs, use_cache=False, **options)
             for options in ({}, {"position_ids": places}, {"position_ids": places.flip(1)})
         )
         if not torch.equal(default, given):  # in mixtures of experts they may differ by rounding
-            logprob = _plain_logprob(self.forward, self.short, position_ids=places)
+            places_of_short = torch.arange(self.short.ids.size, device=inputs.device).unsqueeze(0)
+            logprob = self.own.logprob(self.short, position_ids=places_of_short)
             if self._changed(self.short_logprob, logprob, "") is not None:
                 raise UnsupportedPositionsError("its positions do not count from 0")
         if inputs.shape[1] > 1 and torch.equal(given, reversed_):
@@ -171,7 +231,7 @@ class Trial:
         """
         if torch.equal(first, second):
             return None
-        if _has_experts(self.forward.model):
+        if _has_experts(self.own.forward.model):
             return self._compared(first, second, where)
         return Disagreement(float((first - second).abs().max()), 0.0, where)
 
@@ -208,7 +268,7 @@ class Trial:
         columns = reader.read([shorter, self.longest], prefix)
         count = len(self.longest_logprob)
         return self._apart(columns[-count:], self.longest_logprob, "the longest text") or self._apart(
-            columns[:-count], _plain_logprob(self.forward, shorter), "a text beside a longer one"
+            columns[:-count], self.own.logprob(shorter), "a text beside a longer one"
         )
 
     def _apart(self, columns: torch.Tensor, expected: torch.Tensor, where: str) -> Disagreement | None:
@@ -231,42 +291,9 @@ def _beginning(text: Text, tokens: int, scored_from: int) -> Text:
     return Text(ids[:stop], ids[scored_from + 1 : stop + 1])
 
 
-def _plain_logprob(forward: Forward, text: Text, **options: torch.Tensor) -> torch.Tensor:
-    return _logprob(forward, text, forward.logits([text], **options)[0])
-
-
 def _logprob(forward: Forward, text: Text, logits: torch.Tensor) -> torch.Tensor:
     """Log-probability of each scored token, float64."""
     return token_statistics(logits, forward.upload(text.targets, logits.device), lambda rows: rows)[:, LOGPROB]
-
-
-def _noise(forward: Forward, text: Text, expected: torch.Tensor) -> Noise:
-    """By how much a text's numbers move in another batch, with embeddings shifted by rounding errors.
-
-    Each layer rounds its result once; in float32 each of its products also sums as many rounded terms as the model is
-    wide. Independent errors add up as the square root of their number.
-    """
-    config = forward.model.config.get_text_config()
-    layers, width = (getattr(config, name, None) or 1 for name in ("num_hidden_layers", "hidden_size"))
-    generator = torch.Generator().manual_seed(0)
-
-    def shift(_module: object, _args: object, embeddings: torch.Tensor) -> torch.Tensor:
-        dtype = forward.autocast_dtype or embeddings.dtype
-        roundings = layers * (width if dtype == torch.float32 else 1)
-        errors = torch.empty(embeddings.shape).uniform_(-1, 1, generator=generator).mul_(math.sqrt(roundings))
-        return embeddings * (1 + errors.mul_(torch.finfo(dtype).eps)).to(embeddings)
-
-    handle = forward.model.get_input_embeddings().register_forward_hook(shift)
-    try:
-        half = _beginning(text, max(text.lead + 1, text.ids.size // 2), text.lead)
-        logits = forward.logits([text, half])[0]
-    finally:
-        handle.remove()
-    logprob, expected = _logprob(forward, text, logits), expected.to(logits.device)
-    moved = (logprob - expected).abs()
-    finite: list[float] = moved[moved.isfinite()].tolist() or [0.0]
-    rounding = torch.finfo(logits.dtype).eps
-    return Noise(max(*finite, rounding), max(statistics.fmean(finite), rounding))
 
 
 def _has_experts(model: torch.nn.Module) -> bool:
