@@ -221,7 +221,7 @@ def _print_summary(work: Build, written: Written, progress: _Progress) -> None:
 
 
 def _failures(failed: list[Outcome]) -> list[str]:
-    """What failed, by kind and with ids, and what to do about it."""
+    """Failures by kind, with ids and remedies."""
     by_kind: dict[str, list[Outcome]] = {}
     for outcome in failed:
         by_kind.setdefault(outcome.kind, []).append(outcome)

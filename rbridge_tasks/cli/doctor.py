@@ -66,7 +66,7 @@ def _vllm() -> Iterator[Finding]:
 
 
 def _requirements(name: str) -> list[Requirement]:
-    """What an installed distribution requires here, without its extras."""
+    """Requirements of an installed distribution on this platform, without its extras."""
     requirements = map(Requirement, importlib.metadata.requires(name) or ())
     return [required for required in requirements if required.marker is None or required.marker.evaluate({"extra": ""})]
 

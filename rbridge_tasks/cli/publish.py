@@ -72,7 +72,7 @@ def push(
 def _sources(
     cache: str | None, benchmarks: Sequence[str], source: str | None, *, only_correct: bool, include_sample: bool
 ) -> list[StoredSource]:
-    """What is to be published, each source with a line, and with a warning where a reader will miss something."""
+    """The sources to be published, a line each, with a warning where a reader will miss something."""
     from rbridge_traces import resolve_cache
     from rbridge_traces.data_card import tokens_of
     from rbridge_traces.publish import publication

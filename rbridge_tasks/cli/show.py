@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class By(str, Enum):
-    """What colours a token."""
+    """Quantity by which tokens are coloured."""
 
     confidence = "confidence"
     weight = "weight"

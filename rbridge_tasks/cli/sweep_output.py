@@ -1,4 +1,4 @@
-"""What ``rbridge sweep`` prints: the plan of a dry run, the result, and its exit code."""
+"""Output of ``rbridge sweep``: the plan of a dry run, the result, and its exit code."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def pairs(option: str, given: Sequence[str] | None, form: str = "NAME=VALUE") ->
 
 
 def answer_form(trace: str, form: str | None, benchmark: str) -> AnswerForm:
-    """What ``--trace`` and ``--format`` ask for; final answers of benchmarks graded by running them are programs."""
+    """Form of the answer that ``--trace`` and ``--format`` select; answers graded by running them are programs."""
     from rbridge_traces.answer_form import AnswerForm, AnswerFormat, TracePart
     from rbridge_traces.benchmark import benchmark_named
     from rbridge_traces.errors import did_you_mean

@@ -41,7 +41,7 @@ class Dashboard(ABC):
 
 @dataclass
 class Logged:
-    """What happened to one dashboard.
+    """Outcome of logging to one dashboard.
 
     Attributes:
         place: description of the dashboard.

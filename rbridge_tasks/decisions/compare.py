@@ -91,7 +91,7 @@ class Comparison(Decision):
         return draw_comparison(self.benchmarks, self.settings, path)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``rbridge compare --json`` prints."""
+        """Dictionary that ``rbridge compare --json`` prints."""
         parts = []
         for part in self.benchmarks:
             rows = [_cells(part, row) for row in part.rows]

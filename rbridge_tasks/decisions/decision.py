@@ -1,4 +1,4 @@
-"""What every decision returns: a frozen dataclass that shows itself as a table, as JSON and as a chart."""
+"""Base class of decisions: a frozen dataclass that shows itself as a table, as JSON and as a chart."""
 
 from __future__ import annotations
 

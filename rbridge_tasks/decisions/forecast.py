@@ -142,7 +142,7 @@ class Forecasts(Decision):
         return pd.DataFrame(rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``rbridge forecast --json`` prints."""
+        """Dictionary that ``rbridge forecast --json`` prints."""
         tests = [
             {
                 "benchmark": run.benchmark, "run": run.run, "params": run.params, "shown": test.shown,

@@ -122,7 +122,7 @@ class GateResult(Decision):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``rbridge gate --json`` prints."""
+        """Dictionary that ``rbridge gate --json`` prints."""
         values: dict[str, Any] = plain(
             {
                 "verdict": self.verdict,

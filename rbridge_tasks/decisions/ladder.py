@@ -290,7 +290,7 @@ def _fold_errors(test: BacktestFit, weights: Array) -> list[tuple[Array, Array]]
 
 
 def _measured(truth: pd.DataFrame, size: Size) -> float:
-    """What a run of this size scored at these tokens; NaN if none did."""
+    """Score of a run of this size at these tokens; NaN if there is none."""
     same = np.isclose(truth["params"], size.params, rtol=_SAME_SIZE)
     same &= np.isclose(truth["tokens"], size.tokens, rtol=_SAME_TOKENS)
     rows = truth[same]

@@ -188,7 +188,7 @@ class Ladder(Decision):
         return pd.concat(parts, ignore_index=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``rbridge ladder --json`` prints."""
+        """Dictionary that ``rbridge ladder --json`` prints."""
         values = super().to_dict()
         for entry, result in zip(values["benchmarks"], self.benchmarks, strict=True):
             entry |= plain({"errors": result.errors, "coverage": result.coverage, "verdict": result.verdict})

@@ -152,7 +152,7 @@ def accuracies_of(table: ModelTable, targets: pd.DataFrame, metrics: Sequence[Me
 
 
 def left_out_notes(table: ModelTable, left_out: Sequence[LeftOut]) -> list[str]:
-    """What a population leaves out, with names."""
+    """Names of what a population leaves out."""
     names = {"proxy": table.metrics, "task": table.benchmarks, "model": table.models["name"].tolist()}
     nouns = {"proxy": "metric", "task": "benchmark", "model": "model"}
     return [

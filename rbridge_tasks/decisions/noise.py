@@ -336,7 +336,7 @@ def _observed(
 
 
 def summary(result: Noise) -> list[str]:
-    """What to do about the noise, in sentences: metrics to drop, checkpoints to average."""
+    """Advice on the noise, in sentences: metrics to drop, checkpoints to average."""
     lines = []
     shown = result.shown
     if dropped := result.dropped:

@@ -114,7 +114,7 @@ class Predictions(Decision):
         return pd.concat([group.rows for group in self.groups]).sort_index()
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``rbridge predict --json`` prints."""
+        """Dictionary that ``rbridge predict --json`` prints."""
         groups = [group.to_dict() for group in self.groups]
         values: dict[str, Any] = plain(
             {"fit": self.fit.path, "level": self.level, "groups": groups, "notes": self.notes}

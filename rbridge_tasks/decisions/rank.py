@@ -118,7 +118,7 @@ class Ranking(Decision):
         return draw_frontier(self.agreement, path, level=self.settings.level)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``rbridge rank --json`` prints."""
+        """Dictionary that ``rbridge rank --json`` prints."""
         values: dict[str, Any] = plain(
             {
                 "metrics": [metric._asdict() for metric in self.metrics],

@@ -115,7 +115,7 @@ class Selection(Decision):
         return {self.metrics[at]: float(w) for at, w in zip(trial.scorer.proxies, trial.scorer.weights, strict=True)}
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``rbridge select --json`` prints."""
+        """Dictionary that ``rbridge select --json`` prints."""
         rows = self.ranking.to_dict("records")
         values: dict[str, Any] = plain(
             {"scorer": self.scorer, "name": self.ranked_by, "ranking": rows, "notes": self.notes}

@@ -1,4 +1,4 @@
-"""What our tasks change in the process of a command, and in no other process: error lines and log lines."""
+"""Changes to the process of a command, and to no other process: error lines and log lines."""
 
 from __future__ import annotations
 

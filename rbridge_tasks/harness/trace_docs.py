@@ -45,7 +45,7 @@ class TraceDocsTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is not t
         super().__init__(config=config)
 
     def needs(self) -> Literal["confidence", "spans"] | None:
-        """What a trace has to have beside its text; sources that lack it are passed over."""
+        """Data that a trace must have beside its text; sources that lack it are passed over."""
         return None
 
     def check_traces(self, traces: list[Trace], where: str) -> None:

@@ -135,7 +135,7 @@ class PageTable:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """What the dashes mean."""
+        """Explanations of the dashes."""
         keys = {cell.missing for row in self.rows for cell in row if cell.missing}
         return {key: REASONS[key] for key in sorted(keys)}
 

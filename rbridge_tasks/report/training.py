@@ -49,7 +49,7 @@ def training_section(inputs: Inputs, lines: Sequence[RunLine]) -> PageSection:
 
 
 def _notes(inputs: Inputs, lines: Sequence[RunLine], most: int) -> list[str]:
-    """What the charts leave out."""
+    """Notes on what the charts leave out."""
     rows = inputs.headline
     notes = []
     if unknown := int(rows["tokens"].isna().sum()):

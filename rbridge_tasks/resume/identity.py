@@ -1,4 +1,4 @@
-"""What the scores of a run depend on beside the texts: model, tokenizer, settings, back end, versions of the code."""
+"""Identity of a run's scores beside the texts: model, tokenizer, settings, back end, versions of the code."""
 
 from __future__ import annotations
 

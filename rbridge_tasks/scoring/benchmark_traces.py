@@ -60,7 +60,7 @@ class BenchmarkTraces:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What a results file notes about the traces."""
+        """Description of the traces for a results file."""
         return {
             "location": self.location,
             "origin": self.origin,
