@@ -168,7 +168,7 @@ def test_any_answer_behind_any_thinking_keeps_its_confidences(
     text = before + answer.raw.strip()
     cut = data.draw(cuts_of(text + "".join(BEHIND[behind])))
     shift = len(text.encode()) - len(answer.raw.strip().encode())
-    stripped = len(answer.raw) - len(answer.raw.lstrip())
+    stripped = len(answer.raw.encode()) - len(answer.raw.lstrip().encode())  # U+0085 is a space of two bytes
     moved = tuple((start + shift - stripped, end + shift - stripped) for start, end in answer.characters)
     reasoning = extract_reasoning(completion_of_choice({**chat(answer.raw.strip(), cut)}))
     assert reasoning.text == answer.reasoning
