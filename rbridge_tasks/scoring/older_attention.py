@@ -162,5 +162,6 @@ _PARTS = {
 def _part_that_attends(module: Any) -> _Part | None:
     """Of an older layer of transformers that nobody has changed: one spread over devices has a method of its own."""
     part = _PARTS.get(type(module).__name__)
-    known = part is not None and type(module).__module__.startswith("transformers.models.")
-    return part if known and part is not None and part.method not in vars(module) else None
+    if part is None or not type(module).__module__.startswith("transformers.models."):
+        return None
+    return None if part.method in vars(module) else part

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,11 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
 
+from rbridge_tasks.scoring.attention_interface import attention_replaced
 from rbridge_tasks.scoring.attention_kernels import attend
 from rbridge_tasks.scoring.attention_masks import Mask, MaskFunction, UnsupportedAttentionError
-from rbridge_tasks.scoring.older_attention import older_layers
 from rbridge_tasks.scoring.upload import upload
 
 Ids = npt.NDArray[np.int64]
@@ -30,8 +28,6 @@ Ids = npt.NDArray[np.int64]
 #: Under which the attention function is registered while it is used, and while layers are inspected.
 NAME, _INSPECTING = "rbridge_packed", "rbridge_inspecting"
 
-#: Attribute of a transformers configuration that names the attention function; setting it changes no nested model.
-_CHOICE = "_attn_implementation_internal"
 #: Keys and values of the end of a prefix by layer, each (1, heads, tokens, width), as far as later tokens see them.
 KeysValues = dict[int, tuple[torch.Tensor, torch.Tensor]]
 #: Options of attention without effect here: the states contain positions already, the rest concerns other layers.
@@ -95,11 +91,7 @@ def packed_attention(model: Any, reading: Reading, *, compiled: bool = False) ->
     token = _reading.set(reading)
     try:
         attend = _attend_uncompiled() if compiled else attend_packed
-        with (
-            older_layers(model, attend) as older,
-            _chosen(model, NAME),
-            _registered(NAME, attend, MaskFunction.make if older else None),  # older models use a mask's methods
-        ):
+        with attention_replaced(model, NAME, attend, with_masks=False):
             yield
     finally:
         _reading.reset(token)
@@ -139,54 +131,13 @@ def attention_masks(
 
     token = _reading.set(Reading((), None, 0, np.zeros(0, dtype=np.int64)))
     try:
-        with (
-            older_layers(model, inspect),
-            _registered(_INSPECTING, inspect, MaskFunction.make),
-            _chosen(model, _INSPECTING),
-        ):
+        with attention_replaced(model, _INSPECTING, inspect, with_masks=True):
             run()
     finally:
         _reading.reset(token)
     tables = {id(mask): mask.tabulate(positions, device) for mask in masks.values() if mask is not None}
     by_layer = {layer: tables.get(id(mask)) for layer, mask in masks.items()}
     return frozenset(biased), {layer: table for layer, table in by_layer.items() if table is not None}
-
-
-@contextlib.contextmanager
-def _chosen(model: Any, name: str) -> Iterator[None]:
-    """Have a model and the models inside it use the attention function of this name."""
-    candidates = (getattr(module, "config", None) for module in model.modules())
-    configs = {id(config): config for config in candidates if hasattr(config, _CHOICE)}.values()
-    before = [getattr(config, _CHOICE) for config in configs]
-    try:
-        for config in configs:
-            setattr(config, _CHOICE, name)
-        yield
-    finally:
-        for config, choice in zip(configs, before, strict=True):
-            setattr(config, _CHOICE, choice)
-
-
-_registering = threading.Lock()
-_users: dict[str, int] = {}
-
-
-@contextlib.contextmanager
-def _registered(name: str, function: Callable[..., Any], mask: Callable[..., Any] | None = None) -> Iterator[None]:
-    """Register an attention function, and what makes its masks, until the last thread that uses the name is done."""
-    with _registering:  # transformers' tables are global
-        _users[name] = _users.get(name, 0) + 1
-        AttentionInterface.register(name, function)
-        if mask is not None:
-            AttentionMaskInterface.register(name, mask)
-    try:
-        yield
-    finally:
-        with _registering:
-            _users[name] -= 1
-            if not _users[name]:
-                del AttentionInterface._global_mapping[name]  # there is no method for this
-                AttentionMaskInterface._global_mapping.pop(name, None)
 
 
 @functools.cache

@@ -43,9 +43,9 @@ def choose_reader(forward: Forward, texts: Sequence[Text], *, compiled: bool = F
     """
     longest = max(range(len(texts)), key=lambda i: texts[i].ids.size)
     trial = _trial(forward, texts[longest], _shared_prefix(texts, longest))
-    forward, name = trial.own.forward, type(forward.model).__name__
+    forward, name = trial.own_numbers.forward, type(forward.model).__name__
     memory = memory_of(forward, trial.longest.ids)
-    projects = trial.own.projects
+    projects = trial.own_numbers.projects
     reader = _in_batches(forward, memory, trial, projects=projects)
     if compiled and isinstance(reader, PackedReader):
         faster = replace(reader, forward=replace(forward, compiled=True))

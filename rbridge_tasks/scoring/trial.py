@@ -29,8 +29,6 @@ Ids = npt.NDArray[np.int64]
 
 #: Tokens of the short text after the prefix, and of the texts between which it stands.
 _SHORT_TOKENS, _BETWEEN_TOKENS = 32, 16
-#: Tokens by which the use of given positions is tried.
-_POSITIONS = 16
 #: Differences up to this multiple of the noise count as rounding: both sides have it, and it is measured once.
 _NOISES = 4
 #: Length of the text that is padded to the longest, as a share of it.
@@ -130,7 +128,7 @@ class Trial:
     """The texts of a trial and their numbers from the model's own forward pass over each alone.
 
     Attributes:
-        own: computes the model's own numbers.
+        own_numbers: computes the model's own numbers.
         longest: the longest text.
         longest_logprob: shape (scored tokens of the longest text,), nats.
         short: the beginning of the longest text; every token after ``split`` is scored.
@@ -141,7 +139,7 @@ class Trial:
         vocab_size: number of logits.
     """
 
-    own: OwnNumbers
+    own_numbers: OwnNumbers
     longest: Text
     longest_logprob: torch.Tensor
     short: Text
@@ -174,7 +172,7 @@ class Trial:
 
     def with_noise_of_longest(self) -> Trial:
         """With the noise of the longest text: biases that grow with a key's position make rounding errors grow, too."""
-        return replace(self, noise=self.own.noise(self.longest, self.longest_logprob))
+        return replace(self, noise=self.own_numbers.noise(self.longest, self.longest_logprob))
 
     def disagreement(self, reader: Reader, *, alone: bool = False) -> Disagreement | None:
         """By how much a reader's numbers differ from the model's own; None if by no more than noise.
@@ -209,16 +207,15 @@ class Trial:
 
     def _require_given_positions(self) -> None:
         """Check that the model uses given positions: in one line nothing else says where a token is in its text."""
-        forward = self.own.forward
-        inputs = forward.upload(self.short.ids[None, :_POSITIONS])
+        forward = self.own_numbers.forward
+        inputs = forward.upload(self.short.ids[None])
         places = torch.arange(inputs.shape[1], device=inputs.device).unsqueeze(0)
         default, given, reversed_ = (
             forward.hidden(inputs, use_cache=False, **options)
             for options in ({}, {"position_ids": places}, {"position_ids": places.flip(1)})
         )
         if not torch.equal(default, given):  # in mixtures of experts they may differ by rounding
-            places_of_short = torch.arange(self.short.ids.size, device=inputs.device).unsqueeze(0)
-            logprob = self.own.logprob(self.short, position_ids=places_of_short)
+            logprob = self.own_numbers.logprob(self.short, position_ids=places)
             if self._changed(self.short_logprob, logprob, "") is not None:
                 raise UnsupportedPositionsError("its positions do not count from 0")
         if inputs.shape[1] > 1 and torch.equal(given, reversed_):
@@ -231,7 +228,7 @@ class Trial:
         """
         if torch.equal(first, second):
             return None
-        if _has_experts(self.own.forward.model):
+        if _has_experts(self.own_numbers.forward.model):
             return self._compared(first, second, where)
         return Disagreement(float((first - second).abs().max()), 0.0, where)
 
@@ -268,7 +265,7 @@ class Trial:
         columns = reader.read([shorter, self.longest], prefix)
         count = len(self.longest_logprob)
         return self._apart(columns[-count:], self.longest_logprob, "the longest text") or self._apart(
-            columns[:-count], self.own.logprob(shorter), "a text beside a longer one"
+            columns[:-count], self.own_numbers.logprob(shorter), "a text beside a longer one"
         )
 
     def _apart(self, columns: torch.Tensor, expected: torch.Tensor, where: str) -> Disagreement | None:

@@ -79,7 +79,7 @@ class OfText(LM):
 
 @pytest.fixture(scope="module")
 def inner(tokenizers: dict[str, Any]) -> HFLM:
-    """The model inside the classes of this file."""
+    """An HF model; the model classes of this file compute their scores with it."""
     return harness_model(tiny_model("llama", len(tokenizers["bos"])), tokenizers["bos"], batch_size=16)
 
 

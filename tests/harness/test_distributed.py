@@ -82,7 +82,7 @@ def test_metrics_are_those_of_one_rank(ranked_runs: tuple[dict[str, Any], dict[s
 
 
 def test_frequencies_are_counted_over_both_ranks(ranked_runs: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Proxies weighted by token frequency count the tokens of every rank, and score no pair a second time."""
+    """Token frequencies are counted over the tokens of all ranks, and no pair is scored twice."""
     single_rank, double_rank = (run["results"]["rbridge_proxies_gsm8k"] for run in ranked_runs)
     numbers = {name: value for name, value in single_rank.items() if isinstance(value, float)}
     assert {"top5_accuracy_by_frequency,none", "top1_accuracy_by_inverse_frequency_stderr,none"} <= set(numbers)
@@ -104,7 +104,7 @@ def test_samples_are_those_of_one_rank(ranked_runs: tuple[dict[str, Any], dict[s
 
 
 def test_arrays_appear_once_per_sample(ranked_runs: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Copies that lm-eval adds to a rank are dropped, and the arrays are under ``resps`` only."""
+    """Each document has one sample, though lm-eval pads ranks; token arrays are stored in ``resps`` only."""
     for run in ranked_runs:
         for sample in run["samples"]["rbridge_gsm8k"]:
             assert json.dumps(sample).count("max_logprob") == 1

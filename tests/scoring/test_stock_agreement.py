@@ -50,7 +50,7 @@ def test_model_families_agree_with_stock(tokenizers: Tokenizers, family: str) ->
 
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])
 def test_positions_that_stretch_with_the_text_agree_with_stock(tokenizers: Tokenizers, kind: str) -> None:
-    """A text has the score of the text alone under a new model; longer texts in its batch or before do not matter."""
+    """Scores equal those of each text alone under a freshly built model, whatever longer texts were read before."""
     scaling: dict[str, Any] = {"type": kind, "rope_type": kind, "factor": 4.0}
     if kind == "longrope":
         scaling = {"type": kind, "short_factor": [1.0] * 4, "long_factor": [4.0, 3.0, 2.0, 5.0]}

@@ -76,7 +76,7 @@ def test_confidences_of_characters_are_those_of_the_servers_own_response(built: 
 
 
 def test_lm_eval_scores_the_cache(built: tuple[Path, str], checkpoint: Path, tmp_path: Path) -> None:
-    """lm_eval scores the traces of the server's model with another checkpoint."""
+    """lm_eval scores a checkpoint on traces that the server's model wrote."""
     result = subprocess.run(
         [BIN / "lm_eval", "--model", "hf", "--model_args", f"pretrained={checkpoint}", "--tasks", "rbridge_gsm8k",
          "--num_fewshot", "0", "--metadata", json.dumps({"rbridge_cache": str(built[0])}), "--output_path", tmp_path],
