@@ -22,7 +22,7 @@ GGUF = gguf==0.19.0
 # Tests in one process that depend on lm-eval, to be run under each version of it.
 LM_EVAL_TESTS = tests/harness tests/backends/test_stock_backend.py
 
-.PHONY: demo replication replication-quick test test-fast test-kernels test-gpu test-real test-lm-eval test-vllm test-llama-cpp lint format docs clean
+.PHONY: demo replication replication-quick test test-fast test-random test-kernels test-gpu test-real test-lm-eval test-vllm test-llama-cpp lint format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/replication/demo.py --out demo_out
@@ -40,6 +40,10 @@ test: $(VENV)/installed
 
 test-fast: $(VENV)/installed
 	$(PYTEST) -m "not slow"
+
+# The property tests with ten times as many cases, other ones each time. `make test` draws the same cases every time.
+test-random: $(VENV)/installed
+	$(PYTEST) -m hypothesis --hypothesis-profile=random
 
 # The numeric tests with every set of kernels that the processor has, and one and two threads.
 test-kernels: $(VENV)/installed

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .warm_commands import WarmCommands
 
@@ -24,10 +25,24 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
+# How many cases a property test draws: percent of what it asks for, see ``tests.metrics.strategies.cases``. "same" and
+# "fast" draw the same cases every time, so that a change is judged by the change alone; "random" looks for new ones.
+# There is no deadline: a slow machine is not a failure.
+for profile, percent, same in (("same", 100, True), ("fast", 20, True), ("random", 1000, False)):
+    settings.register_profile(
+        profile,
+        max_examples=percent,
+        derandomize=same,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        print_blob=True,
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """``make test-fast`` draws fewer random cases (``tests.metrics.strategies.cases``); Ctrl-C is never ignored."""
-    if config.option.markexpr == "not slow":
-        os.environ.setdefault("RBRIDGE_TEST_CASES", "40")
+    """Choose the profile of the property tests; Ctrl-C is never ignored."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("fast" if config.option.markexpr == "not slow" else "same")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # A shell without job control starts what it puts into the background so, and our commands would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_tasks.dashboards.histories import (
@@ -19,6 +19,7 @@ from rbridge_tasks.dashboards.histories import (
 )
 from rbridge_tasks.tables.score_table import checked_scores
 
+from ..metrics.strategies import cases
 from ..tables.made_scores import row
 
 
@@ -49,7 +50,7 @@ def test_each_run_of_a_size_is_a_history_with_each_number_once() -> None:
     assert histories[2].values == {10**9: {"tokens": 1e9, "gsm8k/rbridge_nll": 0.8}}
 
 
-@settings(deadline=None, max_examples=30)
+@cases(30)
 @given(st.sets(st.integers(0, LARGEST_STEP - 1), min_size=1, max_size=20))
 def test_steps_are_exact_token_counts_in_ascending_order(tokens: set[int]) -> None:
     """Integer counts below 2**53 are exact, so different checkpoints have different steps."""

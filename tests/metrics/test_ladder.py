@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_metrics.ladder.backtest import fit_folds, fold_weights, folds_of, stack_weights
@@ -15,6 +15,8 @@ from rbridge_metrics.ladder.intervals import predictive_interval, run_weights
 from rbridge_metrics.ladder.laws import FORMS, fit_law
 from rbridge_metrics.ladder.methods import METHODS
 from rbridge_metrics.ladder.rungs import Rungs, end_of_run, stages
+
+from .strategies import cases
 
 SIZES = np.repeat([2e8, 4e8, 8e8, 1.6e9], 4)
 TOKENS = SIZES * 20 * np.tile([1.0, 2.0, 5.0, 10.0], 4)
@@ -37,7 +39,7 @@ def rungs(noise=0.0, seed=0, points=5):
     )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=10)
+@cases(10)
 @given(st.floats(0.22, 0.4), st.floats(0.22, 0.4))
 def test_a_law_without_noise_is_continued_to_ten_times_the_size(a, b):
     """The prior has standard deviation 0.5 in the logarithm of an exponent and noise counts as at least 0.1 %."""

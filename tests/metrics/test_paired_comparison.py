@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_metrics import BootstrapError
@@ -16,9 +16,11 @@ from rbridge_metrics.paired_comparison import (
 )
 from rbridge_metrics.ranking import agreement
 
+from .strategies import cases
+
 
 @given(st.integers(5, 9), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@cases(40)
 def test_counts_give_the_agreement_of_repeated_candidates(candidates: int, seed: int) -> None:
     """With ties on both sides."""
     rng = np.random.default_rng(seed)

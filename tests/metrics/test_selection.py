@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
@@ -19,6 +19,7 @@ from rbridge_metrics.selection.scorers import RBF, SCORERS, SPARSE, UNIVARIATE, 
 from rbridge_metrics.selection.select import select
 
 from .made_populations import by_itself, by_three, features
+from .strategies import cases
 
 
 def test_a_known_combination_of_three_is_found_and_beats_every_single_proxy() -> None:
@@ -166,7 +167,7 @@ def test_the_same_seed_gives_the_same_numbers_and_units_do_not_matter() -> None:
 
 
 @given(st.lists(st.integers(0, 5), min_size=3, max_size=12), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@cases(60)
 def test_unit_ranks_give_rho_ties_or_not(scores: list[int], seed: int) -> None:
     """A product of unit ranks is SciPy's rho; if one side is all ties, it is 0."""
     target = np.random.default_rng(seed).integers(0, 4, len(scores))

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.resume.store import SUFFIX, ScoreStore, key_of
+
+from ..metrics.strategies import cases
 
 
 def made_scores(tokens: int, seed: int = 0, *, entropy: bool = True) -> TokenScores:
@@ -60,7 +62,7 @@ def keys_of(parts: list[dict[bytes, TokenScores]]) -> list[bytes]:
     return [key for part in parts for key in part]
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10**6), st.booleans()), min_size=1, max_size=5))
 def test_scores_are_read_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, parameters: list[tuple[int, int, bool]]

@@ -6,13 +6,15 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.scoring.collector import LogProbabilities, ScoringError, TraceCollector
 from rbridge_tasks.scoring.tokenization import TokenizedPair
 from rbridge_tasks.scoring.windows import Window
+
+from ..metrics.strategies import cases
 
 
 def pair_of(tokens: int, first: int) -> TokenizedPair:
@@ -29,7 +31,7 @@ def answer(collector: TraceCollector, window: Window) -> LogProbabilities:
     return LogProbabilities(logprob, logprob / 2, ids)
 
 
-@settings(max_examples=200, deadline=None)
+@cases(200)
 @given(
     st.lists(st.tuples(st.integers(2, 40), st.integers(1, 39)), min_size=1, max_size=6),
     st.integers(2, 50),

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_tasks.scoring import kept_state
 from rbridge_tasks.scoring.forward import Forward
 from rbridge_tasks.scoring.selective_scan import scan_from
 
+from ..metrics.strategies import cases
 from .small_models import STATES, model_of, pairs_of, scored
 
 IDS = np.random.default_rng(0).integers(5, 300, 60)
@@ -50,7 +51,7 @@ def scan_token_by_token(
     return out if z is None else out * torch.nn.functional.silu(z), state
 
 
-@settings(max_examples=20, deadline=None)
+@cases(20)
 @given(st.integers(1, 150), st.integers(1, 3), st.integers(0, 5))
 def test_a_scan_from_a_state_is_the_rest_of_a_scan(tokens: int, batch: int, seed: int) -> None:
     """The scan from zero plus the decayed contribution of the state equals the scan that begins at the state."""

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from rbridge_tasks.sweeping.completeness import lacking, state_of
 
+from ..metrics.strategies import cases
 from ..support import tiny_model
 
 
@@ -41,7 +42,7 @@ def test_saved_checkpoints_of_transformers_are_complete(checkpoint: Path, sharde
     assert lacking(sharded) is None
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(data=st.data())
 def test_a_truncated_safetensors_file_is_not_complete(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_tasks.tables.score_table import (
@@ -21,6 +21,8 @@ from rbridge_tasks.tables.score_table import (
     write_scores,
 )
 from rbridge_traces.files import OutputError, write_file
+
+from ..metrics.strategies import cases
 
 names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12) | st.sampled_from(
     ["NA", "007", "nan", "null", "a,b", 'say "x"', "1e5", "a b", "-"]
@@ -48,7 +50,7 @@ def table(**changes: object) -> pd.DataFrame:
     return pd.DataFrame(columns | changes)
 
 
-@settings(max_examples=30, deadline=None)
+@cases(30)
 @given(data=st.lists(rows, min_size=1, max_size=6), suffix=st.sampled_from([".csv", ".parquet"]))
 def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, data: list, suffix: str) -> None:
     """Names keep every character and numbers every bit, in both formats, also names that look like numbers or NaN."""

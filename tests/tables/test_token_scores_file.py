@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -74,7 +74,6 @@ def bits(scores: TokenScores) -> list[Any]:
     return [(value.dtype.str, value.tobytes()) if isinstance(value, np.ndarray) else value for value in fields]
 
 
-@settings(deadline=None)
 @given(st.lists(any_scores(), min_size=1, max_size=4))
 def test_every_bit_comes_back(tmp_path_factory: pytest.TempPathFactory, listed: list[TokenScores]) -> None:
     """Also NaN payloads, infinities, negative zeros, missing arrays and overlapping tokens."""

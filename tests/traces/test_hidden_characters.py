@@ -92,6 +92,11 @@ def test_a_token_that_shows_nothing_shares_the_character_it_begins() -> None:
     assert answer.token_byte_end.tolist() == [1, 3, 5, 6]
 
 
+def test_a_token_that_shows_nothing_may_end_in_the_character_after_eight_others() -> None:
+    """``abcdefgh``, C2 and then 80, ``é!``: vLLM shows nothing, then ``�é!``. Ten bytes for two, five each."""
+    assert of_texts("abcdefgh\x80é!", ["", "\ufffdé!"]).token_byte_end.tolist() == [5, 13]
+
+
 def test_tokens_shown_as_nothing_hold_the_end_of_a_text_behind_white_space() -> None:
     """``ab\\n}�``, its last tokens ``}`` with EF, BF and BD shown as nothing: the white space is part of the text.
 

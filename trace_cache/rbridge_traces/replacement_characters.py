@@ -98,7 +98,8 @@ def _run_ends(run: str, text: str, start: int) -> Iterator[int]:
             yield start + len(run)
         return
     yield from _split_characters(text, start, parts) if parts else (start,)
-    for end in range(start + 1, min(start + empty * MOST_CHARACTERS, len(text)) + 1):
+    most = empty * MOST_CHARACTERS + parts if empty else 0
+    for end in range(start + 1, min(start + most, len(text)) + 1):
         # The last character of empty tokens shows its other bytes after them, or is a U+FFFD itself.
         if text[end - 1] == PART or len(text[end - 1].encode()) > parts > 0:
             yield end
