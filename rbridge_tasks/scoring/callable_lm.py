@@ -92,6 +92,7 @@ class _CallableReader:
     what: ClassVar[str] = "the callable's logits"
     way: ClassVar[str] = what
     repeats: ClassVar[bool] = True
+    reads_longest_apart: ClassVar[bool] = False
 
     def vocabulary(self, ids: Ids) -> int:
         """Number of logits, from a call that also checks that later tokens change no logits."""

@@ -18,12 +18,14 @@ import torch
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.scoring.collector import Done, ScoringError, ignore_finished
+from rbridge_tasks.scoring.cpu import keep_freed_memory
 from rbridge_tasks.scoring.engine import Engine
 from rbridge_tasks.scoring.forward import Forward
 from rbridge_tasks.scoring.model_state import restored
+from rbridge_tasks.scoring.prefix_tree import prefix_tree
 from rbridge_tasks.scoring.readers import Choice, PackedReader
 from rbridge_tasks.scoring.short_cuts import choose_reader
-from rbridge_tasks.scoring.texts import Text
+from rbridge_tasks.scoring.texts import Text, longest_of
 from rbridge_tasks.scoring.tokenization import TokenizedPair
 
 __all__ = ["CausalScorer", "ScoringError"]
@@ -97,6 +99,8 @@ class CausalScorer:
         Raises:
             ScoringError: the model's logits are NaN or exclude a token, or one trace does not fit into memory.
         """
+        if self.device.type == "cpu":
+            keep_freed_memory()
         with restored(self.model, self.device):
             try:
                 return self._engine.score(pairs, labels, self._choose, done=done, known=known)
@@ -106,8 +110,12 @@ class CausalScorer:
 
     def _choose(self, texts: Sequence[Text]) -> Choice:
         """Choose a reader by a trial on the longest text so far."""
-        longest = max(text.ids.size for text in texts)
-        if self._choice is None or longest > self._tried_length:
+        i = longest_of(texts)
+        longest = texts[i]
+        if self._choice is None or longest.ids.size > self._tried_length:
+            tree = prefix_tree([text.ids for text in texts], [text.lead for text in texts])
             forward = Forward(self.model, self.device, self.autocast_dtype)
-            self._choice, self._tried_length = choose_reader(forward, texts, compiled=self.compiled), longest
+            prefixes = tree.set_apart(i, longest.lead)
+            self._choice = choose_reader(forward, longest, prefixes, compiled=self.compiled)
+            self._tried_length = longest.ids.size
         return self._choice

@@ -17,7 +17,7 @@ from rbridge_metrics import TokenScores
 from rbridge_tasks.scoring.collector import Done, LogProbabilities, ScoringError, TraceCollector, ignore_finished
 from rbridge_tasks.scoring.prefix_tree import PrefixNode, prefix_tree
 from rbridge_tasks.scoring.readers import Choice, Prefix, Reader
-from rbridge_tasks.scoring.texts import BatchSize, Text
+from rbridge_tasks.scoring.texts import BatchSize, Text, longest_of
 from rbridge_tasks.scoring.token_statistics import ENTROPY, LOGPROB, MAX_LOGPROB, RANK
 from rbridge_tasks.scoring.tokenization import TokenizedPair
 from rbridge_tasks.scoring.windows import Window
@@ -92,6 +92,9 @@ class Engine:
         fits = self._size.fits if not reader.repeats else lambda *_: False
         limits = [text.lead if reader.shares else 0 for text in texts]
         tree = prefix_tree([text.ids for text in texts], limits, fits)
+        if reader.reads_longest_apart:
+            longest = longest_of(texts)
+            tree.set_apart(longest, limits[longest])
         known = {i for i, window in enumerate(windows) if collector.is_known(window)}
         with tqdm(total=len(texts), desc="Scoring traces", unit="trace", disable=not self.show_progress) as bar:
             for batch, table in _one_ahead(self._read_tree(reader, texts, tree, known)):
@@ -127,12 +130,13 @@ class Engine:
 
         @functools.cache
         def prefix() -> Prefix | None:  # read when the first batch needs it
-            some = next(below.texts[0] for below in node.walk() if below.texts)
+            some = next(i for below in node.walk() for i in (*below.apart, *below.texts))
             return reader.keep(texts[some].ids[: node.length], parent()) if node.length else None
 
-        remaining = node.texts
+        remaining = [*node.apart, *node.texts]
         while remaining:
-            batch = remaining[: self._size.take((texts[i] for i in remaining), node.length)]
+            alone = remaining[0] in node.apart
+            batch = remaining[: 1 if alone else self._size.take((texts[i] for i in remaining), node.length)]
             if not known >= set(batch):
                 columns = None
                 try:

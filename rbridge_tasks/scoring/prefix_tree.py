@@ -23,18 +23,45 @@ class PrefixNode:
         length: tokens of the prefix; 0 at the root.
         texts: indices of the texts that are read after this prefix: texts that share more are neighbours, otherwise the
             longest comes first.
-        children: prefixes that many texts share.
+        children: longer prefixes.
+        apart: indices of the texts that are read by themselves after this prefix, before the others.
     """
 
     length: int = 0
     texts: list[int] = field(default_factory=list)
     children: list[PrefixNode] = field(default_factory=list)
+    apart: list[int] = field(default_factory=list)
 
     def walk(self) -> Iterator[PrefixNode]:
         """This node and all below it."""
         yield self
         for child in self.children:
             yield from child.walk()
+
+    def set_apart(self, text: int, limit: int) -> tuple[int, ...]:
+        """Have a text read by itself, and behind its first tokens where it shares no prefix.
+
+        Args:
+            text: its index.
+            limit: its longest prefix that may be kept.
+
+        Returns:
+            Lengths of the prefixes that it is read behind, the shortest first.
+
+        >>> PrefixNode(0, [2], [PrefixNode(49, [1, 0])]).set_apart(0, 52)
+        (49,)
+        >>> PrefixNode(0, [2], [PrefixNode(49, [1, 0])]).set_apart(2, 9)
+        (9,)
+        """
+        for child in self.children:
+            if any(text in node.texts for node in child.walk()):
+                return ((self.length,) if self.length else ()) + child.set_apart(text, limit)
+        self.texts.remove(text)
+        if self.length or not limit:
+            self.apart.append(text)
+            return (self.length,) if self.length else ()
+        self.children.append(PrefixNode(min(limit, MIN_SHARED_TOKENS), [text]))
+        return (self.children[-1].length,)
 
 
 def prefix_tree(

@@ -42,11 +42,13 @@ class Reader(Protocol):
         way: how texts are read, in words.
         shares: whether it can be given a prefix.
         repeats: whether it reads what texts of one batch share once for each of them.
+        reads_longest_apart: whether the longest text must be read by itself, as the trial reads it.
     """
 
     what: ClassVar[str]
     way: ClassVar[str]
     repeats: ClassVar[bool]
+    reads_longest_apart: ClassVar[bool]
 
     @property
     def shares(self) -> bool: ...
@@ -78,6 +80,23 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class _ForLater:
+    """What a trial read and the scoring after it asks for again.
+
+    Attributes:
+        prefixes: by the length of the prefix before them and their ids.
+        columns: of texts, by the length of the prefix before them, their ids and targets.
+    """
+
+    prefixes: dict[tuple[int | bytes, ...], Prefix] = field(default_factory=dict)
+    columns: dict[tuple[int | bytes, ...], torch.Tensor] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        self.prefixes.clear()
+        self.columns.clear()
+
+
+@dataclass(frozen=True)
 class PackedReader:
     """Texts in one line, without padding; a prefix without copies; the projection where a token is scored.
 
@@ -96,14 +115,15 @@ class PackedReader:
     masks: Mapping[int, Mask] = field(default_factory=dict)
     given_positions: bool = True
     shares: bool = True
-    _for_later: dict[bytes, Prefix] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _for_later: _ForLater = field(default_factory=_ForLater, init=False, repr=False, compare=False)
     what: ClassVar[str] = "reading texts in one line"
     way: ClassVar[str] = "one line"
     repeats: ClassVar[bool] = False
+    reads_longest_apart: ClassVar[bool] = True
 
-    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:
+    def keep(self, ids: Ids, parent: Prefix | None) -> Prefix:
         """Keys and values of the prefix, by layer."""
-        if parent is None and (ready := self._for_later.pop(ids.tobytes(), None)):
+        if ready := self._for_later.prefixes.get(_key(parent, ids)):
             return ready
         skip = parent.length if parent else 0
         kept: KeysValues = {}
@@ -112,30 +132,42 @@ class PackedReader:
         self._hidden(ids[skip:], Reading((), None, ids.size, positions, skip, above, self.masks, kept))
         return Prefix(kept, ids.size)
 
-    def keep_for_later(self, ids: Ids) -> Prefix | None:
-        """``keep``, and what it returns is returned again, once, the next time that this prefix is asked for."""
-        prefix = self.keep(ids, None)
-        if prefix is not None:
-            self._for_later[ids.tobytes()] = prefix
-        return prefix
+    def read_for_later(self, text: Text, prefixes: Sequence[int]) -> torch.Tensor:
+        """Columns of a text behind prefixes of these lengths, read one behind the other.
+
+        The prefixes and the columns are returned again where they are asked for, until ``forget``.
+        """
+        prefix: Prefix | None = None
+        for length in prefixes:
+            key = _key(prefix, text.ids[:length])
+            prefix = self._for_later.prefixes[key] = self.keep(text.ids[:length], prefix)
+        columns = self._for_later.columns[_key(prefix, text.ids, text.targets)] = self.read([text], prefix)
+        return columns
 
     def forget(self) -> None:
-        """Drop what was kept for later."""
+        """Drop what was read for later."""
         self._for_later.clear()
 
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
         """Columns of the scored tokens."""
+        if len(texts) == 1:
+            ready = self._for_later.columns.get(_key(prefix, texts[0].ids, texts[0].targets))
+            if ready is not None:
+                return ready
+        return self.forward.statistics(self.scored(texts, prefix), np.concatenate([text.targets for text in texts]))
+
+    def scored(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
+        """Hidden states (scored tokens of all texts, width) that enter the output projection."""
         skip, above = (prefix.length, prefix.state) if prefix else (0, {})
         line = pack(texts, skip)
         if len(texts) > 1 and line.ids.size > self._longest_line:
             half = len(texts) // 2
-            return torch.cat([self.read(texts[:half], prefix), self.read(texts[half:], prefix)])
+            return torch.cat([self.scored(texts[:half], prefix), self.scored(texts[half:], prefix)])
         upload = self.forward.upload
         alone = len(texts) == 1
         rows, home = ((), None) if alone else ([upload(rows) for rows in line.rows], upload(line.home))
         hidden = self._hidden(line.ids, Reading(rows, home, line.reach, line.positions, skip, above, self.masks))
-        picked = hidden[0].index_select(0, upload(line.predicting, hidden.device))
-        return self.forward.statistics(picked, line.targets)
+        return hidden[0].index_select(0, upload(line.predicting, hidden.device))
 
     @functools.cached_property
     def _longest_line(self) -> float:
@@ -154,6 +186,10 @@ class PackedReader:
         return hidden
 
 
+def _key(prefix: Prefix | None, *ids: Ids) -> tuple[int | bytes, ...]:
+    return prefix.length if prefix else 0, *(some.tobytes() for some in ids)
+
+
 @dataclass(frozen=True)
 class PaddedReader:
     """Texts padded to the longest, each behind a copy of the prefix; the projection where a token is scored."""
@@ -163,6 +199,7 @@ class PaddedReader:
     what: ClassVar[str] = "projecting only trace tokens"
     way: ClassVar[str] = "padded"
     repeats: ClassVar[bool] = True
+    reads_longest_apart: ClassVar[bool] = False
 
     def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:
         """The model's own state after the prefix."""
@@ -194,6 +231,7 @@ class PlainReader:
     what: ClassVar[str] = "the model's own forward pass"
     way: ClassVar[str] = "model's own logits"
     repeats: ClassVar[bool] = True
+    reads_longest_apart: ClassVar[bool] = False
 
     def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:  # noqa: ARG002  # nothing is kept
         """None."""

@@ -12,7 +12,6 @@ from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward, OwnPass
 from rbridge_tasks.scoring.kept_state import goes_on
 from rbridge_tasks.scoring.memory import Memory, memory_of
 from rbridge_tasks.scoring.packed_attention import attention_masks
-from rbridge_tasks.scoring.prefix_tree import prefix_tree
 from rbridge_tasks.scoring.readers import Choice, PackedReader, PaddedReader, PlainReader, Reader
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.trial import Disagreement, Trial
@@ -25,7 +24,7 @@ _INSPECTED_TOKENS = 8
 _REASON_CHARACTERS = 200
 
 
-def choose_reader(forward: Forward, texts: Sequence[Text], *, compiled: bool = False) -> Choice:
+def choose_reader(forward: Forward, longest: Text, prefixes: Sequence[int], *, compiled: bool = False) -> Choice:
     """Choose the fastest way of reading that the model's structure allows and that agrees with its own forward pass.
 
     Texts stand in one line only where the model's cache holds nothing but keys and values: recurrences and convolutions
@@ -35,14 +34,14 @@ def choose_reader(forward: Forward, texts: Sequence[Text], *, compiled: bool = F
 
     Args:
         forward: the model.
-        texts: what will be read, at least one.
+        longest: the longest of the texts to read.
+        prefixes: lengths of the prefixes that it will be read behind, the shortest first.
         compiled: whether to compile layers, where the fastest way of reading works and still does so compiled.
 
     Raises:
         RuntimeError: the model's own forward pass runs out of memory.
     """
-    longest = max(range(len(texts)), key=lambda i: texts[i].ids.size)
-    trial = _trial(forward, texts[longest], _shared_prefix(texts, longest))
+    trial = _trial(forward, longest, prefixes)
     forward, name = trial.own_numbers.forward, type(forward.model).__name__
     memory = memory_of(forward, trial.longest.ids)
     projects = trial.own_numbers.projects
@@ -60,22 +59,16 @@ def choose_reader(forward: Forward, texts: Sequence[Text], *, compiled: bool = F
     return Choice(single if works else PlainReader(forward), trial.vocab_size, alone=True)
 
 
-def _shared_prefix(texts: Sequence[Text], i: int) -> int:
-    """Length of the first prefix that is read before a text and others, so that the trial's reading of it is used."""
-    tree = prefix_tree([text.ids for text in texts], [text.lead for text in texts])
-    return next((child.length for child in tree.children if any(i in node.texts for node in child.walk())), 0)
-
-
-def _trial(forward: Forward, longest: Text, shared: int) -> Trial:
+def _trial(forward: Forward, longest: Text, prefixes: Sequence[int]) -> Trial:
     """The trial on the model's own forward pass. A model that accepts only token ids is called with these alone."""
     try:
-        return Trial.of(forward, longest, shared, _own_pass(forward, longest))
+        return Trial.of(forward, longest, prefixes, _own_pass(forward, longest))
     except UNSUPPORTED as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         name = type(forward.model).__name__
         logger.warning("%s is called with token ids alone, one text at a time (%s)", name, _reason(error))
-        return Trial.of(replace(forward, bare=True), longest, shared, None)
+        return Trial.of(replace(forward, bare=True), longest, prefixes, None)
 
 
 def _own_pass(forward: Forward, longest: Text) -> OwnPass | None:

@@ -34,6 +34,11 @@ class Text:
         return self.ids.size - self.targets.size
 
 
+def longest_of(texts: Sequence[Text]) -> int:
+    """Index of the longest text, the first of several."""
+    return max(range(len(texts)), key=lambda i: texts[i].ids.size)
+
+
 @dataclass(frozen=True)
 class Pack:
     """Texts as one line of tokens after a prefix; tokens that neighbours share stand once.
@@ -45,7 +50,6 @@ class Pack:
             with 0, for each group of texts of similar length.
         home: index of each token of the line in the flattened, concatenated ``rows``, shape (tokens,).
         predicting: indices in the line of the tokens that predict the targets, text by text, shape (scored,).
-        targets: shape (scored,).
         reach: tokens of the longest text, the prefix included.
     """
 
@@ -54,7 +58,6 @@ class Pack:
     rows: tuple[Ids, ...]
     home: Ids
     predicting: Ids
-    targets: Ids
     reach: int
 
 
@@ -85,7 +88,6 @@ def pack(texts: Sequence[Text], skip: int) -> Pack:
         rows=rows,
         home=np.concatenate([start + new - skip for start, new in zip(starts, positions, strict=True)]),
         predicting=np.concatenate([place[text.lead - skip :] for text, place in zip(texts, places, strict=True)]),
-        targets=np.concatenate([text.targets for text in texts]),
         reach=max(text.ids.size for text in texts),
     )
 

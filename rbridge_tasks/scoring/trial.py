@@ -82,12 +82,16 @@ class OwnNumbers:
     forward: Forward
     projects: bool
 
-    def logprob(self, text: Text, beside: Sequence[Text] = (), **options: torch.Tensor) -> torch.Tensor:
+    def logprob(self, text: Text, beside: Sequence[Text] = ()) -> torch.Tensor:
         """Log-probability of each scored token of a text in a batch, float64."""
         if not self.projects:
-            return _logprob(self.forward, text, self.forward.logits([text, *beside], **options)[0])
+            return _logprob(self.forward, text, self.forward.logits([text, *beside])[0])
+        return self.of_hidden(self.hidden(text, beside), text)
+
+    def hidden(self, text: Text, beside: Sequence[Text] = (), **options: torch.Tensor) -> torch.Tensor:
+        """Hidden states (batch, tokens, width) of a text in a batch, where our output projection is used."""
         inputs = self.forward.upload(padded([text, *beside], 0))
-        return self.of_hidden(self.forward.own_pass(inputs, projected=1, use_cache=False, **options).hidden, text)
+        return self.forward.own_pass(inputs, projected=1, use_cache=False, **options).hidden
 
     def of_hidden(self, hidden: torch.Tensor, text: Text) -> torch.Tensor:
         """``logprob`` from hidden states (batch, tokens, width), of which the first are of this text."""
@@ -133,7 +137,8 @@ class Trial:
         longest_logprob: shape (scored tokens of the longest text,), nats.
         short: the beginning of the longest text; every token after ``split`` is scored.
         short_logprob: shape (scored tokens of the short text,), nats.
-        shared: length of the prefix of the longest text that other texts share, to be read before them; 0 without one.
+        short_hidden: shape (1, tokens of the short text, width), where our output projection is used.
+        prefixes: lengths of the prefixes that the longest text will be read behind, the shortest first.
         split: length of the prefix of the short text.
         noise: of the short text, or of the longest.
         vocab_size: number of logits.
@@ -144,31 +149,32 @@ class Trial:
     longest_logprob: torch.Tensor
     short: Text
     short_logprob: torch.Tensor
-    shared: int
+    short_hidden: torch.Tensor | None
+    prefixes: Sequence[int]
     split: int
     noise: Noise
     vocab_size: int
 
     @classmethod
-    def of(cls, forward: Forward, longest: Text, shared: int, own: OwnPass | None) -> Trial:
+    def of(cls, forward: Forward, longest: Text, prefixes: Sequence[int], own: OwnPass | None) -> Trial:
         """Read the texts by the model's own forward pass.
 
         Args:
             forward: the model.
-            longest, shared: as above.
+            longest, prefixes: as above.
             own: its pass over the longest text, if our output projection gives its logits for the same hidden states.
         """
         numbers = OwnNumbers(forward, projects=own is not None)
         split = min(longest.lead, MIN_SHARED_TOKENS)
         short = _beginning(longest, split + _SHORT_TOKENS, split)
-        short_logprob = numbers.logprob(short)
         if own is None:
-            logits = forward.logits([longest])[0]
-            longest_logprob = _logprob(forward, longest, logits)
+            logits, hidden = forward.logits([longest])[0], None
+            longest_logprob, short_logprob = _logprob(forward, longest, logits), numbers.logprob(short)
         else:
-            logits, longest_logprob = own.logits, numbers.of_hidden(own.hidden, longest)
-        noise = numbers.noise(short, short_logprob)
-        return cls(numbers, longest, longest_logprob, short, short_logprob, shared, split, noise, logits.shape[-1])
+            logits, hidden = own.logits, numbers.hidden(short)
+            longest_logprob, short_logprob = numbers.of_hidden(own.hidden, longest), numbers.of_hidden(hidden, short)
+        noise, vocab_size = numbers.noise(short, short_logprob), logits.shape[-1]
+        return cls(numbers, longest, longest_logprob, short, short_logprob, hidden, prefixes, split, noise, vocab_size)
 
     def with_noise_of_longest(self) -> Trial:
         """With the noise of the longest text: biases that grow with a key's position make rounding errors grow, too."""
@@ -189,36 +195,34 @@ class Trial:
         return self._in_line(reader) if isinstance(reader, PackedReader) else self._padded(reader)
 
     def _in_line(self, reader: PackedReader) -> Disagreement | None:
-        """Compare the longest text after the prefix that it shares, then the short one between others."""
+        """Compare the longest text, read as it will be, then the short one between others behind a prefix."""
         if reader.given_positions:
             self._require_given_positions()
-        prefix = reader.keep(self.longest.ids[: self.split], None) if self.split else None
-        shared = reader.keep_for_later(self.longest.ids[: self.shared]) if self.shared else prefix
-        columns = reader.read([self.longest], shared)
+        columns = reader.read_for_later(self.longest, self.prefixes)
         if apart := self._apart(columns, self.longest_logprob, "the longest text"):
             return apart
-        of_short = len(self.short_logprob)
-        lines = [reader.read([*others, self.short], prefix)[-of_short:] for others in self._others()]
-        for line in lines:
-            if apart := self._apart(line, self.short_logprob, "a text behind others"):
+        prefix = reader.keep(self.longest.ids[: self.split], None) if self.split else None
+        first, second = (reader.scored([*others, self.short], prefix) for others in self._others())
+        before = None
+        for hidden in (first,) if torch.equal(first, second) else (first, second):
+            columns = reader.forward.statistics(hidden, self.short.targets)
+            if apart := self._apart(columns, self.short_logprob, "a text behind others"):
                 return apart
-        first, second = (line[:, LOGPROB] for line in lines)
-        return self._changed(first, second, "a text's numbers change with the text before it")
+            where = "a text's numbers change with the text before it"
+            if before is not None and (changed := self._changed(before, columns[:, LOGPROB], where)):
+                return changed
+            before = columns[:, LOGPROB]
+        return None
 
     def _require_given_positions(self) -> None:
         """Check that the model uses given positions: in one line nothing else says where a token is in its text."""
-        forward = self.own_numbers.forward
-        inputs = forward.upload(self.short.ids[None])
-        places = torch.arange(inputs.shape[1], device=inputs.device).unsqueeze(0)
-        default, given, reversed_ = (
-            forward.hidden(inputs, use_cache=False, **options)
-            for options in ({}, {"position_ids": places}, {"position_ids": places.flip(1)})
-        )
-        if not torch.equal(default, given):  # in mixtures of experts they may differ by rounding
-            logprob = self.own_numbers.logprob(self.short, position_ids=places)
-            if self._changed(self.short_logprob, logprob, "") is not None:
-                raise UnsupportedPositionsError("its positions do not count from 0")
-        if inputs.shape[1] > 1 and torch.equal(given, reversed_):
+        numbers, default = self.own_numbers, self.short_hidden
+        places = numbers.forward.upload(np.arange(self.short.ids.size)[None])
+        given, reversed_ = (numbers.hidden(self.short, position_ids=ids) for ids in (places, places.flip(1)))
+        same = default is not None and torch.equal(default, given)  # mixtures of experts may differ by rounding
+        if not same and self._changed(self.short_logprob, numbers.of_hidden(given, self.short), "") is not None:
+            raise UnsupportedPositionsError("its positions do not count from 0")
+        if self.short.ids.size > 1 and torch.equal(given, reversed_):
             raise UnsupportedPositionsError("it does not use the positions that it is given")
 
     def _changed(self, first: torch.Tensor, second: torch.Tensor, where: str) -> Disagreement | None:

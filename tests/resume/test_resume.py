@@ -113,7 +113,10 @@ def test_a_resumed_run_ends_as_one_that_was_not_killed(
 def test_no_finished_batch_is_scored_again(
     tokenizers: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forwards: list[tuple[int, ...]]
 ) -> None:
-    """A resumed run makes one forward pass less for each finished batch, and none if all are finished."""
+    """A resumed run makes one forward pass less for each finished batch, and none if all are finished.
+
+    The pass over the longest text belongs to the trial, which a resumed run makes, too.
+    """
     lm = harness_model(tiny_model("llama", 700), tokenizers["bos"], batch_size=2)
     texts = pairs()
     run(lm, None, texts)
@@ -125,7 +128,7 @@ def test_no_finished_batch_is_scored_again(
                 run(lm, tmp_path / str(batches), texts)
         forwards.clear()
         run(lm, tmp_path / str(batches), texts)
-        assert len(forwards) <= whole - batches
+        assert len(forwards) <= whole - (batches - 1)
         forwards.clear()
         run(lm, tmp_path / str(batches), texts)
         assert forwards == []

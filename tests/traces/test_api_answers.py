@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rbridge_traces import Trace, TraceImportError, import_traces
@@ -326,6 +326,10 @@ VALUES = st.recursive(
 
 @cases(300)
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES), st.booleans())
+@example({"logprobs": {"content": True}}, True)
+@example({"logprobs": {"tokens": 1}}, True)
+@example({"logprobs": {"tokens": ["4"], "token_logprobs": 1}}, True)
+@example({"logprobs": {"tokens": ["4"], "token_logprobs": {"content": -0.1}}}, True)
 def test_whatever_an_api_answers_it_is_a_trace_or_one_line(row: dict[str, Any], lists_tokens: bool) -> None:
     """Any value of any field gives a valid trace or a one-line error."""
     if lists_tokens:

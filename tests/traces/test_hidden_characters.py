@@ -92,6 +92,13 @@ def test_a_token_that_shows_nothing_shares_the_character_it_begins() -> None:
     assert answer.token_byte_end.tolist() == [1, 3, 5, 6]
 
 
+@pytest.mark.parametrize(("text", "ends"), [("\u3000x", [1, 2, 3, 4]), ("\n\u3000x", [2, 3, 4, 5])])
+def test_hidden_white_space_at_the_beginning_belongs_to_the_text(text: str, ends: list[int]) -> None:
+    """U+3000 in three tokens, behind a line break that the text has or lacks; the break, if any, is in the first."""
+    tokens = ["\n\ufffd", "\ufffd", "\ufffd", "x"]
+    assert of_texts(text, tokens).token_byte_end.tolist() == ends
+
+
 def test_a_token_that_shows_nothing_may_end_in_the_character_after_eight_others() -> None:
     """``abcdefgh``, C2 and then 80, ``é!``: vLLM shows nothing, then ``�é!``. Ten bytes for two, five each."""
     assert of_texts("abcdefgh\x80é!", ["", "\ufffdé!"]).token_byte_end.tolist() == [5, 13]

@@ -236,5 +236,5 @@ def _refuse_echo(answered: Answered, question: str | None) -> None:
     """
     logprobs = answered.choice["logprobs"]
     values = logprobs.get("token_logprobs") if isinstance(logprobs, Mapping) else None
-    if values and values[0] is None and question and question in answered.text:
+    if isinstance(values, list) and values[:1] == [None] and question and question in answered.text:
         raise CompletionError("its text repeats the prompt (echo); give the exact prompt in a field prompt")

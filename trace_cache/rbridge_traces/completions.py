@@ -97,14 +97,15 @@ def tokens_of_choice(choice: Mapping[str, Any], name: str = "content") -> tuple[
     if not isinstance(logprobs, Mapping) or not (logprobs.get(name) or logprobs.get("tokens")):
         raise NoLogprobsError("the answer has no log-probabilities")
     if entries := logprobs.get(name):
-        try:
-            pieces = [token_bytes(entry.get("token"), entry.get("bytes")) for entry in entries]
-            values = [entry.get("logprob") for entry in entries]
-        except AttributeError:
-            raise CompletionError("its log-probabilities are not a list of objects {token, logprob, bytes}") from None
+        if not (isinstance(entries, list) and all(isinstance(entry, Mapping) for entry in entries)):
+            raise CompletionError("its log-probabilities are not a list of objects {token, logprob, bytes}")
+        pieces = [token_bytes(entry.get("token"), entry.get("bytes")) for entry in entries]
+        values = [entry.get("logprob") for entry in entries]
     else:
-        pieces = [token_bytes(token, None) for token in logprobs["tokens"]]
-        values = logprobs.get("token_logprobs") or []
+        tokens, values = logprobs["tokens"], logprobs.get("token_logprobs") or []
+        if not (isinstance(tokens, list) and isinstance(values, list)):
+            raise CompletionError("its tokens and token_logprobs are not two lists")
+        pieces = [token_bytes(token, None) for token in tokens]
     if all(map(_ID.fullmatch, pieces)):
         raise IdsAsTokensError(
             f"ids stand in place of its tokens ({pieces[0].decode()}), which only the model's tokenizer can read; "

@@ -164,9 +164,14 @@ def _beginnings(shown: str, text: str) -> Iterator[int]:
 
 
 def _leading(tokens: Sequence[str], text: str) -> str:
-    """White space before the text that only the tokens have."""
+    """White space before the text that only the tokens have.
+
+    The end of the text's own white space may be hidden: U+0085 and U+3000 have several bytes.
+    """
     spelled = "".join(tokens)
-    return spelled[: len(spelled) - len(spelled.lstrip())].removesuffix(text[: len(text) - len(text.lstrip())])
+    shown = spelled[: len(spelled) - len(spelled.lstrip())]
+    own = text[: len(text) - len(text.lstrip())]
+    return next(shown[: len(shown) - length] for length in range(len(own), -1, -1) if shown.endswith(own[:length]))
 
 
 def _trailing(tokens: Sequence[str], text: str) -> Iterator[str]:
