@@ -7,12 +7,18 @@ are measured around the scoring only. The floor (``floor.py``) is the matrix pro
 the rates that the machine reaches in the same run. Without --traces it uses the sample that ships, without --tokenizer
 one trained here. Numbers to believe come from a quiet machine and several --repeats; on a machine that others use,
 ``--processor-time --threads 1`` is disturbed least.
+
+    git worktree add ../before HEAD~1
+    python benchmarks/loglikelihood.py --against ../before
+
+measures this version beside another one of this repository in place of stock.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from scoring import add_arguments, heading, measure, settings_from
@@ -21,9 +27,15 @@ from scoring import add_arguments, heading, measure, settings_from
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
+    parser.add_argument("--against", type=Path, help="folder with another version of this repository to measure")
     args = parser.parse_args()
-    found = measure(settings_from(args), repeats=args.repeats)
-    report(found, args.repeats)
+    if args.against:
+        sides = ("before", "ours")
+        found = measure(settings_from(args), repeats=args.repeats, sides=sides, checkout=args.against)
+        report_versions(found, args.repeats)
+    else:
+        found = measure(settings_from(args), repeats=args.repeats)
+        report(found, args.repeats)
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n")
 
@@ -51,6 +63,17 @@ def report(found: dict[str, Any], repeats: int) -> None:
     for name, operations in floor["operations_of"].items():
         print(f"  {name:28}{operations / 1e9:10.0f} GFLOP{operations / own[name] / 1e9:8.0f} and"
               f"{operations / onednn[name] / 1e9:4.0f} GFLOP/s{own[name]:8.2f} and{onednn[name]:6.2f} s")  # fmt: skip
+
+
+def report_versions(found: dict[str, Any], repeats: int) -> None:
+    """Print what both versions took."""
+    before, now = found["before"], found["ours"]
+    print(heading(found, repeats))
+    for name, side in (("before", before), ("now", now)):
+        runs = ", ".join(f"{seconds:.2f}" for seconds in sorted(side["runs"]))
+        print(f"{name:8}{side['seconds']:8.2f} s (runs: {runs}), peak {side['peak_mib']:.0f} MiB")
+    print(f"now / before: {now['seconds'] / before['seconds']:.3f}")
+    print(f"largest relative difference of a summed log-likelihood: {found['difference']:.2g}")
 
 
 if __name__ == "__main__":

@@ -92,9 +92,21 @@ def settings_from(args: argparse.Namespace) -> Settings:
 
 
 def measure(
-    settings: Settings, *, repeats: int = 1, sides: tuple[str, ...] = SIDES, vllm_python: str = sys.executable
+    settings: Settings,
+    *,
+    repeats: int = 1,
+    sides: tuple[str, ...] = SIDES,
+    vllm_python: str = sys.executable,
+    checkout: Path | None = None,
 ) -> dict[str, Any]:
     """Run each side ``repeats`` times, in turn.
+
+    Args:
+        settings: what is scored.
+        repeats: runs of each side.
+        sides: of ``SIDES``, "vllm", or "before": ours as it is in ``checkout``.
+        vllm_python: the interpreter of the side "vllm".
+        checkout: a folder with another version of this repository.
 
     Returns:
         By side: medians of ``seconds``, ``peak_mib`` and the like, and what else the side itself reports;
@@ -110,6 +122,9 @@ def measure(
             for side, results in runs.items():
                 environment = os.environ | ({"OMP_NUM_THREADS": str(settings.threads)} if settings.threads else {})
                 python = vllm_python if side == "vllm" else sys.executable
+                if side == "before" and checkout is not None:
+                    packages = (checkout, checkout / "metrics", checkout / "trace_cache")
+                    environment["PYTHONPATH"] = os.pathsep.join(str(package.resolve()) for package in packages)
                 subprocess.run([python, __file__, side, folder], check=True, env=environment)
                 results.append(json.loads((work / f"{side}.json").read_text()))
     found: dict[str, Any] = {"settings": asdict(settings), "machine": machine()}
@@ -244,15 +259,13 @@ def run_side(side: str, work: Path) -> None:
     from lm_eval.models.huggingface import HFLM
 
     from rbridge_tasks.backends import hf
-    from rbridge_tasks.harness.lm_eval_versions import new_request
-    from rbridge_tasks.scoring.tokenization import PairEncoder
 
     transformers.logging.set_verbosity_error()
     settings = json.loads((work / "settings.json").read_text())
     clock = time.process_time if settings["processor_time"] else time.perf_counter
     pairs = [tuple(pair) for pair in json.loads((work / "pairs.json").read_text())]
     size = settings["batch_size"]
-    batch_size = size if not size.isdecimal() and side == "ours" else int(size) if size.isdecimal() else 8
+    batch_size = size if not size.isdecimal() and side in ("ours", "before") else int(size) if size.isdecimal() else 8
     if side == "vllm":
         lm, score = vllm_model(work / "checkpoint")
     else:
@@ -260,6 +273,8 @@ def run_side(side: str, work: Path) -> None:
         score = hf.score
     if side == "floor":
         from floor import count_work, measured_floor
+
+        from rbridge_tasks.scoring.tokenization import PairEncoder
 
         encoded = PairEncoder(lm.tokenizer, lm.add_bos_token, lm.prefix_token_id).encode(pairs)
         with torch.inference_mode():
@@ -269,6 +284,8 @@ def run_side(side: str, work: Path) -> None:
     figures = {"loaded_mib": peak_mib()}
     began = clock()
     if side == "stock":
+        from rbridge_tasks.harness.lm_eval_versions import new_request
+
         requests = [new_request("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
         figures["sums"] = [total for total, _ in lm.loglikelihood(requests, disable_tqdm=True)]
     else:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rbridge_tasks.backends.base import Backend
 
 #: Raise this number whenever a back end gives other numbers for the same model and texts.
-SCORER_VERSION = 8
+SCORER_VERSION = 9
 
 
 def scope_of(lm: Any, backend: Backend) -> dict[str, Any]:

@@ -59,6 +59,27 @@ def test_work_that_is_saved(tokenizers: Tokenizers, family: str) -> None:
     assert counts["read"] <= trial_tokens + inputs * 0.3
 
 
+@pytest.mark.parametrize("prompt", ["", "the sum"], ids=["no prompt", "shared prompt"])
+@pytest.mark.parametrize("count", [1, 10])
+def test_the_reading_of_a_trial_is_the_score(tokenizers: Tokenizers, prompt: str, count: int) -> None:
+    """A second call, which tries nothing, gives the same numbers to the last bit and reads no fewer texts.
+
+    The first call reads the longest text twice, as the model's own forward pass and as a score, and short ones.
+    """
+    pairs = ten_items(shots(prompt) if prompt else "")[:count]
+    encoded = encode(tokenizers["bos"], pairs)
+    model = tiny_model("llama", 700)
+    scorer = scorer_of(model)
+    with work(model) as first:
+        tried = scorer.score(encoded, [""] * count)
+    with work(model) as second:
+        again = scorer.score(encoded, [""] * count)
+    for one, other in zip(tried, again, strict=True):
+        np.testing.assert_array_equal(one.logprob, other.logprob)
+    longest = max(pair.ids.size - 1 for pair in encoded)
+    assert first["read"] <= second["read"] + longest + TRIED_BESIDE
+
+
 @pytest.mark.parametrize(
     ("family", "way"),
     [
