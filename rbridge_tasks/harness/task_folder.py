@@ -15,7 +15,12 @@ from rbridge_tasks.harness.cached_tasks import TASKS_PATH as TASKS_PATH
 from rbridge_tasks.harness.cached_tasks import cached_entries, with_groups
 from rbridge_tasks.harness.command_process import prepare_lm_eval_command
 from rbridge_tasks.harness.task_options import task_options
-from rbridge_tasks.harness.task_selection import checked_selection, matching_names, without_group_members
+from rbridge_tasks.harness.task_selection import (
+    checked_selection,
+    matching_names,
+    refuse_unknown,
+    without_group_members,
+)
 from rbridge_tasks.harness.trace_docs import TraceDocsTask
 
 
@@ -56,6 +61,7 @@ def loading_each_task_once(original: Callable[..., Any]) -> Callable[..., Any]:
     def load(self: Any, *args: Any, **kwargs: Any) -> Any:
         call = inspect.signature(original).bind(self, *args, **kwargs)
         tasks = [*call.arguments][1]  # "task_list" in lm-eval 0.4, "specs" in 0.5
+        refuse_unknown(call.arguments[tasks], self._index)
         call.arguments[tasks] = without_group_members(call.arguments[tasks], self._index)
         with checked_selection() as check:
             loaded = original(*call.args, **call.kwargs)
@@ -69,10 +75,11 @@ def loading_each_task_once(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def without_code_execution(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
-    """``TaskManager.match_tasks`` whose patterns do not match the task that runs code."""
+    """``TaskManager.match_tasks`` whose patterns do not match the task that runs code, and which suggests our names."""
 
     @functools.wraps(original)
     def match_tasks(self: Any, task_list: list[str]) -> list[str]:
+        refuse_unknown(task_list, self._index)
         return matching_names(task_list, original(self, task_list))
 
     return match_tasks

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rbridge_metrics import RBridgeError
 from rbridge_tasks.harness.trace_docs import TraceDocsTask
+from rbridge_traces.errors import did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,30 @@ _LEFT_OUT = (
 
 class DuplicateTaskError(RBridgeError):
     """Two groups, or a group and a changed task, hold a task of ours under one name."""
+
+
+class UnknownTaskError(RBridgeError, ValueError):
+    """A name that begins as ours do and is no task."""
+
+
+def refuse_unknown(names: Any, known: Collection[str]) -> None:
+    """Refuse names and patterns of ``--tasks`` that begin as ours do and match no task.
+
+    Args:
+        names: what lm-eval is given; only strings are looked at, and no paths.
+        known: names of all tasks and groups.
+
+    Raises:
+        UnknownTaskError: one matches nothing.
+    """
+    for name in [names] if isinstance(names, str) else names if isinstance(names, (list, tuple)) else ():
+        ours = isinstance(name, str) and name.startswith("rbridge") and not name.endswith(".yaml")
+        if ours and "/" not in name and not fnmatch.filter(known, name):
+            candidates = [task for task in known if task.startswith("rbridge")]
+            raise UnknownTaskError(
+                f"{name} is no task{did_you_mean(name, candidates)}; lm_eval ls tasks lists all, and those of a cache "
+                "of your own need rbridge_cache in --metadata"
+            )
 
 
 def matching_names(patterns: Sequence[str], matches: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from lm_eval.tasks import TaskManager
 
 from rbridge_tasks.harness.task_folder import TASKS_PATH
 from rbridge_tasks.harness.task_options import TaskOptionError
-from rbridge_tasks.harness.task_selection import DuplicateTaskError, matching_names
+from rbridge_tasks.harness.task_selection import DuplicateTaskError, UnknownTaskError, matching_names
 from rbridge_traces import BENCHMARKS
 
 TRACE_TASKS = {f"rbridge_{benchmark}" for benchmark in BENCHMARKS}
@@ -46,6 +46,21 @@ def test_all_our_tasks_can_be_loaded_at_once() -> None:
     loaded = manager().load(names)
     assert set(loaded["groups"]) == {"rbridge", "rbridge_comparators", "rbridge_proxies"}
     assert set(loaded["tasks"]) == set(manager().all_subtasks) - {UNSAFE}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("rbridge_gsm8q", "rbridge_gsm8k"), ("rbridge_math50", "rbridge_math500"), ("rbridge_x*", None)]
+)
+def test_a_misspelt_task_is_one_line(name: str, meant: str | None) -> None:
+    """By name and by pattern, in the command's way and in Python's; other tasks are lm-eval's own concern."""
+    for ask in (manager().match_tasks, manager().load):
+        with pytest.raises(UnknownTaskError) as caught:
+            ask(["rbridge_csqa", name])
+        message = str(caught.value)
+        assert name in message
+        assert (f"did you mean {meant}?" in message) == (meant is not None)
+        assert len(message.splitlines()) == 1
+    assert manager().match_tasks(["hellaswagg"]) == []
 
 
 def test_a_pattern_never_selects_the_task_that_runs_code(caplog: pytest.LogCaptureFixture) -> None:
