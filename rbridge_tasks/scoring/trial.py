@@ -202,17 +202,13 @@ class Trial:
         if apart := self._apart(columns, self.longest_logprob, "the longest text"):
             return apart
         prefix = reader.keep(self.longest.ids[: self.split], None) if self.split else None
-        first, second = (reader.scored([*others, self.short], prefix) for others in self._others())
-        before = None
-        for hidden in (first,) if torch.equal(first, second) else (first, second):
-            columns = reader.forward.statistics(hidden, self.short.targets)
-            if apart := self._apart(columns, self.short_logprob, "a text behind others"):
-                return apart
-            where = "a text's numbers change with the text before it"
-            if before is not None and (changed := self._changed(before, columns[:, LOGPROB], where)):
-                return changed
-            before = columns[:, LOGPROB]
-        return None
+        hidden = [reader.scored([*others, self.short], prefix) for others in self._others()]
+        first, second = (reader.forward.statistics(states, self.short.targets) for states in hidden)
+        return (
+            self._apart(first, self.short_logprob, "a text behind others")
+            or self._apart(second, self.short_logprob, "a text behind others")
+            or self._changed(first[:, LOGPROB], second[:, LOGPROB], "a text's numbers change with the text before it")
+        )
 
     def _require_given_positions(self) -> None:
         """Check that the model uses given positions: in one line nothing else says where a token is in its text."""
