@@ -2,7 +2,8 @@
 
 The recurrence is linear: what a state adds to the output of a later token is the state, decayed by the time steps up to
 the token, times the token's output vector. This is added to the scan that begins at zero, whichever implementation
-computes it (torch or a kernel).
+computes it (torch or a kernel). On a CPU a scan goes in parts, each from the state after the one before: torch's
+implementation makes tensors that are larger than the inputs by the width of the state.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from torch.nn import functional
 
 #: Name of the scan in the modules of transformers that call it: Mamba, FalconMamba, Jamba, Zamba.
 _NAME = "mamba_selective_scan"
-#: Tokens for which the decay of a state is computed at a time.
-_TOKENS = 64
+#: Bytes of float32 numbers, one for each token and number of the state, that are made at a time. A CPU keeps them in
+#: its caches; elsewhere each part is one more call of a kernel.
+_BYTES = {"cpu": 4 << 20}
+_BYTES_ELSEWHERE = 256 << 20
 
 #: States from which the scans of the current layer go on, one for each call.
 _waiting: ContextVar[deque[torch.Tensor] | None] = ContextVar("waiting", default=None)
@@ -132,14 +135,24 @@ def scan_from(
         Output as ``inputs``, and the last state if asked for.
     """
     delta = {"delta_bias": delta_bias, "delta_softplus": delta_softplus}
-    out, last = scan(inputs, steps, rates, inward, outward, z=None, return_last_state=True, **delta, **options)
-    steps = (steps if delta_bias is None else steps + delta_bias.to(steps.dtype)[..., None]).float()
-    elapsed = (functional.softplus(steps) if delta_softplus else steps).cumsum(-1)
-    state, rates = state.float(), rates.float()
-    added = []
-    for some, vectors in zip(*(torch.split(some, _TOKENS, -1) for some in (elapsed, outward.float())), strict=True):
-        decayed = (rates[:, None] * some[..., None]).exp_().mul_(state[:, :, None])
-        added.append(torch.einsum("bctw,bwt->bct", decayed, vectors))
-    out = out + torch.cat(added, -1).to(out.dtype)
+    biased = (steps if delta_bias is None else steps + delta_bias.to(steps.dtype)[..., None]).float()
+    lengths = functional.softplus(biased) if delta_softplus else biased
+    outs = []
+    at, tokens = state.float(), _tokens_at_once(state)
+    by_time = (torch.split(some, tokens, -1) for some in (inputs, steps, inward, outward, lengths))
+    for of_inputs, of_steps, of_inward, of_outward, of_lengths in zip(*by_time, strict=True):
+        parts = of_inputs, of_steps, rates, of_inward, of_outward
+        out, last = scan(*parts, z=None, return_last_state=True, **delta, **options)
+        elapsed = of_lengths.cumsum(-1)
+        decayed = (rates.float()[:, None] * elapsed[..., None]).exp_().mul_(at[:, :, None])
+        outs.append(out + torch.einsum("bctw,bwt->bct", decayed, of_outward.float()).to(out.dtype))
+        at = last.float() + decayed[:, :, -1]
+    out = torch.cat(outs, -1)
     out = out if z is None else out * functional.silu(z)
-    return (out, last + ((rates * elapsed[..., -1:]).exp() * state).to(last.dtype)) if return_last_state else out
+    return (out, at.to(last.dtype)) if return_last_state else out
+
+
+def _tokens_at_once(state: torch.Tensor) -> int:
+    """For how many tokens to scan at a time: what is made for every token and number of the state is large."""
+    limit = _BYTES.get(state.device.type, _BYTES_ELSEWHERE)
+    return max(1, limit // (state.numel() * torch.float32.itemsize))
