@@ -115,7 +115,7 @@ class CausalScorer:
         if self._choice is None or longest.ids.size > self._tried_length:
             tree = prefix_tree([text.ids for text in texts], [text.lead for text in texts])
             forward = Forward(self.model, self.device, self.autocast_dtype)
-            prefixes = tree.set_apart(i, longest.lead)
+            prefixes = tree.set_apart(i)
             self._choice = choose_reader(forward, longest, prefixes, compiled=self.compiled)
             self._tried_length = longest.ids.size
         return self._choice

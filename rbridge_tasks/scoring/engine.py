@@ -93,8 +93,7 @@ class Engine:
         limits = [text.lead if reader.shares else 0 for text in texts]
         tree = prefix_tree([text.ids for text in texts], limits, fits)
         if reader.reads_longest_apart:
-            longest = longest_of(texts)
-            tree.set_apart(longest, limits[longest])
+            tree.set_apart(longest_of(texts))
         known = {i for i, window in enumerate(windows) if collector.is_known(window)}
         with tqdm(total=len(texts), desc="Scoring traces", unit="trace", disable=not self.show_progress) as bar:
             for batch, table in _one_ahead(self._read_tree(reader, texts, tree, known)):

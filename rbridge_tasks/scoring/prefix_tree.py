@@ -38,30 +38,22 @@ class PrefixNode:
         for child in self.children:
             yield from child.walk()
 
-    def set_apart(self, text: int, limit: int) -> tuple[int, ...]:
-        """Have a text read by itself, and behind its first tokens where it shares no prefix.
-
-        Args:
-            text: its index.
-            limit: its longest prefix that may be kept.
+    def set_apart(self, text: int) -> tuple[int, ...]:
+        """Have a text read by itself.
 
         Returns:
             Lengths of the prefixes that it is read behind, the shortest first.
 
-        >>> PrefixNode(0, [2], [PrefixNode(49, [1, 0])]).set_apart(0, 52)
+        >>> PrefixNode(0, [2], [PrefixNode(49, [1, 0])]).set_apart(0)
         (49,)
-        >>> PrefixNode(0, [2], [PrefixNode(49, [1, 0])]).set_apart(2, 9)
-        (9,)
         """
+        own = (self.length,) if self.length else ()
         for child in self.children:
             if any(text in node.texts for node in child.walk()):
-                return ((self.length,) if self.length else ()) + child.set_apart(text, limit)
+                return own + child.set_apart(text)
         self.texts.remove(text)
-        if self.length or not limit:
-            self.apart.append(text)
-            return (self.length,) if self.length else ()
-        self.children.append(PrefixNode(min(limit, MIN_SHARED_TOKENS), [text]))
-        return (self.children[-1].length,)
+        self.apart.append(text)
+        return own
 
 
 def prefix_tree(

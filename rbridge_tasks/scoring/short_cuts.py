@@ -93,7 +93,7 @@ def _own_pass(forward: Forward, longest: Text) -> OwnPass | None:
 def _in_batches(forward: Forward, memory: Memory, trial: Trial, *, projects: bool) -> Reader | None:
     """The fastest way that agrees for texts read together; None if there is none."""
     name = type(forward.model).__name__
-    if forward.bare:
+    if forward.bare or _positions_stretch(trial):
         return None
     if not memory.is_attention_only:
         logger.info("%s keeps more than keys and values of attention (%s); texts are padded", name, memory)
@@ -108,6 +108,16 @@ def _in_batches(forward: Forward, memory: Memory, trial: Trial, *, projects: boo
     shares = [True, False] if _goes_on(forward, trial) else [False]
     ways: list[Reader] = [PaddedReader(forward, shares=share) for share in shares] if projects else []
     return next((way for way in [*ways, PlainReader(forward)] if _agrees(way, forward, trial)), None)
+
+
+def _positions_stretch(trial: Trial) -> bool:
+    """Whether a text's numbers depend on the length of the input, whatever it is read beside or behind."""
+    try:
+        return trial.positions_stretch()
+    except UNSUPPORTED as error:  # a model that accepts no positions gets none, in no way of reading
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        return False
 
 
 def _packed_reader(forward: Forward, memory: Memory, trial: Trial) -> PackedReader | None:

@@ -15,8 +15,14 @@ _ORIGINAL = "original_inv_freq"
 
 
 def stretching_rotations(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Modules whose rotary frequencies change with the length of the input."""
-    return [module for module in model.modules() if _is_dynamic(getattr(module, "rope_type", None))]
+    """Modules whose rotary frequencies transformers keeps from longer inputs."""
+    return [module for module in model.modules() if _is_type("dynamic", getattr(module, "rope_type", None))]
+
+
+def may_stretch(model: torch.nn.Module) -> bool:
+    """Whether rotary frequencies change with the length of the input: "dynamic" NTK, or LongRoPE's two sets."""
+    types = [getattr(module, "rope_type", None) for module in model.modules()]
+    return any(_is_type(kind, rope_type) for rope_type in types for kind in ("dynamic", "longrope"))
 
 
 def forget_lengths(rotations: Sequence[Any]) -> None:
@@ -30,7 +36,7 @@ def forget_lengths(rotations: Sequence[Any]) -> None:
             setattr(module, f"{prefix}max_seq_len_cached", module.original_max_seq_len)
 
 
-def _is_dynamic(rope_type: Any) -> bool:
-    """Whether a rotary type is dynamic; it is a name, or a name for each layer type."""
-    kinds = rope_type.values() if isinstance(rope_type, dict) else [rope_type]
-    return any("dynamic" in kind for kind in kinds if isinstance(kind, str))
+def _is_type(kind: str, rope_type: Any) -> bool:
+    """Whether a rotary type is of a kind; it is a name, or a name for each layer type."""
+    names = rope_type.values() if isinstance(rope_type, dict) else [rope_type]
+    return any(kind in name for name in names if isinstance(name, str))

@@ -10,6 +10,7 @@ shifted by the rounding errors of all layers.
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ import torch
 from rbridge_tasks.scoring.forward import Forward, OwnPass, padded
 from rbridge_tasks.scoring.prefix_tree import MIN_SHARED_TOKENS
 from rbridge_tasks.scoring.readers import PackedReader, Reader
+from rbridge_tasks.scoring.stretching_positions import may_stretch
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.token_statistics import LOGPROB, token_statistics
 
@@ -92,6 +94,13 @@ class OwnNumbers:
         """Hidden states (batch, tokens, width) of a text in a batch, where our output projection is used."""
         inputs = self.forward.upload(padded([text, *beside], 0))
         return self.forward.own_pass(inputs, projected=1, use_cache=False, **options).hidden
+
+    def states(self, text: Text, positions: Ids) -> torch.Tensor:
+        """Hidden states (tokens, width), or logits (scored, vocabulary) where our output projection is not used."""
+        ids = self.forward.upload(positions[None])
+        if self.projects:
+            return self.hidden(text, position_ids=ids)[0]
+        return self.forward.logits([text], position_ids=ids)[0]
 
     def of_hidden(self, hidden: torch.Tensor, text: Text) -> torch.Tensor:
         """``logprob`` from hidden states (batch, tokens, width), of which the first are of this text."""
@@ -180,6 +189,32 @@ class Trial:
         """With the noise of the longest text: biases that grow with a key's position make rounding errors grow, too."""
         return replace(self, noise=self.own_numbers.noise(self.longest, self.longest_logprob))
 
+    def positions_stretch(self) -> bool:
+        """Whether a token's numbers depend on the largest position of the input ("dynamic" NTK, LongRoPE).
+
+        The last token of the short text is moved to the end of the longest: the tokens before it must not change, but
+        for rounding in models whose positions are not known to stretch.
+        """
+        numbers, tokens = self.own_numbers, self.short.ids.size
+        if self.longest.ids.size <= tokens:
+            return False
+        far = numbers.states(self.short, np.append(np.arange(tokens - 1), self.longest.ids.size - 1))
+        if torch.equal(self._given[:-1], far[:-1]):
+            return False
+        first, second = (self._logprob_of(states)[:-1] for states in (self._given, far))
+        return may_stretch(numbers.forward.model) or self._compared(first, second, "") is not None
+
+    @functools.cached_property
+    def _given(self) -> torch.Tensor:
+        """``OwnNumbers.states`` of the short text with its positions given."""
+        return self.own_numbers.states(self.short, np.arange(self.short.ids.size))
+
+    def _logprob_of(self, states: torch.Tensor) -> torch.Tensor:
+        """Log-probability of each scored token of the short text."""
+        if self.own_numbers.projects:
+            return self.own_numbers.of_hidden(states[None], self.short)
+        return _logprob(self.own_numbers.forward, self.short, states)
+
     def disagreement(self, reader: Reader, *, alone: bool = False) -> Disagreement | None:
         """By how much a reader's numbers differ from the model's own; None if by no more than noise.
 
@@ -212,13 +247,12 @@ class Trial:
 
     def _require_given_positions(self) -> None:
         """Check that the model uses given positions: in one line nothing else says where a token is in its text."""
-        numbers, default = self.own_numbers, self.short_hidden
-        places = numbers.forward.upload(np.arange(self.short.ids.size)[None])
-        given, reversed_ = (numbers.hidden(self.short, position_ids=ids) for ids in (places, places.flip(1)))
-        same = default is not None and torch.equal(default, given)  # mixtures of experts may differ by rounding
-        if not same and self._changed(self.short_logprob, numbers.of_hidden(given, self.short), "") is not None:
+        default = self.short_hidden
+        same = default is not None and torch.equal(default[0], self._given)  # experts may round in other ways
+        if not same and self._changed(self.short_logprob, self._logprob_of(self._given), "") is not None:
             raise UnsupportedPositionsError("its positions do not count from 0")
-        if self.short.ids.size > 1 and torch.equal(given, reversed_):
+        reversed_ = self.own_numbers.states(self.short, np.arange(self.short.ids.size)[::-1].copy())
+        if self.short.ids.size > 1 and torch.equal(self._given, reversed_):
             raise UnsupportedPositionsError("it does not use the positions that it is given")
 
     def _changed(self, first: torch.Tensor, second: torch.Tensor, where: str) -> Disagreement | None:

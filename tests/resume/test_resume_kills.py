@@ -67,11 +67,11 @@ def test_only_the_batch_of_the_kill_is_scored_twice(folder: Path) -> None:
     """Each batch is stored once.
 
     A run makes one forward pass for each batch that it stores, at most one more in which it is killed, and the passes
-    that a run makes in addition to its batches.
+    that a run makes in addition to its batches. The pass of one batch, the longest text, is among the latter.
     """
     whole = events(folder, "whole")
     batches = whole.count("D")
-    other_passes = whole.count("F") - batches
+    other_passes = whole.count("F") - (batches - 1)
     assert batches >= 10
     assert other_passes < 2 * batches  # so few that the assertions below detect a batch that is scored twice
     for chain in range(CHAINS):

@@ -22,7 +22,7 @@ from ..error_bounds import assert_within, model_bound, model_sum_bound
 from ..support import Pair, shots
 
 #: Tokens of the short texts that the trial of a reader reads once, in addition to the longest text.
-TRIED_BESIDE = 500
+TRIED_BESIDE = 600
 Tokenizers = dict[str, Any]
 Column = dict[str, np.ndarray]
 

@@ -55,22 +55,19 @@ def test_every_text_is_in_one_node_that_it_begins_with(
 def test_a_text_that_is_set_apart_keeps_its_prefixes(
     case: tuple[list[np.ndarray], list[int]], least: int, data: st.DataObject
 ) -> None:
-    """Every text stays in one node; without a prefix of others, it is behind as much of itself as may be kept."""
+    """Every text stays in one node, and the text has a batch of its own there."""
     texts, limits = case
     apart = data.draw(st.integers(0, len(texts) - 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MIN_SHARED_TOKENS", least)
         tree = prefix_tree(texts, limits)
         above = [node.length for node in tree.walk() if any(apart in child.texts for child in node.walk())]
-        prefixes = tree.set_apart(apart, limits[apart])
+        prefixes = tree.set_apart(apart)
     nodes = list(tree.walk())
     assert sorted(i for node in nodes for i in (*node.apart, *node.texts)) == list(range(len(texts)))
-    shared = tuple(length for length in above if length)
-    own = min(limits[apart], least)
-    assert prefixes == (shared or ((own,) if own else ()))
-    (home,) = (node for node in nodes if apart in (*node.apart, *node.texts))
+    assert prefixes == tuple(length for length in above if length)
+    (home,) = (node for node in nodes if apart in node.apart)
     assert home.length == (prefixes[-1] if prefixes else 0)
-    assert apart in home.apart or home.texts == [apart]
 
 
 def test_prompts_within_prompts() -> None:

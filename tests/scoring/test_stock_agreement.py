@@ -48,9 +48,15 @@ def test_model_families_agree_with_stock(tokenizers: Tokenizers, family: str) ->
     agree(scores(harness_model(model, tokenizers["bos"], batch_size=3), pairs), expected)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])
-def test_positions_that_stretch_with_the_text_agree_with_stock(tokenizers: Tokenizers, kind: str) -> None:
-    """Scores equal those of each text alone under a freshly built model, whatever longer texts were read before."""
+def test_positions_that_stretch_with_the_text_agree_with_stock(
+    tokenizers: Tokenizers, kind: str, batch_size: int
+) -> None:
+    """Scores equal those of each text alone under a freshly built model, whatever longer texts are read before.
+
+    The longest text shares a prefix that is beyond the original window, and others are within it.
+    """
     scaling: dict[str, Any] = {"type": kind, "rope_type": kind, "factor": 4.0}
     if kind == "longrope":
         scaling = {"type": kind, "short_factor": [1.0] * 4, "long_factor": [4.0, 3.0, 2.0, 5.0]}
@@ -64,7 +70,7 @@ def test_positions_that_stretch_with_the_text_agree_with_stock(tokenizers: Token
 
     pairs = mixed_pairs()
     expected = [stock_loglikelihoods(fresh(), [pair])[0] for pair in pairs]
-    agree(scores(fresh(batch_size=3), pairs), expected)
+    agree(scores(fresh(batch_size=batch_size), pairs), expected)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mamba", "gemma2"])
