@@ -71,7 +71,8 @@ def report_versions(found: dict[str, Any], repeats: int) -> None:
     print(heading(found, repeats))
     for name, side in (("before", before), ("now", now)):
         runs = ", ".join(f"{seconds:.2f}" for seconds in sorted(side["runs"]))
-        print(f"{name:8}{side['seconds']:8.2f} s (runs: {runs}), peak {side['peak_mib']:.0f} MiB")
+        print(f"{name:8}{side['seconds']:8.2f} s (runs: {runs}), peak {side['peak_mib']:.0f} MiB, "
+              f"{side['page_faults']} page faults")  # fmt: skip
     print(f"now / before: {now['seconds'] / before['seconds']:.3f}")
     print(f"largest relative difference of a summed log-likelihood: {found['difference']:.2g}")
 

@@ -282,7 +282,7 @@ def run_side(side: str, work: Path) -> None:
         (work / "floor.json").write_text(json.dumps(figures))
         return
     figures = {"loaded_mib": peak_mib()}
-    began = clock()
+    faults, began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, clock()
     if side == "stock":
         from rbridge_tasks.harness.lm_eval_versions import new_request
 
@@ -294,6 +294,7 @@ def run_side(side: str, work: Path) -> None:
         figures["trace_tokens"] = sum(score.logprob.size for score in scores)
     figures["seconds"] = clock() - began
     figures["peak_mib"] = peak_mib()
+    figures["page_faults"] = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
     (work / f"{side}.json").write_text(json.dumps(figures))
 
 

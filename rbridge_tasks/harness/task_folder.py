@@ -75,7 +75,7 @@ def loading_each_task_once(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def without_code_execution(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
-    """``TaskManager.match_tasks`` whose patterns do not match the task that runs code, and which suggests our names."""
+    """``TaskManager.match_tasks`` that raises for unknown ``rbridge`` names and leaves out the task that runs code."""
 
     @functools.wraps(original)
     def match_tasks(self: Any, task_list: list[str]) -> list[str]:

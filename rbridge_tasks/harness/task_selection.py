@@ -29,18 +29,18 @@ class DuplicateTaskError(RBridgeError):
 
 
 class UnknownTaskError(RBridgeError, ValueError):
-    """A name that begins as ours do and is no task."""
+    """A task name that begins with ``rbridge`` and does not exist."""
 
 
 def refuse_unknown(names: Any, known: Collection[str]) -> None:
-    """Refuse names and patterns of ``--tasks`` that begin as ours do and match no task.
+    """Raise an error for names and patterns in ``--tasks`` that begin with ``rbridge`` and match no task.
 
     Args:
-        names: what lm-eval is given; only strings are looked at, and no paths.
+        names: a name or a list, as lm-eval takes it; task objects, configurations and paths are ignored.
         known: names of all tasks and groups.
 
     Raises:
-        UnknownTaskError: one matches nothing.
+        UnknownTaskError: a name or pattern matches no task.
     """
     for name in [names] if isinstance(names, str) else names if isinstance(names, (list, tuple)) else ():
         ours = isinstance(name, str) and name.startswith("rbridge") and not name.endswith(".yaml")

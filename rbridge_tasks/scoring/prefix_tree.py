@@ -24,7 +24,7 @@ class PrefixNode:
         texts: indices of the texts that are read after this prefix: texts that share more are neighbours, otherwise the
             longest comes first.
         children: longer prefixes.
-        apart: indices of the texts that are read by themselves after this prefix, before the others.
+        apart: indices of the texts that are read one at a time after this prefix, before the others.
     """
 
     length: int = 0
@@ -39,10 +39,10 @@ class PrefixNode:
             yield from child.walk()
 
     def set_apart(self, text: int) -> tuple[int, ...]:
-        """Have a text read by itself.
+        """Move a text into a batch of its own.
 
         Returns:
-            Lengths of the prefixes that it is read behind, the shortest first.
+            Lengths of the prefixes that are read before it, the shortest first.
 
         >>> PrefixNode(0, [2], [PrefixNode(49, [1, 0])]).set_apart(0)
         (49,)

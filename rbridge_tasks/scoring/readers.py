@@ -81,7 +81,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class _ForLater:
-    """What a trial read and the scoring after it asks for again.
+    """Results of a trial that scoring reuses.
 
     Attributes:
         prefixes: by the length of the prefix before them and their ids.
@@ -133,9 +133,9 @@ class PackedReader:
         return Prefix(kept, ids.size)
 
     def read_for_later(self, text: Text, prefixes: Sequence[int]) -> torch.Tensor:
-        """Columns of a text behind prefixes of these lengths, read one behind the other.
+        """Read a text after its prefixes of these lengths, and keep the results.
 
-        The prefixes and the columns are returned again where they are asked for, until ``forget``.
+        Until ``forget``, ``keep`` and ``read`` return the kept prefixes and columns without reading again.
         """
         prefix: Prefix | None = None
         for length in prefixes:
@@ -145,7 +145,7 @@ class PackedReader:
         return columns
 
     def forget(self) -> None:
-        """Drop what was read for later."""
+        """Drop what ``read_for_later`` kept."""
         self._for_later.clear()
 
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:

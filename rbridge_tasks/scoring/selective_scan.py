@@ -23,8 +23,8 @@ from torch.nn import functional
 
 #: Name of the scan in the modules of transformers that call it: Mamba, FalconMamba, Jamba, Zamba.
 _NAME = "mamba_selective_scan"
-#: Bytes of float32 numbers, one for each token and number of the state, that are made at a time. A CPU keeps them in
-#: its caches; elsewhere each part is one more call of a kernel.
+#: Size of a scan's largest intermediate tensor (tokens x state, float32), in bytes. A CPU keeps it in its caches;
+#: elsewhere each part costs one more call of a kernel.
 _BYTES = {"cpu": 4 << 20}
 _BYTES_ELSEWHERE = 256 << 20
 
@@ -153,6 +153,6 @@ def scan_from(
 
 
 def _tokens_at_once(state: torch.Tensor) -> int:
-    """For how many tokens to scan at a time: what is made for every token and number of the state is large."""
+    """Number of tokens to scan at a time, so that intermediate tensors (tokens x state) stay within the limit."""
     limit = _BYTES.get(state.device.type, _BYTES_ELSEWHERE)
     return max(1, limit // (state.numel() * torch.float32.itemsize))

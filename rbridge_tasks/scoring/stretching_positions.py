@@ -15,7 +15,7 @@ _ORIGINAL = "original_inv_freq"
 
 
 def stretching_rotations(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Modules whose rotary frequencies transformers keeps from longer inputs."""
+    """Rotary modules of "dynamic" NTK, whose frequencies transformers keeps from longer inputs."""
     return [module for module in model.modules() if _is_type("dynamic", getattr(module, "rope_type", None))]
 
 
@@ -37,6 +37,6 @@ def forget_lengths(rotations: Sequence[Any]) -> None:
 
 
 def _is_type(kind: str, rope_type: Any) -> bool:
-    """Whether a rotary type is of a kind; it is a name, or a name for each layer type."""
+    """Whether a ``rope_type`` contains a name; it is a string, or a dictionary with a string for each layer type."""
     names = rope_type.values() if isinstance(rope_type, dict) else [rope_type]
     return any(kind in name for name in names if isinstance(name, str))

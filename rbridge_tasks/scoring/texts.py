@@ -35,7 +35,7 @@ class Text:
 
 
 def longest_of(texts: Sequence[Text]) -> int:
-    """Index of the longest text, the first of several."""
+    """Index of the longest text; of equally long ones, the first."""
     return max(range(len(texts)), key=lambda i: texts[i].ids.size)
 
 

@@ -52,7 +52,7 @@ def test_all_our_tasks_can_be_loaded_at_once() -> None:
     ("name", "meant"), [("rbridge_gsm8q", "rbridge_gsm8k"), ("rbridge_math50", "rbridge_math500"), ("rbridge_x*", None)]
 )
 def test_a_misspelt_task_is_one_line(name: str, meant: str | None) -> None:
-    """By name and by pattern, in the command's way and in Python's; other tasks are lm-eval's own concern."""
+    """``match_tasks`` (the command) and ``load`` (Python) raise; unknown names of other tasks are left to lm-eval."""
     for ask in (manager().match_tasks, manager().load):
         with pytest.raises(UnknownTaskError) as caught:
             ask(["rbridge_csqa", name])

@@ -27,9 +27,9 @@ print(mallinfo2().hblks - before)
 
 
 @pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc" or not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="only glibc tells"
+    platform.libc_ver()[0] != "glibc" or not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc's mallinfo2"
 )
 def test_a_tensor_of_16_mib_is_no_mapping_of_its_own() -> None:
-    """Else its memory goes back to the system when it is freed."""
+    """A mapping of its own would be returned to the system when the tensor is freed."""
     run = subprocess.run([sys.executable, "-c", MAPPED], capture_output=True, text=True, check=True)
     assert int(run.stdout) == 0

@@ -1,9 +1,8 @@
 """Have the C library keep freed memory for the next tensor.
 
 The C library of Linux (glibc) returns a large freed block to the system at once, and the system clears every page of
-the next one again: 3 to 4 % of the time of scoring with a small model. What counts as large is the size of the largest
-block that the process has freed, up to 32 MiB (``man mallopt``, M_MMAP_THRESHOLD). So speed depends on what a program
-happened to free before.
+the next one again. What counts as large is the size of the largest block that the process has freed, up to 32 MiB
+(``man mallopt``, M_MMAP_THRESHOLD). So speed depends on what a program happened to free before.
 """
 
 from __future__ import annotations
