@@ -84,27 +84,28 @@ class OwnNumbers:
     forward: Forward
     projects: bool
 
-    def logprob(self, text: Text, beside: Sequence[Text] = ()) -> torch.Tensor:
-        """Log-probability of each scored token of a text in a batch, float64."""
+    def states(self, text: Text, beside: Sequence[Text] = (), positions: Ids | None = None) -> torch.Tensor:
+        """What the log-probabilities of a text in a batch are computed from.
+
+        Args:
+            text, beside: the batch, which ``text`` begins.
+            positions: position ids of a text that is alone, shape (tokens,); None leaves them to the model.
+
+        Returns:
+            Hidden states (tokens, width) where our output projection is used, else logits (scored, vocabulary).
+        """
+        options = {} if positions is None else {"position_ids": self.forward.upload(positions[None])}
         if not self.projects:
-            return _logprob(self.forward, text, self.forward.logits([text, *beside])[0])
-        return self.of_hidden(self.hidden(text, beside), text)
-
-    def hidden(self, text: Text, beside: Sequence[Text] = (), **options: torch.Tensor) -> torch.Tensor:
-        """Hidden states (batch, tokens, width) of a text in a batch, where our output projection is used."""
+            return self.forward.logits([text, *beside], **options)[0]
         inputs = self.forward.upload(padded([text, *beside], 0))
-        return self.forward.own_pass(inputs, projected=1, use_cache=False, **options).hidden
+        own = self.forward.own_pass(inputs, projected=1, use_cache=False, **options)
+        return own.hidden[0, : text.ids.size]
 
-    def states(self, text: Text, positions: Ids) -> torch.Tensor:
-        """Hidden states (tokens, width), or logits (scored, vocabulary) where our output projection is not used."""
-        ids = self.forward.upload(positions[None])
+    def logprob(self, text: Text, states: torch.Tensor) -> torch.Tensor:
+        """Log-probability of each scored token of a text, float64, from its ``states``."""
         if self.projects:
-            return self.hidden(text, position_ids=ids)[0]
-        return self.forward.logits([text], position_ids=ids)[0]
-
-    def of_hidden(self, hidden: torch.Tensor, text: Text) -> torch.Tensor:
-        """``logprob`` from hidden states (batch, tokens, width), of which the first are of this text."""
-        return self.forward.statistics(hidden[0, text.lead : text.ids.size], text.targets)[:, LOGPROB]
+            return self.forward.statistics(states[text.lead :], text.targets)[:, LOGPROB]
+        return token_statistics(states, self.forward.upload(text.targets, states.device), lambda rows: rows)[:, LOGPROB]
 
     def noise(self, text: Text, expected: torch.Tensor) -> Noise:
         """By how much a text's numbers move in another batch, with embeddings shifted by rounding errors.
@@ -129,7 +130,7 @@ class OwnNumbers:
         half = _beginning(text, max(text.lead + 1, text.ids.size // 2), text.lead)
         handle = model.get_input_embeddings().register_forward_hook(shift)
         try:
-            moved = (self.logprob(text, [half]) - expected).abs()
+            moved = (self.logprob(text, self.states(text, [half])) - expected).abs()
         finally:
             handle.remove()
         finite: list[float] = moved[moved.isfinite()].tolist() or [0.0]
@@ -146,7 +147,7 @@ class Trial:
         longest_logprob: shape (scored tokens of the longest text,), nats.
         short: the beginning of the longest text; every token after ``split`` is scored.
         short_logprob: shape (scored tokens of the short text,), nats.
-        short_hidden: shape (1, tokens of the short text, width), where our output projection is used.
+        short_states: ``OwnNumbers.states`` of the short text.
         prefixes: lengths of the prefixes that the longest text will be read behind, the shortest first.
         split: length of the prefix of the short text.
         noise: of the short text, or of the longest.
@@ -158,7 +159,7 @@ class Trial:
     longest_logprob: torch.Tensor
     short: Text
     short_logprob: torch.Tensor
-    short_hidden: torch.Tensor | None
+    short_states: torch.Tensor
     prefixes: Sequence[int]
     split: int
     noise: Noise
@@ -176,14 +177,21 @@ class Trial:
         numbers = OwnNumbers(forward, projects=own is not None)
         split = min(longest.lead, MIN_SHARED_TOKENS)
         short = _beginning(longest, split + _SHORT_TOKENS, split)
-        if own is None:
-            logits, hidden = forward.logits([longest])[0], None
-            longest_logprob, short_logprob = _logprob(forward, longest, logits), numbers.logprob(short)
-        else:
-            logits, hidden = own.logits, numbers.hidden(short)
-            longest_logprob, short_logprob = numbers.of_hidden(own.hidden, longest), numbers.of_hidden(hidden, short)
-        noise, vocab_size = numbers.noise(short, short_logprob), logits.shape[-1]
-        return cls(numbers, longest, longest_logprob, short, short_logprob, hidden, prefixes, split, noise, vocab_size)
+        states = numbers.states(short)
+        of_longest = numbers.states(longest) if own is None else own.hidden[0]
+        short_logprob = numbers.logprob(short, states)
+        return cls(
+            own_numbers=numbers,
+            longest=longest,
+            longest_logprob=numbers.logprob(longest, of_longest),
+            short=short,
+            short_logprob=short_logprob,
+            short_states=states,
+            prefixes=prefixes,
+            split=split,
+            noise=numbers.noise(short, short_logprob),
+            vocab_size=(of_longest if own is None else own.logits).shape[-1],
+        )
 
     def with_noise_of_longest(self) -> Trial:
         """With the noise of the longest text: biases that grow with a key's position make rounding errors grow, too."""
@@ -198,22 +206,16 @@ class Trial:
         numbers, tokens = self.own_numbers, self.short.ids.size
         if self.longest.ids.size <= tokens:
             return False
-        far = numbers.states(self.short, np.append(np.arange(tokens - 1), self.longest.ids.size - 1))
+        far = numbers.states(self.short, positions=np.append(np.arange(tokens - 1), self.longest.ids.size - 1))
         if torch.equal(self._given[:-1], far[:-1]):
             return False
-        first, second = (self._logprob_of(states)[:-1] for states in (self._given, far))
+        first, second = (numbers.logprob(self.short, states)[:-1] for states in (self._given, far))
         return may_stretch(numbers.forward.model) or self._compared(first, second, "") is not None
 
     @functools.cached_property
     def _given(self) -> torch.Tensor:
-        """``OwnNumbers.states`` of the short text with its positions given."""
-        return self.own_numbers.states(self.short, np.arange(self.short.ids.size))
-
-    def _logprob_of(self, states: torch.Tensor) -> torch.Tensor:
-        """Log-probability of each scored token of the short text."""
-        if self.own_numbers.projects:
-            return self.own_numbers.of_hidden(states[None], self.short)
-        return _logprob(self.own_numbers.forward, self.short, states)
+        """States of the short text, computed with explicit position ids."""
+        return self.own_numbers.states(self.short, positions=np.arange(self.short.ids.size))
 
     def disagreement(self, reader: Reader, *, alone: bool = False) -> Disagreement | None:
         """By how much a reader's numbers differ from the model's own; None if by no more than noise.
@@ -247,11 +249,12 @@ class Trial:
 
     def _require_given_positions(self) -> None:
         """Check that the model uses given positions: in one line nothing else says where a token is in its text."""
-        default = self.short_hidden
-        same = default is not None and torch.equal(default[0], self._given)  # experts may round in other ways
-        if not same and self._changed(self.short_logprob, self._logprob_of(self._given), "") is not None:
-            raise UnsupportedPositionsError("its positions do not count from 0")
-        reversed_ = self.own_numbers.states(self.short, np.arange(self.short.ids.size)[::-1].copy())
+        numbers = self.own_numbers
+        if not torch.equal(self.short_states, self._given):  # mixtures of experts may differ by rounding
+            logprob = numbers.logprob(self.short, self._given)
+            if self._changed(self.short_logprob, logprob, "") is not None:
+                raise UnsupportedPositionsError("its positions do not count from 0")
+        reversed_ = numbers.states(self.short, positions=np.arange(self.short.ids.size)[::-1].copy())
         if self.short.ids.size > 1 and torch.equal(self._given, reversed_):
             raise UnsupportedPositionsError("it does not use the positions that it is given")
 
@@ -299,7 +302,9 @@ class Trial:
         columns = reader.read([shorter, self.longest], prefix)
         count = len(self.longest_logprob)
         return self._apart(columns[-count:], self.longest_logprob, "the longest text") or self._apart(
-            columns[:-count], self.own_numbers.logprob(shorter), "a text beside a longer one"
+            columns[:-count],
+            self.own_numbers.logprob(shorter, self.own_numbers.states(shorter)),
+            "a text beside a longer one",
         )
 
     def _apart(self, columns: torch.Tensor, expected: torch.Tensor, where: str) -> Disagreement | None:
@@ -320,11 +325,6 @@ def _beginning(text: Text, tokens: int, scored_from: int) -> Text:
     ids = np.concatenate([text.ids, text.targets[-1:]])
     stop = min(tokens, text.ids.size)
     return Text(ids[:stop], ids[scored_from + 1 : stop + 1])
-
-
-def _logprob(forward: Forward, text: Text, logits: torch.Tensor) -> torch.Tensor:
-    """Log-probability of each scored token, float64."""
-    return token_statistics(logits, forward.upload(text.targets, logits.device), lambda rows: rows)[:, LOGPROB]
 
 
 def _has_experts(model: torch.nn.Module) -> bool:
