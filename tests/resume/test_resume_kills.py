@@ -97,7 +97,7 @@ def test_two_runs_at_once_share_a_cache(folder: Path) -> None:
 def test_ranks_share_a_cache(folder: Path) -> None:
     """A run of two ranks, killed twice, gives the results of a normal run; a single rank reuses the scores of both."""
     assert (folder / "ranks-2.json").read_bytes() == (folder / "ranks-whole.json").read_bytes()
-    assert kept_bytes(folder / "cache-ranks") == kept_bytes(folder / "cache-ranks-whole")
+    assert kept_batches(folder / "cache-ranks") == kept_batches(folder / "cache-ranks-whole")
     assert events(folder, "ranks-whole", 0).count("D") < events(folder, "whole").count("D")
     assert events(folder, "ranks-later") == ""
     later, whole = (json.loads((folder / f"{name}.json").read_text())["results"] for name in ("ranks-later", "whole"))
