@@ -11,8 +11,7 @@ from rbridge_traces.completions import text_of_choice
 from rbridge_traces.errors import TraceError, TraceImportError
 from rbridge_traces.field_values import as_choices, as_correct, as_text
 from rbridge_traces.release.fields import Fields, map_fields
-from rbridge_traces.release.token_rows import unit
-from rbridge_traces.rows import Row, numbered_rows
+from rbridge_traces.rows import Row, numbered_rows, unit
 from rbridge_traces.schema import Choice
 
 

@@ -11,6 +11,7 @@ from rbridge_traces.benchmark import benchmark_called
 from rbridge_traces.errors import TraceImportError
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.token_rows import first_rows, layout_of
+from rbridge_traces.rows import unpacked_name
 from rbridge_traces.schema import BENCHMARKS
 
 _TABLES = (".json", ".jsonl", ".ndjson", ".parquet")
@@ -100,7 +101,7 @@ def table_files(folder: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str:
-    return Path(path.name.removesuffix(".gz")).suffix.lower()
+    return Path(unpacked_name(path.name)).suffix
 
 
 def _folders(parent: Path) -> Iterable[Path]:

@@ -18,8 +18,7 @@ from rbridge_traces.questions import STEM
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.folders import table_files
 from rbridge_traces.release.report import Readers, ReleaseReport
-from rbridge_traces.release.token_rows import unit
-from rbridge_traces.rows import numbered_rows
+from rbridge_traces.rows import numbered_rows, unit
 from rbridge_traces.schema import Trace
 from rbridge_traces.spans import parse_spans
 

@@ -11,7 +11,7 @@ from rbridge_traces.completions import completion_of_choice, token_bytes
 from rbridge_traces.errors import TraceError, TraceImportError
 from rbridge_traces.release.fields import Fields, map_fields
 from rbridge_traces.release.token_table import TokenTable
-from rbridge_traces.rows import Row, numbered_rows
+from rbridge_traces.rows import Row, numbered_rows, unit
 
 _FIRST_ROWS = 1000
 
@@ -20,15 +20,6 @@ Layout = Literal["flat", "listed"]
 
 Listed = tuple[list[bytes], Sequence[float | None]]
 """Bytes and value of each token of a completion, in order."""
-
-
-def unit(path: str) -> str:
-    """The unit of row numbers in messages: lines for JSON Lines, else rows.
-
-    >>> unit("part-1.jsonl.gz"), unit("part-1.parquet")
-    ('line', 'row')
-    """
-    return "line" if path.removesuffix(".gz").endswith((".jsonl", ".ndjson")) else "row"
 
 
 def first_rows(path: str) -> Iterable[Row]:
