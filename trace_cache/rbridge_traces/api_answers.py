@@ -14,8 +14,8 @@ from typing import Any
 
 from rbridge_traces.answer_form import AnswerForm, ReadAnswer, read_choice
 from rbridge_traces.api_choices import DEPTH, choices_of, has_entries, responses_in
-from rbridge_traces.completions import CompletionError, completion_of_choice, text_of_choice
-from rbridge_traces.errors import TraceImportError
+from rbridge_traces.completions import completion_of_choice, text_of_choice
+from rbridge_traces.errors import CompletionError, TraceImportError
 from rbridge_traces.extraction import LocatedReasoning, Reasoning, tokens_between, with_tokens
 from rbridge_traces.reasoning_match import reasoning_in
 from rbridge_traces.rows import Row

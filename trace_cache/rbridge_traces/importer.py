@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 
 from rbridge_traces.answer_form import AnswerForm
 from rbridge_traces.benchmark import check_benchmark
-from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.errors import TraceError, TraceImportError, UnusableItemError, did_you_mean
 from rbridge_traces.field_values import as_correct, as_text
 from rbridge_traces.gold import CountFrom, gold_label, is_index
-from rbridge_traces.question_matching import Asked, match_questions
+from rbridge_traces.question_matching import Asked, with_questions
 from rbridge_traces.row_to_trace import (
     TARGETS,
     Draft,
-    FailedAnswerError,
     RowOptions,
     answers_of_row,
     draft_of,
@@ -137,7 +136,7 @@ def _drafts(
             for position, answered in enumerate(answers, start=1):
                 try:
                     draft = draft_of(row, place, answered, options)
-                except FailedAnswerError as error:
+                except UnusableItemError as error:
                     if not skip_failed:
                         raise TraceImportError(f"{error}; leave such answers out with --skip-failed") from error
                     failed[error.reason] += 1
@@ -167,15 +166,15 @@ def _with_questions(benchmark: str, drafts: Sequence[Draft], path: str | None) -
     if path is None or not drafts:
         return drafts
     asked = [
-        Asked(draft.place, draft.values["item_id"] if draft.named else None, draft.values["question"])
+        Asked(
+            draft.place,
+            draft.values["item_id"] if draft.named else None,
+            *(draft.values[name] for name in ("question", "choices", "gold")),
+        )
         for draft in drafts
     ]
-    for draft, question in zip(drafts, match_questions(benchmark, asked, path), strict=True):
-        values = draft.values
-        values["item_id"] = values["item_id"] if draft.named else question.item_id
-        values["question"] = values["question"] or question.question
-        values["choices"] = values["choices"] if values["choices"] is not None else question.choices
-        values["gold"] = values["gold"] if values["gold"] is not None else question.gold
+    for draft, known in zip(drafts, with_questions(benchmark, asked, path), strict=True):
+        draft.values |= {name: value for name, value in known._asdict().items() if name != "place"}
     return drafts
 
 

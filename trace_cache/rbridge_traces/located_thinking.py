@@ -13,14 +13,13 @@ from typing import Any
 
 from rbridge_traces.completions import (
     Completion,
-    CompletionError,
     completion_of_choice,
     completion_of_tokens,
     stop_of_choice,
     text_of_choice,
     tokens_of_choice,
 )
-from rbridge_traces.errors import TraceError
+from rbridge_traces.errors import CompletionError, TraceError
 from rbridge_traces.extraction import MalformedCompletionError, Reasoning, tokens_between
 from rbridge_traces.replacement_characters import PART
 from rbridge_traces.thinking import BEFORE, SEAM, thinking_in

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from rbridge_traces.completions import Completion
-from rbridge_traces.errors import TraceError
+from rbridge_traces.errors import NoTraceError, TraceError, UnusableItemError
 from rbridge_traces.extraction import (
     LocatedReasoning,
     MalformedCompletionError,
@@ -18,18 +18,6 @@ from rbridge_traces.extraction import (
 )
 
 _SHOWN = 40
-
-
-class FailedItemError(TraceError):
-    """The authors have no trace of this item. The message is the reason, to be counted."""
-
-
-class MismatchError(TraceError):
-    """Tokens and completion of an item differ; ``reason`` is the kind of difference, to be counted."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def reasoning_in(completion: Completion, reasoning: str | None, final_answer: str | None) -> Reasoning:
@@ -44,18 +32,18 @@ def reasoning_in(completion: Completion, reasoning: str | None, final_answer: st
         final_answer: as recorded; replaces that of the completion unless it is None or what a JSON parser reads there.
 
     Raises:
-        FailedItemError: the completion is malformed and there is no reasoning on record.
-        MismatchError: anything else; shows where the texts differ.
+        NoTraceError: the completion is malformed and there is no reasoning on record.
+        UnusableItemError: anything else; shows where the texts differ.
     """
     try:
         located = locate_reasoning(completion.text)
         extracted = with_tokens(located, completion)
     except MalformedCompletionError as error:
         if reasoning is None:
-            raise FailedItemError("malformed completion") from error
+            raise NoTraceError("malformed completion") from error
         return _verbatim(completion, reasoning, final_answer, str(error))
     except TraceError as error:
-        raise MismatchError(str(error), "unusable log-probabilities") from error
+        raise UnusableItemError(str(error), "unusable log-probabilities") from error
     if final_answer not in (None, located.answer_as_json):
         extracted = dataclasses.replace(extracted, final_answer=final_answer)
     readings = _readings(located)
@@ -65,7 +53,7 @@ def reasoning_in(completion: Completion, reasoning: str | None, final_answer: st
         return _stripped(extracted)
     if located.text_as_json is None:
         return _verbatim(completion, reasoning, final_answer, "JSON with escapes that JSON lacks")
-    raise MismatchError(
+    raise UnusableItemError(
         f"the reasoning of the record is not that which the tokens spell: {_difference(extracted.text, reasoning)}",
         "another reasoning",
     )
@@ -81,13 +69,13 @@ def _verbatim(completion: Completion, reasoning: str, final_answer: str | None, 
     at = completion.text.find(reasoning)
     if at < 0 or completion.text.find(reasoning, at + 1) >= 0:
         where = "twice or more" if at >= 0 else f"nowhere ({_difference(completion.text, reasoning)})"
-        raise MismatchError(
+        raise UnusableItemError(
             f"the tokens spell {why}, and the reasoning of the record stands in them {where}", "another reasoning"
         )
     try:
         ends, logprobs = tokens_between(completion, at, at + len(reasoning))
     except TraceError as error:
-        raise MismatchError(str(error), "unusable log-probabilities") from error
+        raise UnusableItemError(str(error), "unusable log-probabilities") from error
     return Reasoning(reasoning, final_answer, ends, logprobs)
 
 

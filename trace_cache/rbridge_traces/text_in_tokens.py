@@ -15,7 +15,8 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_traces.replacement_characters import MOST_CHARACTERS, PART, PartedError, parted, replaced_ends
+from rbridge_traces.errors import CompletionError
+from rbridge_traces.replacement_characters import MOST_CHARACTERS, PART, parted, replaced_ends
 
 MARK = r"<[^<>\s][^<>]*>|\[/?[A-Z_]+\]|◁[^◁▷]+▷"  # <|im_end|>, </s>, [/INST], ◁/think▷
 _END = re.compile(rf"(?:\s|{MARK})*")
@@ -57,7 +58,7 @@ def token_ends_in(
         behind it.
 
     Raises:
-        PartedError: the tokens do not spell the text, or spell more than servers leave out.
+        CompletionError: the tokens do not spell the text, or spell more than servers leave out.
     """
     spelled, wanted = b"".join(pieces), text.encode()
     refused = ""
@@ -85,7 +86,7 @@ def token_ends_in(
     # A server that sends bytes sends those of partial characters too: nothing is replaced then.
     if "".join(tokens).encode() == spelled and PART.encode() in spelled + wanted:
         return _replaced(tokens, text, parting)
-    raise PartedError(f"the tokens hold the text, but {refused}") if refused else parting
+    raise CompletionError(f"the tokens hold the text, but {refused}") if refused else parting
 
 
 def _occurrences(spelled: bytes, wanted: bytes) -> Iterator[int]:
@@ -125,7 +126,7 @@ def _is_stop_string(behind: str, last_token_bytes: int, stop: Stop) -> bool:
     )
 
 
-def _replaced(tokens: Sequence[str], text: str, parting: PartedError) -> npt.NDArray[np.int64]:
+def _replaced(tokens: Sequence[str], text: str, parting: CompletionError) -> npt.NDArray[np.int64]:
     """``token_ends_in`` for tokens in which U+FFFD stands for parts of characters."""
     shown = "".join(tokens)
     starts = np.concatenate(([0], np.cumsum([len(token) for token in tokens])))
@@ -146,7 +147,7 @@ def _replaced(tokens: Sequence[str], text: str, parting: PartedError) -> npt.NDA
                 continue
             try:
                 ends = replaced_ends(rest, leading + text + trailing)
-            except PartedError as other:
+            except CompletionError as other:
                 error = error if begin or number else other
                 continue
             return np.concatenate((np.zeros(first, np.int64), ends - len(leading.encode())))

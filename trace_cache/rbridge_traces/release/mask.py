@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rbridge_traces.benchmark import SHIPPED, benchmark_called, check_benchmark, is_benchmark_name, plain
-from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.errors import NoTraceError, TraceError, TraceImportError, did_you_mean
 from rbridge_traces.field_values import as_choices, as_text
 from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.questions import STEM
@@ -135,7 +135,7 @@ def read_mask(
         for number, (place, row) in enumerate(rows):
             try:
                 trace = _trace(benchmark, number, {target: of_row(row) for target, of_row in get.items()})
-            except _NoTraceError as error:
+            except NoTraceError as error:
                 dropped[str(error)] += 1
                 continue
             except TraceError as error:
@@ -154,17 +154,13 @@ def read_mask(
     return ReleaseReport(traces, dropped)
 
 
-class _NoTraceError(TraceError):
-    """A row has no trace, or no marks; the message is the reason."""
-
-
 def _trace(benchmark: str, number: int, values: Mapping[str, Any]) -> Trace:
     marked = as_text("reasoning", values["reasoning"]) or ""
     if not marked.strip():
-        raise _NoTraceError("empty reasoning")
+        raise NoTraceError("empty reasoning")
     text, spans = parse_spans(marked)
     if not spans:
-        raise _NoTraceError("without marks")
+        raise NoTraceError("without marks")
     choices, gold = as_choices(values["choices"]), as_text("gold", values["gold"])
     return Trace(
         benchmark=benchmark,

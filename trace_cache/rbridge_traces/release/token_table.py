@@ -10,15 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics.alignment import ROUNDING
-from rbridge_traces.errors import TraceError
-
-
-class TokenRowsError(TraceError):
-    """Token positions of an item are duplicate or missing."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+from rbridge_traces.errors import TraceError, UnusableItemError
 
 
 @dataclass(eq=False)
@@ -91,7 +83,7 @@ class TokenTable:
         """Bytes and log-probability (nats, NaN where there is none) of each token of an item, in order.
 
         Raises:
-            TokenRowsError: positions that are missing, or there twice; names the place.
+            UnusableItemError: positions that are missing, or there twice; names the place.
             TraceError: a probability outside [0, 1].
         """
         order, start = self._grouped
@@ -136,8 +128,8 @@ class TokenTable:
         here = self.place(int(rows[at]))
         if at and positions[at] == positions[at - 1]:
             before = self.place(int(rows[at - 1]))
-            raise TokenRowsError(f"{here}: position {positions[at]} is that of {before} too", "position given twice")
-        raise TokenRowsError(
+            raise UnusableItemError(f"{here}: position {positions[at]} is that of {before} too", "position given twice")
+        raise UnusableItemError(
             f"{here}: position {positions[at]} where {expected[at]} is next; positions count from {self._base} in each "
             "item, without gaps (is a part missing?)",
             "token rows missing",
