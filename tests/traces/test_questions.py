@@ -184,3 +184,12 @@ def test_a_hub_that_does_not_deliver_is_one_line(tmp_path: Path, trouble: str) -
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("rbridge_traces.errors.TraceError: cannot load the data set openai/gsm8k from the Hub: ")
     assert "--questions FILE" in last
+
+
+def test_options_that_are_all_padding_are_refused(tmp_path: Path) -> None:
+    """A row of MMLU-Pro without one option is named."""
+    row = {"question_id": 1, "question": "q", "category": "math", "options": ["N/A", "N/A"], "answer": "A"}
+    message = complaint(
+        load_questions, "mmlu_pro_stem", path=jsonl(tmp_path / "a.jsonl", [row]), error=TraceImportError
+    )
+    assert "row 1: its answer is 'A', which is none of the labels" in message

@@ -115,7 +115,7 @@ def read_definition(name: str, document: bytes, *, where: str) -> Benchmark:
 
     try:
         values = yaml.safe_load(document)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise TraceError(f"{where} is not YAML ({reason[:120]}); correct it") from error
     values = {} if values is None else values

@@ -129,7 +129,7 @@ def _mmlu_pro_stem(row: Row, number: int) -> Question | None:
         return None
     if not isinstance(options, list) or not 1 < len(options) <= len(string.ascii_uppercase):
         raise TraceError("its options are not a list of 2 to 26 texts")
-    while options[-1] == "N/A":  # padding of items with fewer than ten options, in some versions
+    while options and options[-1] == "N/A":  # padding of items with fewer than ten options, in some versions
         options = options[:-1]
     choices = tuple(Choice(label, str(text)) for label, text in zip(string.ascii_uppercase, options, strict=False))
     gold = _label(row, "answer", choices)

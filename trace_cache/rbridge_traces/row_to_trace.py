@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -19,7 +18,7 @@ from rbridge_traces.api_answers import (
 from rbridge_traces.api_choices import choices_of
 from rbridge_traces.errors import TraceError, TraceImportError, UnusableItemError, did_you_mean
 from rbridge_traces.extraction import LocatedReasoning, MalformedCompletionError, is_json_answer, locate_reasoning
-from rbridge_traces.field_values import ABSENT, as_choices, as_text, field_names, from_cell, lookup
+from rbridge_traces.field_values import ABSENT, as_choices, as_text, field_names, from_cell, is_missing, lookup
 from rbridge_traces.rows import Row
 from rbridge_traces.schema import Trace
 from rbridge_traces.spans import parse_spans
@@ -210,7 +209,7 @@ def _value(row: Row, target: str, mapping: Mapping[str, str], *, optional: bool)
             f"no field {field}{did_you_mean(field, present)} for the {target}; the row has "
             f"{', '.join(present) or 'none'}; map one with {target}=FIELD"
         )
-    if value is ABSENT or (isinstance(value, float) and math.isnan(value)):
+    if value is ABSENT or is_missing(value):
         return None
     return from_cell(target, value) if target in _LISTS else value
 

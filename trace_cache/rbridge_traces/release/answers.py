@@ -11,7 +11,7 @@ from rbridge_traces.completions import text_of_choice
 from rbridge_traces.errors import TraceError, TraceImportError
 from rbridge_traces.field_values import as_choices, as_correct, as_text
 from rbridge_traces.question_matching import Asked
-from rbridge_traces.release.fields import Fields, map_fields
+from rbridge_traces.release.fields import Fields, first_choice, map_fields
 from rbridge_traces.rows import Row, numbered_rows, unit
 
 
@@ -94,7 +94,5 @@ _TEXTS = ("item_id", "question", "reasoning", "completion", "final_answer", "gol
 
 
 def _response_text(response: Any) -> str | None:
-    if response is None:
-        return None
-    text = text_of_choice(response["choices"][0])
-    return text if isinstance(text, str) else ""
+    text = text_of_choice(first_choice(response))
+    return text if isinstance(text, str) else None if response is None else ""

@@ -26,10 +26,15 @@ _ROW = ""  # the name of the row itself, where that is a raw response
 _OTHER_PARTS = ("toplogprobs", "usage")  # objects whose fields are tokens, or counts of them
 
 
+def first_choice(response: Any) -> dict[str, Any]:
+    """The first answer of a raw response, in the Chat Completions or the legacy layout; empty if it has none."""
+    choices = response.get("choices") if isinstance(response, dict) else None
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
 def is_response(value: Any) -> bool:
-    """Whether a value is a raw response with log-probabilities, in the Chat Completions or the legacy layout."""
-    choices = value.get("choices") if isinstance(value, dict) else None
-    return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict) and "logprobs" in choices[0]
+    """Whether a value is a raw response with log-probabilities."""
+    return "logprobs" in first_choice(value)
 
 
 def _text(value: Any) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, Literal
 
 from rbridge_traces.completions import completion_of_choice, token_bytes
 from rbridge_traces.errors import TraceError, TraceImportError
-from rbridge_traces.release.fields import Fields, map_fields
+from rbridge_traces.release.fields import Fields, first_choice, map_fields
 from rbridge_traces.release.token_table import TokenTable
 from rbridge_traces.rows import Row, numbered_rows, unit
 
@@ -83,7 +84,7 @@ def listed_tokens(row: Row, fields: Fields) -> Listed:
     """
     response = fields.getter("response")(row)
     if response is not None:
-        completion = completion_of_choice(response["choices"][0])
+        completion = completion_of_choice(first_choice(response))
         text, ends = completion.text.encode(), completion.token_byte_end.tolist()
         pieces = [text[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         return pieces, completion.token_logprob.tolist()
@@ -185,9 +186,10 @@ def _position(value: Any) -> int:
 def _value(value: Any) -> float:
     if value is None:
         return math.nan
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TraceImportError(f"its log-probability is {value!r}, expected a number in nats")
-    return float(value)
+    with suppress(OverflowError):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    raise TraceImportError(f"its log-probability is {value!r}, expected a number in nats")
 
 
 def _size(value: Any) -> str:

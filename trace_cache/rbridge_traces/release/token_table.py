@@ -115,9 +115,7 @@ class TokenTable:
     @cached_property
     def _base(self) -> int:
         """The first position: 1 if no item has a position 0."""
-        order, start = self._grouped
-        firsts = np.frombuffer(self._position, np.int32)[order[start[:-1]]]
-        return 1 if firsts.min() == 1 else 0
+        return int(min(self._position, default=0) == 1)
 
     def _check_positions(self, rows: npt.NDArray[np.int64]) -> None:
         positions: npt.NDArray[np.int32] = np.frombuffer(self._position, np.int32)[rows]
