@@ -9,6 +9,7 @@ import pytest
 
 from rbridge_metrics import character_confidence
 from rbridge_traces import MalformedCompletionError, completion_of_tokens, extract_reasoning, parse_completion
+from rbridge_traces.thinking import without_thinking
 
 DRAFT = '{"reasoning": "a draft", "final_answer": "3"}'
 PLACEHOLDER = '{ "reasoning": "your step by step reasoning", "final_answer": "your final answer" }'

@@ -48,8 +48,6 @@ class Answered:
     def text(self) -> str:
         """The answer, without the prompt that a server may repeat (``echo``); empty if there is none."""
         text = text_of_choice(self.choice)
-        if not isinstance(text, str):
-            return ""
         return text.removeprefix(self.prompt) if self.prompt and "message" not in self.choice else text
 
     @property
@@ -180,17 +178,9 @@ def _prompts(row: Row, count: int) -> list[str | None]:
     if isinstance(prompt, str):
         return [prompt] * count
     messages = next(_values(row, "messages", DEPTH), None)
-    asked = [message for message in messages if _is_user(message)] if isinstance(messages, list) else []
-    return [_content(asked[-1]["content"]) if asked else None] * count
-
-
-def _is_user(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("role") == "user" and "content" in message
-
-
-def _content(content: Any) -> str | None:
-    text = text_of_choice({"message": {"content": content}})
-    return text if isinstance(text, str) else None
+    sent = [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+    asked = [message for message in sent if message.get("role") == "user" and "content" in message]
+    return [text_of_choice({"message": asked[-1]}) if asked else None] * count
 
 
 def _values(value: Any, key: str, depth: int) -> Iterator[Any]:

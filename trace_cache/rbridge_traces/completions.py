@@ -63,7 +63,7 @@ def completion_of_choice(choice: Mapping[str, Any]) -> Completion:
     array([2, 3])
     """
     text = text_of_choice(choice)
-    if not isinstance(text, str) or not text:
+    if not text:
         raise CompletionError(f"the answer holds no text (it has {', '.join(choice) or 'no fields'})")
     pieces, logprobs = tokens_of_choice(choice)
     return completion_of_tokens(pieces, logprobs, text=_as_sampled(text, pieces), stop=stop_of_choice(choice))
@@ -116,14 +116,13 @@ def stop_of_choice(choice: Mapping[str, Any]) -> Stop:
     return Stop(choice.get("finish_reason") == "stop", reason if isinstance(reason, str) else None)
 
 
-def text_of_choice(choice: Mapping[str, Any]) -> Any:
-    """The text of a choice, its text parts joined; None if it has none."""
+def text_of_choice(choice: Mapping[str, Any]) -> str:
+    """The text of a choice, its text parts joined; empty if it has none."""
     message = choice.get("message")
     content = message.get("content") if isinstance(message, Mapping) else choice.get("text")
-    if not isinstance(content, list):
-        return content
-    parts = [part for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
-    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def completion_of_tokens(

@@ -6,6 +6,7 @@ import string
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rbridge_traces.benchmark import check_benchmark
@@ -111,8 +112,9 @@ def questions_origin(benchmark: str, path: str | None) -> str:
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
-def _math500(row: Row, number: int) -> Question:
-    return Question("math500", _id(row, "unique_id", number), _text(row, "problem"), None, _text(row, "answer"))
+def _open(benchmark: str, item_id: str, question: str, gold: str, row: Row, number: int) -> Question:
+    """An item without choices, from the fields of these names."""
+    return Question(benchmark, _id(row, item_id, number), _text(row, question), None, _text(row, gold))
 
 
 def _gsm8k(row: Row, number: int) -> Question:
@@ -136,25 +138,6 @@ def _mmlu_pro_stem(row: Row, number: int) -> Question | None:
     return Question("mmlu_pro_stem", _id(row, "question_id", number), _text(row, "question"), choices, gold)
 
 
-def _arc_challenge(row: Row, number: int) -> Question:
-    question = _multiple_choice("arc_challenge", row, number)
-    if _concept(row) is not None:
-        raise TraceError("it has a question_concept, which ARC has not")
-    return question
-
-
-def _csqa(row: Row, number: int) -> Question:
-    question = _multiple_choice("csqa", row, number)
-    if _concept(row) is None:
-        raise TraceError("no field question_concept, which every question of CommonsenseQA has")
-    return question
-
-
-def _humaneval(row: Row, number: int) -> Question:
-    gold = _text(row, "canonical_solution")
-    return Question("humaneval", _id(row, "task_id", number), _text(row, "prompt"), None, gold)
-
-
 def _multiple_choice(benchmark: str, row: Row, number: int) -> Question:
     """An item of ARC or CommonsenseQA: flat as on the Hub, or with the stem and the choices inside ``question``."""
     inner = row.get("question")
@@ -168,7 +151,13 @@ def _multiple_choice(benchmark: str, row: Row, number: int) -> Question:
     except (KeyError, TypeError, ValueError):
         raise TraceError("its choices are not labels and texts") from None
     choices = tuple(Choice(str(label), str(text)) for label, text in pairs)
-    return Question(benchmark, _id(row, "id", number), text, choices, _label(row, "answerKey", choices))
+    question = Question(benchmark, _id(row, "id", number), text, choices, _label(row, "answerKey", choices))
+    concept = (inner if isinstance(inner, dict) else row).get("question_concept")
+    if benchmark == "csqa" and concept is None:
+        raise TraceError("no field question_concept, which every question of CommonsenseQA has")
+    if benchmark != "csqa" and concept is not None:
+        raise TraceError("it has a question_concept, which ARC has not")
+    return question
 
 
 def _unpublished(benchmark: str) -> _Kind:
@@ -181,11 +170,6 @@ def _unpublished(benchmark: str) -> _Kind:
         return Question(benchmark, item_id, _text(row, "question"), choices, gold_label_if_known(gold, choices))
 
     return _Kind("", None, "", read)
-
-
-def _concept(row: Row) -> Any:
-    inner = row.get("question")
-    return inner.get("question_concept") if isinstance(inner, dict) else row.get("question_concept")
 
 
 @dataclass(frozen=True)
@@ -203,12 +187,16 @@ class _Kind:
 
 
 _KINDS = {
-    "math500": _Kind("HuggingFaceH4/MATH-500", None, "test", _math500),
+    "math500": _Kind(
+        "HuggingFaceH4/MATH-500", None, "test", partial(_open, "math500", "unique_id", "problem", "answer")
+    ),
     "mmlu_pro_stem": _Kind("TIGER-Lab/MMLU-Pro", None, "test", _mmlu_pro_stem),
     "gsm8k": _Kind("openai/gsm8k", "main", "test", _gsm8k),
-    "arc_challenge": _Kind("allenai/ai2_arc", "ARC-Challenge", "test", _arc_challenge),
-    "csqa": _Kind("tau/commonsense_qa", None, "validation", _csqa),
-    "humaneval": _Kind("openai/openai_humaneval", None, "test", _humaneval),
+    "arc_challenge": _Kind("allenai/ai2_arc", "ARC-Challenge", "test", partial(_multiple_choice, "arc_challenge")),
+    "csqa": _Kind("tau/commonsense_qa", None, "validation", partial(_multiple_choice, "csqa")),
+    "humaneval": _Kind(
+        "openai/openai_humaneval", None, "test", partial(_open, "humaneval", "task_id", "prompt", "canonical_solution")
+    ),
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rbridge_traces.api_answers import ASKED
 from rbridge_traces.completions import text_of_choice
@@ -70,29 +69,21 @@ def read_answers(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple[li
 
 
 def _answers(rows: Sequence[tuple[str, Row]], fields: Fields) -> Iterator[PublishedAnswer]:
-    get = {target: fields.getter(target) for target in ("response", "choices", "correct", *_TEXTS)}
+    texts_of = ("item_id", "question", "reasoning", "completion", "final_answer", "gold")
+    get = {target: fields.getter(target) for target in ("response", "choices", "correct", *texts_of)}
     for place, row in rows:
         try:
-            texts = {target: as_text(target, get[target](row)) for target in _TEXTS}
+            item_id, question, reasoning, raw, final_answer, gold = (as_text(name, get[name](row)) for name in texts_of)
             choices, correct = as_choices(get["choices"](row)), as_correct(get["correct"](row))
         except TraceError as error:
             raise TraceImportError(f"{place}: {error}") from error
-        question, reasoning, raw = texts["question"], texts["reasoning"], texts["completion"]
+        if raw is None and (response := get["response"](row)) is not None:
+            raw = text_of_choice(first_choice(response))
         yield PublishedAnswer(
-            asked=Asked(
-                place, texts["item_id"], question and question.partition(ASKED)[0].rstrip(), choices, texts["gold"]
-            ),
+            asked=Asked(place, item_id, question and question.partition(ASKED)[0].rstrip(), choices, gold),
             row=row,
             reasoning="" if reasoning is None and "reasoning" in fields.of else reasoning,
-            raw=raw if raw is not None else _response_text(get["response"](row)),
-            final_answer=texts["final_answer"],
+            raw=raw,
+            final_answer=final_answer,
             correct=correct,
         )
-
-
-_TEXTS = ("item_id", "question", "reasoning", "completion", "final_answer", "gold")
-
-
-def _response_text(response: Any) -> str | None:
-    text = text_of_choice(first_choice(response))
-    return text if isinstance(text, str) else None if response is None else ""
