@@ -112,9 +112,13 @@ def questions_origin(benchmark: str, path: str | None) -> str:
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
-def _open(benchmark: str, item_id: str, question: str, gold: str, row: Row, number: int) -> Question:
-    """An item without choices, from the fields of these names."""
-    return Question(benchmark, _id(row, item_id, number), _text(row, question), None, _text(row, gold))
+def _math500(row: Row, number: int) -> Question:
+    return Question("math500", _id(row, "unique_id", number), _text(row, "problem"), None, _text(row, "answer"))
+
+
+def _humaneval(row: Row, number: int) -> Question:
+    gold = _text(row, "canonical_solution")
+    return Question("humaneval", _id(row, "task_id", number), _text(row, "prompt"), None, gold)
 
 
 def _gsm8k(row: Row, number: int) -> Question:
@@ -187,16 +191,12 @@ class _Kind:
 
 
 _KINDS = {
-    "math500": _Kind(
-        "HuggingFaceH4/MATH-500", None, "test", partial(_open, "math500", "unique_id", "problem", "answer")
-    ),
+    "math500": _Kind("HuggingFaceH4/MATH-500", None, "test", _math500),
     "mmlu_pro_stem": _Kind("TIGER-Lab/MMLU-Pro", None, "test", _mmlu_pro_stem),
     "gsm8k": _Kind("openai/gsm8k", "main", "test", _gsm8k),
     "arc_challenge": _Kind("allenai/ai2_arc", "ARC-Challenge", "test", partial(_multiple_choice, "arc_challenge")),
     "csqa": _Kind("tau/commonsense_qa", None, "validation", partial(_multiple_choice, "csqa")),
-    "humaneval": _Kind(
-        "openai/openai_humaneval", None, "test", partial(_open, "humaneval", "task_id", "prompt", "canonical_solution")
-    ),
+    "humaneval": _Kind("openai/openai_humaneval", None, "test", _humaneval),
 }
 
 

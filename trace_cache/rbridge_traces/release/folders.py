@@ -22,12 +22,10 @@ class ReleaseFiles:
     """The files of one benchmark.
 
     Attributes:
-        folder: where they lie.
         completions: of the answers.
         tokens: of the token rows; none where the completions hold their tokens themselves.
     """
 
-    folder: Path
     completions: Sequence[str]
     tokens: Sequence[str]
 
@@ -65,7 +63,7 @@ def release_files(folder: Path, overrides: Mapping[str, str]) -> ReleaseFiles:
     documents = [path for path in paths if _kind(path) == ".json"]
     if documents and len(documents) < len(paths):
         others = [path for path in paths if path not in documents]
-        return ReleaseFiles(folder, _texts(documents), _texts(others))
+        return ReleaseFiles(_texts(documents), _texts(others))
     answers: list[str] = []
     tokens: list[str] = []
     both: list[str] = []
@@ -82,7 +80,7 @@ def release_files(folder: Path, overrides: Mapping[str, str]) -> ReleaseFiles:
             f"{folder} holds token rows only ({', '.join(Path(path).name for path in tokens)}); expected a file of "
             "completions beside them: a JSON array with the reasoning and the final answer of each item"
         )
-    return ReleaseFiles(folder, answers or both, [*both, *tokens] if answers else tokens)
+    return ReleaseFiles(answers or both, [*both, *tokens] if answers else tokens)
 
 
 def _there(rows: Sequence[Mapping[str, object]], overrides: Mapping[str, str]) -> dict[str, str]:

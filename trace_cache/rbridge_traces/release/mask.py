@@ -70,15 +70,15 @@ def subsets_of_benchmarks(
     # `math` alone is MATH500, unless that goes by another name here and other categories stand beside `math`.
     others = [name for name in names if plain(name) != "math"]
     math_is_category = "math500" in map(benchmark_called, others) and any(plain(name) in _STEM for name in others)
-    rows_read: dict[str | None, list[str]] = {}
+    named: dict[str | None, list[str]] = {}
     for name in names:
         is_category = plain(name) in _STEM and (plain(name) != "math" or math_is_category)
         other = name if is_benchmark_name(name) else None
         known = "mmlu_pro_stem" if is_category else benchmark_called(name) or other
-        rows_read.setdefault(given.get(name, known), []).append(name)
-    refused = rows_read.pop(None, [])
-    ordered = [*(name for name in SHIPPED if name in rows_read), *(name for name in rows_read if name not in SHIPPED)]
-    return {str(name): rows_read[name] for name in ordered}, refused
+        named.setdefault(given.get(name, known), []).append(name)
+    refused = named.pop(None, [])
+    ordered = [*(name for name in SHIPPED if name in named), *(name for name in named if name not in SHIPPED)]
+    return {str(name): named[name] for name in ordered}, refused
 
 
 def mask_readers(
@@ -89,26 +89,16 @@ def mask_readers(
     The arguments are those of ``subsets_of_benchmarks`` and ``read_mask``, which also say what is raised.
     """
     paths = mask_subsets(root)
-    rows_read, unknown = subsets_of_benchmarks(paths, given)
+    named, unknown = subsets_of_benchmarks(paths, given)
+    read = partial(read_mask, overrides=overrides, skip_mismatched=skip_mismatched)
     readers = {
-        benchmark: partial(
-            read_mask,
-            benchmark,
-            {name: paths[name] for name in names},
-            overrides=overrides,
-            skip_mismatched=skip_mismatched,
-        )
-        for benchmark, names in rows_read.items()
+        benchmark: partial(read, benchmark, {name: paths[name] for name in names}) for benchmark, names in named.items()
     }
     return readers, unknown
 
 
 def read_mask(
-    benchmark: str,
-    subsets: Mapping[str, Sequence[str]],
-    *,
-    overrides: Mapping[str, str] | None = None,
-    skip_mismatched: bool = False,
+    benchmark: str, subsets: Mapping[str, Sequence[str]], *, overrides: Mapping[str, str], skip_mismatched: bool
 ) -> ReleaseReport:
     """Read the traces of a benchmark with their marked regions. Rows without reasoning or marks are left out, counted.
 
@@ -126,7 +116,7 @@ def read_mask(
     has_ids = True
     for subset, paths in subsets.items():
         rows = [(f"{path}, {unit(path)} {number}", row) for path in paths for number, row in numbered_rows(path)]
-        fields = map_fields("completions", (row for _, row in rows), overrides or {})
+        fields = map_fields("completions", (row for _, row in rows), overrides)
         for target in ("question", "reasoning"):
             if target not in fields.of:
                 raise TraceImportError(f"{paths[0]}: {fields.missing(f'the {target}', target)}")

@@ -16,7 +16,7 @@ from rbridge_traces.question_matching import with_questions
 from rbridge_traces.reasoning_match import reasoning_in
 from rbridge_traces.release.answers import PublishedAnswer, read_answers
 from rbridge_traces.release.fields import map_fields
-from rbridge_traces.release.folders import ReleaseFiles, release_files, release_folders
+from rbridge_traces.release.folders import release_files, release_folders
 from rbridge_traces.release.join import join
 from rbridge_traces.release.report import Readers, ReleaseReport, counted
 from rbridge_traces.release.token_rows import add_tokens, has_probabilities, layout_of, listed_tokens, read_token_rows
@@ -33,29 +33,18 @@ def release_readers(
     Raises:
         TraceImportError: the folder holds no benchmark.
     """
-
-    def read(benchmark: str, folder: Path) -> ReleaseReport:
-        files = release_files(folder, overrides)
-        return read_release(
-            files, benchmark=benchmark, overrides=overrides, questions=questions, skip_mismatched=skip_mismatched
-        )
-
+    read = partial(read_release, overrides=overrides, questions=questions, skip_mismatched=skip_mismatched)
     return {benchmark: partial(read, benchmark, folder) for benchmark, folder in release_folders(root).items()}
 
 
 def read_release(
-    files: ReleaseFiles,
-    *,
-    benchmark: str,
-    overrides: Mapping[str, str] | None = None,
-    questions: str | None = None,
-    skip_mismatched: bool = False,
+    benchmark: str, folder: Path, *, overrides: Mapping[str, str], questions: str | None, skip_mismatched: bool
 ) -> ReleaseReport:
     """Read the completions of a benchmark with their tokens, and extract the reasoning of each.
 
     Args:
-        files: of the benchmark, as ``release_files`` finds them.
         benchmark: its name.
+        folder: of its files.
         overrides: fields with other names than ``map_fields`` knows.
         questions: a file of the benchmark's questions, to fill in what the release lacks.
         skip_mismatched: leave out, and count, what does not fit together, instead of refusing it. Items of which the
@@ -65,7 +54,7 @@ def read_release(
         TraceImportError: a file cannot be read, a field is missing, or completions and tokens do not fit together;
             names file, row, the fields used and what was expected.
     """
-    overrides = overrides or {}
+    files = release_files(folder, overrides)
     answers, of_answers = read_answers(files.completions, overrides)
     dropped: Counter[str] = Counter()
     if files.tokens:
@@ -95,9 +84,7 @@ def read_release(
                 ) from error
             dropped[error.reason] += 1
     if not traces:
-        raise TraceImportError(
-            f"{files.folder}: none of {len(answers)} completions became a trace ({counted(dropped)})"
-        )
+        raise TraceImportError(f"{folder}: none of {len(answers)} completions became a trace ({counted(dropped)})")
     return ReleaseReport(traces, +dropped, len(table), counted_repairs(repairs))
 
 
