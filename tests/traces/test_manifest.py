@@ -98,3 +98,9 @@ def test_a_file_that_is_no_manifest_is_named(document: bytes, expected: str) -> 
     message = complaint(Manifest.from_json, document, where=WHERE, error=CacheCorruptError)
     assert message.startswith(WHERE)
     assert expected in message
+
+
+def test_a_long_value_is_shortened() -> None:
+    """The message of a document that is no manifest does not repeat all of it."""
+    document = b"\xef\xbb\xbf" + MANIFEST.to_json().encode()
+    assert len(complaint(Manifest.from_json, document, where=WHERE, error=CacheCorruptError)) < 300

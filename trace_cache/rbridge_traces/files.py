@@ -185,7 +185,7 @@ def write_json(path: str | Path, payload: object) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value in JSON's types: NumPy arrays as lists, NaN and infinities as None, other types as text.
+    """A value in JSON's types: arrays as lists, NaN, infinities and pandas' missing values as None, others as text.
 
     >>> plain({"mae": float("nan"), "folds": (1, 2)})
     {'mae': None, 'folds': [1, 2]}
@@ -198,6 +198,8 @@ def plain(value: Any) -> Any:
         return [plain(inner) for inner in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if type(value).__name__ in ("NAType", "NaTType"):  # of pandas, which need not be loaded
+        return None
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 

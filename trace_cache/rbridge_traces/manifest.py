@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbridge_traces.control_characters import SuspiciousText
 from rbridge_traces.errors import CacheCorruptError, TraceError
-from rbridge_traces.schema import Trace
+from rbridge_traces.schema import Trace, brief
 from rbridge_traces.unknown_logprobs import NO_UNKNOWN, UnknownTokens
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _first_problem(error: ValidationError) -> str:
     key = ".".join(map(str, problem["loc"])) or "the document"
     if problem["type"] == "missing":
         return f"it lacks the key {key}"
-    return f"{key} is {problem['input']!r}; {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    return f"{key} is {brief(problem['input'])}; {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 
 def counts_of(traces: Sequence[Trace]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rbridge_traces.benchmark import Benchmark
 from rbridge_traces.errors import CacheCorruptError, TraceError
 from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, counts_of
-from rbridge_traces.schema import Trace
+from rbridge_traces.schema import Trace, check_text
 from rbridge_traces.table import from_parquet, to_parquet
 
 
@@ -40,9 +40,12 @@ def pack(traces: Sequence[Trace], about: Manifest) -> StoredSource:
         about: describes them. Its counts and files are replaced.
 
     Raises:
-        TraceError: one of the above does not hold.
+        TraceError: one of the above does not hold, or a text of the description is not valid Unicode.
     """
     check_set(traces, about.benchmark)
+    for field, value in vars(about).items():
+        if isinstance(value, str):
+            check_text(field, value)
     data = to_parquet(traces)
     digest = hashlib.sha256(data).hexdigest()
     name = f"traces-{digest[:12]}.parquet"
