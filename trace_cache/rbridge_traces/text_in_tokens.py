@@ -72,7 +72,7 @@ def token_ends_in(
             refused = refused or why
         elif _END.fullmatch(behind) or _is_stop_string(behind, len(pieces[-1]), stop):
             return piece_ends - at
-        elif stop.by_stop and len(behind) <= _LONGEST_STOP and _is_beginning(before):
+        elif stop.by_stop and len(behind) <= _LONGEST_STOP and (not before.strip() or _MARKED_BEFORE.search(before)):
             stopped.append(at)
         else:
             refused = refused or f"behind it they go on {behind[:30]!r}, which is no end-of-text token"
@@ -109,10 +109,6 @@ def _begins_within_a_token(before: str, at: int, piece_ends: npt.NDArray[np.int6
     if at - len(white_space.encode()) <= token_start or _MARKED_BEFORE.search(before):
         return ""
     return f"it begins within a token, behind {before[-30:]!r}"
-
-
-def _is_beginning(before: str) -> bool:
-    return not before.strip() or _MARKED_BEFORE.search(before) is not None
 
 
 def _is_stop_string(behind: str, last_token_bytes: int, stop: Stop) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -112,17 +113,14 @@ def whole_lines(path: Path) -> bytes:
 
 
 def _lines(path: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    start, number = 0, 0
-    while (end := data.find(b"\n", start)) >= 0:
-        number += 1
+    for number, written in enumerate(io.BytesIO(data), start=1):
         try:
-            line = json.loads(data[start:end])
+            line = json.loads(written)
         except ValueError as error:
             raise JournalError(f"{path}, line {number} is broken ({error}); {_DAMAGED}") from None
         if not isinstance(line, dict):
             raise JournalError(f"{path}, line {number} is a JSON {type(line).__name__}; {_DAMAGED}")
         yield number, line
-        start = end + 1
 
 
 def _is_object(line: bytes) -> bool:

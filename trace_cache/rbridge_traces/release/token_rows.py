@@ -42,11 +42,10 @@ def read_token_rows(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple
     some = list(chain.from_iterable(map(first_rows, paths)))
     fields = map_fields("tokens", some, overrides)
     layout = layout_of(some, fields)
+    if layout is None and "token" in fields.of:
+        raise fields.missing("the log-probability of a token", "logprob")
     if layout is None:
-        need = (
-            ("the log-probability of a token", "logprob") if "token" in fields.of else ("the text of a token", "token")
-        )
-        raise fields.missing(*need)
+        raise fields.missing("the text of a token", "token")
     if layout == "flat" and "item_id" not in fields.of:
         raise fields.missing("the item that a token belongs to", "item_id")
     del some
