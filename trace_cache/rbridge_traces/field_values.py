@@ -102,10 +102,11 @@ def as_choices(value: Any) -> tuple[Choice, ...] | None:
             f"the choices are {what}, expected at most 26 texts, a list of {{label, text}}, or texts by label; "
             "columns of a table are named with --map choices=A,B,C,D"
         )
-    return tuple(Choice(_required("choice label", label), _required("choice", text)) for label, text in pairs)
+    return tuple(Choice(required_text("choice label", label), required_text("choice", text)) for label, text in pairs)
 
 
-def _required(target: str, value: Any) -> str:
+def required_text(target: str, value: Any) -> str:
+    """A value as text; refused if it is missing."""
     text = as_text(target, value)
     if text is None:
         raise TraceImportError(f"a {target} is null, expected text")

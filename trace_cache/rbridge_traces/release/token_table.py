@@ -89,8 +89,9 @@ class TokenTable:
         order, start = self._grouped
         rows = order[start[item] : start[item + 1]]
         self._check_positions(rows)
-        starts = np.where(rows, self._ends[rows - 1], 0).tolist()
-        pieces = [bytes(self._text[begin:end]) for begin, end in zip(starts, self._ends[rows].tolist(), strict=True)]
+        ends = np.frombuffer(self._end, np.int64)
+        bounds = zip(np.where(rows, ends[rows - 1], 0).tolist(), ends[rows].tolist(), strict=True)
+        pieces = [bytes(self._text[begin:end]) for begin, end in bounds]
         values = np.frombuffer(self._value, np.float64)[rows]
         if not self.probabilities:
             return pieces, values
@@ -100,10 +101,6 @@ class TokenTable:
             raise TraceError(f"{self.place(int(rows[at]))}: the probability is {values[at]}, expected one in [0, 1]")
         with np.errstate(divide="ignore"):
             return pieces, np.log(np.minimum(values, 1.0))
-
-    @cached_property
-    def _ends(self) -> npt.NDArray[np.int64]:
-        return np.frombuffer(self._end, np.int64)
 
     @cached_property
     def _grouped(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
