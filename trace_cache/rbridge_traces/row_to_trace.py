@@ -16,6 +16,7 @@ from rbridge_traces.api_answers import (
     tokens_of_trace,
 )
 from rbridge_traces.api_choices import choices_of
+from rbridge_traces.completions import text_of_choice
 from rbridge_traces.errors import TraceError, TraceImportError, UnusableItemError, did_you_mean
 from rbridge_traces.extraction import LocatedReasoning, MalformedCompletionError, is_json_answer, locate_reasoning
 from rbridge_traces.field_values import ABSENT, as_choices, as_text, field_names, from_cell, is_missing, lookup
@@ -154,7 +155,7 @@ def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions
         raise UnusableItemError("its request failed, there is no answer", "failed requests")
     if (isinstance(message, dict) and message.get("refusal")) or choice.get("finish_reason") == "content_filter":
         raise UnusableItemError("the model or its content filter refused to answer", "refused")
-    if not answered.text.strip():
+    if not text_of_choice(choice).strip():
         return "", None
     try:
         read = read_answer(answered, values["question"], options.form, logprobs=options.logprobs)
