@@ -25,7 +25,7 @@ _SCIENTIFIC = r"-?(?:\d+(?:\.\d+)?|\.\d+)[eE][-+]?\d{1,2}(?!\w)"
 _NUMBER = re.compile(rf"{_SCIENTIFIC}|-?\d+(?:\s+\d+\s*/\s*\d+|\s*/\s*\d+|\.\d+)?|-?\.\d+")
 _POWER_OF_TEN = re.compile(r"(?<=\d)\s*(?:\\times|\\cdot|\u00d7|\u00b7)\s*10\s*\^\s*\{?\s*(-?\d{1,2})\s*\}?(?!\w)")
 _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}| )(?=\d{3}(?!\d))")
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}")
+_FRACTION = re.compile(r"((?<![\d)}])-|)\\[dt]?frac\s*(?:\{(-?\d+)\}\s*\{(\d+)\}|(\d)\s*(\d)(?!\d))")
 _ANCHORS = ("$", "\\boxed", "\\(", "\\[")
 _PROSE_WORDS = 3
 _SPELLED = (  # what people type, and its LaTeX
@@ -89,7 +89,7 @@ def number_in(text: str) -> Fraction | None:
     (Fraction(2501, 2), Fraction(5, 2), Fraction(1500, 1), None)
     """
     plain = _THOUSANDS.sub("", _plain(_last_box(text)).replace("\u2212", "-").replace("\u202f", " "))
-    match = _NUMBER.findall(_POWER_OF_TEN.sub(r"e\1", _FRACTION.sub(r" \1/\2 ", plain)))
+    match = _NUMBER.findall(_POWER_OF_TEN.sub(r"e\1", _FRACTION.sub(r" \1\2\4/\3\5 ", plain)))
     try:
         return sum((Fraction(part) for part in _parts(match[-1])), Fraction(0)) if match else None
     except (ValueError, ZeroDivisionError):  # Python reads no number of more than 4,300 digits
