@@ -90,6 +90,8 @@ def test_a_definition_is_read() -> None:
         ("fewshot: [{question: q}]", "its trace is a NoneType"),
         ("- a", "is a list; expected the keys"),
         ("a: [", "is not YAML"),
+        ("subject: 2024-99-99", "is not YAML (month must be in"),
+        ("[" * 5000, "is not YAML"),
         ("subject: 3", "subject is 3; expected text"),
     ],
 )

@@ -103,3 +103,8 @@ def test_a_gold_without_choices_stays_as_it_is(tmp_path: Any) -> None:
     """Without choices, a number is the answer of an open question."""
     path = jsonl(tmp_path / "open.jsonl", [{"question": "2 + 1?", "trace": "It is 3.", "gold": 3}])
     assert import_traces(path, benchmark="gsm8k").traces[0].gold == "3"
+
+
+def test_a_number_of_thousands_of_digits_is_no_index() -> None:
+    """The error has the choices, as for any other gold that is none of them."""
+    assert "it is no label" in complaint(gold_label, "1" * 5000, CITIES, error=TraceImportError)

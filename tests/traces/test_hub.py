@@ -163,3 +163,17 @@ def test_a_full_disk_is_one_line(hub: HubServer, folder: Path, tmp_path: Path) -
     )
     assert f"cannot store {REPO}: " in error_of(run)
     assert not [path for path in (tmp_path / "hf").rglob("gsm8k/a.json") if path.exists()]
+
+
+def test_a_cache_on_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
+    """Listing and reading ``hf://`` places without a connection give an error with the place and the reason."""
+    for call, place in (
+        ("TraceCache({!r}).benchmarks()", "hf://datasets/a/b"),
+        ("[*read_rows({!r})]", "hf://datasets/a/b/c"),
+    ):
+        env = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        env |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+        code = f"from rbridge_traces import *; {call.format(place)}"
+        run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+        assert run.stderr.splitlines()[-1].startswith("rbridge_traces.errors.TraceError: cannot ")
+        assert place in run.stderr.splitlines()[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +290,21 @@ def test_whatever_a_row_holds_it_is_a_trace_or_one_line(extra: dict[str, Any]) -
         message = str(error)
     assert [trace.trace for trace in traces] == ([] if message else [ROW["trace"]])
     assert len(message.splitlines()) == (0 if traces else 1)
+
+
+def test_nan_is_a_missing_value(tmp_path: Path) -> None:
+    """NaN, which pandas writes for null, is no text, no label and no choice."""
+    row = {"question": "q", "trace": "t", "id": math.nan, "correct": math.nan, "gold": math.nan}
+    rows = [row | {"choices": {"A": "x", "B": math.nan}, "final_answer": math.nan}, row | {"choices": math.nan}]
+    first, second = import_traces(jsonl(tmp_path / "a.jsonl", rows), benchmark="mine").traces
+    assert (first.item_id, first.choices, first.final_answer) == ("1", (Choice("A", "x"),), None)
+    assert (first.gold, first.correct, second.choices) == (None, None, None)
+    path = jsonl(tmp_path / "b.jsonl", [row | {"choices": ["x", math.nan]}])
+    assert "a choice is null" in complaint(import_traces, path, benchmark="mine", error=TraceImportError)
+
+
+def test_a_cell_that_is_nested_too_deeply_is_one_line(tmp_path: Path) -> None:
+    """The message has the row and the beginning of the cell."""
+    (tmp_path / "a.csv").write_text(f'question,trace,choices\nq,t,"{"[" * 100_000}"\n')
+    message = complaint(import_traces, str(tmp_path / "a.csv"), benchmark="mine", error=TraceImportError)
+    assert "row 1: the choices is '[[[" in message

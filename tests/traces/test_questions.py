@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -184,3 +185,26 @@ def test_a_hub_that_does_not_deliver_is_one_line(tmp_path: Path, trouble: str) -
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("rbridge_traces.errors.TraceError: cannot load the data set openai/gsm8k from the Hub: ")
     assert "--questions FILE" in last
+
+
+def test_options_that_are_all_padding_are_refused(tmp_path: Path) -> None:
+    """A row of MMLU-Pro without one option is named."""
+    row = {"question_id": 1, "question": "q", "category": "math", "options": ["N/A", "N/A"], "answer": "A"}
+    message = complaint(
+        load_questions, "mmlu_pro_stem", path=jsonl(tmp_path / "a.jsonl", [row]), error=TraceImportError
+    )
+    assert "row 1: its answer is 'A', which is none of the labels" in message
+
+
+@pytest.mark.parametrize("missing", [None, math.nan])
+def test_missing_values_are_no_text(tmp_path: Path, missing: float | None) -> None:
+    """A null choice is refused, and a null id is the number of the row; neither becomes the text of a null."""
+    rows = [{"id": missing, "question": "q", "question_concept": "c", "answerKey": "A"}]
+    rows = [row | {"choices": {"label": ["A", "B"], "text": ["x", missing]}} for row in rows]
+    path = jsonl(tmp_path / "csqa.jsonl", rows)
+    assert "a choice is null" in complaint(load_questions, "csqa", path=path, error=TraceImportError)
+    row = {"question_id": missing, "question": "q", "category": "math", "options": ["x", missing], "answer": "A"}
+    path = jsonl(tmp_path / "mmlu.jsonl", [row])
+    assert "a choice is null" in complaint(load_questions, "mmlu_pro_stem", path=path, error=TraceImportError)
+    (question,) = load_questions("mine", path=jsonl(tmp_path / "mine.jsonl", [{"id": missing, "question": "q"}]))
+    assert question.item_id == "0"

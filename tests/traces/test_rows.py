@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import tracemalloc
@@ -197,3 +198,20 @@ def test_rows_are_numbered_by_line_or_entry(tmp_path: Path) -> None:
     ):
         (tmp_path / "rows").write_bytes(FORMS[form](ROWS))
         assert [number for number, _ in numbered_rows(str(tmp_path / "rows"))] == numbers
+
+
+@pytest.mark.parametrize("name", ["ONE.JSONL", "ONE.CSV", "ONE.CSV.GZ"])
+def test_suffixes_in_capitals_count(tmp_path: Path, name: str) -> None:
+    """A file of one row is read as its suffix says, in capitals as in lower case."""
+    data = b"question,trace\nq,t\n" if "CSV" in name else b'{"question": "q", "trace": "t"}\n'
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("GZ") else data)
+    assert list(read_rows(str(tmp_path / name))) == [{"question": "q", "trace": "t"}]
+
+
+def test_a_cell_of_any_length_is_read(tmp_path: Path) -> None:
+    """A long trace fits in a CSV cell; the limit that other code in the process sees stays as it was."""
+    limit, trace = csv.field_size_limit(), "a long thought " * 20_000
+    (tmp_path / "a.csv").write_text(f'question,trace\nq,"{trace}"\nq,t\n')
+    rows = read_rows(str(tmp_path / "a.csv"))
+    assert (next(rows)["trace"], csv.field_size_limit()) == (trace, limit)
+    assert [row["trace"] for row in rows] == ["t"]

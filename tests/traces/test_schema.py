@@ -6,12 +6,14 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbridge_traces import BENCHMARKS, Choice, TraceError, arrow_schema, check_benchmark, from_table, to_table
+from rbridge_traces import BENCHMARKS, Choice, Trace, TraceError, arrow_schema, check_benchmark, from_table, to_table
+from rbridge_traces.files import plain
 
 from ..metrics.strategies import cases, texts
 from .support import complaint, make_trace, same, some_traces
@@ -74,6 +76,8 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"item_id": "\udc00"}, "its item_id holds half a surrogate pair"),
     ({"choices": (Choice("A", "\udc00"),)}, "its choice A holds half a surrogate pair"),
     ({"choices": (Choice("\udc00", "x"),)}, "its choice label holds half a surrogate pair"),
+    ({"choices": [{"label": "A", "text": "x"}]}, "its choices hold a dict, not a Choice"),
+    ({"choices": "AB"}, "its choices hold a str, not a Choice (found 'A')"),
     ({"choices": (Choice("A", "x"), Choice("A", "y"))}, "two choices share a label (A, A)"),
     ({"correct": "yes"}, "its correct is 'yes', not true, false or null"),
     ({"token_end": [9]}, "it has only one of token_end and token_logprob"),
@@ -192,3 +196,15 @@ def test_a_changed_copy_is_checked_again() -> None:
     """``dataclasses.replace`` validates its result."""
     with pytest.raises(TraceError):
         dataclasses.replace(make_trace(token_end=[9], token_logprob=[-1.0]), trace="shorter")
+
+
+def test_spans_of_an_array_are_read() -> None:
+    """An integer array of shape (spans, 2) is a sequence of pairs, also without a row."""
+    assert make_trace(spans=np.array([[0, 1], [2, 4]])).spans == ((0, 1), (2, 4))
+    assert make_trace(spans=np.empty((0, 2), dtype=int), choices=np.array([])).spans is None
+    assert "its benchmark is a int, not text" in complaint(Trace, 5, "1", "q", "t")
+
+
+def test_missing_values_of_pandas_are_null_in_json() -> None:
+    """NA and NaT are null, as NaN is, never the text of their names."""
+    assert plain({"rows": pd.Series([1, None], dtype="Int64"), "at": pd.NaT}) == {"rows": [1, None], "at": None}

@@ -284,3 +284,10 @@ def test_verify_reports_every_source_and_stops_at_none(tmp_path: Path) -> None:
         assert "\n" not in verdict.problem
     assert verdicts[3].manifest is None
     assert [verdict.source for verdict in cache.verify("humaneval")] == ["e"]
+
+
+def test_a_description_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """An argument of the command line that is not UTF-8 is named before anything is written."""
+    cache = TraceCache(str(tmp_path))
+    assert "its licence holds half a surrogate pair" in complaint(write, cache, version("new"), licence="MIT\udcff")
+    assert cache.manifests() == []

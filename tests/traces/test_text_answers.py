@@ -31,6 +31,8 @@ SHORT = "2 + 2 = 4."
         ("\nFinal answer:\n\\[\n\\boxed{4}\n\\]", "\\boxed{4}"),
         ("\n> Final answer: 4\nI hope this helps.", "4"),
         ("\nFinal answer: 5\nNo.\nFinal answer: 4", "4"),
+        ("\r\nFinal answer\r\n4\r\n", "4"),
+        ("\nFinal answer\uff1a4", "4"),
     ],
 )
 def test_the_reasoning_ends_before_the_last_line_that_states_an_answer(written: str, answer: str) -> None:
@@ -64,6 +66,9 @@ def test_programs_keep_their_lines_and_indentation() -> None:
     code = "    x = 1\n    return x"
     for text in (f"So.\nFinal answer:\n```python\n{code}\n```\nDone.", f"So.\nFinal answer:\n{code}\n"):
         assert reasoning_end_and_answer(text, code=True) == (3, code)
+        lines = text.replace("\n", "\r\n")
+        assert reasoning_end_and_answer(lines, code=True) == (3, code.replace("\n", "\r\n"))
+    assert reasoning_end_and_answer(f"1. So:\n  ```python\n{code}\n  ```\nDone.", code=True)[1] == code
     assert reasoning_end_and_answer(f"So:\n```\n{code}\n```", code=True)[1] == code
     assert reasoning_end_and_answer("So.", code=True)[1] is None
 

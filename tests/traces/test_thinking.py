@@ -9,6 +9,7 @@ import pytest
 
 from rbridge_metrics import character_confidence
 from rbridge_traces import MalformedCompletionError, completion_of_tokens, extract_reasoning, parse_completion
+from rbridge_traces.thinking import without_thinking
 
 DRAFT = '{"reasoning": "a draft", "final_answer": "3"}'
 PLACEHOLDER = '{ "reasoning": "your step by step reasoning", "final_answer": "your final answer" }'
@@ -122,3 +123,8 @@ def test_the_placeholder_of_the_prompt_is_no_answer(echo: str) -> None:
     with pytest.raises(MalformedCompletionError, match="placeholder"):
         parse_completion(echo)
     assert parse_completion('{"reasoning": "2 + 2", "final_answer": "your final answer"}') == ("2 + 2", None)
+
+
+def test_a_mark_repeated_thousands_of_times_is_read_at_once() -> None:
+    """A model that repeats its closing mark to the token limit has said nothing; each mark is examined once."""
+    assert without_thinking("</think>" * 20_000 + "4") == "4"

@@ -30,7 +30,6 @@ from . import (
 from .benchmark import SHIPPED as SHIPPED, Benchmark as Benchmark, check_benchmark as check_benchmark
 from .completions import (
     Completion as Completion,
-    CompletionError as CompletionError,
     NoLogprobsError as NoLogprobsError,
     completion_of_choice as completion_of_choice,
     completion_of_tokens as completion_of_tokens,
@@ -40,6 +39,7 @@ from .definition import defined as defined, read_definition as read_definition
 from .errors import (
     CacheCorruptError as CacheCorruptError,
     CacheNotFoundError as CacheNotFoundError,
+    CompletionError as CompletionError,
     TraceError as TraceError,
     TraceImportError as TraceImportError,
 )

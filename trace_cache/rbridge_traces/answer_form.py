@@ -69,11 +69,10 @@ def read_choice(choice: Mapping[str, Any], form: AnswerForm, *, logprobs: bool) 
         TraceError: the log-probabilities are missing, or do not spell the trace.
     """
     thinking = form.trace == "thinking"
-    content = text_of_choice(choice)
     if logprobs and not thinking:
         completion = completion_of_choice(choice)
         return _read_content(completion.text, completion, form)
-    answer = _read_content(content if isinstance(content, str) else "", None, form)
+    answer = _read_content(text_of_choice(choice), None, form)
     if not thinking:
         return answer
     tokens = thinking_of_choice(choice) if logprobs else None

@@ -14,8 +14,8 @@ from typing import Any
 
 from rbridge_traces.answer_form import AnswerForm, ReadAnswer, read_choice
 from rbridge_traces.api_choices import DEPTH, choices_of, has_entries, responses_in
-from rbridge_traces.completions import CompletionError, completion_of_choice, text_of_choice
-from rbridge_traces.errors import TraceImportError
+from rbridge_traces.completions import completion_of_choice, text_of_choice
+from rbridge_traces.errors import CompletionError, TraceImportError
 from rbridge_traces.extraction import LocatedReasoning, Reasoning, tokens_between, with_tokens
 from rbridge_traces.reasoning_match import reasoning_in
 from rbridge_traces.rows import Row
@@ -33,7 +33,7 @@ class Answered:
     """One answer of an API in a row.
 
     Attributes:
-        choice: in the Chat or legacy Completions layout.
+        choice: in the Chat or legacy Completions layout, without the prompt that a server may repeat (``echo``).
         model: that gave it, where the response says so.
         prompt: the text that was sent, or the last user message; None where the row does not hold it.
         whole_row: the row is the response, so that its ``id`` and ``choices`` are those of the response.
@@ -43,14 +43,6 @@ class Answered:
     model: str | None
     prompt: str | None
     whole_row: bool
-
-    @property
-    def text(self) -> str:
-        """The answer, without the prompt that a server may repeat (``echo``); empty if there is none."""
-        text = text_of_choice(self.choice)
-        if not isinstance(text, str):
-            return ""
-        return text.removeprefix(self.prompt) if self.prompt and "message" not in self.choice else text
 
     @property
     def question(self) -> str | None:
@@ -84,7 +76,7 @@ def answers_in(row: Row) -> list[Answered]:
     prompts = _prompts(row, len(choices))
     model = response.get("model")
     return [
-        Answered(_in_known_layout(choice), model if isinstance(model, str) else None, prompt, whole)
+        Answered(_without(prompt, _in_known_layout(choice)), model if isinstance(model, str) else None, prompt, whole)
         for choice, prompt in zip(choices, prompts, strict=True)
     ]
 
@@ -104,7 +96,7 @@ def read_answer(answered: Answered, question: str | None, form: AnswerForm, *, l
     has_tokens = logprobs and _has_tokens(answered.choice)
     if has_tokens:
         _refuse_echo(answered, question)
-    return read_choice(_without_prompt(answered), form, logprobs=has_tokens)
+    return read_choice(answered.choice, form, logprobs=has_tokens)
 
 
 def tokens_of_trace(
@@ -125,7 +117,7 @@ def tokens_of_trace(
         TraceError: the tokens do not spell the trace.
     """
     if answered is not None and _has_tokens(answered.choice):
-        return reasoning_in(completion_of_choice(_without_prompt(answered)), located.text if located else text, None)
+        return reasoning_in(completion_of_choice(answered.choice), located.text if located else text, None)
     beside = _in_known_layout({"text": text, **{name: row.get(name) for name in _BESIDE}})
     if not _has_tokens(beside):
         return None
@@ -180,17 +172,9 @@ def _prompts(row: Row, count: int) -> list[str | None]:
     if isinstance(prompt, str):
         return [prompt] * count
     messages = next(_values(row, "messages", DEPTH), None)
-    asked = [message for message in messages if _is_user(message)] if isinstance(messages, list) else []
-    return [_content(asked[-1]["content"]) if asked else None] * count
-
-
-def _is_user(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("role") == "user" and "content" in message
-
-
-def _content(content: Any) -> str | None:
-    text = text_of_choice({"message": {"content": content}})
-    return text if isinstance(text, str) else None
+    sent = [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+    asked = [message for message in sent if message.get("role") == "user" and "content" in message]
+    return [text_of_choice({"message": asked[-1]}) if asked else None] * count
 
 
 def _values(value: Any, key: str, depth: int) -> Iterator[Any]:
@@ -224,9 +208,11 @@ def _in_known_layout(choice: Row) -> Row:
     return choice
 
 
-def _without_prompt(answered: Answered) -> Row:
+def _without(prompt: str | None, choice: Row) -> Row:
     """A choice whose text is the answer alone."""
-    return answered.choice if "message" in answered.choice else {**answered.choice, "text": answered.text}
+    if prompt is None or "message" in choice:
+        return choice
+    return {**choice, "text": text_of_choice(choice).removeprefix(prompt)}
 
 
 def _refuse_echo(answered: Answered, question: str | None) -> None:
@@ -236,5 +222,5 @@ def _refuse_echo(answered: Answered, question: str | None) -> None:
     """
     logprobs = answered.choice["logprobs"]
     values = logprobs.get("token_logprobs") if isinstance(logprobs, Mapping) else None
-    if isinstance(values, list) and values[:1] == [None] and question and question in answered.text:
+    if isinstance(values, list) and values[:1] == [None] and question and question in text_of_choice(answered.choice):
         raise CompletionError("its text repeats the prompt (echo); give the exact prompt in a field prompt")

@@ -14,13 +14,10 @@ def folder_patterns(benchmarks: Iterable[str]) -> list[str]:
     ['[gG][sS][mM]8[kK]/*', '*/[gG][sS][mM]8[kK]/*']
     """
     known = [benchmark_named(benchmark) for benchmark in benchmarks]
-    names = {form for benchmark in known for name in (benchmark.name, *benchmark.aliases) for form in _forms(name)}
-    patterns = ["".join(_either(character) for character in name) for name in sorted(names)]
+    names = {name for benchmark in known for name in (benchmark.name, *benchmark.aliases)}
+    forms = sorted(names | {name.replace("_", "") for name in names})
+    patterns = ["".join(_either(character) for character in form) for form in forms]
     return [f"{start}{pattern}/*" for pattern in patterns for start in ("", "*/")]
-
-
-def _forms(name: str) -> tuple[str, str]:
-    return name, name.replace("_", "")
 
 
 def _either(character: str) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_traces.errors import TraceError
-from rbridge_traces.replacement_characters import PART, PartedError
+from rbridge_traces.errors import CompletionError, TraceError
+from rbridge_traces.replacement_characters import PART
 from rbridge_traces.text_in_tokens import Stop, token_ends_in
 from rbridge_traces.thinking import next_block
 from rbridge_traces.unknown_logprobs import known_logprobs
@@ -25,10 +25,6 @@ _HALF = re.compile("[\ud800-\udfff]")
 _ID = re.compile(rb"token_id:\d+")  # vLLM: return_tokens_as_token_ids
 # Legacy completions write a token that is not UTF-8 as Python writes its bytes: ``bytes: \xe2\x80``.
 _BYTES_NOTATION = re.compile(r"bytes:(?=.*\\x)((?:[ -\[\]-~]|\\[\\'ntr]|\\x[0-9a-fA-F]{2})+)")
-
-
-class CompletionError(TraceError):
-    """An answer has no tokens, no log-probabilities, or tokens that do not spell its text."""
 
 
 class IdsAsTokensError(CompletionError):
@@ -67,7 +63,7 @@ def completion_of_choice(choice: Mapping[str, Any]) -> Completion:
     array([2, 3])
     """
     text = text_of_choice(choice)
-    if not isinstance(text, str) or not text:
+    if not text:
         raise CompletionError(f"the answer holds no text (it has {', '.join(choice) or 'no fields'})")
     pieces, logprobs = tokens_of_choice(choice)
     return completion_of_tokens(pieces, logprobs, text=_as_sampled(text, pieces), stop=stop_of_choice(choice))
@@ -120,14 +116,13 @@ def stop_of_choice(choice: Mapping[str, Any]) -> Stop:
     return Stop(choice.get("finish_reason") == "stop", reason if isinstance(reason, str) else None)
 
 
-def text_of_choice(choice: Mapping[str, Any]) -> Any:
-    """The text of a choice, its text parts joined; None if it has none."""
+def text_of_choice(choice: Mapping[str, Any]) -> str:
+    """The text of a choice, its text parts joined; empty if it has none."""
     message = choice.get("message")
     content = message.get("content") if isinstance(message, Mapping) else choice.get("text")
-    if not isinstance(content, list):
-        return content
-    parts = [part for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
-    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def completion_of_tokens(
@@ -173,11 +168,10 @@ def completion_of_tokens(
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise CompletionError(f"the answer holds half a surrogate pair at character {error.start}") from None
-    try:
-        fitted = token_ends_in(pieces, ends, text, stop or Stop())
-    except PartedError as error:
-        raise CompletionError(str(error)) from None
-    return _cut(Completion(text, fitted, values), len(text.encode()))
+    fitted = token_ends_in(pieces, ends, text, stop or Stop())
+    n_bytes = len(text.encode())
+    first, last = np.searchsorted(fitted, (1, n_bytes))  # tokens entirely before or after the text are dropped
+    return Completion(text, np.minimum(fitted[first : last + 1], n_bytes), values[first : last + 1])
 
 
 def _held_back(pieces: Sequence[bytes]) -> Sequence[bytes]:
@@ -205,13 +199,6 @@ def _held_back(pieces: Sequence[bytes]) -> Sequence[bytes]:
             ]
         empty = 0
     return shared
-
-
-def _cut(whole: Completion, n_bytes: int) -> Completion:
-    """Drop the tokens that lie entirely before or after the text."""
-    ends = whole.token_byte_end
-    first, last = np.searchsorted(ends, (1, n_bytes))
-    return Completion(whole.text, np.minimum(ends[first : last + 1], n_bytes), whole.token_logprob[first : last + 1])
 
 
 def token_bytes(token: object, raw: object) -> bytes:

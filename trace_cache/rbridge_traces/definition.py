@@ -50,22 +50,16 @@ def defined(
             f"the prompts of {benchmark.name} come with this package; import the traces under a name of your own, or "
             """score with other examples by --metadata '{"rbridge_fewshot": "FILE"}'"""
         )
-    changes: dict[str, Any] = {}
-    if question_template is not None:
-        if "{question}" not in question_template and "{code}" not in question_template:
-            raise TraceError(f"the question template {question_template[:60]!r} has no {{question}}")
-        changes["question_template"] = question_template
-    if fewshot is not None:
-        if isinstance(fewshot, int) and fewshot < 0:
-            raise TraceError(f"{fewshot} worked examples cannot be taken from the traces; give a number from 0")
-        changes["fewshot"] = fewshot if isinstance(fewshot, int) else tuple(fewshot)
-    if grader is not None:
-        if grader not in GRADERS:
-            raise TraceError(f"no grader {grader!r}{did_you_mean(grader, GRADERS)}; choose one of {', '.join(GRADERS)}")
-        changes["grader"] = grader
-    if subject is not None:
-        changes["subject"] = subject
-    return dataclasses.replace(benchmark, **changes)
+    if question_template is not None and "{question}" not in question_template and "{code}" not in question_template:
+        raise TraceError(f"the question template {question_template[:60]!r} has no {{question}}")
+    if isinstance(fewshot, int) and fewshot < 0:
+        raise TraceError(f"{fewshot} worked examples cannot be taken from the traces; give a number from 0")
+    if grader is not None and grader not in GRADERS:
+        raise TraceError(f"no grader {grader!r}{did_you_mean(grader, GRADERS)}; choose one of {', '.join(GRADERS)}")
+    examples = fewshot if fewshot is None or isinstance(fewshot, int) else tuple(fewshot)
+    changes = {"question_template": question_template, "fewshot": examples, "grader": grader, "subject": subject}
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    return dataclasses.replace(benchmark, **given)
 
 
 def redefined(
@@ -115,7 +109,7 @@ def read_definition(name: str, document: bytes, *, where: str) -> Benchmark:
 
     try:
         values = yaml.safe_load(document)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise TraceError(f"{where} is not YAML ({reason[:120]}); correct it") from error
     values = {} if values is None else values

@@ -27,6 +27,22 @@ class TraceImportError(TraceError):
     """A file of a user's own cannot be read as traces; names the file, and the line or row."""
 
 
+class CompletionError(TraceError):
+    """An answer has no tokens, no log-probabilities, or tokens that do not spell its text."""
+
+
+class NoTraceError(TraceError):
+    """An item has no trace. The message is the reason, to be counted."""
+
+
+class UnusableItemError(TraceImportError):
+    """An item cannot be used; ``reason`` is the kind of fault, to be counted."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggest the closest known name, as the tail of a sentence; empty where nothing is close.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import string
 from typing import Any
 
@@ -45,13 +46,20 @@ def from_cell(target: str, value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TraceImportError(f"the {target} is {value[:40]!r}, which is not JSON ({error})") from None
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a value is null, or NaN, which pandas writes for null."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def as_text(target: str, value: Any) -> str | None:
-    """A value as text, numbers written out."""
-    if value is None or isinstance(value, str):
+    """A value as text, numbers written out; None if it is missing."""
+    if is_missing(value):
+        return None
+    if isinstance(value, str):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
@@ -60,9 +68,9 @@ def as_text(target: str, value: Any) -> str | None:
 
 
 def as_correct(value: Any) -> bool | None:
-    """True, false, 1, 0 or null as a truth value."""
-    if value is None or isinstance(value, bool):
-        return value
+    """True, false, 1 or 0 as a truth value; None if it is missing."""
+    if is_missing(value):
+        return None
     if isinstance(value, str) and value.strip().lower() in ("true", "false", "1", "0"):
         return value.strip().lower() in ("true", "1")
     if value in (0, 1):
@@ -72,7 +80,7 @@ def as_correct(value: Any) -> bool | None:
 
 def as_choices(value: Any) -> tuple[Choice, ...] | None:
     """Choices in any of the forms that ``import_traces`` names."""
-    if value is None:
+    if is_missing(value):
         return None
     if isinstance(value, dict) and isinstance(value.get("label"), list) and isinstance(value.get("text"), list):
         labels, texts = value["label"], value["text"]
@@ -80,7 +88,7 @@ def as_choices(value: Any) -> tuple[Choice, ...] | None:
             raise TraceImportError(f"the choices have {len(labels)} labels but {len(texts)} texts")
         pairs = list(zip(labels, texts, strict=True))
     elif isinstance(value, dict):
-        pairs = [(label, text) for label, text in value.items() if text is not None]
+        pairs = [(label, text) for label, text in value.items() if not is_missing(text)]
     elif isinstance(value, list) and all(isinstance(choice, dict) for choice in value):
         missing = [number for number, choice in enumerate(value, start=1) if not {"label", "text"} <= choice.keys()]
         if missing:
@@ -94,10 +102,11 @@ def as_choices(value: Any) -> tuple[Choice, ...] | None:
             f"the choices are {what}, expected at most 26 texts, a list of {{label, text}}, or texts by label; "
             "columns of a table are named with --map choices=A,B,C,D"
         )
-    return tuple(Choice(_required("choice label", label), _required("choice", text)) for label, text in pairs)
+    return tuple(Choice(required_text("choice label", label), required_text("choice", text)) for label, text in pairs)
 
 
-def _required(target: str, value: Any) -> str:
+def required_text(target: str, value: Any) -> str:
+    """A value as text; refused if it is missing."""
     text = as_text(target, value)
     if text is None:
         raise TraceImportError(f"a {target} is null, expected text")

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -26,9 +26,11 @@ _CLIENT_ERRORS = {
     "aiohttp": "ClientError",
     "botocore.exceptions": "BotoCoreError",
     "google.auth.exceptions": "GoogleAuthError",
+    "httpx": "HTTPError",
+    "httpx2": "HTTPError",
+    "requests": "RequestException",
 }
-"""Base errors of the clients behind ``https://``, ``s3://`` and ``gs://`` that are not an ``OSError``."""
-
+"""Base errors of the clients behind ``https://``, ``s3://``, ``gs://`` and ``hf://``; most are no ``OSError``."""
 
 _NO_LOCKS = (None, errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 """What a disk without locks answers."""
@@ -58,18 +60,30 @@ def check_suffix(path: str | Path, suffixes: tuple[str, ...], what: str) -> str:
     return suffix
 
 
+def client_errors() -> tuple[Any, ...]:
+    """Errors of the loaded HTTP clients, raised when a server cannot be reached."""
+    return tuple(getattr(sys.modules[module], name) for module, name in _CLIENT_ERRORS.items() if module in sys.modules)
+
+
 def refusals() -> tuple[type[BaseException], ...]:
     """Errors that a file system raises for a place that is full, protected, read-only or unreachable."""
-    loaded = {module: sys.modules[module] for module in _CLIENT_ERRORS if module in sys.modules}
-    return (OSError, NotImplementedError, *(getattr(loaded[module], _CLIENT_ERRORS[module]) for module in loaded))
+    return (OSError, NotImplementedError, *client_errors())
 
 
-def refusal(action: str, error: BaseException) -> TraceError:
-    """One line for a file system's error: ``cannot <action>: <reason>``."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return TraceError(
-        f"cannot {action}: {reason.rstrip('.')}; check that the place exists, has room and is open to you"
-    )
+@contextmanager
+def one_line_refusals(action: str, error_type: type[TraceError] = TraceError) -> Iterator[None]:
+    """Turn a file system's error into one line: ``cannot <action>: <reason>``.
+
+    Raises:
+        TraceError: of the type given.
+    """
+    try:
+        yield
+    except refusals() as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise error_type(
+            f"cannot {action}: {reason.rstrip('.')}; check that the place exists, has room and is open to you"
+        ) from error
 
 
 def open_root(url: str) -> tuple[AbstractFileSystem, str]:
@@ -106,28 +120,25 @@ def names(fs: AbstractFileSystem, folder: str) -> list[str]:
         TraceError: it cannot be listed.
     """
     fs.invalidate_cache()
-    try:
-        return sorted(str(path).rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except refusals() as error:
-        raise refusal(f"list {shown(fs, folder)}", error) from error
+    with one_line_refusals(f"list {shown(fs, folder)}"):
+        try:
+            return sorted(str(path).rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
 
-def read(fs: AbstractFileSystem, path: str) -> bytes:
-    """The bytes of a file.
+def read(fs: AbstractFileSystem, path: str) -> bytes | None:
+    """The bytes of a file; None if it does not exist.
 
     Raises:
-        FileNotFoundError: there is none.
         TraceError: it cannot be read.
     """
-    try:
-        data: bytes = fs.cat_file(path)
-    except FileNotFoundError:
-        raise
-    except refusals() as error:
-        raise refusal(f"read {shown(fs, path)}", error) from error
-    return data
+    with one_line_refusals(f"read {shown(fs, path)}"):
+        try:
+            data: bytes = fs.cat_file(path)
+        except FileNotFoundError:
+            return None
+        return data
 
 
 def put(fs: AbstractFileSystem, path: str, data: bytes) -> None:
@@ -161,13 +172,11 @@ def write_file(path: str | Path, data: bytes) -> None:
         TraceError: the place is full, protected, read-only or unreachable.
     """
     fs, place = open_root(str(path))
-    try:
+    with one_line_refusals(f"write {path}"):
         fs.makedirs(place.rpartition("/")[0], exist_ok=True)
         if fs.isdir(place):
             raise IsADirectoryError(21, "it is a folder")
         put(fs, place, data)
-    except refusals() as error:
-        raise refusal(f"write {path}", error) from error
 
 
 def write_json(path: str | Path, payload: object) -> None:
@@ -176,7 +185,7 @@ def write_json(path: str | Path, payload: object) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value in JSON's types: NumPy arrays as lists, NaN and infinities as None, other types as text.
+    """A value in JSON's types: arrays as lists, NaN, infinities and pandas' missing values as None, others as text.
 
     >>> plain({"mae": float("nan"), "folds": (1, 2)})
     {'mae': None, 'folds': [1, 2]}
@@ -189,6 +198,8 @@ def plain(value: Any) -> Any:
         return [plain(inner) for inner in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if type(value).__name__ in ("NAType", "NaTType"):  # of pandas, which need not be loaded
+        return None
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
@@ -224,14 +235,12 @@ def locked(path: str | Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def only_writer(fs: AbstractFileSystem, folder: str) -> Iterator[None]:
-    """Let one process at a time write to a local folder; others wait.
+    """Let one process at a time write to a folder on the local disk; others wait. A missing folder is created.
 
     Remote stores and network disks without locks are not guarded: use one writer for each source there.
     """
-    if not is_local(fs):
-        yield
-        return
-    with locked(f"{folder}/.lock"):
+    fs.makedirs(folder, exist_ok=True)
+    with locked(f"{folder}/.lock") if is_local(fs) else nullcontext():
         yield
 
 

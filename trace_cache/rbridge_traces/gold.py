@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -33,23 +34,27 @@ def gold_label(
     >>> [gold_label(gold, four) for gold in (3, "3", "(b)", "ccc")]
     ['D', 'D', 'B', 'C']
     """
-    written = _written(gold)
+    return read_gold(gold, choices, count_from, remedy)[0]
+
+
+def read_gold(gold: Any, choices: Sequence[Choice], count_from: CountFrom, remedy: str) -> tuple[str, bool]:
+    """``gold_label``, and whether the gold is the index of that choice."""
+    written = str(gold).strip().removesuffix(".0")  # 3.0, as a column of floats or a text of one has it, is 3
     labels = [choice.label for choice in choices]
-    if str(gold) in labels:
-        return str(gold)
-    if written in labels:
-        return written
+    for label in (str(gold), written):
+        if label in labels:
+            return label, False
     bare = written.strip("()[].: ").casefold()
     named = [label for label in labels if label.casefold() == bare]
     if len(named) == 1:
-        return named[0]
+        return named[0], False
     of_text = [choice.label for choice in choices if choice.text.strip() in (written, str(gold))]
     if not of_text:
         of_text = [choice.label for choice in choices if choice.text.strip().casefold() == written.casefold()]
     of_index = _by_index(written, labels, count_from)
-    labels_meant = set(of_text[:1] if len(of_text) == 1 else []) | set(of_index)
+    labels_meant = {*of_text, *of_index}
     if len(labels_meant) == 1 and len(of_text) <= 1:
-        return labels_meant.pop()
+        return labels_meant.pop(), not of_text
     shown = f"the gold is {written!r}, beside choices labelled {', '.join(labels)}"
     if of_index and of_text:
         raise TraceImportError(
@@ -69,22 +74,9 @@ def gold_label_if_known(gold: str | None, choices: Sequence[Choice] | None) -> s
         return gold
 
 
-def is_index(gold: Any, choices: Sequence[Choice], *, count_from: CountFrom = 0) -> bool:
-    """Whether a gold that ``gold_label`` takes is read as an index."""
-    labels = [choice.label for choice in choices]
-    written = _written(gold)
-    by_text = any(choice.text.strip() in (written, str(gold)) for choice in choices)
-    return written not in labels and not by_text and bool(_by_index(written, labels, count_from))
-
-
-def _written(gold: Any) -> str:
-    """A gold as text; 3.0, as a column of floats or a text of one has it, is 3."""
-    return str(gold).strip().removesuffix(".0")
-
-
 def _by_index(written: str, labels: Sequence[str], count_from: CountFrom) -> list[str]:
     """The label of the choice with this index; empty for another number, or if labels are numbers."""
-    if not (written.isascii() and written.isdecimal()) or any(label.isdecimal() for label in labels):
+    if not re.fullmatch(r"[0-9]{1,9}", written) or any(label.isdecimal() for label in labels):
         return []
     index = int(written) - count_from
     return [labels[index]] if 0 <= index < len(labels) else []

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rbridge_traces.errors import TraceError
-
-_CLIENTS = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "RequestException"}
-"""Base errors of the HTTP clients of the versions of huggingface_hub."""
+from rbridge_traces.files import client_errors
 
 
 class HubError(TraceError):
     """The Hub does not serve a data set; the message says why."""
-
-
-def client_errors() -> tuple[Any, ...]:
-    """Errors of the loaded HTTP clients, raised when a server cannot be reached."""
-    return tuple(getattr(sys.modules[module], _CLIENTS[module]) for module in _CLIENTS.keys() & sys.modules)
 
 
 def not_a_name(repo: str) -> HubError:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from rbridge_traces.data_card import CARD
 from rbridge_traces.errors import CacheCorruptError, TraceError
-from rbridge_traces.hub import client_errors, not_a_name
+from rbridge_traces.files import client_errors
+from rbridge_traces.hub import not_a_name
 from rbridge_traces.packing import StoredSource
 from rbridge_traces.publish import export
 from rbridge_traces.store import TraceCache

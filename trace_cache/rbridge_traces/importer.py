@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rbridge_traces.answer_form import AnswerForm
 from rbridge_traces.benchmark import check_benchmark
-from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.errors import TraceError, TraceImportError, UnusableItemError, did_you_mean
 from rbridge_traces.field_values import as_correct, as_text
-from rbridge_traces.gold import CountFrom, gold_label, is_index
-from rbridge_traces.question_matching import Asked, match_questions
+from rbridge_traces.gold import CountFrom, read_gold
+from rbridge_traces.question_matching import Asked, with_questions
 from rbridge_traces.row_to_trace import (
     TARGETS,
     Draft,
-    FailedAnswerError,
     RowOptions,
     answers_of_row,
     draft_of,
@@ -101,12 +101,7 @@ def import_traces(
     drafts, failed, skipped = _drafts(path, options, skip_empty=skip_empty, skip_failed=skip_failed)
     models = {draft.model for draft in drafts}
     filled = _with_questions(benchmark, drafts, questions)
-    traces = _traces(benchmark, filled, gold_from or 0)
-    indexes = [
-        draft.values["gold"]
-        for draft in filled
-        if is_index(draft.values["gold"], draft.values["choices"] or (), count_from=gold_from or 0)
-    ]
+    traces, indexes = _traces(benchmark, filled, gold_from or 0)
     if gold_from is None and len(indexes) >= _ENOUGH_INDEXES and not any(float(index) == 0 for index in indexes):
         raise TraceImportError(
             f"{path}: none of its {len(indexes)} golds that are indexes of choices is 0, so they may count from 1; "
@@ -137,13 +132,17 @@ def _drafts(
             for position, answered in enumerate(answers, start=1):
                 try:
                     draft = draft_of(row, place, answered, options)
-                except FailedAnswerError as error:
+                except UnusableItemError as error:
                     if not skip_failed:
                         raise TraceImportError(f"{error}; leave such answers out with --skip-failed") from error
                     failed[error.reason] += 1
                     continue
+                if draft is None and not skip_empty:
+                    raise TraceImportError(
+                        "the trace is empty; leave such rows out with --skip-empty, or map the field that holds the "
+                        "reasoning with trace=FIELD"
+                    )
                 if draft is None:
-                    _refuse_empty(skip_empty=skip_empty)
                     empty += 1
                     continue
                 if len(answers) > 1 and not draft.named:
@@ -154,46 +153,36 @@ def _drafts(
     return drafts, failed, empty
 
 
-def _refuse_empty(*, skip_empty: bool) -> None:
-    if not skip_empty:
-        raise TraceImportError(
-            "the trace is empty; leave such rows out with --skip-empty, or map the field that holds the reasoning "
-            "with trace=FIELD"
-        )
-
-
 def _with_questions(benchmark: str, drafts: Sequence[Draft], path: str | None) -> Sequence[Draft]:
     """Fill in questions, choices and golds from a file of the benchmark's questions, where one is given."""
     if path is None or not drafts:
         return drafts
     asked = [
-        Asked(draft.place, draft.values["item_id"] if draft.named else None, draft.values["question"])
+        Asked(
+            draft.place,
+            draft.values["item_id"] if draft.named else None,
+            *(draft.values[name] for name in ("question", "choices", "gold")),
+        )
         for draft in drafts
     ]
-    for draft, question in zip(drafts, match_questions(benchmark, asked, path), strict=True):
-        values = draft.values
-        values["item_id"] = values["item_id"] if draft.named else question.item_id
-        values["question"] = values["question"] or question.question
-        values["choices"] = values["choices"] if values["choices"] is not None else question.choices
-        values["gold"] = values["gold"] if values["gold"] is not None else question.gold
+    for draft, known in zip(drafts, with_questions(benchmark, asked, path), strict=True):
+        draft.values |= {name: value for name, value in known._asdict().items() if name != "place"}
     return drafts
 
 
-def _gold(draft: Draft, gold_from: CountFrom) -> str | None:
-    """The gold of a draft: of an item with choices the label of the right one."""
-    gold, choices = draft.values["gold"], draft.values["choices"]
-    text = as_text("gold", gold)
-    remedy = "give the label" + "; if indexes in this file count from 1, say --gold-from 1" * (gold_from == 0)
-    return gold_label(gold, choices, count_from=gold_from, remedy=remedy) if choices and text else text
-
-
-def _traces(benchmark: str, drafts: Sequence[Draft], gold_from: CountFrom) -> list[Trace]:
-    """The traces of drafts, each checked, no item twice."""
+def _traces(benchmark: str, drafts: Sequence[Draft], gold_from: CountFrom) -> tuple[list[Trace], list[Any]]:
+    """The traces of drafts, each checked, no item twice, and the golds that are indexes of choices."""
     traces: list[Trace] = []
+    indexes: list[Any] = []
     first: dict[str, str] = {}
+    remedy = "give the label" + "; if indexes in this file count from 1, say --gold-from 1" * (gold_from == 0)
     for draft in drafts:
+        given = draft.values["gold"]
         try:
-            correct, gold = as_correct(draft.values["correct"]), _gold(draft, gold_from)
+            correct, gold = as_correct(draft.values["correct"]), as_text("gold", given)
+            if gold and draft.values["choices"]:
+                gold, by_index = read_gold(given, draft.values["choices"], gold_from, remedy)
+                indexes += [given] * by_index
             final_answer = as_text("final_answer", draft.values["final_answer"])
             traces.append(
                 Trace(benchmark, **draft.values | {"correct": correct, "gold": gold, "final_answer": final_answer})
@@ -207,4 +196,4 @@ def _traces(benchmark: str, drafts: Sequence[Draft], gold_from: CountFrom) -> li
                 "keep one trace for each item, or map a field that tells the rows apart with item_id=FIELD"
             )
         first[item_id] = draft.place.rpartition(", ")[2]
-    return traces
+    return traces, indexes

@@ -13,14 +13,13 @@ from typing import Any
 
 from rbridge_traces.completions import (
     Completion,
-    CompletionError,
     completion_of_choice,
     completion_of_tokens,
     stop_of_choice,
     text_of_choice,
     tokens_of_choice,
 )
-from rbridge_traces.errors import TraceError
+from rbridge_traces.errors import CompletionError, TraceError
 from rbridge_traces.extraction import MalformedCompletionError, Reasoning, tokens_between
 from rbridge_traces.replacement_characters import PART
 from rbridge_traces.thinking import BEFORE, SEAM, thinking_in
@@ -57,16 +56,16 @@ def thinking_text(choice: Mapping[str, Any]) -> str:
     Raises:
         MalformedCompletionError: as ``thinking_of_choice``.
     """
-    thinking, content = _thinking_field(choice), _content(choice)
-    if thinking:
+    if thinking := _thinking_field(choice):
         return thinking
+    content = text_of_choice(choice).strip()
     start, end = _between_marks(content)
     return content[start:end]
 
 
 def _located(choice: Mapping[str, Any]) -> tuple[Completion, int, int]:
     """A completion that holds the thinking, and its start and end there."""
-    thinking, content = _thinking_field(choice), _content(choice)
+    thinking, content = _thinking_field(choice), text_of_choice(choice).strip()
     logprobs = choice.get("logprobs")
     apart = next((name for name in FIELDS if isinstance(logprobs, Mapping) and logprobs.get(name)), None)
     if thinking and apart:
@@ -134,10 +133,5 @@ def _thinking_field(choice: Mapping[str, Any]) -> str:
     parts = message.get("content")
     if not given and isinstance(parts, list):
         thoughts = [part.get("thinking") for part in parts if isinstance(part, Mapping)]
-        given = "".join(text_of_choice({"message": {"content": thought}}) or "" for thought in thoughts)
+        given = "".join(text_of_choice({"message": {"content": thought}}) for thought in thoughts)
     return str(given).strip()
-
-
-def _content(choice: Mapping[str, Any]) -> str:
-    text = text_of_choice(choice)
-    return text.strip() if isinstance(text, str) else ""

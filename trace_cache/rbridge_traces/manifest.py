@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rbridge_traces.control_characters import SuspiciousText
 from rbridge_traces.errors import CacheCorruptError, TraceError
-from rbridge_traces.schema import Trace
+from rbridge_traces.schema import Trace, brief
 from rbridge_traces.unknown_logprobs import NO_UNKNOWN, UnknownTokens
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ class Manifest:
         rows_with_confidence: traces that carry token confidences.
         rows_with_spans: traces with marked regions.
         rows_correct: traces whose final answer is right; None if unknown for all.
-        rows_with_choices: traces of items with choices; None in manifests from before this key, as the next two.
+        rows_with_choices: traces of items with choices.
         rows_with_gold: traces of items with a gold answer.
         rows_with_final_answer: traces with the frontier model's answer.
-        tokens_unknown: frontier tokens without a known log-probability; None in manifests from before this key.
+        tokens_unknown: frontier tokens without a known log-probability.
         origin: where the traces were fetched, with the revision: ``hf://datasets/NAME@SHA``.
         files: sha256 (hex) by file name, in the order of the rows.
     """
@@ -67,12 +68,12 @@ class Manifest:
     created: str
     rows: int
     rows_with_confidence: int
-    rows_with_spans: int = 0
+    rows_with_spans: int
     rows_correct: int | None = None
-    tokens_unknown: int | None = None
-    rows_with_choices: int | None = None
-    rows_with_gold: int | None = None
-    rows_with_final_answer: int | None = None
+    tokens_unknown: int
+    rows_with_choices: int
+    rows_with_gold: int
+    rows_with_final_answer: int
     origin: str | None = None
     files: dict[str, str]
 
@@ -130,7 +131,22 @@ def _first_problem(error: ValidationError) -> str:
     key = ".".join(map(str, problem["loc"])) or "the document"
     if problem["type"] == "missing":
         return f"it lacks the key {key}"
-    return f"{key} is {problem['input']!r}; {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    return f"{key} is {brief(problem['input'])}; {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def counts_of(traces: Sequence[Trace]) -> dict[str, Any]:
+    """The counts that a manifest has of its traces, by the names of its fields."""
+    graded = [trace.correct for trace in traces if trace.correct is not None]
+    return {
+        "rows": len(traces),
+        "rows_with_confidence": sum(trace.has_confidence for trace in traces),
+        "rows_with_spans": sum(trace.spans is not None for trace in traces),
+        "rows_correct": sum(graded) if graded else None,
+        "tokens_unknown": sum(trace.unknown_tokens for trace in traces),
+        "rows_with_choices": sum(trace.choices is not None for trace in traces),
+        "rows_with_gold": sum(bool((trace.gold or "").strip()) for trace in traces),
+        "rows_with_final_answer": sum(bool((trace.final_answer or "").strip()) for trace in traces),
+    }
 
 
 @dataclass(frozen=True)

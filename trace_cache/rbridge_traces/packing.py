@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from rbridge_traces.benchmark import Benchmark
 from rbridge_traces.errors import CacheCorruptError, TraceError
-from rbridge_traces.manifest import RESTORE, Manifest, TraceSet
-from rbridge_traces.schema import Trace
+from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, counts_of
+from rbridge_traces.schema import Trace, check_text
 from rbridge_traces.table import from_parquet, to_parquet
 
 
@@ -40,25 +40,16 @@ def pack(traces: Sequence[Trace], about: Manifest) -> StoredSource:
         about: describes them. Its counts and files are replaced.
 
     Raises:
-        TraceError: one of the above does not hold.
+        TraceError: one of the above does not hold, or a text of the description is not valid Unicode.
     """
     check_set(traces, about.benchmark)
+    for field, value in vars(about).items():
+        if isinstance(value, str):
+            check_text(field, value)
     data = to_parquet(traces)
     digest = hashlib.sha256(data).hexdigest()
     name = f"traces-{digest[:12]}.parquet"
-    graded = [trace.correct for trace in traces if trace.correct is not None]
-    manifest = dataclasses.replace(
-        about,
-        rows=len(traces),
-        rows_with_confidence=sum(trace.has_confidence for trace in traces),
-        rows_with_spans=sum(trace.spans is not None for trace in traces),
-        rows_correct=sum(graded) if graded else None,
-        tokens_unknown=sum(trace.unknown_tokens for trace in traces),
-        rows_with_choices=sum(trace.choices is not None for trace in traces),
-        rows_with_gold=sum(bool((trace.gold or "").strip()) for trace in traces),
-        rows_with_final_answer=sum(bool((trace.final_answer or "").strip()) for trace in traces),
-        files={name: digest},
-    )
+    manifest = dataclasses.replace(about, files={name: digest}, **counts_of(traces))
     return StoredSource(TraceSet(manifest, list(traces), about.source), {name: data})
 
 

@@ -101,10 +101,8 @@ def export(
     card = data_card(trace_sets, place="FOLDER" if target.root == root else target.root, repo=repo)
     if card == old_card:
         return bool(new)
-    try:
+    with files.one_line_refusals(f"write {target.root}/{CARD}"):
         files.put(fs, path, card.encode())
-    except files.refusals() as error:
-        raise files.refusal(f"write {target.root}/{CARD}", error) from error
     if _text(fs, path) != card:
         raise CacheCorruptError(f"{target.root}/{CARD} reads back changed; export again")
     return True
@@ -226,7 +224,5 @@ def _refuse_lost_manifests(cache: TraceCache, benchmarks: Sequence[str], source:
 
 
 def _text(fs: AbstractFileSystem, path: str) -> str | None:
-    try:
-        return files.read(fs, path).decode(errors="replace")
-    except FileNotFoundError:
-        return None
+    data = files.read(fs, path)
+    return None if data is None else data.decode(errors="replace")

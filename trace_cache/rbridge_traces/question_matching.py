@@ -1,24 +1,27 @@
-"""Match traces that lack their questions to the questions of a benchmark."""
+"""Fill in the questions, choices and golds that traces lack from the questions of a benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rbridge_traces.errors import TraceImportError
 from rbridge_traces.questions import Question, load_questions
+from rbridge_traces.schema import Choice
 
 
 class Asked(NamedTuple):
-    """The question of a trace as far as it is known: source file and row, item id, and text."""
+    """The item of a trace as far as it is known: source file and row, item id, question, choices and gold."""
 
     place: str
     item_id: str | None
     question: str | None
+    choices: tuple[Choice, ...] | None
+    gold: Any
 
 
-def match_questions(benchmark: str, asked: Sequence[Asked], path: str | None) -> list[Question]:
-    """Find the question of each trace.
+def with_questions(benchmark: str, asked: Sequence[Asked], path: str | None) -> list[Asked]:
+    """Find the question of each trace, and fill in what is not known of its item.
 
     If all have the text of their question, it decides. Otherwise the id decides, or the id as the number of a question
     from 0 or 1. Without ids, as many traces as questions are matched in order.
@@ -33,7 +36,18 @@ def match_questions(benchmark: str, asked: Sequence[Asked], path: str | None) ->
         TraceError: the questions cannot be read.
     """
     questions = load_questions(benchmark, path=path)
-    return _by_text(asked, questions) if all(trace.question for trace in asked) else _by_id(asked, questions, path)
+    has_texts = all(trace.question for trace in asked)
+    matched = _by_text(asked, questions) if has_texts else _by_id(asked, questions, path)
+    return [
+        Asked(
+            trace.place,
+            trace.item_id if trace.item_id is not None else question.item_id,
+            trace.question or question.question,
+            trace.choices or question.choices,
+            trace.gold if trace.gold is not None else question.gold,
+        )
+        for trace, question in zip(asked, matched, strict=True)
+    ]
 
 
 def _by_text(asked: Sequence[Asked], questions: Sequence[Question]) -> list[Question]:

@@ -6,11 +6,12 @@ import string
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rbridge_traces.benchmark import check_benchmark
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
-from rbridge_traces.field_values import as_choices, as_text, from_cell
+from rbridge_traces.field_values import as_choices, as_text, from_cell, required_text
 from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.rows import Row, read_rows
 from rbridge_traces.schema import BENCHMARKS, Choice
@@ -52,15 +53,15 @@ def load_questions(benchmark: str, *, path: str | None = None) -> list[Question]
         TraceError: unknown benchmark, or the Hub does not give the data set.
     """
     check_benchmark(benchmark)
-    kind = _KINDS.get(benchmark) or _unpublished(benchmark)
     rows = dataset_rows(benchmark, path=path)
-    where = kind.name if path is None else path
+    where = path or _KINDS[benchmark].name
+    read = _KINDS[benchmark].read if benchmark in _KINDS else partial(_unpublished, benchmark)
     questions: list[Question] = []
     first_row: dict[str, int] = {}
     left_out: set[str] = set()
     for number, row in enumerate(rows):
         try:
-            question = kind.read(row, number)
+            question = read(row, number)
         except TraceError as error:
             raise TraceImportError(f"{where}, row {number + 1}: {error}{_other_benchmark(benchmark, row)}") from error
         if question is None:
@@ -115,6 +116,11 @@ def _math500(row: Row, number: int) -> Question:
     return Question("math500", _id(row, "unique_id", number), _text(row, "problem"), None, _text(row, "answer"))
 
 
+def _humaneval(row: Row, number: int) -> Question:
+    gold = _text(row, "canonical_solution")
+    return Question("humaneval", _id(row, "task_id", number), _text(row, "prompt"), None, gold)
+
+
 def _gsm8k(row: Row, number: int) -> Question:
     solution = _text(row, "answer")
     _, marks, gold = solution.rpartition("####")
@@ -129,30 +135,12 @@ def _mmlu_pro_stem(row: Row, number: int) -> Question | None:
         return None
     if not isinstance(options, list) or not 1 < len(options) <= len(string.ascii_uppercase):
         raise TraceError("its options are not a list of 2 to 26 texts")
-    while options[-1] == "N/A":  # padding of items with fewer than ten options, in some versions
+    while options and options[-1] == "N/A":  # padding of items with fewer than ten options, in some versions
         options = options[:-1]
-    choices = tuple(Choice(label, str(text)) for label, text in zip(string.ascii_uppercase, options, strict=False))
+    pairs = zip(string.ascii_uppercase, options, strict=False)
+    choices = tuple(Choice(label, required_text("choice", text)) for label, text in pairs)
     gold = _label(row, "answer", choices)
     return Question("mmlu_pro_stem", _id(row, "question_id", number), _text(row, "question"), choices, gold)
-
-
-def _arc_challenge(row: Row, number: int) -> Question:
-    question = _multiple_choice("arc_challenge", row, number)
-    if _concept(row) is not None:
-        raise TraceError("it has a question_concept, which ARC has not")
-    return question
-
-
-def _csqa(row: Row, number: int) -> Question:
-    question = _multiple_choice("csqa", row, number)
-    if _concept(row) is None:
-        raise TraceError("no field question_concept, which every question of CommonsenseQA has")
-    return question
-
-
-def _humaneval(row: Row, number: int) -> Question:
-    gold = _text(row, "canonical_solution")
-    return Question("humaneval", _id(row, "task_id", number), _text(row, "prompt"), None, gold)
 
 
 def _multiple_choice(benchmark: str, row: Row, number: int) -> Question:
@@ -167,25 +155,22 @@ def _multiple_choice(benchmark: str, row: Row, number: int) -> Question:
             pairs = [(choice["label"], choice["text"]) for choice in listed]
     except (KeyError, TypeError, ValueError):
         raise TraceError("its choices are not labels and texts") from None
-    choices = tuple(Choice(str(label), str(text)) for label, text in pairs)
-    return Question(benchmark, _id(row, "id", number), text, choices, _label(row, "answerKey", choices))
+    choices = tuple(Choice(required_text("label", label), required_text("choice", text)) for label, text in pairs)
+    question = Question(benchmark, _id(row, "id", number), text, choices, _label(row, "answerKey", choices))
+    concept = (inner if isinstance(inner, dict) else row).get("question_concept")
+    if benchmark == "csqa" and concept is None:
+        raise TraceError("no field question_concept, which every question of CommonsenseQA has")
+    if benchmark != "csqa" and concept is not None:
+        raise TraceError("it has a question_concept, which ARC has not")
+    return question
 
 
-def _unpublished(benchmark: str) -> _Kind:
-    """How a row of any other benchmark is read: fields item_id or id, question, choices, and gold or answer."""
-
-    def read(row: Row, number: int) -> Question:
-        choices = as_choices(from_cell("choices", row.get("choices")))
-        gold = as_text("gold", row.get("gold", row.get("answer")))
-        item_id = _id(row, "item_id" if row.get("item_id") is not None else "id", number)
-        return Question(benchmark, item_id, _text(row, "question"), choices, gold_label_if_known(gold, choices))
-
-    return _Kind("", None, "", read)
-
-
-def _concept(row: Row) -> Any:
-    inner = row.get("question")
-    return inner.get("question_concept") if isinstance(inner, dict) else row.get("question_concept")
+def _unpublished(benchmark: str, row: Row, number: int) -> Question:
+    """An item of any other benchmark: fields item_id or id, question, choices, and gold or answer."""
+    choices = as_choices(from_cell("choices", row.get("choices")))
+    gold = as_text("gold", row.get("gold", row.get("answer")))
+    item_id = _id(row, "item_id" if row.get("item_id") is not None else "id", number)
+    return Question(benchmark, item_id, _text(row, "question"), choices, gold_label_if_known(gold, choices))
 
 
 @dataclass(frozen=True)
@@ -206,8 +191,8 @@ _KINDS = {
     "math500": _Kind("HuggingFaceH4/MATH-500", None, "test", _math500),
     "mmlu_pro_stem": _Kind("TIGER-Lab/MMLU-Pro", None, "test", _mmlu_pro_stem),
     "gsm8k": _Kind("openai/gsm8k", "main", "test", _gsm8k),
-    "arc_challenge": _Kind("allenai/ai2_arc", "ARC-Challenge", "test", _arc_challenge),
-    "csqa": _Kind("tau/commonsense_qa", None, "validation", _csqa),
+    "arc_challenge": _Kind("allenai/ai2_arc", "ARC-Challenge", "test", partial(_multiple_choice, "arc_challenge")),
+    "csqa": _Kind("tau/commonsense_qa", None, "validation", partial(_multiple_choice, "csqa")),
     "humaneval": _Kind("openai/openai_humaneval", None, "test", _humaneval),
 }
 
@@ -252,8 +237,7 @@ def _text(row: Row, name: str) -> str:
 
 
 def _id(row: Row, name: str, number: int) -> str:
-    value = row.get(name)
-    return str(number if value is None or value == "" else value)
+    return as_text(name, row.get(name)) or str(number)
 
 
 def _label(row: Row, name: str, choices: Iterable[Choice]) -> str | None:

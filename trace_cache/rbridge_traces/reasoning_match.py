@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from rbridge_traces.completions import Completion
-from rbridge_traces.errors import TraceError
+from rbridge_traces.errors import NoTraceError, UnusableItemError
 from rbridge_traces.extraction import (
     LocatedReasoning,
     MalformedCompletionError,
@@ -18,18 +16,6 @@ from rbridge_traces.extraction import (
 )
 
 _SHOWN = 40
-
-
-class FailedItemError(TraceError):
-    """The authors have no trace of this item. The message is the reason, to be counted."""
-
-
-class MismatchError(TraceError):
-    """Tokens and completion of an item differ; ``reason`` is the kind of difference, to be counted."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def reasoning_in(completion: Completion, reasoning: str | None, final_answer: str | None) -> Reasoning:
@@ -44,36 +30,28 @@ def reasoning_in(completion: Completion, reasoning: str | None, final_answer: st
         final_answer: as recorded; replaces that of the completion unless it is None or what a JSON parser reads there.
 
     Raises:
-        FailedItemError: the completion is malformed and there is no reasoning on record.
-        MismatchError: anything else; shows where the texts differ.
+        NoTraceError: the completion is malformed and there is no reasoning on record.
+        UnusableItemError: anything else; shows where the texts differ.
     """
     try:
         located = locate_reasoning(completion.text)
-        extracted = with_tokens(located, completion)
     except MalformedCompletionError as error:
         if reasoning is None:
-            raise FailedItemError("malformed completion") from error
+            raise NoTraceError("malformed completion") from error
         return _verbatim(completion, reasoning, final_answer, str(error))
-    except TraceError as error:
-        raise MismatchError(str(error), "unusable log-probabilities") from error
     if final_answer not in (None, located.answer_as_json):
-        extracted = dataclasses.replace(extracted, final_answer=final_answer)
-    readings = _readings(located)
+        located = dataclasses.replace(located, final_answer=final_answer)
+    readings = (located.text, located.text_as_json or located.text)  # with and without repairs
     if reasoning is None or reasoning in readings:
-        return extracted
+        return with_tokens(located, completion)
     if reasoning in [reading.strip() for reading in readings]:
-        return _stripped(extracted)
+        return with_tokens(_stripped(located), completion)
     if located.text_as_json is None:
         return _verbatim(completion, reasoning, final_answer, "JSON with escapes that JSON lacks")
-    raise MismatchError(
-        f"the reasoning of the record is not that which the tokens spell: {_difference(extracted.text, reasoning)}",
+    raise UnusableItemError(
+        f"the reasoning of the record is not that which the tokens spell: {_difference(located.text, reasoning)}",
         "another reasoning",
     )
-
-
-def _readings(located: LocatedReasoning) -> list[str]:
-    """The reasoning with repairs and, if it is valid JSON, without."""
-    return [located.text] if located.text_as_json is None else [located.text, located.text_as_json]
 
 
 def _verbatim(completion: Completion, reasoning: str, final_answer: str | None, why: str) -> Reasoning:
@@ -81,25 +59,18 @@ def _verbatim(completion: Completion, reasoning: str, final_answer: str | None, 
     at = completion.text.find(reasoning)
     if at < 0 or completion.text.find(reasoning, at + 1) >= 0:
         where = "twice or more" if at >= 0 else f"nowhere ({_difference(completion.text, reasoning)})"
-        raise MismatchError(
+        raise UnusableItemError(
             f"the tokens spell {why}, and the reasoning of the record stands in them {where}", "another reasoning"
         )
-    try:
-        ends, logprobs = tokens_between(completion, at, at + len(reasoning))
-    except TraceError as error:
-        raise MismatchError(str(error), "unusable log-probabilities") from error
-    return Reasoning(reasoning, final_answer, ends, logprobs)
+    return Reasoning(reasoning, final_answer, *tokens_between(completion, at, at + len(reasoning)))
 
 
-def _stripped(extracted: Reasoning) -> Reasoning:
+def _stripped(located: LocatedReasoning) -> LocatedReasoning:
     """A reasoning without the white space around it."""
-    text = extracted.text.strip()
-    start = len(extracted.text) - len(extracted.text.lstrip())
-    end = start + len(text)
-    first = int(np.searchsorted(extracted.token_end, start, side="right"))
-    last = int(np.searchsorted(extracted.token_end, end, side="left")) + 1
-    ends = extracted.token_end[first:last].clip(start, end) - np.int32(start)
-    return dataclasses.replace(extracted, text=text, token_end=ends, token_logprob=extracted.token_logprob[first:last])
+    text = located.text.strip()
+    start = len(located.text) - len(located.text.lstrip())
+    starts, beyond = located.starts[start : start + len(text)], located.starts[start + len(text) :]
+    return dataclasses.replace(located, text=text, starts=starts, end=int(beyond[0]) if beyond.size else located.end)
 
 
 def _difference(spelled: str, record: str) -> str:

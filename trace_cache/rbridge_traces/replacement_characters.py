@@ -13,16 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics.alignment import character_bytes
-from rbridge_traces.errors import TraceError
+from rbridge_traces.errors import CompletionError
 
 PART = "\ufffd"
 _EMPTY = "\ud800"  # stands for a token shown as empty; occurs in no text
 _RUNS = re.compile(f"{_EMPTY}*{PART}+|{_EMPTY}+|[^{PART}{_EMPTY}]+")
 MOST_CHARACTERS = 8  # in one token shown as empty
-
-
-class PartedError(TraceError):
-    """Tokens and text differ; the message shows where."""
 
 
 def replaced_ends(tokens: Sequence[str], text: str) -> npt.NDArray[np.int64]:
@@ -40,17 +36,17 @@ def replaced_ends(tokens: Sequence[str], text: str) -> npt.NDArray[np.int64]:
         End offset of each token in UTF-8 bytes of ``text``, shape (tokens,).
 
     Raises:
-        PartedError: they spell something else.
+        CompletionError: they spell something else.
 
     >>> replaced_ends(["x\ufffd", "\ufffd!"], "xé!")
     array([2, 4])
     """
     try:
         return _ends(tokens, text)
-    except PartedError as error:
+    except CompletionError as error:
         try:
             return _ends([token or _EMPTY for token in tokens], text)
-        except PartedError:
+        except CompletionError:
             raise error from None
 
 
@@ -117,11 +113,11 @@ def _split_characters(text: str, start: int, parts: int) -> Iterator[int]:
             yield end + 1
 
 
-def parted(spelled: str, text: str, starts: Iterable[int] = (0,)) -> PartedError:
+def parted(spelled: str, text: str, starts: Iterable[int] = (0,)) -> CompletionError:
     """The error for tokens that differ from a text, told for the start at which they agree the longest."""
     same, start = max((_same(spelled, text, start), start) for start in starts)
     spelled, text, character = spelled[same:], text[start + same :], start + same
-    return PartedError(
+    return CompletionError(
         f"the tokens do not spell the text: at character {character} they go on "
         f"{spelled[:30]!r}, the text {text[:30]!r}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -17,9 +16,10 @@ from rbridge_traces.api_answers import (
     tokens_of_trace,
 )
 from rbridge_traces.api_choices import choices_of
-from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.completions import text_of_choice
+from rbridge_traces.errors import TraceError, TraceImportError, UnusableItemError, did_you_mean
 from rbridge_traces.extraction import LocatedReasoning, MalformedCompletionError, is_json_answer, locate_reasoning
-from rbridge_traces.field_values import ABSENT, as_choices, as_text, field_names, from_cell, lookup
+from rbridge_traces.field_values import ABSENT, as_choices, as_text, field_names, from_cell, is_missing, lookup
 from rbridge_traces.rows import Row
 from rbridge_traces.schema import Trace
 from rbridge_traces.spans import parse_spans
@@ -50,14 +50,6 @@ class RowOptions:
     has_questions: bool
     logprobs: bool
     form: AnswerForm
-
-
-class FailedAnswerError(TraceImportError):
-    """An answer gives no trace; ``reason`` is the kind, to be counted."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass
@@ -160,18 +152,18 @@ def _read_answer(answered: Answered, values: dict[str, Any], options: RowOptions
     choice = answered.choice
     message = choice.get("message")
     if not choice:
-        raise FailedAnswerError("its request failed, there is no answer", "failed requests")
+        raise UnusableItemError("its request failed, there is no answer", "failed requests")
     if (isinstance(message, dict) and message.get("refusal")) or choice.get("finish_reason") == "content_filter":
-        raise FailedAnswerError("the model or its content filter refused to answer", "refused")
-    if not answered.text.strip():
+        raise UnusableItemError("the model or its content filter refused to answer", "refused")
+    if not text_of_choice(choice).strip():
         return "", None
     try:
         read = read_answer(answered, values["question"], options.form, logprobs=options.logprobs)
     except MalformedCompletionError as error:
         cut = " (it reached its token limit)" if choice.get("finish_reason") == "length" else ""
-        raise FailedAnswerError(f"its answer is {error}{cut}", "malformed") from error
+        raise UnusableItemError(f"its answer is {error}{cut}", "malformed") from error
     except TraceError as error:
-        raise FailedAnswerError(
+        raise UnusableItemError(
             f"its log-probabilities cannot be used: {error}; {_NO_LOGPROBS}", "log-probabilities of another text"
         ) from error
     if read.tokens is not None:
@@ -218,7 +210,7 @@ def _value(row: Row, target: str, mapping: Mapping[str, str], *, optional: bool)
             f"no field {field}{did_you_mean(field, present)} for the {target}; the row has "
             f"{', '.join(present) or 'none'}; map one with {target}=FIELD"
         )
-    if value is ABSENT or (isinstance(value, float) and math.isnan(value)):
+    if value is ABSENT or is_missing(value):
         return None
     return from_cell(target, value) if target in _LISTS else value
 

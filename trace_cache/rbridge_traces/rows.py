@@ -20,6 +20,7 @@ Row = dict[str, Any]
 EXPECTED = "expected JSON, JSON Lines or CSV (plain, gzip or zstd) or Parquet"
 _LINES = (".jsonl", ".ndjson")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_LONGEST_CELL = 2**31 - 1  # characters
 _PARQUET, _GZIP, _ZSTD = b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
@@ -48,22 +49,19 @@ def numbered_rows(path: str) -> Iterator[tuple[int, Row]]:
         TraceImportError: as ``read_rows``.
     """
     fs, place = files.open_root(path)
-    try:
-        with fs.open(place, "rb") as file:
-            magic = file.read(4)
-            file.seek(0)
-            if magic == _PARQUET:
-                yield from enumerate(_parquet_rows(path, file), start=1)
-            elif magic.startswith(_GZIP):
-                yield from _unzipped_rows(path, file)
-            elif magic == _ZSTD:
-                yield from _text_rows(path, unpacked(file))
-            else:
-                yield from _text_rows(path, file)
-    except FileNotFoundError:
-        raise TraceImportError(f"there is no file {path}") from None
-    except files.refusals() as error:
-        raise files.refusal(f"read {path}", error) from error
+    with files.one_line_refusals(f"read {path}"):
+        try:
+            with fs.open(place, "rb") as stored:
+                file = unpacked(stored)
+                if _start(file) != _PARQUET:
+                    yield from _text_rows(path, file)
+                else:  # Parquet is read from its end, which packed files do not allow
+                    whole = file if file is stored else io.BytesIO(file.read())
+                    yield from enumerate(_parquet_rows(path, whole), start=1)
+        except FileNotFoundError:
+            raise TraceImportError(f"there is no file {path}") from None
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise TraceImportError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
 
 
 def unpacked(file: BinaryIO) -> BinaryIO:
@@ -71,34 +69,43 @@ def unpacked(file: BinaryIO) -> BinaryIO:
 
     Reading a damaged one raises ``gzip.BadGzipFile``, ``EOFError``, ``zlib.error`` or another ``OSError``.
     """
-    magic = file.read(4)
-    file.seek(0)
-    if magic.startswith(_GZIP):
-        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
-    if magic == _ZSTD:
+    start = _start(file)
+    if start.startswith(_GZIP):
+        return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=file)))
+    if start == _ZSTD:
         import pyarrow as pa
 
         return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"))
     return file
 
 
-def _unzipped_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
-    unzipped = unpacked(file)
-    try:
-        magic = unzipped.read(4)
-        unzipped.seek(0)
-        if magic == _PARQUET:  # Parquet is read from its end, which gzip does not allow
-            yield from enumerate(_parquet_rows(path, io.BytesIO(unzipped.read())), start=1)
-        else:
-            yield from _text_rows(path, unzipped)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise TraceImportError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
+def _start(file: BinaryIO) -> bytes:
+    """The first four bytes of a file, which stays at its beginning."""
+    if isinstance(file, io.BufferedReader):
+        return file.peek(4)[:4]
+    start = file.read(4)
+    file.seek(0)
+    return start
+
+
+def unpacked_name(path: str) -> str:
+    """The name of a file in lower case, without the suffix of gzip or zstd."""
+    return path.lower().removesuffix(".gz").removesuffix(".zst")
+
+
+def unit(path: str) -> str:
+    """The unit of row numbers in messages: lines for JSON Lines, else rows.
+
+    >>> unit("part-1.jsonl.gz"), unit("part-1.parquet")
+    ('line', 'row')
+    """
+    return "line" if unpacked_name(path).endswith(_LINES) else "row"
 
 
 def _text_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
     """The rows of a text file. Only the lines that decide on the format are read ahead."""
     lines = _decoded(path, file)
-    name = path.removesuffix(".gz").removesuffix(".zst").lower()
+    name = unpacked_name(path)
     if name.endswith(tuple(_DELIMITERS)):
         yield from _csv_rows(path, lines, _DELIMITERS[name[-4:]])
         return
@@ -106,8 +113,7 @@ def _text_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
     first = next((line for line in _kept(lines, seen) if line.strip()), None)
     if first is None:
         raise TraceImportError(f"{path} is empty; {EXPECTED}")
-    named_lines = path.removesuffix(".gz").removesuffix(".zst").endswith(_LINES)
-    if not first.lstrip().startswith("[") and (named_lines or _is_lines(path, first, _kept(lines, seen))):
+    if not first.lstrip().startswith("[") and (name.endswith(_LINES) or _is_lines(path, first, _kept(lines, seen))):
         yield from _line_rows(path, chain(seen, lines))
     else:
         yield from enumerate(_document_rows(path, "".join(chain(seen, lines))), start=1)
@@ -116,7 +122,7 @@ def _text_rows(path: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
 def _csv_rows(path: str, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, Row]]:
     """The rows of a table with a header, numbered from 1 after it."""
     try:
-        table = (cells for cells in csv.reader(lines, delimiter=delimiter, strict=True) if cells)
+        table = (cells for cells in _cells(csv.reader(lines, delimiter=delimiter, strict=True)) if cells)
         names = [name.strip() for name in next(table, [])]
         if not names or len({*names}) < len(names):
             raise TraceImportError(f"{path} has the columns {', '.join(names) or 'none'}; expected a header, each once")
@@ -132,6 +138,19 @@ def _csv_rows(path: str, lines: Iterator[str], delimiter: str) -> Iterator[tuple
         raise TraceImportError(f"{path} is not a readable CSV file: {error}; write it again") from error
     if not number:
         raise TraceImportError(f"{path} has no rows; expected one for each item")
+
+
+def _cells(table: Iterator[list[str]]) -> Iterator[list[str]]:
+    """The cells of each row of a CSV file, of any length. The limit of 131,072 characters is one for the process."""
+    while True:
+        limit = csv.field_size_limit(_LONGEST_CELL)
+        try:
+            cells = next(table, None)
+        finally:
+            csv.field_size_limit(limit)
+        if cells is None:
+            return
+        yield cells
 
 
 def _decoded(path: str, file: BinaryIO) -> Iterator[str]:

@@ -8,7 +8,7 @@ from importlib import resources
 from rbridge_traces.benchmark import Benchmark, benchmark_named, check_shipped
 from rbridge_traces.errors import CacheNotFoundError, TraceError, did_you_mean
 from rbridge_traces.importer import import_traces
-from rbridge_traces.manifest import Manifest, TraceSet, VerifiedSource
+from rbridge_traces.manifest import Manifest, TraceSet, VerifiedSource, counts_of
 from rbridge_traces.schema import BENCHMARKS, Trace
 
 SAMPLE = "sample"
@@ -41,10 +41,6 @@ class SampleCache:
         """The manifests of all benchmarks, in the order of ``BENCHMARKS``, or of one."""
         return [self.load(name).manifest for name in BENCHMARKS if benchmark in (None, name)]
 
-    def tokens_unknown(self, manifest: Manifest) -> int | None:
-        """Tokens without a known log-probability: the sample has no token confidences at all."""
-        return manifest.tokens_unknown
-
     def load(self, benchmark: str, source: str | None = None, *, needs: str | None = None) -> TraceSet:  # noqa: ARG002
         """Read the sample traces of a benchmark. There is one source, whatever is needed.
 
@@ -72,11 +68,8 @@ class SampleCache:
             note="A sample for trying the tool, not a benchmark: never report a score on it.",
             sample=True,
             created=_CREATED,
-            rows=len(traces),
-            rows_with_confidence=0,
-            tokens_unknown=0,
-            rows_with_spans=sum(trace.spans is not None for trace in traces),
             files={name: digest},
+            **counts_of(traces),
         )
         return TraceSet(manifest, traces, SAMPLE)
 

@@ -95,23 +95,25 @@ class Trace:
             raise TraceError(f"trace {self.name}: {error}") from None
 
     def _validate(self) -> None:
-        object.__setattr__(self, "choices", tuple(self.choices or ()) or None)
+        object.__setattr__(self, "choices", tuple(() if self.choices is None else self.choices) or None)
         self._check_texts()
         if (self.token_end is None) != (self.token_logprob is None):
             raise TraceError("it has only one of token_end and token_logprob; give both, or neither")
         if self.token_end is not None:
             object.__setattr__(self, "token_end", _token_ends(self.token_end, len(self.trace)))
             object.__setattr__(self, "token_logprob", _token_logprobs(self.token_logprob, len(self.token_end)))
-        object.__setattr__(self, "spans", _spans(self.spans or (), len(self.trace)) or None)
+        object.__setattr__(self, "spans", _spans(() if self.spans is None else self.spans, len(self.trace)) or None)
 
     def _check_texts(self) -> None:
-        for field in ("item_id", "question", "trace", "final_answer", "gold"):
+        for field in ("benchmark", "item_id", "question", "trace", "final_answer", "gold"):
             text = getattr(self, field)
-            if text is not None or field in ("item_id", "question", "trace"):
-                _check_text(field, text)
+            if text is not None or field not in ("final_answer", "gold"):
+                check_text(field, text)
         for choice in self.choices or ():
-            _check_text("choice label", choice.label)
-            _check_text(f"choice {choice.label}", choice.text)
+            if not isinstance(choice, Choice):
+                raise TraceError(f"its choices hold a {type(choice).__name__}, not a Choice (found {brief(choice)})")
+            check_text("choice label", choice.label)
+            check_text(f"choice {choice.label}", choice.text)
         if not self.item_id.strip():
             raise TraceError("its item_id is empty; every trace needs one of its own")
         if not self.trace.strip():
@@ -123,7 +125,8 @@ class Trace:
             raise TraceError(f"its correct is {self.correct!r}, not true, false or null")
 
 
-def _check_text(field: str, text: object) -> None:
+def check_text(field: str, text: object) -> None:
+    """Refuse what is not text, or not valid Unicode."""
     if not isinstance(text, str):
         raise TraceError(f"its {field} is a {type(text).__name__}, not text")
     try:
@@ -143,7 +146,7 @@ def _numbers(field: str, values: object, kinds: str) -> npt.NDArray[Any]:
         raise TraceError(f"its {field} is not a plain list of numbers") from None
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in kinds:
         what = "whole numbers" if kinds == "iu" else "numbers"
-        raise TraceError(f"its {field} is not a list of {what}, one for each token (found {_brief(values)})")
+        raise TraceError(f"its {field} is not a list of {what}, one for each token (found {brief(values)})")
     return array
 
 
@@ -169,9 +172,10 @@ def _token_logprobs(values: object, tokens: int) -> npt.NDArray[np.float32]:
 
 def _spans(values: Iterable[Iterable[int]], characters: int) -> tuple[tuple[int, int], ...]:
     try:
-        spans = tuple((start, end) for start, end in values)
+        pairs = values.tolist() if isinstance(values, np.ndarray) else values
+        spans = tuple((start, end) for start, end in pairs)
     except (TypeError, ValueError):
-        raise TraceError(f"its spans are not [start, end) pairs (found {_brief(values)})") from None
+        raise TraceError(f"its spans are not [start, end) pairs (found {brief(values)})") from None
     reached = 0
     for start, end in spans:
         if type(start) is not int or type(end) is not int:
@@ -190,6 +194,7 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array
 
 
-def _brief(value: object) -> str:
+def brief(value: object) -> str:
+    """A value as messages show it, in 60 characters at most."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -14,7 +14,7 @@ from rbridge_traces.benchmark import SHIPPED, Benchmark, check_benchmark, is_ben
 from rbridge_traces.control_characters import SuspiciousText, suspicious_texts
 from rbridge_traces.definition import DEFINITION, definition_text, is_default, read_definition
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, did_you_mean
-from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource
+from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource, counts_of
 from rbridge_traces.packing import StoredSource, pack, unpack
 from rbridge_traces.schema import Trace
 from rbridge_traces.unknown_logprobs import NO_UNKNOWN, unknown_tokens
@@ -84,9 +84,8 @@ class TraceCache:
         check_benchmark(benchmark)
         if benchmark in SHIPPED:
             return SHIPPED[benchmark]
-        try:
-            document = files.read(self._fs, f"{self._path}/{benchmark}/{DEFINITION}")
-        except FileNotFoundError:
+        document = files.read(self._fs, f"{self._path}/{benchmark}/{DEFINITION}")
+        if document is None:
             return Benchmark(name=benchmark)
         return read_definition(benchmark, document, where=self._shown(benchmark, DEFINITION))
 
@@ -100,11 +99,9 @@ class TraceCache:
             TraceError: it cannot be written.
         """
         place = self._shown(benchmark.name, DEFINITION)
-        try:
+        with files.one_line_refusals(f"write {place}"):
             self._fs.makedirs(f"{self._path}/{benchmark.name}", exist_ok=True)
             files.put(self._fs, f"{self._path}/{benchmark.name}/{DEFINITION}", definition_text(benchmark).encode())
-        except files.refusals() as error:
-            raise files.refusal(f"write {place}", error) from error
         return place
 
     def adopt(self, benchmark: Benchmark, *, replace: bool = False, check_only: bool = False) -> None:
@@ -125,19 +122,6 @@ class TraceCache:
             raise TraceError(f"{self.root} defines {benchmark.name} in another way; write over it with --replace")
         if not check_only:
             self.define(benchmark)
-
-    def tokens_unknown(self, manifest: Manifest) -> int | None:
-        """Frontier tokens of a source without a known log-probability, counted from its files if its manifest lacks it.
-
-        Returns:
-            None where the files cannot be read; ``verify`` says why.
-        """
-        if manifest.tokens_unknown is not None or not manifest.rows_with_confidence:
-            return manifest.tokens_unknown or 0
-        try:
-            return unknown_tokens(self.load(manifest.benchmark, manifest.source).traces).tokens
-        except TraceError:
-            return None
 
     def load(self, benchmark: str, source: str | None = None, *, needs: Needs | None = None) -> TraceSet:
         """Read the traces of a benchmark, checking every file against its checksum.
@@ -161,20 +145,15 @@ class TraceCache:
         source = self._only_source(benchmark, needs) if source is None else _slug(source)
         folder = self._shown(benchmark, source)
         previous = None
-        while True:
-            manifest = self._manifest(benchmark, source)
-            try:
-                data = {
-                    name: files.read(self._fs, f"{self._path}/{benchmark}/{source}/{name}") for name in manifest.files
-                }
-                break
-            except FileNotFoundError as missing:
-                # The source was replaced since its manifest was read: the new manifest names the new files.
-                if manifest == previous:
-                    absent = f"{folder} lacks {' or '.join(manifest.files)}, which its manifest names; {RESTORE}"
-                    raise CacheCorruptError(absent) from missing
-                previous = manifest
-        return dataclasses.replace(unpack(manifest, data, folder), benchmark=self.definition(benchmark))
+        while (manifest := self._manifest(benchmark, source)) != previous:
+            contents = {
+                name: files.read(self._fs, f"{self._path}/{benchmark}/{source}/{name}") for name in manifest.files
+            }
+            data = {name: content for name, content in contents.items() if content is not None}
+            if len(data) == len(manifest.files):
+                return dataclasses.replace(unpack(manifest, data, folder), benchmark=self.definition(benchmark))
+            previous = manifest  # if it was replaced since its manifest was read, the new manifest names the new files
+        raise CacheCorruptError(f"{folder} lacks {' or '.join(manifest.files)}, which its manifest names; {RESTORE}")
 
     def write(
         self,
@@ -216,11 +195,10 @@ class TraceCache:
             licence=licence,
             note=note,
             sample=sample,
-            created="",
-            rows=len(traces),
-            rows_with_confidence=0,
             origin=origin,
+            created="",
             files={},
+            **counts_of(()),  # `pack` counts
         )
         return self.write_as(traces, about, replace=replace)
 
@@ -259,14 +237,12 @@ class TraceCache:
         folder = f"{self._path}/{benchmark}/{_slug(source)}"
         if not self._holds(benchmark, source):
             raise self._not_found(benchmark, source)
-        try:
-            with files.only_writer(self._fs, folder):
-                entries = [name for name in files.names(self._fs, folder) if _OURS.fullmatch(name)]
-                for name in (MANIFEST, *entries):
-                    with suppress(FileNotFoundError):  # another process removed it
-                        self._fs.rm_file(f"{folder}/{name}")
-        except files.refusals() as error:
-            raise files.refusal(f"remove {self._shown(benchmark, source)}", error) from error
+        place = self._shown(benchmark, source)
+        with files.one_line_refusals(f"remove {place}"), files.only_writer(self._fs, folder):
+            entries = [name for name in files.names(self._fs, folder) if _OURS.fullmatch(name)]
+            for name in (MANIFEST, *entries):
+                with suppress(FileNotFoundError):  # another process removed it
+                    self._fs.rm_file(f"{folder}/{name}")
 
     def verify(self, benchmark: str | None = None) -> list[VerifiedSource]:
         """Check every source of the cache, or of one benchmark."""
@@ -285,16 +261,10 @@ class TraceCache:
         return results
 
     def _write(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool) -> None:
-        try:
-            self._commit(manifest, data, replace=replace)
-        except files.refusals() as error:
-            raise files.refusal(f"write {self._shown(manifest.benchmark, manifest.source)}", error) from error
-
-    def _commit(self, manifest: Manifest, data: Mapping[str, bytes], *, replace: bool) -> None:
         """Write the trace files, then the manifest that names them, then remove old files."""
         folder = f"{self._path}/{manifest.benchmark}/{manifest.source}"
-        self._fs.makedirs(folder, exist_ok=True)
-        with files.only_writer(self._fs, folder):
+        place = self._shown(manifest.benchmark, manifest.source)
+        with files.one_line_refusals(f"write {place}"), files.only_writer(self._fs, folder):
             if not replace and self._holds(manifest.benchmark, manifest.source):
                 raise TraceError(
                     f"{self.root} already holds {manifest.benchmark} from {manifest.source}; "
@@ -313,10 +283,9 @@ class TraceCache:
 
     def _manifest(self, benchmark: str, source: str) -> Manifest:
         where = self._shown(benchmark, source, MANIFEST)
-        try:
-            document = files.read(self._fs, f"{self._path}/{benchmark}/{source}/{MANIFEST}")
-        except FileNotFoundError:
-            raise self._not_found(benchmark, source) from None
+        document = files.read(self._fs, f"{self._path}/{benchmark}/{source}/{MANIFEST}")
+        if document is None:
+            raise self._not_found(benchmark, source)
         manifest = Manifest.from_json(document, where=where)
         if (manifest.benchmark, manifest.source) != (benchmark, source):
             raise CacheCorruptError(f"{where} describes {manifest.benchmark} from {manifest.source}; {RESTORE}")

@@ -10,8 +10,8 @@ ASKED_FOR = "Final answer:"
 BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 """A boxed answer in LaTeX; the first group is its content."""
 
-_STATED = re.compile(r"(?im)^[ \t>#*_-]*(?:the )?final answer(?: is)?[ \t*_]*(?::[ \t*_]*|$)")
-_FENCED = re.compile(r"```[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+_STATED = re.compile(r"(?im)^[ \t>#*_-]*(?:the )?final answer(?: is)?[ \t*_]*(?:[:\uff1a][ \t*_]*|\r?$)")
+_FENCED = re.compile(r"((?:^[ \t]+)?)```[\w+-]*[ \t]*\r?\n(.*?)(?:\r?\n\1```|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def reasoning_end_and_answer(text: str, *, code: bool = False) -> tuple[int, str | None]:
@@ -36,11 +36,9 @@ def reasoning_end_and_answer(text: str, *, code: bool = False) -> tuple[int, str
     end = len(text if stated is None else text[: stated.start()].rstrip())
     answer = text if stated is None else text[stated.end() :]
     if code:
-        fenced = _FENCED.findall(answer)
-        program = fenced[-1] if fenced else "" if stated is None else answer
-        return end, program.strip("\n").rstrip() or None
-    boxes = [box[0] for box in BOX.finditer(answer)]
-    lines = [line.strip(" \t\r*") for line in answer.splitlines() if line.strip(" \t\r*")]
-    if boxes:
+        programs = [program for _, program in _FENCED.findall(answer)] or [answer if stated else ""]
+        return end, programs[-1].strip("\r\n").rstrip() or None
+    if boxes := [box[0] for box in BOX.finditer(answer)]:
         return end, boxes[-1]
+    lines = [line.strip(" \t\r*") for line in answer.splitlines() if line.strip(" \t\r*")]
     return end, lines[0 if stated else -1] if lines else None

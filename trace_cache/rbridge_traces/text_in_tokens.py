@@ -15,7 +15,8 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_traces.replacement_characters import MOST_CHARACTERS, PART, PartedError, parted, replaced_ends
+from rbridge_traces.errors import CompletionError
+from rbridge_traces.replacement_characters import MOST_CHARACTERS, PART, parted, replaced_ends
 
 MARK = r"<[^<>\s][^<>]*>|\[/?[A-Z_]+\]|◁[^◁▷]+▷"  # <|im_end|>, </s>, [/INST], ◁/think▷
 _END = re.compile(rf"(?:\s|{MARK})*")
@@ -57,7 +58,7 @@ def token_ends_in(
         behind it.
 
     Raises:
-        PartedError: the tokens do not spell the text, or spell more than servers leave out.
+        CompletionError: the tokens do not spell the text, or spell more than servers leave out.
     """
     spelled, wanted = b"".join(pieces), text.encode()
     refused = ""
@@ -71,7 +72,7 @@ def token_ends_in(
             refused = refused or why
         elif _END.fullmatch(behind) or _is_stop_string(behind, len(pieces[-1]), stop):
             return piece_ends - at
-        elif stop.by_stop and len(behind) <= _LONGEST_STOP and _is_beginning(before):
+        elif stop.by_stop and len(behind) <= _LONGEST_STOP and (not before.strip() or _MARKED_BEFORE.search(before)):
             stopped.append(at)
         else:
             refused = refused or f"behind it they go on {behind[:30]!r}, which is no end-of-text token"
@@ -85,7 +86,7 @@ def token_ends_in(
     # A server that sends bytes sends those of partial characters too: nothing is replaced then.
     if "".join(tokens).encode() == spelled and PART.encode() in spelled + wanted:
         return _replaced(tokens, text, parting)
-    raise PartedError(f"the tokens hold the text, but {refused}") if refused else parting
+    raise CompletionError(f"the tokens hold the text, but {refused}") if refused else parting
 
 
 def _occurrences(spelled: bytes, wanted: bytes) -> Iterator[int]:
@@ -110,10 +111,6 @@ def _begins_within_a_token(before: str, at: int, piece_ends: npt.NDArray[np.int6
     return f"it begins within a token, behind {before[-30:]!r}"
 
 
-def _is_beginning(before: str) -> bool:
-    return not before.strip() or _MARKED_BEFORE.search(before) is not None
-
-
 def _is_stop_string(behind: str, last_token_bytes: int, stop: Stop) -> bool:
     """Whether the stop string that the server names follows the text; its last token may extend beyond it."""
     if not stop.string or stop.string not in behind:
@@ -125,7 +122,7 @@ def _is_stop_string(behind: str, last_token_bytes: int, stop: Stop) -> bool:
     )
 
 
-def _replaced(tokens: Sequence[str], text: str, parting: PartedError) -> npt.NDArray[np.int64]:
+def _replaced(tokens: Sequence[str], text: str, parting: CompletionError) -> npt.NDArray[np.int64]:
     """``token_ends_in`` for tokens in which U+FFFD stands for parts of characters."""
     shown = "".join(tokens)
     starts = np.concatenate(([0], np.cumsum([len(token) for token in tokens])))
@@ -146,7 +143,7 @@ def _replaced(tokens: Sequence[str], text: str, parting: PartedError) -> npt.NDA
                 continue
             try:
                 ends = replaced_ends(rest, leading + text + trailing)
-            except PartedError as other:
+            except CompletionError as other:
                 error = error if begin or number else other
                 continue
             return np.concatenate((np.zeros(first, np.int64), ends - len(leading.encode())))

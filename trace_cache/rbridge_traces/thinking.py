@@ -7,6 +7,7 @@ mark is thinking. A mark in quotes does not count.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rbridge_traces.text_in_tokens import MARK
@@ -77,14 +78,22 @@ def closed_after(text: str, at: int) -> int | None:
     >>> closed_after("2 + 2</think> 4", 0), closed_after("2 <think>+</think> 2", 0)
     (13, None)
     """
+    return next(_closings_alone(text, at), None)
+
+
+def _closings_alone(text: str, at: int) -> Iterator[int]:
+    """The ends of the closing marks after a position that have no opening mark there."""
+    block = next_block(text, at)
     while (closing := _unquoted(_ALONE, text, at)) is not None:
-        block = next_block(text, at)
+        if block is not None and block.start < at:
+            block = next_block(text, at)
         if block is None or closing.start() < block.start:
-            return closing.end()
-        if block.end is None:
-            return None
-        at = block.end
-    return None
+            at = closing.end()
+            yield at
+        elif block.end is None:
+            return
+        else:
+            at = block.end
 
 
 def without_thinking(text: str) -> str:
@@ -98,8 +107,7 @@ def without_thinking(text: str) -> str:
         if block.end is None:
             return ""
         at = block.end
-    while (end := closed_after(text, at)) is not None:
-        at = end
+    *_, at = (at, *_closings_alone(text, at))
     return text[at:]
 
 

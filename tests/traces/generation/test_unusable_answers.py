@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from rbridge_traces import CacheNotFoundError, TraceError
+from rbridge_traces.answer_form import AnswerForm
 from rbridge_traces.generation.refusals import UnusableServerError
 
 from ..chat_server import ChatServer, Reply, completion, error
@@ -169,3 +171,17 @@ def test_thinking_tokens_before_the_content_cost_no_answer(tmp_path: Path) -> No
         assert trace.token_logprob is not None
         expected = [-0.1, np.nan if trace.item_id == "3" else -0.5, -0.2]
         np.testing.assert_allclose(trace.token_logprob, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("trace", ["reasoning", "thinking"])
+def test_half_a_surrogate_pair_in_a_trace_fails_its_item_alone(
+    tmp_path: Path, server: ChatServer, trace: Literal["reasoning", "thinking"]
+) -> None:
+    """Without log-probabilities, too, a trace that is no text is malformed, and the others are written."""
+    good = completion("So.\nFinal answer: 2", reasoning="Hm.")
+    bad = completion("So \ud83d.\nFinal answer: 2", reasoning="Hm \ud83d.")
+    server.answer = lambda question: bad if "number 2." in question else good
+    written = finish(tmp_path, server, logprobs=False, form=AnswerForm(trace, "text"))
+    assert [(failed.item_id, failed.kind) for failed in written.built.failed] == [("2", "malformed")]
+    assert "its trace holds half a surrogate pair" in written.built.failed[0].reason
+    assert written.manifest.rows == 4

@@ -12,6 +12,7 @@ import pytest
 from rbridge_traces import TraceError
 
 from ..answers import assert_confidence, confidence_of
+from ..releases import as_json, as_lines
 from ..support import complaint
 from .support import ITEMS, fault, pull, rewrite
 
@@ -233,3 +234,48 @@ def test_a_probability_of_zero_is_unknown_and_one_above_one_refused(root: Path, 
     rewrite(folder / TOKENS, lambda rows: rows[2].update(prob=1.5))
     message = complaint(pull, root, error=TraceError)
     assert f"{TOKENS}, line 3: the probability is 1.5, expected one in [0, 1]" in message
+
+
+def listed(number: int, **fields: object) -> dict[str, object]:
+    """A completion that holds its tokens."""
+    pieces = ['{"reasoning":"', "2", "+2", '","final_answer":"4"}']
+    logprobs = {"tokens": pieces, "token_logprobs": [-0.1] * 4}
+    response = {"choices": [{"text": "".join(pieces), "logprobs": logprobs}]}
+    return {"id": number, "question": f"q{number}", "response": response, **fields}
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        ({"choices": []}, "empty completion"),
+        ({"error": {"message": "rate limit"}}, "empty completion"),
+        ({"choices": [{"text": '{"reasoning":"2","final_answer":"4"}'}]}, "without tokens"),
+    ],
+)
+def test_a_failed_request_among_the_responses_is_counted(tmp_path: Path, response: object, reason: str) -> None:
+    """A response without an answer, or without its tokens, gives no trace; the others are read."""
+    as_json(tmp_path / "gsm8k" / "completions.json", [listed(0), listed(1, response=response)])
+    report = pull(tmp_path, skip_mismatched=True)
+    assert [trace.item_id for trace in report.traces] == ["0"]
+    assert report.dropped == {reason: 1}
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_an_item_with_an_empty_list_of_tokens_is_counted(tmp_path: Path, empty: int) -> None:
+    """Wherever it stands, it is an item whose tokens do not spell its completion."""
+    rows = [{"id": n, "tokens": ["a", "b"] * (n != empty), "logprobs": [-0.1, -0.2] * (n != empty)} for n in (0, 1)]
+    as_lines(tmp_path / "gsm8k" / "tokens.jsonl", rows)
+    answers = [{"id": n, "question": "q", "reasoning": "a", "completion": "ab"} for n in (0, 1)]
+    as_json(tmp_path / "gsm8k" / "completions.json", answers)
+    assert "0 tokens but 0 log-probabilities" in fault(tmp_path)
+    report = pull(tmp_path, skip_mismatched=True)
+    assert ([trace.item_id for trace in report.traces], report.dropped) == (
+        [str(1 - empty)],
+        {"tokens of another text": 1},
+    )
+
+
+def test_a_log_probability_out_of_range_is_named_as_that(root: Path, folder: Path) -> None:
+    """A whole number beyond all floats is no position out of range."""
+    rewrite(folder / TOKENS, lambda rows: rows[2].update(logprob=-(10**400)))
+    assert f"{TOKENS}, line 3: its log-probability is -1000" in fault(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -96,13 +97,13 @@ def test_fields_are_told_by_their_names(kind: Kind, row: dict[str, Any], expecte
 
 
 def test_a_field_counts_if_any_row_fills_it() -> None:
-    """A field that is missing or null in the first rows is found in later rows."""
+    """A field that is missing, null or NaN in the first rows is found in later rows."""
     rows: list[dict[str, Any]] = [
-        {"id": 1, "token": "a", "bytes": None},
+        {"id": 1, "token": math.nan, "bytes": None},
         {"id": 1, "token": "b", "logprob": -1.0, "bytes": [98]},
     ]
     fields = map_fields("tokens", rows, {}).of
-    assert (fields["bytes"], fields["logprob"]) == ("bytes", "logprob")
+    assert (fields["token"], fields["bytes"], fields["logprob"]) == ("token", "bytes", "logprob")
 
 
 def test_an_override_frees_the_field_that_it_replaces() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from rbridge_traces import BENCHMARKS, TraceImportError
@@ -55,10 +56,11 @@ def test_json_beside_other_files_is_the_completions(tmp_path: Path) -> None:
     as_json(tmp_path / "a.json.gz", ROW)
     for name in ("p-10.jsonl", "p-9.jsonl.gz", "sub/p-1.jsonl"):
         as_lines(tmp_path / name, ROW)
+    (tmp_path / "p-11.jsonl.zst").write_bytes(pa.compress((tmp_path / "p-10.jsonl").read_bytes(), "zstd", asbytes=True))
     as_lines(tmp_path / ".cache" / "x.jsonl", ROW)
     files = release_files(tmp_path, {})
     assert [Path(path).name for path in files.completions] == ["a.json.gz"]
-    assert [Path(path).name for path in files.tokens] == ["p-9.jsonl.gz", "p-10.jsonl", "p-1.jsonl"]
+    assert [Path(path).name for path in files.tokens] == ["p-9.jsonl.gz", "p-10.jsonl", "p-11.jsonl.zst", "p-1.jsonl"]
 
 
 @pytest.mark.parametrize("write", [as_json, as_lines, as_parquet])

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbridge_traces import TraceError
-from rbridge_traces.release.token_table import TokenRowsError, TokenTable
+from rbridge_traces.errors import UnusableItemError
+from rbridge_traces.release.token_table import TokenTable
 
 from ...metrics.strategies import cases
 from ..support import complaint
@@ -60,14 +61,14 @@ def filled(*rows: tuple[str, int, float], **options: bool) -> TokenTable:
 def test_positions_that_do_not_count_are_named(positions: list[int], expected: str) -> None:
     """A repeated or missing position is an error with file and line."""
     table = filled(*(("a", position, 0.0) for position in positions))
-    assert expected in complaint(table.of, 0, error=TokenRowsError)
+    assert expected in complaint(table.of, 0, error=UnusableItemError)
 
 
 def test_an_item_that_begins_late_is_not_taken_to_count_from_one() -> None:
     """If other items have a position 0, an item that begins at 1 lacks its first token."""
     table = filled(("a", 0, 0.0), ("b", 1, 0.0))
     assert table.of(0)[0] == [b"x"]
-    assert "position 1 where 0 is next" in complaint(table.of, 1, error=TokenRowsError)
+    assert "position 1 where 0 is next" in complaint(table.of, 1, error=UnusableItemError)
 
 
 def test_probabilities_become_logarithms() -> None:

@@ -119,7 +119,8 @@ def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], form: AnswerFor
         return {"kind": "filtered", "reason": str(message.get("refusal") or "by the server's content filter")}
     try:
         read = read_choice(choice, form, logprobs=logprobs)
-        _check_answer(read.final_answer)
+        _check_text("final_answer", read.final_answer)
+        _check_text("trace", read.trace)
     except NoLogprobsError as error:
         return {"kind": "no log-probabilities", "reason": str(error)}
     except TraceError as error:
@@ -137,10 +138,10 @@ def _judged(entry: Mapping[str, Any], choice: Mapping[str, Any], form: AnswerFor
     }
 
 
-def _check_answer(answer: str | None) -> None:
-    if not (answer and answer.strip()):
-        raise TraceError("it has no final_answer")
+def _check_text(field: str, text: str | None) -> None:
+    if not (text and text.strip()):
+        raise TraceError(f"it has no {field}")
     try:
-        answer.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError:
-        raise TraceError("its final_answer holds half a surrogate pair") from None
+        raise TraceError(f"its {field} holds half a surrogate pair") from None

@@ -165,12 +165,8 @@ class Build:
             built.traces,
             benchmark=self.benchmark,
             source=self.source,
-            frontier_model=about["frontier_model"],
-            confidence_model=about["confidence_model"],
-            prompt=about["prompt"],
-            decoding=about["decoding"],
-            note=about["note"],
             replace=held is not None or self._replace,
+            **about,
         )
         return Written(manifest, built, changed=True)
 
@@ -193,7 +189,7 @@ class Build:
         """Read the answers so far, and refuse to mix them with those to other questions."""
         for entry in self._recorded.entries():
             self.answers.add(outcome_of(entry, self.form, logprobs=self.connection.logprobs))
-        was = {"trace": "reasoning", **self._recorded.settings} if self.answers.by_item else {}
+        was = self._recorded.settings if self.answers.by_item else {}
         self._amended = {name: value for name, value in self._settings.items() if was and was.get(name) != value}
         allowed = {"base_url"} if moved else set()
         if not self.connection.logprobs and not self.answers.any_logprobs:

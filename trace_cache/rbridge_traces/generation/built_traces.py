@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rbridge_traces.answer_form import AnswerForm
 from rbridge_traces.confidence import mean_confidence
@@ -42,7 +43,7 @@ class BuiltTraces:
 
     def described(
         self, connection: Connection, form: AnswerForm, prompt: str, origin: str, build_id: str
-    ) -> dict[str, str | None]:
+    ) -> dict[str, Any]:
         """The fields of a manifest that say how the traces were made."""
         models = ", ".join(sorted({outcome.model or connection.model for outcome in self.answers}))
         failed = f"{len(self.failed)} failed: {listed_failures(self.failed)}" if self.failed else ""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from rbridge_traces.completions import CompletionError, IdsAsTokensError, tokens_of_choice
-from rbridge_traces.errors import TraceError
+from rbridge_traces.completions import IdsAsTokensError, tokens_of_choice
+from rbridge_traces.errors import CompletionError, TraceError
 from rbridge_traces.generation.refusals import (
     ItemRefusedError,
     ServerGaveUpError,

@@ -21,9 +21,11 @@ from rbridge_traces.text_answers import BOX
 _SECONDS = 10.0  # of processor time for a pair of answers; some take for ever to simplify
 _TYPESET = re.compile(r"\\(?:boxed|fbox|text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _MARKS = re.compile(r"[*_`$]|\\[()\[\],!;]|\\(?=%)")
-_NUMBER = re.compile(r"-?\d+(?:\s+\d+\s*/\s*\d+|\s*/\s*\d+|\.\d+)?|-?\.\d+")
+_SCIENTIFIC = r"-?(?:\d+(?:\.\d+)?|\.\d+)[eE][-+]?\d{1,2}(?!\w)"
+_NUMBER = re.compile(rf"{_SCIENTIFIC}|-?\d+(?:\s+\d+\s*/\s*\d+|\s*/\s*\d+|\.\d+)?|-?\.\d+")
+_POWER_OF_TEN = re.compile(r"(?<=\d)\s*(?:\\times|\\cdot|\u00d7|\u00b7)\s*10\s*\^\s*\{?\s*(-?\d{1,2})\s*\}?(?!\w)")
 _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}| )(?=\d{3}(?!\d))")
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}")
+_FRACTION = re.compile(r"((?<![\d)}])-|)\\[dt]?frac\s*(?:\{(-?\d+)\}\s*\{(\d+)\}|(\d)\s*(\d)(?!\d))")
 _ANCHORS = ("$", "\\boxed", "\\(", "\\[")
 _PROSE_WORDS = 3
 _SPELLED = (  # what people type, and its LaTeX
@@ -83,14 +85,14 @@ def grade(
 def number_in(text: str) -> Fraction | None:
     """The number that an answer names, the last one where there are several; None if there is none.
 
-    >>> number_in("so \\\\boxed{1{,}250.50} dollars"), number_in("2 1/2 %"), number_in("none")
-    (Fraction(2501, 2), Fraction(5, 2), None)
+    >>> number_in("so \\\\boxed{1{,}250.50} dollars"), number_in("2 1/2 %"), number_in("1.5e3"), number_in("none")
+    (Fraction(2501, 2), Fraction(5, 2), Fraction(1500, 1), None)
     """
     plain = _THOUSANDS.sub("", _plain(_last_box(text)).replace("\u2212", "-").replace("\u202f", " "))
-    match = _NUMBER.findall(_FRACTION.sub(r" \1/\2 ", plain))
+    match = _NUMBER.findall(_POWER_OF_TEN.sub(r"e\1", _FRACTION.sub(r" \1\2\4/\3\5 ", plain)))
     try:
         return sum((Fraction(part) for part in _parts(match[-1])), Fraction(0)) if match else None
-    except ZeroDivisionError:
+    except (ValueError, ZeroDivisionError):  # Python reads no number of more than 4,300 digits
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -100,12 +101,11 @@ def unread_journal(path: Path) -> Recorded:
 
 def whole_lines(path: Path) -> bytes:
     """The content of a file without an incomplete last line."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise refused(f"read {path}", error) from error
+    with files.one_line_refusals(f"read {path}", JournalError):
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return b""
     end = data.rfind(b"\n") + 1
     if _is_object(data[end:]):  # complete but for the line end
         return data + b"\n"
@@ -113,17 +113,14 @@ def whole_lines(path: Path) -> bytes:
 
 
 def _lines(path: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    start, number = 0, 0
-    while (end := data.find(b"\n", start)) >= 0:
-        number += 1
+    for number, written in enumerate(io.BytesIO(data), start=1):
         try:
-            line = json.loads(data[start:end])
+            line = json.loads(written)
         except ValueError as error:
             raise JournalError(f"{path}, line {number} is broken ({error}); {_DAMAGED}") from None
         if not isinstance(line, dict):
             raise JournalError(f"{path}, line {number} is a JSON {type(line).__name__}; {_DAMAGED}")
         yield number, line
-        start = end + 1
 
 
 def _is_object(line: bytes) -> bool:
@@ -131,10 +128,6 @@ def _is_object(line: bytes) -> bool:
         return isinstance(json.loads(line), dict)
     except ValueError:
         return False
-
-
-def refused(action: str, error: OSError) -> JournalError:
-    return JournalError(str(files.refusal(action, error)))
 
 
 class Journal:
@@ -156,7 +149,7 @@ class Journal:
 
     def __init__(self, recorded: Recorded, *, start_over: bool = False) -> None:
         self.path, self.id, self._size = recorded.path, recorded.id, len(recorded.data)
-        with ExitStack() as stack:
+        with ExitStack() as stack, files.one_line_refusals(f"write {self.path}", JournalError):
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(files.locked(self.path.with_suffix(".lock"), wait=False))
@@ -172,8 +165,6 @@ class Journal:
                     f"another build is writing to {self.path}; wait for it, or build under another name with "
                     "--source NAME"
                 ) from None
-            except OSError as error:
-                raise refused(f"write {self.path}", error) from error
             self._open = stack.pop_all()
 
     def __enter__(self) -> Journal:
@@ -211,15 +202,16 @@ class Journal:
     def _write(self, line: Mapping[str, Any]) -> None:
         left = memoryview(json.dumps(line).encode() + b"\n")
         length = len(left)
-        try:
-            while left:  # a disk that fills up may take a part
-                left = left[self._file.write(left) :]
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            with suppress(OSError):  # what is left of the line is cut off when the journal is opened again
-                self._file.truncate(self._size)
-            self._file.seek(self._size)
-            raise refused(f"write {self.path}", error) from error
+        with files.one_line_refusals(f"write {self.path}", JournalError):
+            try:
+                while left:  # a disk that fills up may take a part
+                    left = left[self._file.write(left) :]
+                os.fsync(self._file.fileno())
+            except OSError:
+                with suppress(OSError):  # what is left of the line is cut off when the journal is opened again
+                    self._file.truncate(self._size)
+                self._file.seek(self._size)
+                raise
         self._size += length
 
     def _check_unchanged(self, recorded: Recorded) -> None:

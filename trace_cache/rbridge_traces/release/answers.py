@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rbridge_traces.api_answers import ASKED
 from rbridge_traces.completions import text_of_choice
 from rbridge_traces.errors import TraceError, TraceImportError
 from rbridge_traces.field_values import as_choices, as_correct, as_text
-from rbridge_traces.release.fields import Fields, map_fields
-from rbridge_traces.release.token_rows import unit
-from rbridge_traces.rows import Row, numbered_rows
-from rbridge_traces.schema import Choice
+from rbridge_traces.question_matching import Asked
+from rbridge_traces.release.fields import Fields, first_choice, map_fields
+from rbridge_traces.rows import Row, numbered_rows, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,24 +19,19 @@ class PublishedAnswer:
     """One published completion.
 
     Attributes:
-        place: file and row.
+        asked: file and row, item id, question without the rest of the prompt, choices and gold; None where no field
+            has them.
         row: as it was read.
-        item_id: None if no field has it.
-        question: without the rest of the prompt; None if no field has it.
-        choices, gold, correct, final_answer: as in ``Trace``.
+        correct, final_answer: as in ``Trace``.
         reasoning: as extracted by the authors; None if no field has it, empty if they found none.
         raw: the whole completion; None if no field has it.
     """
 
-    place: str
+    asked: Asked
     row: Row
-    item_id: str | None
-    question: str | None
-    choices: tuple[Choice, ...] | None
     reasoning: str | None
     raw: str | None
     final_answer: str | None
-    gold: str | None
     correct: bool | None
 
     @property
@@ -66,50 +59,31 @@ def read_answers(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple[li
         raise TraceImportError(f"{paths[0]}: {fields.missing('the reasoning or the whole completion', 'reasoning')}")
     answers = list(_answers(rows, fields))
     first: dict[str, str] = {}
-    for answer in answers:
-        if answer.item_id is not None and first.setdefault(answer.item_id, answer.place) != answer.place:
+    for place, item_id, *_ in (answer.asked for answer in answers):
+        if item_id is not None and first.setdefault(item_id, place) != place:
             raise TraceImportError(
-                f"{answer.place}: its id ({fields.of['item_id']}) is {answer.item_id}, as that of "
-                f"{first[answer.item_id]}; name the field that tells the items apart with "
-                "--field completions.item_id=FIELD"
+                f"{place}: its id ({fields.of['item_id']}) is {item_id}, as that of {first[item_id]}; name the field "
+                "that tells the items apart with --field completions.item_id=FIELD"
             )
     return answers, fields
 
 
 def _answers(rows: Sequence[tuple[str, Row]], fields: Fields) -> Iterator[PublishedAnswer]:
-    get = {target: fields.getter(target) for target in ("response", "choices", "correct", *_TEXTS)}
+    texts_of = ("item_id", "question", "reasoning", "completion", "final_answer", "gold")
+    get = {target: fields.getter(target) for target in ("response", "choices", "correct", *texts_of)}
     for place, row in rows:
         try:
-            texts = {target: as_text(target, get[target](row)) for target in _TEXTS}
+            item_id, question, reasoning, raw, final_answer, gold = (as_text(name, get[name](row)) for name in texts_of)
             choices, correct = as_choices(get["choices"](row)), as_correct(get["correct"](row))
         except TraceError as error:
             raise TraceImportError(f"{place}: {error}") from error
-        raw = texts.pop("completion")
+        if raw is None and (response := get["response"](row)) is not None:
+            raw = text_of_choice(first_choice(response))
         yield PublishedAnswer(
-            place=place,
+            asked=Asked(place, item_id, question and question.partition(ASKED)[0].rstrip(), choices, gold),
             row=row,
-            choices=choices,
+            reasoning="" if reasoning is None and "reasoning" in fields.of else reasoning,
+            raw=raw,
+            final_answer=final_answer,
             correct=correct,
-            raw=raw if raw is not None else _response_text(get["response"](row)),
-            question=_bare(texts.pop("question")),
-            reasoning=_present(texts.pop("reasoning"), "reasoning" in fields.of),
-            **texts,
         )
-
-
-_TEXTS = ("item_id", "question", "reasoning", "completion", "final_answer", "gold")
-
-
-def _bare(question: str | None) -> str | None:
-    return question and question.partition(ASKED)[0].rstrip()
-
-
-def _present(text: str | None, has_field: bool) -> str | None:
-    return "" if text is None and has_field else text
-
-
-def _response_text(response: Any) -> str | None:
-    if response is None:
-        return None
-    text = text_of_choice(response["choices"][0])
-    return text if isinstance(text, str) else ""

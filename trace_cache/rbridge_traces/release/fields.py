@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from rbridge_traces.benchmark import plain
 from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
-from rbridge_traces.field_values import ABSENT, lookup
+from rbridge_traces.field_values import ABSENT, is_missing, lookup
 from rbridge_traces.rows import Row
 
 Kind = Literal["completions", "tokens"]
@@ -26,47 +26,30 @@ _ROW = ""  # the name of the row itself, where that is a raw response
 _OTHER_PARTS = ("toplogprobs", "usage")  # objects whose fields are tokens, or counts of them
 
 
+def first_choice(response: Any) -> dict[str, Any]:
+    """The first answer of a raw response, in the Chat Completions or the legacy layout; empty if it has none."""
+    choices = response.get("choices") if isinstance(response, dict) else None
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
 def is_response(value: Any) -> bool:
-    """Whether a value is a raw response with log-probabilities, in the Chat Completions or the legacy layout."""
-    choices = value.get("choices") if isinstance(value, dict) else None
-    return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict) and "logprobs" in choices[0]
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _scalar(value: Any) -> bool:
-    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
-
-
-def _options(value: Any) -> bool:
-    return isinstance(value, (list, dict)) and not is_response({"choices": value})
-
-
-def _truth(value: Any) -> bool:
-    return isinstance(value, (bool, int, float)) and value in (0, 1)
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, (str, list))
-
-
-def _list(value: Any) -> bool:
-    return isinstance(value, list)
-
-
-def _numbers(value: Any) -> bool:
-    return isinstance(value, (int, float, list, dict)) and not isinstance(value, bool)
+    """Whether a value is a raw response with log-probabilities."""
+    return "logprobs" in first_choice(value)
 
 
 class Target(NamedTuple):
-    """Values and names that may fill a target; earlier names come first."""
+    """Types of the values, and names of the fields, that may fill a target; earlier names come first.
 
-    fits: Callable[[Any], bool]
+    ``fits`` is a further condition on a value. A truth value is a number only where ``bool`` is among the types.
+    """
+
+    types: tuple[type, ...]
     names: str
+    fits: Callable[[Any], bool] = lambda _: True
 
 
+_SCALAR = (str, int, float)
+_NUMBERS = (int, float, list, dict)
 _IDS = "item_id question_id task_id problem_id example_id doc_id sample_id unique_id custom_id qid id uid"
 _INDEXES = (
     "item_index item_idx question_index question_idx problem_index problem_idx example_index example_idx sample_index "
@@ -76,43 +59,45 @@ _INDEXES = (
 
 TARGETS: dict[Kind, dict[str, Target]] = {
     "completions": {
-        "item_id": Target(_scalar, f"{_IDS} {_INDEXES}"),
-        "response": Target(is_response, "response raw_response api_response completion body raw output"),
+        "item_id": Target(_SCALAR, f"{_IDS} {_INDEXES}"),
+        "response": Target((dict,), "response raw_response api_response completion body raw output", is_response),
         "reasoning": Target(
-            _text, "reasoning reasoning_trace reasoning_text cot chain_of_thought rationale trace thought explanation"
+            (str,), "reasoning reasoning_trace reasoning_text cot chain_of_thought rationale trace thought explanation"
         ),
         "completion": Target(
-            _text,
+            (str,),
             "completion raw_completion completion_text raw raw_text raw_response raw_output response response_text "
             "model_response output model_output output_text generation generated_text content text",
         ),
-        "question": Target(_text, "question problem query question_text question.stem input prompt"),
-        "choices": Target(_options, "choices options answer_choices"),
+        "question": Target((str,), "question problem query question_text question.stem input prompt"),
+        "choices": Target(
+            (list, dict), "choices options answer_choices", lambda value: not is_response({"choices": value})
+        ),
         "final_answer": Target(
-            _scalar, "final_answer model_answer predicted_answer extracted_answer prediction predicted pred answer"
+            _SCALAR, "final_answer model_answer predicted_answer extracted_answer prediction predicted pred answer"
         ),
         "gold": Target(
-            _scalar,
+            _SCALAR,
             "gold gold_answer ground_truth ground_truth_answer reference_answer correct_answer expected_answer "
             "answer_key gold_label reference target label answer",
         ),
-        "correct": Target(_truth, "correct is_correct correctness passed"),
+        "correct": Target((bool, int, float), "correct is_correct correctness passed", lambda value: value in (0, 1)),
     },
     "tokens": {
         "item_id": Target(
-            _scalar, f"trace_id completion_id {_IDS} {_INDEXES} item trace sample doc question problem prompt"
+            _SCALAR, f"trace_id completion_id {_IDS} {_INDEXES} item trace sample doc question problem prompt"
         ),
         "position": Target(
-            _scalar,
+            _SCALAR,
             "position pos token_position token_pos token_index token_idx token_number token_num step offset index idx "
             "i t n",
         ),
-        "response": Target(is_response, "response raw_response api_response completion body"),
-        "bytes": Target(_list, "bytes token_bytes utf8_bytes utf8"),
-        "logprob": Target(_numbers, "logprob token_logprob log_probability logp lp logprobs token_logprobs"),
-        "token": Target(_texts, "token token_text token_str token_string piece decoded_token decoded text tokens"),
+        "response": Target((dict,), "response raw_response api_response completion body", is_response),
+        "bytes": Target((list,), "bytes token_bytes utf8_bytes utf8"),
+        "logprob": Target(_NUMBERS, "logprob token_logprob log_probability logp lp logprobs token_logprobs"),
+        "token": Target((str, list), "token token_text token_str token_string piece decoded_token decoded text tokens"),
         "probability": Target(
-            _numbers,
+            _NUMBERS,
             "probability token_probability prob token_prob p confidence linear_probability probabilities probs",
         ),
     },
@@ -165,7 +150,7 @@ def map_fields(kind: Kind, rows: Iterable[Row], overrides: Mapping[str, str]) ->
     values: dict[str, Any] = {}
     for row in some:
         for name, value in _values(row, "", 3):
-            if values.get(name) is None:
+            if is_missing(values.get(name)):
                 values[name] = value
     present = tuple(values)
     chosen_by_user = {
@@ -211,8 +196,12 @@ def value_at(row: Row, name: str) -> Any:
 
 def _pick(kind: Kind, target: str, values: Mapping[str, Any]) -> str | None:
     """The field that a target takes of those that are left; outer fields come first."""
-    fits, names = TARGETS[kind][target]
-    left = {name: tuple(map(plain, name.split("."))) for name, value in values.items() if fits(value)}
+    types, names, fits = TARGETS[kind][target]
+    left = {
+        name: tuple(map(plain, name.split(".")))
+        for name, value in values.items()
+        if isinstance(value, types) and (bool in types or not isinstance(value, bool)) and fits(value)
+    }
     if target in ("item_id", "position"):  # an id inside an object is that of something else
         left = {name: parts for name, parts in left.items() if len(parts) == 1}
     for wanted in (tuple(map(plain, alias.split("."))) for alias in names.split()):

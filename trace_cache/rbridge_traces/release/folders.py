@@ -11,6 +11,7 @@ from rbridge_traces.benchmark import benchmark_called
 from rbridge_traces.errors import TraceImportError
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.token_rows import first_rows, layout_of
+from rbridge_traces.rows import unpacked_name
 from rbridge_traces.schema import BENCHMARKS
 
 _TABLES = (".json", ".jsonl", ".ndjson", ".parquet")
@@ -21,12 +22,10 @@ class ReleaseFiles:
     """The files of one benchmark.
 
     Attributes:
-        folder: where they lie.
         completions: of the answers.
         tokens: of the token rows; none where the completions hold their tokens themselves.
     """
 
-    folder: Path
     completions: Sequence[str]
     tokens: Sequence[str]
 
@@ -64,7 +63,7 @@ def release_files(folder: Path, overrides: Mapping[str, str]) -> ReleaseFiles:
     documents = [path for path in paths if _kind(path) == ".json"]
     if documents and len(documents) < len(paths):
         others = [path for path in paths if path not in documents]
-        return ReleaseFiles(folder, _texts(documents), _texts(others))
+        return ReleaseFiles(_texts(documents), _texts(others))
     answers: list[str] = []
     tokens: list[str] = []
     both: list[str] = []
@@ -81,7 +80,7 @@ def release_files(folder: Path, overrides: Mapping[str, str]) -> ReleaseFiles:
             f"{folder} holds token rows only ({', '.join(Path(path).name for path in tokens)}); expected a file of "
             "completions beside them: a JSON array with the reasoning and the final answer of each item"
         )
-    return ReleaseFiles(folder, answers or both, [*both, *tokens] if answers else tokens)
+    return ReleaseFiles(answers or both, [*both, *tokens] if answers else tokens)
 
 
 def _there(rows: Sequence[Mapping[str, object]], overrides: Mapping[str, str]) -> dict[str, str]:
@@ -100,7 +99,7 @@ def table_files(folder: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str:
-    return Path(path.name.removesuffix(".gz")).suffix.lower()
+    return Path(unpacked_name(path.name)).suffix
 
 
 def _folders(parent: Path) -> Iterable[Path]:

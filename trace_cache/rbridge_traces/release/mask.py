@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from rbridge_traces.benchmark import SHIPPED, benchmark_called, check_benchmark, is_benchmark_name, plain
-from rbridge_traces.errors import TraceError, TraceImportError, did_you_mean
+from rbridge_traces.errors import NoTraceError, TraceError, TraceImportError, did_you_mean
 from rbridge_traces.field_values import as_choices, as_text
 from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.questions import STEM
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.folders import table_files
 from rbridge_traces.release.report import Readers, ReleaseReport
-from rbridge_traces.release.token_rows import unit
-from rbridge_traces.rows import numbered_rows
+from rbridge_traces.rows import numbered_rows, unit
 from rbridge_traces.schema import Trace
 from rbridge_traces.spans import parse_spans
 
@@ -71,15 +70,15 @@ def subsets_of_benchmarks(
     # `math` alone is MATH500, unless that goes by another name here and other categories stand beside `math`.
     others = [name for name in names if plain(name) != "math"]
     math_is_category = "math500" in map(benchmark_called, others) and any(plain(name) in _STEM for name in others)
-    rows_read: dict[str | None, list[str]] = {}
+    named: dict[str | None, list[str]] = {}
     for name in names:
         is_category = plain(name) in _STEM and (plain(name) != "math" or math_is_category)
         other = name if is_benchmark_name(name) else None
         known = "mmlu_pro_stem" if is_category else benchmark_called(name) or other
-        rows_read.setdefault(given.get(name, known), []).append(name)
-    refused = rows_read.pop(None, [])
-    ordered = [*(name for name in SHIPPED if name in rows_read), *(name for name in rows_read if name not in SHIPPED)]
-    return {str(name): rows_read[name] for name in ordered}, refused
+        named.setdefault(given.get(name, known), []).append(name)
+    refused = named.pop(None, [])
+    ordered = [*(name for name in SHIPPED if name in named), *(name for name in named if name not in SHIPPED)]
+    return {str(name): named[name] for name in ordered}, refused
 
 
 def mask_readers(
@@ -90,26 +89,16 @@ def mask_readers(
     The arguments are those of ``subsets_of_benchmarks`` and ``read_mask``, which also say what is raised.
     """
     paths = mask_subsets(root)
-    rows_read, unknown = subsets_of_benchmarks(paths, given)
+    named, unknown = subsets_of_benchmarks(paths, given)
+    read = partial(read_mask, overrides=overrides, skip_mismatched=skip_mismatched)
     readers = {
-        benchmark: partial(
-            read_mask,
-            benchmark,
-            {name: paths[name] for name in names},
-            overrides=overrides,
-            skip_mismatched=skip_mismatched,
-        )
-        for benchmark, names in rows_read.items()
+        benchmark: partial(read, benchmark, {name: paths[name] for name in names}) for benchmark, names in named.items()
     }
     return readers, unknown
 
 
 def read_mask(
-    benchmark: str,
-    subsets: Mapping[str, Sequence[str]],
-    *,
-    overrides: Mapping[str, str] | None = None,
-    skip_mismatched: bool = False,
+    benchmark: str, subsets: Mapping[str, Sequence[str]], *, overrides: Mapping[str, str], skip_mismatched: bool
 ) -> ReleaseReport:
     """Read the traces of a benchmark with their marked regions. Rows without reasoning or marks are left out, counted.
 
@@ -127,7 +116,7 @@ def read_mask(
     has_ids = True
     for subset, paths in subsets.items():
         rows = [(f"{path}, {unit(path)} {number}", row) for path in paths for number, row in numbered_rows(path)]
-        fields = map_fields("completions", (row for _, row in rows), overrides or {})
+        fields = map_fields("completions", (row for _, row in rows), overrides)
         for target in ("question", "reasoning"):
             if target not in fields.of:
                 raise TraceImportError(f"{paths[0]}: {fields.missing(f'the {target}', target)}")
@@ -136,7 +125,7 @@ def read_mask(
         for number, (place, row) in enumerate(rows):
             try:
                 trace = _trace(benchmark, number, {target: of_row(row) for target, of_row in get.items()})
-            except _NoTraceError as error:
+            except NoTraceError as error:
                 dropped[str(error)] += 1
                 continue
             except TraceError as error:
@@ -155,17 +144,13 @@ def read_mask(
     return ReleaseReport(traces, dropped)
 
 
-class _NoTraceError(TraceError):
-    """A row has no trace, or no marks; the message is the reason."""
-
-
 def _trace(benchmark: str, number: int, values: Mapping[str, Any]) -> Trace:
     marked = as_text("reasoning", values["reasoning"]) or ""
     if not marked.strip():
-        raise _NoTraceError("empty reasoning")
+        raise NoTraceError("empty reasoning")
     text, spans = parse_spans(marked)
     if not spans:
-        raise _NoTraceError("without marks")
+        raise NoTraceError("without marks")
     choices, gold = as_choices(values["choices"]), as_text("gold", values["gold"])
     return Trace(
         benchmark=benchmark,

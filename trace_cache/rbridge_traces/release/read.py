@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from rbridge_traces.completions import CompletionError, completion_of_tokens
-from rbridge_traces.errors import TraceError, TraceImportError
+from rbridge_traces.completions import completion_of_tokens
+from rbridge_traces.errors import CompletionError, NoTraceError, TraceError, TraceImportError, UnusableItemError
 from rbridge_traces.extraction import Reasoning, counted_repairs
 from rbridge_traces.gold import gold_label_if_known
-from rbridge_traces.question_matching import Asked, match_questions
-from rbridge_traces.reasoning_match import FailedItemError, MismatchError, reasoning_in
+from rbridge_traces.question_matching import with_questions
+from rbridge_traces.reasoning_match import reasoning_in
 from rbridge_traces.release.answers import PublishedAnswer, read_answers
 from rbridge_traces.release.fields import map_fields
-from rbridge_traces.release.folders import ReleaseFiles, release_files, release_folders
+from rbridge_traces.release.folders import release_files, release_folders
 from rbridge_traces.release.join import join
 from rbridge_traces.release.report import Readers, ReleaseReport, counted
 from rbridge_traces.release.token_rows import add_tokens, has_probabilities, layout_of, listed_tokens, read_token_rows
-from rbridge_traces.release.token_table import TokenRowsError, TokenTable
+from rbridge_traces.release.token_table import TokenTable
 from rbridge_traces.schema import Trace
 from rbridge_traces.unknown_logprobs import known_logprobs
 
@@ -33,29 +33,18 @@ def release_readers(
     Raises:
         TraceImportError: the folder holds no benchmark.
     """
-
-    def read(benchmark: str, folder: Path) -> ReleaseReport:
-        files = release_files(folder, overrides)
-        return read_release(
-            files, benchmark=benchmark, overrides=overrides, questions=questions, skip_mismatched=skip_mismatched
-        )
-
+    read = partial(read_release, overrides=overrides, questions=questions, skip_mismatched=skip_mismatched)
     return {benchmark: partial(read, benchmark, folder) for benchmark, folder in release_folders(root).items()}
 
 
 def read_release(
-    files: ReleaseFiles,
-    *,
-    benchmark: str,
-    overrides: Mapping[str, str] | None = None,
-    questions: str | None = None,
-    skip_mismatched: bool = False,
+    benchmark: str, folder: Path, *, overrides: Mapping[str, str], questions: str | None, skip_mismatched: bool
 ) -> ReleaseReport:
     """Read the completions of a benchmark with their tokens, and extract the reasoning of each.
 
     Args:
-        files: of the benchmark, as ``release_files`` finds them.
         benchmark: its name.
+        folder: of its files.
         overrides: fields with other names than ``map_fields`` knows.
         questions: a file of the benchmark's questions, to fill in what the release lacks.
         skip_mismatched: leave out, and count, what does not fit together, instead of refusing it. Items of which the
@@ -65,7 +54,7 @@ def read_release(
         TraceImportError: a file cannot be read, a field is missing, or completions and tokens do not fit together;
             names file, row, the fields used and what was expected.
     """
-    overrides = overrides or {}
+    files = release_files(folder, overrides)
     answers, of_answers = read_answers(files.completions, overrides)
     dropped: Counter[str] = Counter()
     if files.tokens:
@@ -84,38 +73,27 @@ def read_release(
             reasoning = _reasoning(answer, table, item)
             traces.append(_trace(benchmark, number, answer, reasoning))
             repairs.append(reasoning.repairs)
-        except FailedItemError as error:
+        except NoTraceError as error:
             dropped[str(error)] += 1
-        except (MismatchError, TokenRowsError) as error:
+        except UnusableItemError as error:
             if not skip_mismatched:
                 raise TraceImportError(
-                    f"{answer.place}: {error}; the fields used are {_shown(of_answers.of)} of the completions and "
-                    f"{_shown(used)} of the tokens; name others with --field, or leave such items out with "
+                    f"{answer.asked.place}: {error}; the fields used are {_shown(of_answers.of)} of the completions "
+                    f"and {_shown(used)} of the tokens; name others with --field, or leave such items out with "
                     "--skip-mismatched"
                 ) from error
             dropped[error.reason] += 1
     if not traces:
-        raise TraceImportError(
-            f"{files.folder}: none of {len(answers)} completions became a trace ({counted(dropped)})"
-        )
+        raise TraceImportError(f"{folder}: none of {len(answers)} completions became a trace ({counted(dropped)})")
     return ReleaseReport(traces, +dropped, len(table), counted_repairs(repairs))
 
 
 def _with_questions(benchmark: str, answers: list[PublishedAnswer], path: str | None) -> list[PublishedAnswer]:
     """Fill in what completions lack of their questions, if they lack the text or a file of questions is given."""
-    if path is None and all(answer.question for answer in answers):
+    if path is None and all(answer.asked.question for answer in answers):
         return answers
-    asked = [Asked(answer.place, answer.item_id, answer.question) for answer in answers]
-    return [
-        dataclasses.replace(
-            answer,
-            item_id=answer.item_id if answer.item_id is not None else question.item_id,
-            question=answer.question or question.question,
-            choices=answer.choices or question.choices,
-            gold=answer.gold if answer.gold is not None else question.gold,
-        )
-        for answer, question in zip(answers, match_questions(benchmark, asked, path), strict=True)
-    ]
+    asked = with_questions(benchmark, [answer.asked for answer in answers], path)
+    return [dataclasses.replace(answer, asked=known) for answer, known in zip(answers, asked, strict=True)]
 
 
 def _refuse_missing(answers: Sequence[PublishedAnswer], items: Sequence[int | str]) -> None:
@@ -125,8 +103,8 @@ def _refuse_missing(answers: Sequence[PublishedAnswer], items: Sequence[int | st
     ]
     if missing:
         raise TraceImportError(
-            f"{missing[0].place}: it has no token rows, as {len(missing)} of {len(answers)} completions (is a part "
-            "missing?); fetch the token rows again, or leave such items out with --skip-mismatched"
+            f"{missing[0].asked.place}: it has no token rows, as {len(missing)} of {len(answers)} completions (is a "
+            "part missing?); fetch the token rows again, or leave such items out with --skip-mismatched"
         )
 
 
@@ -134,41 +112,42 @@ def _reasoning(answer: PublishedAnswer, table: TokenTable, item: int | str) -> R
     """Cut the reasoning of an item out of its tokens, which have to spell the published completion.
 
     Raises:
-        FailedItemError: the completion is malformed, or its reasoning empty.
-        MismatchError: tokens and texts differ; shows where.
+        NoTraceError: the completion is malformed, or its reasoning empty.
+        UnusableItemError: tokens and texts differ; shows where.
     """
     if answer.failed:
-        raise FailedItemError(answer.failed)
+        raise NoTraceError(answer.failed)
     if isinstance(item, str):
-        raise MismatchError(item, "without tokens")
+        raise UnusableItemError(item, "without tokens")
     pieces, logprobs = table.of(item)
     try:
         known_logprobs(logprobs)
     except TraceError as error:
-        raise MismatchError(str(error), "unusable log-probabilities") from error
+        raise UnusableItemError(str(error), "unusable log-probabilities") from error
     try:
         completion = completion_of_tokens(pieces, logprobs, text=answer.raw)
     except CompletionError as error:
-        raise MismatchError(str(error), "tokens of another text") from error
+        raise UnusableItemError(str(error), "tokens of another text") from error
     return reasoning_in(completion, answer.reasoning, answer.final_answer)
 
 
 def _trace(benchmark: str, number: int, answer: PublishedAnswer, reasoning: Reasoning) -> Trace:
+    asked = answer.asked
     try:
         return Trace(
             benchmark=benchmark,
-            item_id=answer.item_id if answer.item_id is not None else str(number),
-            question=answer.question or "",
+            item_id=asked.item_id if asked.item_id is not None else str(number),
+            question=asked.question or "",
             trace=reasoning.text,
-            choices=answer.choices,
+            choices=asked.choices,
             final_answer=reasoning.final_answer,
-            gold=gold_label_if_known(answer.gold, answer.choices),
+            gold=gold_label_if_known(asked.gold, asked.choices),
             correct=answer.correct,
             token_end=reasoning.token_end,
             token_logprob=reasoning.token_logprob,
         )
     except TraceError as error:
-        raise MismatchError(str(error), "not valid") from error
+        raise UnusableItemError(str(error), "not valid") from error
 
 
 def _own_tokens(
@@ -180,7 +159,7 @@ def _own_tokens(
     if layout_of(rows, fields) != "listed":
         raise fields.missing("tokens and their log-probabilities, and there are no token rows beside them", "logprob")
     table = TokenTable(unit="row", probabilities=has_probabilities(fields))
-    table.begin(answers[0].place.rpartition(",")[0])
+    table.begin(answers[0].asked.place.rpartition(",")[0])
     items: list[int | str] = []
     for number, row in enumerate(rows, start=1):
         try:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, Literal
 
 from rbridge_traces.completions import completion_of_choice, token_bytes
 from rbridge_traces.errors import TraceError, TraceImportError
-from rbridge_traces.release.fields import Fields, map_fields
+from rbridge_traces.release.fields import Fields, first_choice, map_fields
 from rbridge_traces.release.token_table import TokenTable
-from rbridge_traces.rows import Row, numbered_rows
+from rbridge_traces.rows import Row, numbered_rows, unit
 
 _FIRST_ROWS = 1000
 
@@ -20,15 +21,6 @@ Layout = Literal["flat", "listed"]
 
 Listed = tuple[list[bytes], Sequence[float | None]]
 """Bytes and value of each token of a completion, in order."""
-
-
-def unit(path: str) -> str:
-    """The unit of row numbers in messages: lines for JSON Lines, else rows.
-
-    >>> unit("part-1.jsonl.gz"), unit("part-1.parquet")
-    ('line', 'row')
-    """
-    return "line" if path.removesuffix(".gz").endswith((".jsonl", ".ndjson")) else "row"
 
 
 def first_rows(path: str) -> Iterable[Row]:
@@ -50,11 +42,10 @@ def read_token_rows(paths: Sequence[str], overrides: Mapping[str, str]) -> tuple
     some = list(chain.from_iterable(map(first_rows, paths)))
     fields = map_fields("tokens", some, overrides)
     layout = layout_of(some, fields)
+    if layout is None and "token" in fields.of:
+        raise fields.missing("the log-probability of a token", "logprob")
     if layout is None:
-        need = (
-            ("the log-probability of a token", "logprob") if "token" in fields.of else ("the text of a token", "token")
-        )
-        raise fields.missing(*need)
+        raise fields.missing("the text of a token", "token")
     if layout == "flat" and "item_id" not in fields.of:
         raise fields.missing("the item that a token belongs to", "item_id")
     del some
@@ -92,7 +83,7 @@ def listed_tokens(row: Row, fields: Fields) -> Listed:
     """
     response = fields.getter("response")(row)
     if response is not None:
-        completion = completion_of_choice(response["choices"][0])
+        completion = completion_of_choice(first_choice(response))
         text, ends = completion.text.encode(), completion.token_byte_end.tolist()
         pieces = [text[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         return pieces, completion.token_logprob.tolist()
@@ -194,9 +185,10 @@ def _position(value: Any) -> int:
 def _value(value: Any) -> float:
     if value is None:
         return math.nan
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TraceImportError(f"its log-probability is {value!r}, expected a number in nats")
-    return float(value)
+    with suppress(OverflowError):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    raise TraceImportError(f"its log-probability is {value!r}, expected a number in nats")
 
 
 def _size(value: Any) -> str:

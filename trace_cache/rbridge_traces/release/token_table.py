@@ -10,15 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics.alignment import ROUNDING
-from rbridge_traces.errors import TraceError
-
-
-class TokenRowsError(TraceError):
-    """Token positions of an item are duplicate or missing."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+from rbridge_traces.errors import TraceError, UnusableItemError
 
 
 @dataclass(eq=False)
@@ -91,14 +83,15 @@ class TokenTable:
         """Bytes and log-probability (nats, NaN where there is none) of each token of an item, in order.
 
         Raises:
-            TokenRowsError: positions that are missing, or there twice; names the place.
+            UnusableItemError: positions that are missing, or there twice; names the place.
             TraceError: a probability outside [0, 1].
         """
         order, start = self._grouped
         rows = order[start[item] : start[item + 1]]
         self._check_positions(rows)
-        starts = np.where(rows, self._ends[rows - 1], 0).tolist()
-        pieces = [bytes(self._text[begin:end]) for begin, end in zip(starts, self._ends[rows].tolist(), strict=True)]
+        ends = np.frombuffer(self._end, np.int64)
+        bounds = zip(np.where(rows, ends[rows - 1], 0).tolist(), ends[rows].tolist(), strict=True)
+        pieces = [bytes(self._text[begin:end]) for begin, end in bounds]
         values = np.frombuffer(self._value, np.float64)[rows]
         if not self.probabilities:
             return pieces, values
@@ -110,10 +103,6 @@ class TokenTable:
             return pieces, np.log(np.minimum(values, 1.0))
 
     @cached_property
-    def _ends(self) -> npt.NDArray[np.int64]:
-        return np.frombuffer(self._end, np.int64)
-
-    @cached_property
     def _grouped(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Rows by item and position, and where each item begins among them, shape (items + 1,)."""
         items, positions = np.frombuffer(self._item, np.int32), np.frombuffer(self._position, np.int32)
@@ -123,9 +112,7 @@ class TokenTable:
     @cached_property
     def _base(self) -> int:
         """The first position: 1 if no item has a position 0."""
-        order, start = self._grouped
-        firsts = np.frombuffer(self._position, np.int32)[order[start[:-1]]]
-        return 1 if firsts.min() == 1 else 0
+        return int(min(self._position, default=0) == 1)
 
     def _check_positions(self, rows: npt.NDArray[np.int64]) -> None:
         positions: npt.NDArray[np.int32] = np.frombuffer(self._position, np.int32)[rows]
@@ -136,8 +123,8 @@ class TokenTable:
         here = self.place(int(rows[at]))
         if at and positions[at] == positions[at - 1]:
             before = self.place(int(rows[at - 1]))
-            raise TokenRowsError(f"{here}: position {positions[at]} is that of {before} too", "position given twice")
-        raise TokenRowsError(
+            raise UnusableItemError(f"{here}: position {positions[at]} is that of {before} too", "position given twice")
+        raise UnusableItemError(
             f"{here}: position {positions[at]} where {expected[at]} is next; positions count from {self._base} in each "
             "item, without gaps (is a part missing?)",
             "token rows missing",
