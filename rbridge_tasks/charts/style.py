@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,6 +131,12 @@ def series(index: int | None) -> dict[str, Any]:
     return {"color": _COLOURS[index], "linestyle": _DASHES[index], "marker": _MARKERS[index]}
 
 
+def name_rows(axes: Axes, names: Iterable[str], **text: Any) -> None:
+    """Write names beside the rows 0, 1, ... of a panel. Axes write their labels anew as they draw: see ``rendered``."""
+    texts = [visible(name) for name in names]
+    axes.set_yticks(range(len(texts)), texts, **text)
+
+
 def shared_legend(figure: Figure, *, columns: int = 2) -> None:
     """One legend below all panels; each label once."""
     entries = {
@@ -153,7 +159,10 @@ def save(figure: Figure, path: str | Path | None) -> Figure:
 
 
 def rendered(figure: Figure, kind: str, *, salt: str = "rbridge") -> bytes:
-    """The bytes of a figure as ``svg`` or ``png``, without a date; ``salt`` decides the ids in an SVG."""
+    """The bytes of a figure as ``svg`` or ``png``, without a date; ``salt`` decides the ids in an SVG.
+
+    Control characters are spelled out, which an SVG cannot hold: here in all texts but the labels of axes.
+    """
     from matplotlib import rc_context
     from matplotlib.text import Text
 
