@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from rbridge_tasks.tables.evaluated_model import Model
 from rbridge_tasks.tables.run_names import count
@@ -114,5 +117,5 @@ def _keys_of(model: Model, file: Path, run: str) -> Iterator[tuple[str, str]]:
     yield "run", run
 
 
-def _cell(cell: object) -> str:
-    return "" if cell is None or cell != cell else str(cell).strip()
+def _cell(cell: Any) -> str:
+    return "" if pd.isna(cell) else str(cell).strip()
