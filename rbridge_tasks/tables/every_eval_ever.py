@@ -20,6 +20,7 @@ from rbridge_tasks.tables.catalogue import metric_info, plain_name
 from rbridge_tasks.tables.directions import bounds_of
 from rbridge_tasks.tables.exported_scores import Exported, ExportedScore, ExportError
 from rbridge_tasks.tables.lm_eval_results import ResultsFile
+from rbridge_tasks.tables.score_table import encodable
 from rbridge_tasks.tables.settings import TRACES
 from rbridge_traces.files import write_file
 
@@ -73,7 +74,8 @@ def write_every_eval_ever(
             "evaluation_results": [_result(score) for score in of_record],
         }
         file = Path(folder) / "data" / _path_part(benchmark) / model_id / f"{_file_id(record)}.json"
-        write_file(file, json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n")
+        text = json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False)
+        write_file(file, encodable(text).encode() + b"\n")  # JSON's own spelling of a lone surrogate
         files.append(file)
     return Exported(files, len(scores))
 

@@ -103,8 +103,8 @@ def exported_scores(
             if not include_sample and results.is_sample(score.task):
                 reasons["score left out: measured on sample traces (--include-sample keeps them)"] += 1
             elif model_id is None:
-                model = results.model.label
-                reasons[f"score left out: of a model given as the path {model} (--developer names its owner)"] += 1
+                remedy = "--developer names its owner" if developer is None else "which holds no name"
+                reasons[f"score left out: of a model given as the path {results.model.label} ({remedy})"] += 1
             elif lower is None:
                 reasons[f"score left out: the direction of {score.metric} is unknown"] += 1
             else:
@@ -135,16 +135,16 @@ def _counted(many: int, reason: str) -> str:
 
 
 def model_id_of(results: ResultsFile, developer: str | None) -> str | None:
-    """The evaluated model as ``ORGANISATION/NAME``; None for a path if no developer is given.
+    """The evaluated model as ``ORGANISATION/NAME``; None for a path if no developer is given, or if it has no name.
 
     A path becomes the name of its last folder, with the one above it where the last names a checkpoint.
     """
     name = results.model.label.partition("@")[0]
     if _HUB_NAME.fullmatch(name) and not Path(name).exists():
         return name
-    if developer is None:
-        return None
     parts = [re.sub(r"[^\w.+-]+", "_", part) for part in PurePath(name).parts if part.strip("./\\")]
+    if developer is None or not parts:
+        return None
     named = read_name(parts[-1])
     of_checkpoint = named.step is not None or named.tokens is not None
     return f"{developer}/{'_'.join(parts[-2:] if of_checkpoint else parts[-1:])}"

@@ -19,6 +19,7 @@ from rbridge_traces.benchmark import is_benchmark_name
 
 _NOT_METRICS = frozenset(("alias", "name", "sample_len", "sample_count"))
 _PLACEHOLDERS = frozenset(("bypass",))  # written by --predict_only: 999, not a measurement
+_YEAR_10000 = 253_402_300_800  # seconds since 1970; a larger date is in another unit
 _FILE_DATE = re.compile(r"_(\d{4}-\d\d-\d\dT)(\d\d-\d\d-\d\d(?:\.\d+)?)\.json$")
 
 
@@ -191,7 +192,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _stated_date(data: Mapping[str, Any], path: Path) -> float | None:
     """When the evaluation began; else the date in the file's name; else None."""
-    if number_of(data.get("date")) > 0:
+    if 0 < number_of(data.get("date")) < _YEAR_10000:
         return number_of(data["date"])
     named = _FILE_DATE.search(path.name)
     if named:
