@@ -68,7 +68,7 @@ def read_items(path: str | Path, metric: str) -> ItemScores:
     ids, hashes, prompts, values, others = [], [], [], [], set()
     for number, row in sample_rows(Path(path), tokens=False):
         if row.get("filter", "none") != (filter_name or "none") or name not in row:
-            others |= {_joined(present, row.get("filter", "none")) for present in row.get("metrics", ())}
+            others |= {_joined(present, row.get("filter", "none")) for present in row.get("metrics") or ()}
             continue
         doc = row.get("doc")
         item = doc.get("item_id") if isinstance(doc, dict) else None
@@ -152,7 +152,7 @@ def sampled_benchmarks(path: str | Path, metric: str) -> list[str]:
 def _has(file: Path, metric: str) -> bool:
     """Whether the first item of a samples file has a metric."""
     _, first = next(sample_rows(file, tokens=False), (0, {}))
-    return metric.partition(",")[0] in first.get("metrics", ())
+    return metric.partition(",")[0] in (first.get("metrics") or ())
 
 
 def _benchmark(file: Path) -> str | None:
@@ -200,9 +200,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise SamplesError(
             f"cannot read {path}: {error.strerror or error}; give a file of lm_eval --log_samples"
         ) from error
-    except ValueError as error:
-        if isinstance(error, SamplesError):
-            raise
+    except SamplesError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise SamplesError(f"{path} is no samples file of lm-eval, or was cut off ({error})") from error
 
 
@@ -210,7 +210,7 @@ def _numbers(values: list[Any], name: str, path: str | Path) -> tuple[npt.NDArra
     """Numerators and denominators: scores and ones, or bits and bytes."""
     try:
         table = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SamplesError(f"{name} in {path} is not a number for every item, such as {values[0]!r:.60}") from error
     if not np.isfinite(table).all():
         at = int(np.argmax(~np.isfinite(table.reshape(len(values), -1)).all(axis=1)))
