@@ -6,7 +6,8 @@ import math
 
 from rbridge_tasks.tables.catalogue import plain_name
 
-#: One in so many is right by chance, none where the answer is written and not chosen. A task whose name starts with one of these and ``_`` has the same.
+#: One in so many is right by chance, none where the answer is written and not chosen.
+#: A task whose name starts with one of these and ``_`` has the same.
 CHOICES = {
     "agieval": 4, "agieval_aqua": 5, "agieval_gaokao_mathcloze": math.inf, "agieval_lsat": 5, "agieval_math": math.inf,
     "arc": 4, "arc_challenge": 4, "arc_easy": 4, "boolq": 2, "commonsense_qa": 5, "copa": 2, "cqa": 5,

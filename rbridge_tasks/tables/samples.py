@@ -182,26 +182,21 @@ def sample_rows(path: Path, *, tokens: bool = True) -> Iterator[tuple[int, dict[
         SamplesError: no such file, or a line is no JSON object.
         TokenScoresFileError: a file of token scores is damaged or another one.
     """
-    yield from enumerate(token_score_rows(path, tokens=tokens)) if path.suffix == SUFFIX else _json_rows(path)
+    rows = enumerate(token_score_rows(path, tokens=tokens)) if path.suffix == SUFFIX else _json_lines(path)
+    for number, row in rows:
+        if not isinstance(row, dict):
+            raise SamplesError(f"line {number + 1} of {path} is no JSON object; it should be one of lm-eval's samples")
+        yield number, row
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines):
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise SamplesError(
-                            f"line {number + 1} of {path} is no JSON object; it should be one of lm-eval's samples"
-                        )
-                    yield number, row
+            yield from ((number, json.loads(line)) for number, line in enumerate(lines) if line.strip())
     except OSError as error:
         raise SamplesError(
             f"cannot read {path}: {error.strerror or error}; give a file of lm_eval --log_samples"
         ) from error
-    except SamplesError:
-        raise
     except (ValueError, RecursionError) as error:
         raise SamplesError(f"{path} is no samples file of lm-eval, or was cut off ({error})") from error
 

@@ -87,8 +87,8 @@ def checked_scores(frame: pd.DataFrame, *, name: str = "the score table") -> pd.
     """The table with the columns of this module first, text as ``str`` and numbers as ``float64``.
 
     Raises:
-        ScoreTableError: a column is missing, or there twice; a name is empty; a value is not a finite number; a count is not positive;
-            two rows are of the same run, model, size, tokens, benchmark and metric.
+        ScoreTableError: a column is missing or there twice; a name is empty; a value is not a finite number; a count is
+            not positive; two rows are of the same run, model, size, tokens, benchmark and metric.
 
     >>> table = checked_scores(pd.DataFrame({"run": ["a"], "benchmark": ["gsm8k"], "metric": ["acc"], "value": [0.5]}))
     >>> [*table.columns]

@@ -108,13 +108,13 @@ def test_what_a_file_does_not_state_is_left_out(tmp_path: Path) -> None:
 def test_a_path_without_a_name_is_left_out(tmp_path: Path, path: str) -> None:
     """No name can be made of it, whoever owns the model."""
     results = write_json(tmp_path / DATED, rbridge(path, 0.5))
-    with pytest.raises(RBridgeError, match="2 scores left out: of a model given as the path .* holds no name"):
+    with pytest.raises(RBridgeError, match=r"2 scores left out: of a model given as the path .* holds no name"):
         rb.export(results, tmp_path / "out", to="every-eval-ever", developer="us", **OURS)
 
 
 def test_a_lone_surrogate_is_written_as_json_spells_it(tmp_path: Path) -> None:
     """UTF-8 cannot encode it otherwise."""
-    results = write_json(tmp_path / DATED, rbridge("org/model", 0.5, tokenizer_eos_token="a\ud800"))  # noqa: S106
+    results = write_json(tmp_path / DATED, rbridge("org/model", 0.5, tokenizer_eos_token="a\ud800"))
     (record,) = records(rb.export(results, tmp_path / "out", to="every-eval-ever", **OURS)).values()
     assert "a\ud800" in record["evaluation_results"][0]["generation_config"]["additional_details"]["tokenizer"]
 
