@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from rbridge_metrics.errors import FitError
+from rbridge_metrics.regression import ProxyRegressor
+from rbridge_tasks.decisions.fit_file import Fit
 from rbridge_tasks.report.run_lines import thinned
-
-if TYPE_CHECKING:
-    from rbridge_metrics.regression import ProxyRegressor
-    from rbridge_tasks.decisions.fit_file import Fit
 
 _SHOWN = 12  # accuracies of a run on a chart
 
@@ -28,8 +25,6 @@ class WithoutProxy:
     """
 
     def __init__(self, fit: Fit, key: Mapping[str, str]) -> None:
-        from rbridge_metrics.regression import ProxyRegressor
-
         known = [point for point in fit.group(*key.values()).points if point.order is not None]
         columns = {"tokens": "order", "accuracy": "y", "run": "run"}
         self.points = pd.DataFrame({name: [getattr(point, own) for point in known] for name, own in columns.items()})
