@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from rbridge_metrics import minmax_weights, minmax_weights_over_test_set, span_weights
 from rbridge_metrics.errors import ScoreError
-from rbridge_tasks.tables.score_table import encodable
 from rbridge_tasks.tables.trace_samples import Evaluation, ScoredTrace
-from rbridge_tasks.visible_text import visible
+from rbridge_tasks.visible_text import encodable, visible
 
 Values = npt.NDArray[np.float64]
 

@@ -70,13 +70,7 @@ def exported_scores(
     developer: str | None = None,
     include_sample: bool = False,
 ) -> tuple[list[ExportedScore], list[str]]:
-    """Scores that can be exported, and a line for each reason for which others are left out.
-
-    Args:
-        paths: results files, and folders to search for them.
-        metrics: only these, with or without a filter; all if empty.
-        developer: organisation of models that were given as a path.
-        include_sample: keep scores on the sample traces that ship with this package.
+    """Scores that can be exported, and a line for each reason for which others are left out. Arguments: see ``export``.
 
     Raises:
         CollectError: a path does not exist or holds no results.
@@ -109,7 +103,10 @@ def exported_scores(
                 reasons[f"score left out: the direction of {score.metric} is unknown"] += 1
             else:
                 kept.append(ExportedScore(results, score, model_id, lower, settings_of(score, results)))
-    left_out = [_counted(many, reason) for reason, many in reasons.items()]
+    left_out = []
+    for reason, many in reasons.items():
+        noun, _, rest = reason.partition(" ")
+        left_out.append(f"{counted(many, noun)} {rest}")
     if not kept:
         wanted = f" of the metric {', '.join(metrics)}" if metrics else ""
         raise ExportError(f"no score{wanted} to export" + "".join(f"; {line}" for line in left_out))
@@ -127,11 +124,6 @@ def _check(paths: Sequence[str | Path], developer: str | None) -> None:
                 f"{path} is a score table, which does not state when and with what its scores were measured; give the "
                 "results files, or the folder, that it was collected from"
             )
-
-
-def _counted(many: int, reason: str) -> str:
-    noun, _, rest = reason.partition(" ")
-    return f"{counted(many, noun)} {rest}"
 
 
 def model_id_of(results: ResultsFile, developer: str | None) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics import RBridgeError, TraceMoments, weighted_nats_over_test_set
-from rbridge_tasks.tables.lm_eval_results import benchmark_of
+from rbridge_tasks.tables.lm_eval_results import benchmark_of, with_filter
 from rbridge_tasks.tables.token_scores_file import SUFFIX, token_score_rows
 
 #: Metrics that are bits per byte of a corpus, and the sign of the log-likelihood in their pairs.
@@ -68,7 +68,7 @@ def read_items(path: str | Path, metric: str) -> ItemScores:
     ids, hashes, prompts, values, others = [], [], [], [], set()
     for number, row in sample_rows(Path(path), tokens=False):
         if row.get("filter", "none") != (filter_name or "none") or name not in row:
-            others |= {_joined(present, row.get("filter", "none")) for present in row.get("metrics") or ()}
+            others |= {with_filter(present, row.get("filter", "none")) for present in row.get("metrics") or ()}
             continue
         doc = row.get("doc")
         item = doc.get("item_id") if isinstance(doc, dict) else None
@@ -159,10 +159,6 @@ def _benchmark(file: Path) -> str | None:
     """The benchmark in the name of a samples file; None where the file is not named as lm-eval names it."""
     stem, separator, _ = file.stem.rpartition("_")
     return benchmark_of(stem.removeprefix("samples_")) if separator and stem.startswith("samples_") else None
-
-
-def _joined(metric: str, filter_name: object) -> str:
-    return metric if filter_name == "none" else f"{metric},{filter_name}"
 
 
 def samples_files(folder: Path) -> list[Path]:

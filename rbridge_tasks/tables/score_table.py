@@ -32,6 +32,7 @@ import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.tables.settings_columns import with_one_settings_column, with_settings_columns
+from rbridge_tasks.visible_text import encodable
 from rbridge_traces.files import check_suffix, write_file
 
 TEXT = ("run", "model", "benchmark", "metric")
@@ -230,15 +231,6 @@ def write_table(table: pd.DataFrame, path: str | Path, what: str) -> None:
     else:
         table.to_csv(buffer, index=False)
     write_file(path, buffer.getvalue())
-
-
-def encodable(text: str) -> str:
-    r"""A text that UTF-8 can encode: lone surrogates, which JSON may contain, are spelled out.
-
-    >>> print(encodable("a\ud800"))
-    a\ud800
-    """
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _texts(column: pd.Series) -> pd.Series:
