@@ -120,8 +120,9 @@ def find_samples(path: str | Path, benchmark: str, metric: str | None = None) ->
         SamplesError: no such path, or a folder that holds none or several.
     """
     place = Path(path)
+    files = samples_in(place)
     if place.is_dir():
-        files = [file for file in samples_files(place) if _benchmark(file) == benchmark]
+        files = [file for file in files if _benchmark(file) == benchmark]
         if metric is not None and len(files) > 1:
             files = [file for file in files if _has(file, metric)] or files
         if len(files) > 1:
@@ -130,10 +131,7 @@ def find_samples(path: str | Path, benchmark: str, metric: str | None = None) ->
                 f"{files[1].name}; name one of them"
             )
         return files[0] if files else None
-    if not place.exists():
-        raise SamplesError(f"there is no file or folder {str(place)!r}; give what lm_eval --log_samples wrote")
-    named = _benchmark(place)
-    return place if named in (benchmark, None) else None
+    return place if _benchmark(place) in (benchmark, None) else None
 
 
 def sampled_benchmarks(path: str | Path, metric: str) -> list[str]:
@@ -142,10 +140,7 @@ def sampled_benchmarks(path: str | Path, metric: str) -> list[str]:
     Raises:
         SamplesError: no such path, or a file that is not named as lm-eval names it.
     """
-    place = Path(path)
-    if not place.exists():
-        raise SamplesError(f"there is no file or folder {str(place)!r}; give what lm_eval --log_samples wrote")
-    files = samples_files(place) if place.is_dir() else [place]
+    files = samples_in(Path(path))
     return sorted({name for file in files if (name := _benchmark(file)) is not None and _has(file, metric)})
 
 
@@ -161,9 +156,19 @@ def _benchmark(file: Path) -> str | None:
     return benchmark_of(stem.removeprefix("samples_")) if separator and stem.startswith("samples_") else None
 
 
-def samples_files(folder: Path) -> list[Path]:
-    """The samples files in a folder and below it, sorted. Where an evaluation wrote both kinds, its token scores."""
-    files = [*folder.rglob("samples_*.jsonl"), *folder.rglob(f"samples_*{SUFFIX}")]
+def samples_in(place: Path) -> list[Path]:
+    """The samples files in a folder and below it, sorted, or a file itself.
+
+    Where an evaluation wrote both kinds into the folder, its token scores.
+
+    Raises:
+        SamplesError: no such path.
+    """
+    if not place.exists():
+        raise SamplesError(f"there is no file or folder {str(place)!r}; give what lm_eval --log_samples wrote")
+    if not place.is_dir():
+        return [place]
+    files = [*place.rglob("samples_*.jsonl"), *place.rglob(f"samples_*{SUFFIX}")]
     return sorted({file.with_suffix(""): file for file in files}.values())
 
 
