@@ -29,7 +29,7 @@ def draw_noise(noise: Noise, path: str | Path | None = None) -> Figure:
     figure, panels = new_panels(3.0 + 2.5 * len(values), 1.0 + 0.25 * len(rows), columns=len(values))
     for axes, (label, bars) in zip(panels, values, strict=True):
         axes.barh(range(len(rows)), bars, height=0.6, color="0.35", linewidth=0)
-        name_rows(axes, (f"{row.benchmark} {row.metric}" for row in rows))
+        name_rows(axes, (f"{row.benchmark} {row.metric}" for row in rows), most=45)
         axes.invert_yaxis()
         axes.set_xlabel(label)
     return save(figure, path)

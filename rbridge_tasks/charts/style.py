@@ -131,9 +131,17 @@ def series(index: int | None) -> dict[str, Any]:
     return {"color": _COLOURS[index], "linestyle": _DASHES[index], "marker": _MARKERS[index]}
 
 
-def name_rows(axes: Axes, names: Iterable[str], **text: Any) -> None:
-    """Write names beside the rows 0, 1, ... of a panel. Axes write their labels anew as they draw: see ``rendered``."""
-    texts = [visible(name) for name in names]
+def name_rows(axes: Axes, names: Iterable[str], *, most: int = 60, **text: Any) -> None:
+    """Write names beside the rows 0, 1, ... of a panel. Axes write their labels anew as they draw: see ``rendered``.
+
+    Args:
+        axes: the panel.
+        names: of the rows.
+        most: characters of a name; beginning and end of a longer one, to leave room for the panel.
+        text: properties of the texts.
+    """
+    half = (most - 1) // 2
+    texts = [visible(name if len(name) <= most else f"{name[:half]}…{name[-half:]}") for name in names]
     axes.set_yticks(range(len(texts)), texts, **text)
 
 
