@@ -69,8 +69,9 @@ def prediction_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSe
     notes += sorted(text for text in predictions.notes if text not in inputs.doubts and "of another metric" not in text)
     panels, latest, rows = [], [], []
     for place, predicted in enumerate(predictions.groups):
-        without = WithoutProxy(fit, predicted.group.key)
-        parts = _parts(predicted, lines)
+        without = WithoutProxy(predicted.group, fit.recipe)
+        scored = predicted.rows.assign(proxy_score=predicted.scores)
+        parts = [(line, part) for line in lines if len(part := line.along(scored))]
         panel = _panel(f"accuracy-{place}", predicted, parts, without, inputs, len(predictions.groups))
         panels += [panel] if panel else []
         for line, part in parts:
@@ -142,14 +143,6 @@ def _errors(fit: Fit) -> PageTable:
 
 def _points(value: float) -> Cell:
     return Cell(f"{value:.3f}", repr(float(value)))
-
-
-def _parts(predicted: Predicted, lines: Sequence[RunLine]) -> list[tuple[RunLine, pd.DataFrame]]:
-    """The lines that have predictions, each with its rows."""
-    rows = predicted.rows.assign(proxy_score=predicted.scores)
-    if "run" not in rows.columns or "tokens" not in rows.columns:
-        return []
-    return [(line, part) for line in lines if len(part := line.along(rows))]
 
 
 def _panel(
