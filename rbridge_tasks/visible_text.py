@@ -31,3 +31,12 @@ def shortened(text: str, most: int) -> str:
     ('rbridge_nll', 'rbridge...')
     """
     return text if len(text) <= most else text[: most - 3].rstrip() + "..."
+
+
+def encodable(text: str) -> str:
+    r"""A text that UTF-8 can encode: lone surrogates, which JSON may contain, are spelled out.
+
+    >>> print(encodable("a\ud800"))
+    a\ud800
+    """
+    return text.encode("utf-8", "backslashreplace").decode()

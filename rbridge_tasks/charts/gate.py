@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rbridge_tasks.charts.style import INK, PAPER, REST, SOFT, look, new_panels, save
+from rbridge_tasks.charts.style import INK, PAPER, REST, SOFT, look, name_rows, new_panels, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def draw_gate(result: GateResult, path: str | Path | None = None) -> Figure:
         if chosen.any():
             axes.plot(middle[chosen], rows[chosen], marker, color=INK, markerfacecolor=fill, label=label)
     axes.axvline(100 * result.settings.max_regression, color=REST, linewidth=0.8, linestyle="--", label="tolerated")
-    axes.set_yticks(rows, [row.benchmark for row in result.benchmarks])
+    name_rows(axes, (row.benchmark for row in result.benchmarks))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     level = 100 * result.settings.level
     axes.set_xlabel(f"{result.metric.name} worse than the {result.reference} by (%), with {level:g} % interval")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rbridge_tasks.charts.style import INK, PAPER, series
+from rbridge_tasks.charts.style import INK, PAPER, name_rows, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,6 +68,6 @@ def draw_intervals(axes: Axes, rows: Sequence[IntervalRow], *, width: float = 1.
             clip_on=False,
         )
         dots.append((artist, places))
-    axes.set_yticks(range(len(rows)), [row.name for row in rows], color=INK)
+    name_rows(axes, (row.name for row in rows), color=INK)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     return dots

@@ -14,6 +14,7 @@ from rbridge_tasks.charts.style import PAPER, SOFT, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 Values = npt.NDArray[np.float64]
 
@@ -78,7 +79,7 @@ def draw_lines(
     log: bool = False,
     bounds: tuple[float, float] = (-math.inf, math.inf),
     reference: float | None = None,
-) -> None:
+) -> list[Line2D]:
     """Draw lines with their intervals, the first on top.
 
     Args:
@@ -87,13 +88,19 @@ def draw_lines(
         x_text, log: of the horizontal axis, see ``count_axis``.
         bounds: what values cannot leave; intervals are cut there.
         reference: value of a dotted horizontal line.
+
+    Returns:
+        The artist of each line.
     """
     if reference is not None:
         axes.axhline(reference, color=SOFT, linewidth=1, linestyle=(0, (2, 3)))
-    for height, line in enumerate(reversed(lines)):
+    drawn = [
         _draw(axes, line, bounds, {"zorder": 2 + height, "color": line.colour, "clip_on": False})
+        for height, line in enumerate(reversed(lines))
+    ]
     count_axis(axes, x_text, log=log)
     axes.locator_params(axis="y", nbins=5)
+    return drawn[::-1]
 
 
 def count_axis(axes: Axes, text: Callable[[float], str], *, log: bool = False) -> None:
@@ -114,11 +121,11 @@ def count_axis(axes: Axes, text: Callable[[float], str], *, log: bool = False) -
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
 
 
-def _draw(axes: Axes, line: Series, bounds: tuple[float, float], common: dict[str, Any]) -> None:
+def _draw(axes: Axes, line: Series, bounds: tuple[float, float], common: dict[str, Any]) -> Line2D:
     if not line.marked:
         dashes: Any = (0, (4, 4)) if line.reference else "-"
-        axes.plot(line.x, line.y, **common, linewidth=1.25 if line.reference else 1, linestyle=dashes, label=line.name)
-        return
+        width = 1.25 if line.reference else 1
+        return axes.plot(line.x, line.y, **common, linewidth=width, linestyle=dashes, label=line.name)[0]
     known = np.isfinite(line.low) & np.isfinite(line.high)
     interval = (line.x[known], *np.clip([line.low[known], line.high[known]], *bounds))
     few = len(line.x) <= MOST_MARKS
@@ -132,4 +139,4 @@ def _draw(axes: Axes, line: Series, bounds: tuple[float, float], common: dict[st
     if line.measured:
         axes.plot(*zip(*line.measured, strict=True), "x", **common, markersize=6, markeredgewidth=1.4)
     marks = {"markeredgecolor": PAPER} if few else {"marker": "none"}
-    axes.plot(line.x, line.y, **series(line.look) | common | marks, label=line.name)
+    return axes.plot(line.x, line.y, **series(line.look) | common | marks, label=line.name)[0]

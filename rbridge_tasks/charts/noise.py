@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rbridge_tasks.charts.style import look, new_panels, save
+from rbridge_tasks.charts.style import look, name_rows, new_panels, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def draw_noise(noise: Noise, path: str | Path | None = None) -> Figure:
     figure, panels = new_panels(3.0 + 2.5 * len(values), 1.0 + 0.25 * len(rows), columns=len(values))
     for axes, (label, bars) in zip(panels, values, strict=True):
         axes.barh(range(len(rows)), bars, height=0.6, color="0.35", linewidth=0)
-        axes.set_yticks(range(len(rows)), [f"{row.benchmark} {row.metric}" for row in rows])
+        name_rows(axes, (f"{row.benchmark} {row.metric}" for row in rows), most=45)
         axes.invert_yaxis()
         axes.set_xlabel(label)
     return save(figure, path)

@@ -12,7 +12,7 @@ from rbridge_tasks.charts.inline_svg import inline_svg
 from rbridge_tasks.charts.intervals import IntervalRow, draw_intervals
 from rbridge_tasks.charts.ladder import draw_contours
 from rbridge_tasks.charts.lines import MOST_MARKS, Series, draw_lines
-from rbridge_tasks.charts.style import RULE, look
+from rbridge_tasks.charts.style import RULE, look, name_rows
 from rbridge_tasks.charts.texts import number_text, shortened, text_width, tip_text
 from rbridge_tasks.tables.sizes import count_text
 
@@ -52,17 +52,17 @@ def line_chart(
     named = [line for line in lines if line.look is not None or line.reference]
     margin = max((text_width(shortened(line.name)) for line in named), default=0.0) + 10
     figure, axes = _page_panel(_HEIGHT, left=_LEFT, right=_WIDTH - margin)
-    draw_lines(axes, lines, x_text=x_text, log=log, bounds=bounds, reference=reference)
+    artists = draw_lines(axes, lines, x_text=x_text, log=log, bounds=bounds, reference=reference)
     axes.set_xlabel(x_name, loc="right")
     _name_ends(axes, named)
     tips = {}
-    for place, line in enumerate(line for line in lines if line.marked):
+    marked = [(line, artist) for line, artist in zip(lines, artists, strict=True) if line.marked]
+    for place, (line, artist) in enumerate(marked):
         name, few = shortened(line.name), len(line.x) <= MOST_MARKS
         tips[f"tips-{place}"] = [
             tip_text(f"{name}, {x_tip(x)}", y, *np.clip([low, high], *bounds).tolist())
             for x, y, low, high in zip(line.x.tolist(), line.y.tolist(), line.low, line.high, strict=True)
         ]
-        artist = next(drawn for drawn in axes.lines if drawn.get_label() == line.name)
         if not few:  # each mark shows under the pointer
             (artist,) = axes.plot(line.x, line.y, "o", color=line.colour, markersize=8, zorder=30, alpha=0)
         artist.set_gid(f"tips-{place}")
@@ -84,7 +84,7 @@ def interval_chart(key: str, rows: Sequence[IntervalRow], *, title: str, descrip
     dots = draw_intervals(axes, rows, width=3)
     axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticklabels([shortened(row.name) for row in rows])
+    name_rows(axes, (shortened(row.name) for row in rows))
     axes.set_xlabel(x_name)
     side = 1 + 60 / (_WIDTH - 60 - left)
     for place, row in enumerate(rows):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rbridge_tasks.charts.style import look, new_panels, save
+from rbridge_tasks.charts.style import look, name_rows, new_panels, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ def draw_plan(plan: SearchPlan, path: str | Path | None = None) -> Figure:
     figure, (axes,) = new_panels(6.0, 1.0 + 0.35 * len(flops))
     axes.barh(range(len(flops)), flops, height=0.6, color=["0.35"] * len(plan.stages) + ["0.8"], linewidth=0)
     axes.set_xscale("log")
-    axes.set_yticks(range(len(flops)), labels)
+    name_rows(axes, labels)
     axes.invert_yaxis()
     axes.set_xlabel("training compute (FLOPs)")
     return save(figure, path)

@@ -30,8 +30,7 @@ def draw_ranks(rankings: Sequence[SizeRanking], path: str | Path | None = None, 
         names = [candidates.runs[at] for at in summary.order]
         scores = zip(names, candidates.value[summary.order].tolist(), *ranking.score_interval, strict=True)
         draw_intervals(left, [IntervalRow(*row) for row in scores])
-        better = "lower" if candidates.metric.lower_is_better else "higher"
-        left.set_xlabel(f"{axis_label(candidates.metric.name)}, {better} is better")
+        left.set_xlabel(f"{axis_label(candidates.metric.name)}, {candidates.metric.better} is better")
         left.set_title(f"{candidates.benchmark}, {candidates.size}")
         ranks = zip(summary.rank, *summary.rank_interval, strict=True)
         draw_intervals(right, [IntervalRow("", *row) for row in ranks])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rbridge_tasks.charts.intervals import IntervalRow, draw_intervals
-from rbridge_tasks.charts.style import GRID, INK, PAPER, SOFT, look, new_panels, save, shared_legend
+from rbridge_tasks.charts.style import GRID, INK, PAPER, SOFT, look, name_rows, new_panels, save, shared_legend
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def _draw_trials(axes: Axes, selection: ScorerTrials, benchmarks: int) -> None:
         axes.plot(trial.by_task, [row] * len(trial.by_task), "|", color=SOFT, markersize=9, label=label)
     axes.plot([trial.mean for trial in trials], rows, "o", color=INK, label="mean")
     axes.plot([trial.new_models for trial in trials], rows, "D", color=INK, markerfacecolor=PAPER, label="new models")
-    axes.set_yticks(rows, [trial.name.replace("_", " ") for trial in trials], color=INK)
+    name_rows(axes, (trial.name.replace("_", " ") for trial in trials), color=INK)
     axes.set_ylim(len(trials) - 0.4, -0.6)
     axes.set_xlabel("Spearman's rho with accuracy (-1 to 1)")
     axes.set_title(f"two of {benchmarks} benchmarks left out")

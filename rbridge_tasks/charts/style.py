@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,6 +131,20 @@ def series(index: int | None) -> dict[str, Any]:
     return {"color": _COLOURS[index], "linestyle": _DASHES[index], "marker": _MARKERS[index]}
 
 
+def name_rows(axes: Axes, names: Iterable[str], *, most: int = 60, **text: Any) -> None:
+    """Write names beside the rows 0, 1, ... of a panel. Axes write their labels anew as they draw: see ``rendered``.
+
+    Args:
+        axes: the panel.
+        names: of the rows.
+        most: characters of a name; beginning and end of a longer one, to leave room for the panel.
+        text: properties of the texts.
+    """
+    half = (most - 1) // 2
+    texts = [visible(name if len(name) <= most else f"{name[:half]}…{name[-half:]}") for name in names]
+    axes.set_yticks(range(len(texts)), texts, **text)
+
+
 def shared_legend(figure: Figure, *, columns: int = 2) -> None:
     """One legend below all panels; each label once."""
     entries = {
@@ -153,7 +167,10 @@ def save(figure: Figure, path: str | Path | None) -> Figure:
 
 
 def rendered(figure: Figure, kind: str, *, salt: str = "rbridge") -> bytes:
-    """The bytes of a figure as ``svg`` or ``png``, without a date; ``salt`` decides the ids in an SVG."""
+    """The bytes of a figure as ``svg`` or ``png``, without a date; ``salt`` decides the ids in an SVG.
+
+    Control characters are spelled out, which an SVG cannot hold: here in all texts but the labels of axes.
+    """
     from matplotlib import rc_context
     from matplotlib.text import Text
 

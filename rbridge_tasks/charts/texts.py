@@ -15,11 +15,13 @@ def number_text(value: float, *, sign: bool = False) -> str:
 
     >>> number_text(0.70123), number_text(-12.3456), number_text(1234.5), number_text(3.2e-6)
     ('0.7012', '−12.35', '1,234', '3.2e−06')
-    >>> number_text(0.5, sign=True)
-    '+0.5000'
+    >>> number_text(0.5, sign=True), number_text(1.5e30)
+    ('+0.5000', '1.5e+30')
     """
     size = abs(value)
-    if size >= 1000:
+    if size >= 1e9:
+        text = f"{value:.4g}"
+    elif size >= 1000:
         text = f"{value:,.0f}"
     elif size >= 10:
         text = f"{value:.{2 if size < 100 else 1}f}"

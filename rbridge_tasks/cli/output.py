@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from rbridge_tasks.visible_text import visible
+from rbridge_tasks.visible_text import encodable, visible
 from rbridge_traces.files import plain
 
 _EMPTY = ("", "-", "?", "...")
@@ -43,7 +43,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         numeric = all(_is_number(row[index]) for row in rows)
         table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(visible(cell.encode("utf-8", "backslashreplace").decode())) for cell in row))
+        table.add_row(*(Text(visible(encodable(cell))) for cell in row))
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ _TEXT = (".txt", ".md", ".text")
 _PARQUET = ".parquet"
 _PIECE = 1 << 18  # characters of a text file in one piece
 _ROWS_AT_ONCE = 256
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON can spell it, and no tokenizer takes it
 
 
 class CorpusError(RBridgeError, ValueError):
@@ -30,24 +32,25 @@ class CorpusError(RBridgeError, ValueError):
 
 
 def corpus_files(sources: Sequence[str]) -> list[str]:
-    """The files of a corpus: those named, and those in the folders named and below, by their suffix, sorted.
+    """The files of a corpus: those named, and those in the folders named and below, by their suffix, sorted. Each once.
 
     Raises:
         CorpusError: a path does not exist, or a folder contains no readable file.
     """
-    paths: dict[str, None] = {}
+    paths: dict[str | Path, str] = {}
     for source in sources:
         place = Path(source)
         if place.is_dir():
             inside = sorted(str(path) for path in place.rglob("*") if path.is_file() and _plain(str(path)) in _KNOWN)
             if not inside:
                 raise CorpusError(f"no corpus in {source}: no file in it ends in {', '.join(_KNOWN)} (or .gz, .zst)")
-            paths |= dict.fromkeys(inside)
         elif "://" in source or place.exists():
-            paths[source] = None
+            inside = [source]
         else:
             raise CorpusError(f"there is no file or folder {source!r}; give text, JSON Lines or Parquet files")
-    return [*paths]
+        for path in inside:
+            paths.setdefault(path if "://" in path else Path(path).resolve(), path)
+    return [*paths.values()]
 
 
 def corpus_texts(path: str, field: str) -> Iterator[str]:
@@ -59,7 +62,8 @@ def corpus_texts(path: str, field: str) -> Iterator[str]:
 
     Args:
         path: local path, or any URL fsspec knows.
-        field: of an object, or column, that holds the text. One that is null holds none.
+        field: of an object, or column, that holds the text. One that is null holds none. A lone surrogate in it
+            becomes U+FFFD.
 
     Raises:
         CorpusError: the file cannot be read, or a row has no text under ``field``.
@@ -95,7 +99,7 @@ def _text(row: dict[str, Any], field: str, where: str) -> str:
     if not isinstance(text, str):
         content = f"no {field!r} (it has {', '.join(row) or 'nothing'})" if text is ... else f"{field} {text!r:.40}"
         raise CorpusError(f"{where} has {content}; name the field that holds the text with --field")
-    return text
+    return _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _column(path: str, file: BinaryIO, field: str) -> Iterator[str]:

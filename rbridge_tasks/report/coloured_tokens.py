@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics import minmax_weights, minmax_weights_over_test_set, span_weights
 from rbridge_metrics.errors import ScoreError
-from rbridge_tasks.tables.score_table import encodable
-from rbridge_tasks.visible_text import visible
-
-if TYPE_CHECKING:
-    from rbridge_tasks.tables.trace_samples import Evaluation, ScoredTrace
+from rbridge_tasks.tables.trace_samples import Evaluation, ScoredTrace
+from rbridge_tasks.visible_text import encodable, visible
 
 Values = npt.NDArray[np.float64]
 

@@ -54,7 +54,8 @@ def changed_tokens(
     """Tokens whose weight × NLL fell most, and those whose rose most."""
     if not traces:
         return [], []
-    falls = [earlier[trace.item].cost - trace.cost for trace in traces]
+    with np.errstate(invalid="ignore"):  # an infinite NLL in both: the change is unknown
+        falls = [earlier[trace.item].cost - trace.cost for trace in traces]
     rises = [-fall for fall in falls]
     return _largest(traces, earlier, falls, _CHANGED), _largest(traces, earlier, rises, _CHANGED)
 

@@ -81,7 +81,7 @@ def _table(
 
 
 def _row(line: RunLine, rows: pd.DataFrame, name: str, metric: Metric | None, several: bool) -> list[Cell]:
-    way = dash("d") if metric is None else Cell("lower" if metric.lower_is_better else "higher")
+    way = dash("d") if metric is None else Cell(metric.better)
     names = [Cell(name), *([Cell(line.name)] if several else []), way]
     if rows.empty:
         return [*names, *([dash("c")] * 5)]

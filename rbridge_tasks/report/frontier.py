@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.charts.page_charts import line_chart
 from rbridge_tasks.charts.pareto import FRONTIER_AXES, frontier_lines
+from rbridge_tasks.decisions.candidates import candidates_by_size, target_values
+from rbridge_tasks.decisions.pairing import PairError
+from rbridge_tasks.decisions.score_pairs import rows_of_model
+from rbridge_tasks.decisions.size_ranking import BootstrapSettings, rank_candidates
+from rbridge_tasks.decisions.target_agreement import MEAN, TargetAgreement, compare_with_target
 from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, Remark, count, dash, interval, percent
 from rbridge_tasks.report.inputs import Inputs
 from rbridge_tasks.tables.averaging import noise_of_mean
-from rbridge_tasks.tables.sizes import count_text
-
-if TYPE_CHECKING:
-    from rbridge_tasks.decisions.target_agreement import TargetAgreement
-    from rbridge_tasks.tables.directions import Metric
-    from rbridge_tasks.tables.sizes import Size
+from rbridge_tasks.tables.directions import Metric, metric_called
+from rbridge_tasks.tables.sizes import Size, count_text
 
 KEY, TITLE = "frontier", "Decision accuracy and its Pareto frontier"
 NO_TARGET = (
@@ -33,10 +33,6 @@ _MANY = 24  # rows of a table; more are shown where they are on a frontier
 
 def frontier_section(inputs: Inputs) -> PageSection:
     """Decision accuracy of the headline metric at every size, beside accuracy and bits per byte where there are any."""
-    from rbridge_tasks.decisions.candidates import candidates_by_size, target_values
-    from rbridge_tasks.decisions.size_ranking import BootstrapSettings, rank_candidates
-    from rbridge_tasks.decisions.target_agreement import compare_with_target
-
     targets, metrics, at = _targets(inputs)
     if targets is None:
         return PageSection(KEY, TITLE, missing=NO_TARGET)
@@ -45,11 +41,11 @@ def frontier_section(inputs: Inputs) -> PageSection:
     if inputs.targets is None:  # the targets stand in the same table
         scores = scores[~(scores["params"].isin(targets["params"]) | scores["model"].isin(targets["model"]))]
     try:
-        rankings, noise = [], inputs.noise
+        rankings = []
         for metric in _compared(scores, inputs.metric):
             groups, _ = candidates_by_size(scores, metric)
             rankings += [
-                rank_candidates(group, None, settings, noise_of_mean(noise, inputs.counts, *group.key))
+                rank_candidates(group, None, settings, noise_of_mean(inputs.noise, inputs.counts, *group.key))
                 for group in groups
                 if len(group.runs) > 1
             ]
@@ -84,10 +80,6 @@ def _targets(inputs: Inputs) -> tuple[pd.DataFrame | None, tuple[Metric, ...], S
     fit = inputs.fit
     if fit is None or fit.source.kind != "scores":
         return None, (), None
-    from rbridge_tasks.decisions.pairing import PairError
-    from rbridge_tasks.decisions.score_pairs import rows_of_model
-    from rbridge_tasks.tables.directions import metric_called
-
     names = fit.source.target_metrics
     try:
         rows = rows_of_model(inputs.scores[inputs.scores["metric"].isin(names)], fit.source.target, "")
@@ -101,16 +93,12 @@ def _targets(inputs: Inputs) -> tuple[pd.DataFrame | None, tuple[Metric, ...], S
 
 
 def _compared(scores: pd.DataFrame, headline: Metric) -> list[Metric]:
-    from rbridge_tasks.tables.directions import metric_called
-
     names = set(scores["metric"]) - {headline.name}
     return [headline, *(metric_called(name) for name in _COMPARED if name in names)]
 
 
 def _order_remarks(points: Sequence[TargetAgreement], targets: pd.DataFrame, inputs: Inputs) -> list[Remark]:
     """How well the largest proxies order the runs, for what part of the targets' compute, beside other metrics."""
-    from rbridge_tasks.decisions.target_agreement import MEAN
-
     benchmarks = [point.benchmark for point in points]
     whole = [point for point in points if point.benchmark == (MEAN if MEAN in benchmarks else benchmarks[0])]
     ours = [point for point in whole if point.metric == inputs.metric.name]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rbridge_tasks.charts.texts import number_text
+from rbridge_tasks.decisions.size_ranking import SizeRanking
 from rbridge_tasks.report.elements import Remark
 from rbridge_tasks.report.inputs import Inputs
 from rbridge_tasks.report.predictions import Latest
 from rbridge_tasks.report.run_lines import RunLine
 from rbridge_tasks.tables.catalogue import axis_label
+from rbridge_tasks.tables.names import listed
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text
-
-if TYPE_CHECKING:
-    from rbridge_tasks.decisions.size_ranking import SizeRanking
 
 _CLEAR = 0.9  # probability from which one run is called better than the next
 
@@ -70,11 +68,10 @@ def _best(inputs: Inputs, lines: Sequence[RunLine], rankings: Sequence[SizeRanki
         return Remark("Best run", f"{'; '.join(parts)}, by {axis_label(metric.name)}, {inputs.way}; {sure}.", "good")
     rows = lines[0].along(inputs.headline)
     ends = [part.iloc[-1] for _, part in rows.groupby("benchmark", sort=False)]
-    values = ", ".join(f"{number_text(float(end['value']))} on {end['benchmark']}" for end in ends[:6])
-    more = f" and {len(ends) - 6} more" if len(ends) > 6 else ""
+    values = listed((f"{number_text(float(end['value']))} on {end['benchmark']}" for end in ends), 6)
     alone = len(inputs.headline[["run", "params"]].drop_duplicates()) == 1
     label = "Last checkpoint" if alone else "Best last checkpoint"
-    return Remark(label, f"{lines[0].name}: {axis_label(metric.name)} {values}{more}; {inputs.way}.", "good")
+    return Remark(label, f"{lines[0].name}: {axis_label(metric.name)} {values}; {inputs.way}.", "good")
 
 
 def _lead(rankings: Sequence[SizeRanking], whose: str) -> str:
@@ -98,7 +95,7 @@ def _names(names: Sequence[str], of: int) -> str:
     """Benchmarks in words."""
     if len(names) == of and of > 1:
         return "both benchmarks" if of == 2 else f"all {of} benchmarks"
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return listed(names, 6)
 
 
 def _training(inputs: Inputs, lines: Sequence[RunLine]) -> list[Remark]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_metrics.noise import TrainingNoise
+from rbridge_tasks.decisions.fit_file import Fit, load_fit
+from rbridge_tasks.decisions.ladder_rungs import check_reach
 from rbridge_tasks.tables.averaging import NoiseKey, noise_by_size
 from rbridge_tasks.tables.averaging import average_last as mean_of_last
 from rbridge_tasks.tables.comparable import Measured, check_comparable
@@ -22,10 +24,7 @@ from rbridge_tasks.tables.score_table import as_scores
 from rbridge_tasks.tables.settings import settings_of
 from rbridge_tasks.tables.sizes import Size, parse_size
 from rbridge_tasks.tables.table_settings import check_rows
-
-if TYPE_CHECKING:
-    from rbridge_tasks.decisions.fit_file import Fit
-    from rbridge_tasks.tables.trace_samples import Evaluation
+from rbridge_tasks.tables.trace_samples import Evaluation, evaluations
 
 #: What the page leads with, the first that a table has.
 HEADLINES = ("rbridge_nll", "rbridge_span_nll", "trace_nll", "rbridge_bits_per_byte", "trace_bits_per_byte")
@@ -37,51 +36,42 @@ class ReportError(RBridgeError):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that the page shows is taken from here.
+    """Everything that the page shows is taken from here: the arguments of ``read_inputs``, read and checked.
 
     Attributes:
         name: of the score table, for people.
-        scores: a checked score table, of the benchmarks asked for.
-        metric: what the page leads with.
-        fit: curves from proxy score to accuracy, if there are any.
-        targets: score table of the target models, if there is one.
-        target_metrics: of the targets, in order of preference.
-        target_at: the targets' size, where the table holds several.
-        evaluations: samples of lm-eval, if there are any.
-        traces: how many are shown of each benchmark.
-        level: of the intervals.
-        title, date: in the head; the date is left out where it is None.
-        doubts: settings in which the scores differ, a line each.
-        predict: sizes to forecast from the ladder of sizes in the table.
-        reach: accuracies, fractions, whose cheapest size is wanted.
-        average_last: checkpoints in a mean, as asked for.
-        measured: the scores before they were averaged over checkpoints; None if they were not.
+        measured: a checked score table, of the benchmarks asked for.
+        scores: the same, each a mean over checkpoints if that was asked for.
         counts: checkpoints in a mean, by benchmark, metric and size.
+        target_metrics: of the targets, in order of preference.
+        target_at: the targets' size, where their table holds several.
+        evaluations: samples of lm-eval, if there are any.
+        doubts: settings in which the scores differ, a line each.
     """
 
     name: str
+    measured: pd.DataFrame
     scores: pd.DataFrame
+    counts: Mapping[NoiseKey, int]
+    average_last: int | str | None
     metric: Metric
-    fit: Fit | None = None
-    targets: pd.DataFrame | None = None
-    target_metrics: tuple[Metric, ...] = (Metric("acc", lower_is_better=False, told=False),)
-    target_at: Size | None = None
-    evaluations: Sequence[Evaluation] = field(default=())
-    traces: int = 3
-    level: float = 0.9
-    title: str = "rBridge report"
-    date: str | None = None
-    doubts: tuple[str, ...] = ()
-    predict: tuple[Size, ...] = ()
-    reach: tuple[float, ...] = ()
-    average_last: int | str | None = None
-    measured: pd.DataFrame | None = None
-    counts: Mapping[NoiseKey, int] = field(default_factory=dict)
+    fit: Fit | None
+    targets: pd.DataFrame | None
+    target_metrics: tuple[Metric, ...]
+    target_at: Size | None
+    evaluations: Sequence[Evaluation]
+    traces: int
+    predict: tuple[Size, ...]
+    reach: tuple[float, ...]
+    level: float
+    title: str
+    date: str | None
+    doubts: tuple[str, ...]
 
-    @property
+    @cached_property
     def noise(self) -> dict[NoiseKey, TrainingNoise]:
         """Training noise of the scores as they were measured, before any averaging."""
-        return noise_by_size(self.scores if self.measured is None else self.measured)
+        return noise_by_size(self.measured)
 
     @property
     def benchmarks(self) -> list[str]:
@@ -96,7 +86,7 @@ class Inputs:
     @property
     def way(self) -> str:
         """Which values of the metric are better, in words."""
-        return f"{'lower' if self.metric.lower_is_better else 'higher'} is better"
+        return f"{self.metric.better} is better"
 
     @property
     def level_text(self) -> str:
@@ -146,10 +136,6 @@ def read_inputs(
         ReportError: no such benchmark or metric in the table.
         RBridgeError: a file cannot be read, or a direction is not known.
     """
-    from rbridge_tasks.decisions.fit_file import load_fit
-    from rbridge_tasks.decisions.ladder_rungs import check_reach
-    from rbridge_tasks.tables.trace_samples import evaluations
-
     check_reach(reach)
     name = "a score table" if isinstance(scores, pd.DataFrame) else str(scores)
     table = as_scores(scores)

@@ -6,6 +6,7 @@ import math
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.charts.page_charts import contour_chart
+from rbridge_tasks.decisions.ladder import ladder
 from rbridge_tasks.decisions.ladder_result import Ladder, LadderBenchmark
 from rbridge_tasks.report.elements import (
     Cell,
@@ -33,15 +34,12 @@ _EVERY = 6  # each so many points of the grid stand in the table of a chart
 
 def ladder_section(inputs: Inputs) -> PageSection:
     """Contours of the accuracy over size and tokens, forecasts and their backtest, by ``rbridge ladder``."""
-    from rbridge_tasks.decisions.ladder import ladder
-
     if not (inputs.predict or inputs.reach):
         return PageSection(KEY, TITLE, missing=NO_TARGET)
     metric, target = inputs.metric, inputs.target_metrics[0]
     try:
         result = ladder(
-            inputs.scores if inputs.measured is None else inputs.measured,
-            f"{metric.name}:{metric.direction.split()[0]}", target_metric=target.name, predict=inputs.predict,
+            inputs.measured, f"{metric.name}:{metric.better}", target_metric=target.name, predict=inputs.predict,
             reach=inputs.reach, average_last=inputs.average_last, level=inputs.level, allow_incomparable=True,
         )  # fmt: skip
     except RBridgeError as error:
@@ -65,7 +63,7 @@ def ladder_section(inputs: Inputs) -> PageSection:
     )
 
 
-def _panel(key: str, part: LadderBenchmark, ladder: Ladder) -> Panel:
+def _panel(key: str, part: LadderBenchmark, result: Ladder) -> Panel:
     grid = part.grid
     sizes, lengths = (range(0, len(side), _EVERY) for side in (grid.params, grid.tokens))
     rows = [[count(float(grid.params[i])), *(percent(float(grid.accuracy_pct[i, j])) for j in lengths)] for i in sizes]
@@ -78,14 +76,14 @@ def _panel(key: str, part: LadderBenchmark, ladder: Ladder) -> Panel:
     chart = contour_chart(
         key,
         part,
-        title=f"{ladder.target_metric} on {part.benchmark} over size and training tokens",
+        title=f"{result.target_metric} on {part.benchmark} over size and training tokens",
         description=f"Lines of equal accuracy, {len(part.runs)} runs of the ladder and the targets. {' '.join(texts)}",
     )
-    table = PageTable(f"{ladder.target_metric} on {part.benchmark}, %", columns, rows, folded="Numbers of this chart")
-    return Panel(part.benchmark, f"{ladder.target_metric}, %", chart, table)
+    table = PageTable(f"{result.target_metric} on {part.benchmark}, %", columns, rows, folded="Numbers of this chart")
+    return Panel(part.benchmark, f"{result.target_metric}, %", chart, table)
 
 
-def _forecasts(ladder: Ladder, inputs: Inputs) -> list[PageTable]:
+def _forecasts(result: Ladder, inputs: Inputs) -> list[PageTable]:
     rows = [
         [
             Cell(part.benchmark), count(row.params), count(row.tokens), percent(row.accuracy_pct),
@@ -93,28 +91,28 @@ def _forecasts(ladder: Ladder, inputs: Inputs) -> list[PageTable]:
             dash("c") if math.isnan(row.measured_pct) else percent(row.measured_pct),
             rounded(100 * (1 - row.next_rung_width), ".0f", "g"),
         ]
-        for part in ladder.benchmarks
+        for part in result.benchmarks
         for row in part.forecasts
     ]  # fmt: skip
-    columns = ["benchmark", "params", "tokens", f"{ladder.target_metric}, %", f"{inputs.level_text} interval"]
+    columns = ["benchmark", "params", "tokens", f"{result.target_metric}, %", f"{inputs.level_text} interval"]
     columns += ["times the compute", "measured, %", "narrower by one more size, %"]
     return [PageTable("Forecasts", columns, rows, headers=2)] if rows else []
 
 
-def _cheapest(ladder: Ladder) -> list[PageTable]:
+def _cheapest(result: Ladder) -> list[PageTable]:
     rows = []
-    for part in ladder.benchmarks:
+    for part in result.benchmarks:
         for row in part.reaches:
             place = [count(row.params), count(row.tokens), rounded(row.flops, ".2g", "k")]
             place = [dash("k")] * 3 if math.isnan(row.flops) else place
             rows.append([Cell(part.benchmark), percent(row.accuracy_pct), *place])
-    columns = ["benchmark", f"{ladder.target_metric}, %", "params", "tokens", "FLOPs"]
+    columns = ["benchmark", f"{result.target_metric}, %", "params", "tokens", "FLOPs"]
     return [PageTable("Cheapest model for an accuracy", columns, rows, headers=2)] if rows else []
 
 
-def _backtests(ladder: Ladder, inputs: Inputs) -> list[PageTable]:
-    rows, names = [], [name for part in ladder.benchmarks for name in part.errors]
-    for part in ladder.benchmarks:
+def _backtests(result: Ladder, inputs: Inputs) -> list[PageTable]:
+    rows, names = [], [name for part in result.benchmarks for name in part.errors]
+    for part in result.benchmarks:
         for fold in part.folds:
             limit = f"{count_text(fold.limit)} params" if fold.by_size else f"{fold.limit:.2g} FLOPs"
             errors = (fold.error, *fold.baselines.values())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from rbridge_metrics.noise import NoiseError
+from rbridge_tasks.decisions.candidates import CandidatesError
+from rbridge_tasks.decisions.noise import noise, summary
 from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Remark, count, dash, number, rounded, whole
 from rbridge_tasks.report.inputs import Inputs
 
@@ -13,19 +15,15 @@ KEY, TITLE = "noise", "Noise of training"
 
 def noise_section(inputs: Inputs) -> PageSection:
     """Noise, signal and decision accuracy of each metric and benchmark, by ``rbridge noise``."""
-    from rbridge_tasks.decisions.candidates import CandidatesError
-    from rbridge_tasks.decisions.noise import Noise, noise, summary
-
-    scores = inputs.scores if inputs.measured is None else inputs.measured
     without_targets = []
     try:
         try:
-            result: Noise = noise(
-                scores, target=inputs.targets, target_metric=[metric.name for metric in inputs.target_metrics],
+            result = noise(
+                inputs.measured, target=inputs.targets, target_metric=[metric.name for metric in inputs.target_metrics],
                 target_at=inputs.target_at, allow_incomparable=True,
             )  # fmt: skip
         except CandidatesError as error:  # targets of several sizes, for example
-            result = noise(scores, allow_incomparable=True)
+            result = noise(inputs.measured, allow_incomparable=True)
             without_targets = [f"The targets are left out here: {error}."]
     except NoiseError as error:
         return PageSection(KEY, TITLE, missing=f"{str(error)[0].upper()}{str(error)[1:]}.")

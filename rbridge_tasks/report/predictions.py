@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from rbridge_tasks.charts.lines import Series
 from rbridge_tasks.charts.page_charts import line_chart
+from rbridge_tasks.decisions.fit_file import Fit, FittedGroup
+from rbridge_tasks.decisions.prediction import Predicted, PredictionError
 from rbridge_tasks.report.elements import (
     Cell,
     PageSection,
@@ -27,10 +29,6 @@ from rbridge_tasks.report.run_lines import RunLine, room, thinned
 from rbridge_tasks.report.without_proxy import WithoutProxy
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.sizes import count_text
-
-if TYPE_CHECKING:
-    from rbridge_tasks.decisions.fit_file import Fit, FittedGroup
-    from rbridge_tasks.decisions.prediction import Predicted
 
 KEY, TITLE = "accuracy", "Predicted target accuracy"
 NOT_FITTED = (
@@ -55,8 +53,6 @@ class Latest(NamedTuple):
 
 def prediction_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSection, list[Latest]]:
     """Predicted accuracies over training with intervals, the fit's errors beside its baselines', and its verdict."""
-    from rbridge_tasks.decisions.prediction import PredictionError
-
     fit = inputs.fit
     if fit is None:
         return PageSection(KEY, TITLE, missing=NOT_FITTED), []
@@ -73,8 +69,9 @@ def prediction_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSe
     notes += sorted(text for text in predictions.notes if text not in inputs.doubts and "of another metric" not in text)
     panels, latest, rows = [], [], []
     for place, predicted in enumerate(predictions.groups):
-        without = WithoutProxy(fit, predicted.group.key)
-        parts = _parts(predicted, lines)
+        without = WithoutProxy(predicted.group, fit.recipe)
+        scored = predicted.rows.assign(proxy_score=predicted.scores)
+        parts = [(line, part) for line in lines if len(part := line.along(scored))]
         panel = _panel(f"accuracy-{place}", predicted, parts, without, inputs, len(predictions.groups))
         panels += [panel] if panel else []
         for line, part in parts:
@@ -82,7 +79,13 @@ def prediction_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSe
             tokens, middle, low, high = (float(last[name]) for name in _NUMBERS)
             outside = bool(last["outside_fitted_range"])
             latest.append(Latest(predicted.name, line.name, tokens, middle, low, high, outside))
-            rows.append(_row(latest[-1], line, float(last["proxy_score"]), without))
+            rows.append(
+                [
+                    Cell(predicted.name), Cell(line.name), count(tokens), number(float(last["proxy_score"])),
+                    percent(middle), interval(low, high, "g", ".1f"), percent(without.by_tokens(tokens)),
+                    percent(without.last_known(line.run, tokens)), Cell("no, beyond it" if outside else "yes"),
+                ]
+            )  # fmt: skip
     columns = ["benchmark", "run", "tokens", "proxy score", "predicted %", f"{inputs.level_text} interval"]
     columns += ["log tokens alone %", "last known %", "in fitted range"]
     caption = "Predicted accuracy of the target at the last checkpoint of each run, in per cent"
@@ -142,14 +145,6 @@ def _points(value: float) -> Cell:
     return Cell(f"{value:.3f}", repr(float(value)))
 
 
-def _parts(predicted: Predicted, lines: Sequence[RunLine]) -> list[tuple[RunLine, pd.DataFrame]]:
-    """The lines that have predictions, each with its rows."""
-    rows = predicted.rows.assign(proxy_score=predicted.scores)
-    if "run" not in rows.columns or "tokens" not in rows.columns:
-        return []
-    return [(line, part) for line in lines if len(part := line.along(rows))]
-
-
 def _panel(
     key: str,
     predicted: Predicted,
@@ -189,17 +184,3 @@ def _panel(
     caption = f"Predicted accuracy on {predicted.name}"
     table = PageTable(caption, columns, rows, headers=2, folded="Numbers of this chart")
     return Panel(predicted.name, f"accuracy of the target, %, with {inputs.level_text} intervals", chart, table)
-
-
-def _row(latest: Latest, line: RunLine, score: float, without: WithoutProxy) -> list[Cell]:
-    return [
-        Cell(latest.benchmark),
-        Cell(line.name),
-        count(latest.tokens),
-        number(score),
-        percent(latest.predicted),
-        interval(latest.low, latest.high, "g", ".1f"),
-        percent(without.by_tokens(latest.tokens)),
-        percent(without.last_known(line.run, latest.tokens)),
-        Cell("no, beyond it" if latest.outside else "yes"),
-    ]

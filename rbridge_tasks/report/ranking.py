@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.charts.intervals import IntervalRow
 from rbridge_tasks.charts.page_charts import interval_chart
 from rbridge_tasks.charts.texts import number_text
+from rbridge_tasks.decisions.candidates import Candidates, CandidatesError, candidates_by_size, largest
+from rbridge_tasks.decisions.size_ranking import PAIRED, UNPAIRED, BootstrapSettings, SizeRanking, rank_candidates
 from rbridge_tasks.report.elements import Cell, PageSection, PageTable, Panel, Remark, dash, interval, number
 from rbridge_tasks.report.inputs import Inputs
-from rbridge_tasks.report.run_lines import RunLine, by_look
+from rbridge_tasks.report.run_lines import RunLine
 from rbridge_tasks.tables.averaging import noise_of_mean
 from rbridge_tasks.tables.catalogue import axis_label
-
-if TYPE_CHECKING:
-    from rbridge_tasks.decisions.candidates import Candidates
-    from rbridge_tasks.decisions.size_ranking import SizeRanking
-    from rbridge_tasks.tables.joined_items import JoinedItems
+from rbridge_tasks.tables.joined_items import JoinedItems, join_items
+from rbridge_tasks.tables.samples import check_against_table, read_items
 
 KEY, TITLE = "ranking", "Ranking of data sets"
 _MOST_DRAWN = 40  # the table has all
@@ -32,9 +30,6 @@ ALONE = (
 
 def ranking_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSection, list[SizeRanking]]:
     """Runs in order with the uncertainty of that order, a chart for each benchmark; and the rankings themselves."""
-    from rbridge_tasks.decisions.candidates import CandidatesError, candidates_by_size, largest
-    from rbridge_tasks.decisions.size_ranking import PAIRED, UNPAIRED, BootstrapSettings, rank_candidates
-
     try:
         groups, _ = candidates_by_size(inputs.scores, inputs.metric)
     except CandidatesError as error:
@@ -59,7 +54,7 @@ def ranking_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSecti
         notes.append("Intervals include the noise of training, estimated from the last checkpoints of the runs.")
     if PAIRED in methods:
         notes.append("Paired intervals resample traces, the same draw for all runs.")
-    looks = by_look(lines)
+    looks = {line.key: line.look for line in lines}
     section = PageSection(
         KEY,
         TITLE,
@@ -78,9 +73,6 @@ def ranking_section(inputs: Inputs, lines: Sequence[RunLine]) -> tuple[PageSecti
 
 def _items(group: Candidates, inputs: Inputs) -> tuple[JoinedItems | None, str]:
     """Item scores of all candidates where there are samples of each, else None and why not where some are given."""
-    from rbridge_tasks.tables.joined_items import join_items
-    from rbridge_tasks.tables.samples import check_against_table, read_items
-
     rows = inputs.headline
     rows = rows[rows["benchmark"] == group.benchmark]
     for name, value in (("params", group.params), ("tokens", group.tokens)):
@@ -116,7 +108,7 @@ def _order(ranking: SizeRanking) -> str:
     return f"{text}{f' and {more} more' if more else ''}"
 
 
-def _panel(key: str, ranking: SizeRanking, inputs: Inputs, looks: dict[tuple[str, str], RunLine]) -> Panel:
+def _panel(key: str, ranking: SizeRanking, inputs: Inputs, looks: dict[tuple[str, str], int | None]) -> Panel:
     candidates, summary = ranking.candidates, ranking.summary
     benchmark, metric = candidates.benchmark, candidates.metric.name
     following = [*(_probability(value) for value in summary.ordered_right.tolist()), Cell("last")]
@@ -124,8 +116,7 @@ def _panel(key: str, ranking: SizeRanking, inputs: Inputs, looks: dict[tuple[str
     for at, index in enumerate(summary.order.tolist()):
         run, value = candidates.runs[index], float(candidates.value[index])
         low, high = (float(end[at]) for end in ranking.score_interval)
-        line = looks.get((run, repr(candidates.params)))
-        drawn.append(IntervalRow.of_look(run, value, low, high, line.look if line else None))
+        drawn.append(IntervalRow.of_look(run, value, low, high, looks.get((run, repr(candidates.params)))))
         rank = float(summary.rank[at])
         low_rank, high_rank = (float(end[at]) for end in summary.rank_interval)
         cells = [interval(low, high, "g"), interval(low_rank, high_rank, "g", "g"), following[at]]

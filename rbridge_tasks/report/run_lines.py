@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,8 +104,3 @@ def thinned(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     if len(rows) <= most:
         return rows
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
-
-
-def by_look(lines: Sequence[RunLine]) -> dict[tuple[str, str], RunLine]:
-    """Lines by run and size."""
-    return {line.key: line for line in lines}

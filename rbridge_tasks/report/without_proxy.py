@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from rbridge_metrics.errors import FitError
+from rbridge_metrics.regression import ProxyRegressor
+from rbridge_tasks.decisions.fit_file import FittedGroup
 from rbridge_tasks.report.run_lines import thinned
-
-if TYPE_CHECKING:
-    from rbridge_metrics.regression import ProxyRegressor
-    from rbridge_tasks.decisions.fit_file import Fit
 
 _SHOWN = 12  # accuracies of a run on a chart
 
@@ -27,18 +23,16 @@ class WithoutProxy:
         curve: accuracy as a function of the logarithm of tokens; None where it cannot be fitted.
     """
 
-    def __init__(self, fit: Fit, key: Mapping[str, str]) -> None:
-        from rbridge_metrics.regression import ProxyRegressor
-
-        known = [point for point in fit.group(*key.values()).points if point.order is not None]
-        columns = {"tokens": "order", "accuracy": "y", "run": "run"}
-        self.points = pd.DataFrame({name: [getattr(point, own) for point in known] for name, own in columns.items()})
+    def __init__(self, group: FittedGroup, recipe: str) -> None:
+        known = [(point.order, point.y, point.run) for point in group.points if point.order is not None]
+        points = pd.DataFrame(known, columns=["tokens", "accuracy", "run"])
+        self.points = points.astype({"tokens": np.float64, "accuracy": np.float64})
         self.curve: ProxyRegressor | None = None
-        trained = self.points[self.points["tokens"].astype(float) > 0] if known else self.points
+        trained = self.points[self.points["tokens"] > 0]
         if len(trained):
             try:
-                recipe = ProxyRegressor(recipe=fit.recipe)
-                self.curve = recipe.fit(np.log(trained["tokens"].to_numpy(float)), trained["accuracy"].to_numpy(float))
+                curve = ProxyRegressor(recipe=recipe)
+                self.curve = curve.fit(np.log(trained["tokens"].to_numpy()), trained["accuracy"].to_numpy())
             except FitError:
                 pass  # too few points, or all of one size: the cells of the column are dashes
 
@@ -51,9 +45,9 @@ class WithoutProxy:
     def measured(self, run: str) -> list[tuple[float, float]]:
         """Tokens and accuracies of a run, a dozen at most."""
         rows = thinned(self.points[self.points["run"] == run].sort_values("tokens", kind="stable"), _SHOWN)
-        return [(float(x), float(y)) for x, y in zip(rows["tokens"], rows["accuracy"], strict=True)]
+        return [*zip(rows["tokens"], rows["accuracy"], strict=True)]
 
     def last_known(self, run: str, tokens: float) -> float:
         """The latest accuracy of the run that was known up to these tokens."""
-        rows = self.points[(self.points["run"] == run) & (self.points["tokens"].astype(float) <= tokens)]
+        rows = self.points[(self.points["run"] == run) & (self.points["tokens"] <= tokens)]
         return float(rows.sort_values("tokens")["accuracy"].iloc[-1]) if len(rows) else math.nan

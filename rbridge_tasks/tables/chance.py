@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from rbridge_tasks.tables.catalogue import plain_name
 
-#: One in so many is right by chance. A task whose name starts with one of these and ``_`` has the same.
+#: One in so many is right by chance, none where the answer is written and not chosen.
+#: A task whose name starts with one of these and ``_`` has the same.
 CHOICES = {
-    "agieval": 4, "arc": 4, "arc_challenge": 4, "arc_easy": 4, "boolq": 2, "commonsense_qa": 5, "copa": 2, "cqa": 5,
+    "agieval": 4, "agieval_aqua": 5, "agieval_gaokao_mathcloze": math.inf, "agieval_lsat": 5, "agieval_math": math.inf,
+    "arc": 4, "arc_challenge": 4, "arc_easy": 4, "boolq": 2, "commonsense_qa": 5, "copa": 2, "cqa": 5,
     "csqa": 5, "hellaswag": 4, "logiqa": 4, "mmlu": 4, "mmlu_pro": 10, "obqa": 4, "openbookqa": 4, "piqa": 2, "qasc": 8,
     "race": 4, "rte": 2, "sciq": 4, "siqa": 3, "social_iqa": 3, "socialiqa": 3, "wic": 2, "winogrande": 2, "wsc": 2,
 }  # fmt: skip

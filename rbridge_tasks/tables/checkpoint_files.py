@@ -14,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 _BUFFER = re.compile(r"inv_freq$|masked_bias$|\.(attn|attention)\.bias$")  # tables that old checkpoints store too
 
 
-@lru_cache(maxsize=4096)
 def params_of_checkpoint(folder: Path) -> float | None:
     """Count the parameters of a checkpoint: from the headers of its safetensors files, else from its ``config.json``.
 
@@ -30,7 +29,6 @@ def params_of_checkpoint(folder: Path) -> float | None:
     return float(sum(counts)) if all(counts) else _params_of_config(folder)
 
 
-@lru_cache(maxsize=4096)
 def tokens_of_checkpoint(folder: Path) -> float | None:
     """Training tokens in the ``trainer_state.json`` of transformers; None where it has none."""
     seen = _json(folder / "trainer_state.json").get("num_input_tokens_seen")
@@ -64,6 +62,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
 
 
+@lru_cache(maxsize=4096)
 def _params_of_config(folder: Path) -> float | None:
     """Parameters of the model that ``config.json`` describes, built without memory for its weights."""
     import torch

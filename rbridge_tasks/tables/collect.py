@@ -28,10 +28,11 @@ from rbridge_tasks.tables.rows import (
 )
 from rbridge_tasks.tables.run_names import read_name
 from rbridge_tasks.tables.runs_table import Known, RunsTable
-from rbridge_tasks.tables.score_table import COLUMNS, checked_scores, encodable
+from rbridge_tasks.tables.score_table import COLUMNS, checked_scores
 from rbridge_tasks.tables.settings import settings_of
 from rbridge_tasks.tables.settings_columns import SETTINGS
 from rbridge_tasks.tables.table_settings import settings_text
+from rbridge_tasks.visible_text import encodable
 from rbridge_traces.files import plain
 
 #: What was left out or doubtful in the files: kind of the note, noun to count, text around an example.

@@ -28,9 +28,14 @@ class Metric(NamedTuple):
     told: bool
 
     @property
+    def better(self) -> str:
+        """Which values are better, ``lower`` or ``higher``."""
+        return "lower" if self.lower_is_better else "higher"
+
+    @property
     def direction(self) -> str:
         """The direction in words, and whether it follows from the name."""
-        return f"{'lower' if self.lower_is_better else 'higher'} is better{'' if self.told else ', by its name'}"
+        return f"{self.better} is better{'' if self.told else ', by its name'}"
 
 
 def metric_called(text: str, *, lower_is_better: bool | None = None, remedy: str = "") -> Metric:

@@ -21,6 +21,7 @@ from rbridge_tasks.tables.directions import bounds_of
 from rbridge_tasks.tables.exported_scores import Exported, ExportedScore, ExportError
 from rbridge_tasks.tables.lm_eval_results import ResultsFile
 from rbridge_tasks.tables.settings import TRACES
+from rbridge_tasks.visible_text import encodable
 from rbridge_traces.files import write_file
 
 SCHEMA_VERSION = "0.3.0"
@@ -38,8 +39,7 @@ def write_every_eval_ever(
     Args:
         scores: what to write.
         folder: where ``data/`` is made.
-        organization: who provides the results.
-        relationship: of that organisation to the models, one of ``RELATIONSHIPS``.
+        organization, relationship: see ``export``; the second is one of ``RELATIONSHIPS``.
 
     Raises:
         ExportError: ``organization`` or ``relationship`` is missing; the format requires both.
@@ -72,8 +72,10 @@ def write_every_eval_ever(
             **_measured(of_record[0].results, model_id),
             "evaluation_results": [_result(score) for score in of_record],
         }
-        file = Path(folder) / "data" / _path_part(benchmark) / model_id / f"{_file_id(record)}.json"
-        write_file(file, json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n")
+        place = re.sub(r'[<>:"\\/|?*\x00-\x1f]+', "_", benchmark).lstrip(".")
+        file = Path(folder) / "data" / place / model_id / f"{_file_id(record)}.json"
+        text = json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False)
+        write_file(file, encodable(text).encode() + b"\n")  # JSON's own spelling of a lone surrogate
         files.append(file)
     return Exported(files, len(scores))
 
@@ -83,10 +85,6 @@ def _file_id(record: Mapping[str, Any]) -> uuid.UUID:
     lasting = {name: part for name, part in record.items() if name not in ("evaluation_id", "retrieved_timestamp")}
     text = json.dumps([record["evaluation_id"].rpartition("/")[0], lasting], sort_keys=True)
     return uuid.UUID(bytes=hashlib.sha256(text.encode()).digest()[:16], version=4)
-
-
-def _path_part(text: str) -> str:
-    return re.sub(r'[<>:"\\/|?*\x00-\x1f]+', "_", text).lstrip(".")
 
 
 def _measured(results: ResultsFile, model_id: str) -> dict[str, Any]:
@@ -110,11 +108,8 @@ def _measured(results: ResultsFile, model_id: str) -> dict[str, Any]:
         "eval_library": {"name": "lm_eval", "version": version if isinstance(version, str) else "unknown"},
         "model_info": info | {"additional_details": details},
     }
-    return measured if results.stated_date is None else {"evaluation_timestamp": _date(results)} | measured
-
-
-def _date(results: ResultsFile) -> str:
-    return f"{results.stated_date:.0f}"
+    date = results.stated_date
+    return measured if date is None else {"evaluation_timestamp": f"{date:.0f}"} | measured
 
 
 def _result(exported: ExportedScore) -> dict[str, Any]:

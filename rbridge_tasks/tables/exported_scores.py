@@ -70,13 +70,7 @@ def exported_scores(
     developer: str | None = None,
     include_sample: bool = False,
 ) -> tuple[list[ExportedScore], list[str]]:
-    """Scores that can be exported, and a line for each reason for which others are left out.
-
-    Args:
-        paths: results files, and folders to search for them.
-        metrics: only these, with or without a filter; all if empty.
-        developer: organisation of models that were given as a path.
-        include_sample: keep scores on the sample traces that ship with this package.
+    """Scores that can be exported, and a line for each reason for which others are left out. Arguments: see ``export``.
 
     Raises:
         CollectError: a path does not exist or holds no results.
@@ -103,13 +97,16 @@ def exported_scores(
             if not include_sample and results.is_sample(score.task):
                 reasons["score left out: measured on sample traces (--include-sample keeps them)"] += 1
             elif model_id is None:
-                model = results.model.label
-                reasons[f"score left out: of a model given as the path {model} (--developer names its owner)"] += 1
+                remedy = "--developer names its owner" if developer is None else "which holds no name"
+                reasons[f"score left out: of a model given as the path {results.model.label} ({remedy})"] += 1
             elif lower is None:
                 reasons[f"score left out: the direction of {score.metric} is unknown"] += 1
             else:
                 kept.append(ExportedScore(results, score, model_id, lower, settings_of(score, results)))
-    left_out = [_counted(many, reason) for reason, many in reasons.items()]
+    left_out = []
+    for reason, many in reasons.items():
+        noun, _, rest = reason.partition(" ")
+        left_out.append(f"{counted(many, noun)} {rest}")
     if not kept:
         wanted = f" of the metric {', '.join(metrics)}" if metrics else ""
         raise ExportError(f"no score{wanted} to export" + "".join(f"; {line}" for line in left_out))
@@ -129,22 +126,17 @@ def _check(paths: Sequence[str | Path], developer: str | None) -> None:
             )
 
 
-def _counted(many: int, reason: str) -> str:
-    noun, _, rest = reason.partition(" ")
-    return f"{counted(many, noun)} {rest}"
-
-
 def model_id_of(results: ResultsFile, developer: str | None) -> str | None:
-    """The evaluated model as ``ORGANISATION/NAME``; None for a path if no developer is given.
+    """The evaluated model as ``ORGANISATION/NAME``; None for a path if no developer is given, or if it has no name.
 
     A path becomes the name of its last folder, with the one above it where the last names a checkpoint.
     """
     name = results.model.label.partition("@")[0]
     if _HUB_NAME.fullmatch(name) and not Path(name).exists():
         return name
-    if developer is None:
-        return None
     parts = [re.sub(r"[^\w.+-]+", "_", part) for part in PurePath(name).parts if part.strip("./\\")]
+    if developer is None or not parts:
+        return None
     named = read_name(parts[-1])
     of_checkpoint = named.step is not None or named.tokens is not None
     return f"{developer}/{'_'.join(parts[-2:] if of_checkpoint else parts[-1:])}"

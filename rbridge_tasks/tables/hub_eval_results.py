@@ -7,44 +7,33 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from rbridge_tasks.tables.exported_scores import Exported, ExportedScore, ExportError
 from rbridge_tasks.tables.rows import counted
-from rbridge_tasks.tables.score_table import encodable
+from rbridge_tasks.visible_text import encodable
 from rbridge_traces.files import write_file
 
-_BENCHMARK = re.compile(r"(?P<id>[^:@\s]+/[^:@\s]+):(?P<task>[^:@\s]+)(?:@(?P<revision>[^:@\s]+))?")
+_BENCHMARK = re.compile(r"(?P<id>[^:@\s]+/[^:@\s]+):(?P<task_id>[^:@\s]+)(?:@(?P<revision>[^:@\s]+))?")
 _NOTED = ("n-shot", "confidence model", "weights", "traces", "prompt", "chat template", "dtype", "quantisation")
 
 
-class HubBenchmark(NamedTuple):
-    """A data set of the Hub that is registered as a benchmark.
+def hub_benchmark(text: str) -> dict[str, str]:
+    """A data set of the Hub that is registered as a benchmark, as an entry names it.
 
-    Attributes:
-        id: ``OWNER/NAME``.
-        task_id: as in its ``eval.yaml``.
-        revision: commit of the data set, or None.
-    """
-
-    id: str
-    task_id: str
-    revision: str | None = None
-
-
-def hub_benchmark(text: str) -> HubBenchmark:
-    """Read ``OWNER/NAME:TASK`` or ``OWNER/NAME:TASK@REVISION``.
+    Args:
+        text: ``OWNER/NAME:TASK`` or ``OWNER/NAME:TASK@REVISION``, with the task's id in the data set's ``eval.yaml``.
 
     Raises:
         ExportError: another text.
 
     >>> hub_benchmark("openai/gsm8k:gsm8k")
-    HubBenchmark(id='openai/gsm8k', task_id='gsm8k', revision=None)
+    {'id': 'openai/gsm8k', 'task_id': 'gsm8k'}
     """
     match = _BENCHMARK.fullmatch(text.strip())
     if match is None:
@@ -52,7 +41,7 @@ def hub_benchmark(text: str) -> HubBenchmark:
             f"{text!r} names no benchmark of the Hub; write OWNER/NAME:TASK, with the task's id in the data set's "
             "eval.yaml, such as openai/gsm8k:gsm8k"
         )
-    return HubBenchmark(match["id"], match["task"], match["revision"])
+    return {name: part for name, part in match.groupdict().items() if part is not None}
 
 
 def write_eval_results(
@@ -69,8 +58,8 @@ def write_eval_results(
     Args:
         scores: what to write, one metric for each benchmark.
         folder: where a folder for each model is made, ``ORGANISATION/NAME`` or ``ORGANISATION/NAME@REVISION``.
-        datasets: ``OWNER/NAME:TASK`` of the Hub for each benchmark; others are left out.
-        source_url: address that the entries name as their source.
+        datasets: see ``hub_benchmark``; benchmarks without one are left out.
+        source_url: see ``export``.
 
     Raises:
         ExportError: a data set is misspelt; a benchmark has several metrics; nothing is left.
@@ -82,10 +71,18 @@ def write_eval_results(
             continue
         revision = score.results.model.revision
         key = (f"{score.model_id}@{revision}" if revision else score.model_id, score.benchmark)
-        _check_one_metric(entries.setdefault(key, score), score)
+        metrics = {entries.get(key, score).score.metric, score.score.metric}
+        if len(metrics) > 1:
+            raise ExportError(
+                f"{score.benchmark} has several metrics, such as {' and '.join(sorted(metrics))}, and an entry of "
+                ".eval_results holds one value; choose one with --metric"
+            )
         entries[key] = score
-    absent = {score.benchmark for score in scores} - {*benchmarks}
-    left_out = [f"{_left_out(scores, absent)}, for which no --dataset was given"] if absent else []
+    absent = [score.benchmark for score in scores if score.benchmark not in benchmarks]
+    names = ", ".join(sorted({*absent}))
+    left_out = (
+        [f"{counted(len(absent), 'score')} of {names} left out, for which no --dataset was given"] if absent else []
+    )
     if not entries:
         raise ExportError(
             f"nothing to export: {'; '.join(left_out)}; give --dataset BENCHMARK=OWNER/NAME:TASK for one of them"
@@ -94,32 +91,14 @@ def write_eval_results(
     for (model, benchmark), score in entries.items():
         name = re.sub(r"[^\w.-]+", "_", benchmark)
         file = Path(folder) / model / ".eval_results" / f"{name}.yaml"
-        text = yaml.safe_dump([_entry(score, benchmarks[benchmark], source_url)], sort_keys=False, allow_unicode=True)
-        write_file(file, text.encode())
+        entry = _entry(score, dict(benchmarks[benchmark]), source_url)
+        write_file(file, yaml.safe_dump([entry], sort_keys=False, allow_unicode=True).encode())
         files.append(file)
     return Exported(files, len(entries), left_out)
 
 
-def _left_out(scores: Sequence[ExportedScore], benchmarks: Iterable[str]) -> str:
-    names = sorted(benchmarks)
-    many = sum(score.benchmark in names for score in scores)
-    return f"{counted(many, 'score')} of {', '.join(names)} left out"
-
-
-def _check_one_metric(first: ExportedScore, second: ExportedScore) -> None:
-    names = {first.score.metric, second.score.metric}
-    if len(names) > 1:
-        raise ExportError(
-            f"{first.benchmark} has several metrics, such as {' and '.join(sorted(names))}, and an entry of "
-            ".eval_results holds one value; choose one with --metric"
-        )
-
-
-def _entry(exported: ExportedScore, benchmark: HubBenchmark, source_url: str | None) -> dict[str, Any]:
-    dataset = {"id": benchmark.id, "task_id": benchmark.task_id}
+def _entry(exported: ExportedScore, dataset: dict[str, str], source_url: str | None) -> dict[str, Any]:
     entry: dict[str, Any] = {"dataset": dataset, "value": exported.score.value}
-    if benchmark.revision is not None:
-        dataset["revision"] = benchmark.revision
     if exported.results.stated_date is not None:
         moment = datetime.fromtimestamp(exported.results.stated_date, timezone.utc)
         entry["date"] = moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -19,6 +19,7 @@ from rbridge_traces.benchmark import is_benchmark_name
 
 _NOT_METRICS = frozenset(("alias", "name", "sample_len", "sample_count"))
 _PLACEHOLDERS = frozenset(("bypass",))  # written by --predict_only: 999, not a measurement
+_YEAR_10000 = 253_402_300_800  # seconds since 1970; a larger date is in another unit
 _FILE_DATE = re.compile(r"_(\d{4}-\d\d-\d\dT)(\d\d-\d\d-\d\d(?:\.\d+)?)\.json$")
 
 
@@ -116,24 +117,24 @@ class ResultsFile:
     def _read_entry(self, task: str, entry: Mapping[str, Any]) -> None:
         filtered = any("," in key for key in entry)
         for key, value in entry.items():
-            metric, _, filter_name = key.partition(",")
+            metric, comma, filter_name = key.partition(",")
             of_error = metric.removesuffix("_stderr")
-            is_error = metric != of_error and _joined(of_error, filter_name) in entry
+            is_error = metric != of_error and f"{of_error}{comma}{filter_name}" in entry
             other = not metric.strip() or metric in _NOT_METRICS or metric in _PLACEHOLDERS
             if is_error or other or (filtered and "," not in key):
                 continue
-            name = _joined(metric, "" if filter_name == "none" else filter_name)
-            if math.isnan(number_of(value)):
+            name, number = with_filter(metric, filter_name), number_of(value)
+            if math.isnan(number):
                 self.unusable.append(f"{benchmark_of(task)} {name} is {str(value)[:40]!r} in {self.path}")
                 continue
-            given = entry.get(_joined(f"{metric}_stderr", filter_name))
+            given = entry.get(f"{metric}_stderr{comma}{filter_name}")
             stderr = number_of(given)
             if not stderr >= 0:
                 stderr = math.nan
                 if not is_missing(given):
                     line = f"{benchmark_of(task)} {name} has the standard error {str(given)[:40]!r} in {self.path}"
                     self.unusable_stderrs.append(line)
-            self.scores.append(Score(task, name, number_of(value), stderr, self._items(task, key, entry)))
+            self.scores.append(Score(task, name, number, stderr, self._items(task, key, entry)))
 
     def _items(self, task: str, key: str, entry: Mapping[str, Any]) -> float:
         """Number of items of a score; of a group the sum over its tasks."""
@@ -191,7 +192,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _stated_date(data: Mapping[str, Any], path: Path) -> float | None:
     """When the evaluation began; else the date in the file's name; else None."""
-    if number_of(data.get("date")) > 0:
+    if 0 < number_of(data.get("date")) < _YEAR_10000:
         return number_of(data["date"])
     named = _FILE_DATE.search(path.name)
     if named:
@@ -202,5 +203,6 @@ def _stated_date(data: Mapping[str, Any], path: Path) -> float | None:
     return None
 
 
-def _joined(metric: str, filter_name: str) -> str:
-    return f"{metric},{filter_name}" if filter_name else metric
+def with_filter(metric: str, filter_name: object) -> str:
+    """The name of a metric in a score table: with lm-eval's filter, unless that is ``none``."""
+    return metric if filter_name in ("", "none") else f"{metric},{filter_name}"

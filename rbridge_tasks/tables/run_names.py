@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+_THOUSANDS_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _START, _END = r"(?<![A-Za-z0-9.])", r"(?![A-Za-z0-9])"
 
 _TOKENS = (
@@ -104,15 +105,15 @@ def read_name(model: str, revision: str | None = None) -> Named:
 
 
 def count(text: str) -> float:
-    """Read a count of parameters or tokens with an optional unit.
+    """Read a count of parameters or tokens with an optional unit. Commas separate thousands, and are no decimal points.
 
-    >>> count("97.9M"), count("4T"), count("1e9"), count("512_000")
-    (97900000.0, 4000000000000.0, 1000000000.0, 512000.0)
+    >>> count("97.9M"), count("4T"), count("1e9"), count("512_000"), count("1,400M")
+    (97900000.0, 4000000000000.0, 1000000000.0, 512000.0, 1400000000.0)
 
     Raises:
         ValueError: the text is no number.
     """
-    plain = text.strip().replace("_", "").replace(",", "")
+    plain = _THOUSANDS_COMMA.sub("", text.strip().replace("_", ""))
     if plain[-1:].lower() in ("k", "m", "b", "t"):
         return _number(plain[:-1], plain[-1])
     return float(plain)

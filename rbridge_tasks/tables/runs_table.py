@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from rbridge_tasks.tables.evaluated_model import Model
 from rbridge_tasks.tables.run_names import count
@@ -25,10 +28,6 @@ class Known:
     tokens: float | None = None
     tokens_per_step: float | None = None
 
-    def or_else(self, fallback: Known) -> Known:
-        """These facts, completed by those of ``fallback``."""
-        return Known(*(fact if fact is not None else getattr(fallback, name) for name, fact in vars(self).items()))
-
 
 class RunsTable:
     """A table of facts by key. A row's key is its ``model``, else its ``path``, else its ``run``.
@@ -43,8 +42,8 @@ class RunsTable:
 
     def __init__(self, path: str | Path) -> None:
         self._path = path
-        self._known: dict[tuple[str, str], Known] = {}
-        self._unused: dict[tuple[str, str], None] = {}
+        self._known: dict[tuple[str, str], dict[str, Any]] = {}
+        self._used: set[tuple[str, str]] = set()
         frame = read_table(path, text=_KNOWN)
         columns = [column for column in _KNOWN if column in frame.columns]
         keys = [column for column in KEYS if column in columns]
@@ -53,9 +52,11 @@ class RunsTable:
                 f"{path} has the columns {', '.join(map(str, frame.columns)) or 'none'}; a table of runs needs a key "
                 f"({', '.join(KEYS)}) and something known of it (run, {', '.join(_NUMBERS)})"
             )
-        rows = zip(*(frame[column] for column in columns), strict=True)
-        for number, cells in enumerate(rows, start=1):
-            self._add(number, {column: _cell(cell) for column, cell in zip(columns, cells, strict=True)})
+        for number, cells in enumerate(frame[columns].itertuples(index=False, name=None), start=1):
+            texts = {
+                column: str(cell).strip() for column, cell in zip(columns, cells, strict=True) if not pd.isna(cell)
+            }
+            self._add(number, {column: text for column, text in texts.items() if text})
 
     def known(self, model: Model, file: Path, run: str) -> Known:
         """The facts on the model that a results file evaluated. For each fact the closest key wins.
@@ -65,31 +66,29 @@ class RunsTable:
             file: the results file.
             run: the run from the names.
         """
-        facts = Known()
-        for key in _keys_of(model, file, run):
-            if key in self._known:
-                self._unused.pop(key, None)
-                facts = facts.or_else(self._known[key])
-        return facts
+        keys = [key for key in _keys_of(model, file, run) if key in self._known]
+        self._used.update(keys)
+        facts: dict[str, Any] = {}
+        for key in keys:
+            facts = self._known[key] | facts
+        return Known(**facts)
 
     def unused(self) -> list[str]:
         """Keys that no result matched, usually misspelled names."""
-        return [key for _, key in self._unused]
+        return [key for kind, key in self._known if (kind, key) not in self._used]
 
     def _add(self, number: int, row: dict[str, str]) -> None:
-        kind = next((key for key in KEYS if row.get(key)), None)
+        """Keep the facts of a row; ``row`` holds no empty cells."""
+        kind = next((key for key in KEYS if key in row), None)
         if kind is None:
             raise ScoreTableError(f"row {number} of {self._path} has no key; fill in model, path or run")
         key = (kind, str(Path(row[kind]).absolute()) if kind == "path" else row[kind])
         if key in self._known:
             raise ScoreTableError(f"{self._path} has the {kind} {row[kind]!r} twice, again in row {number}; keep one")
-        numbers = {name: self._number(number, name, row.get(name, "")) for name in _NUMBERS}
-        self._known[key] = Known(run=row.get("run") or None, **numbers)
-        self._unused[key] = None
+        facts = {name: self._number(number, name, row[name]) for name in _NUMBERS if name in row}
+        self._known[key] = facts | ({"run": row["run"]} if "run" in row else {})
 
-    def _number(self, number: int, name: str, cell: str) -> float | None:
-        if not cell:
-            return None
+    def _number(self, number: int, name: str, cell: str) -> float:
         try:
             value = count(cell)
         except ValueError:
@@ -112,7 +111,3 @@ def _keys_of(model: Model, file: Path, run: str) -> Iterator[tuple[str, str]]:
     for place in (path, *path.parents):
         yield "path", str(place)
     yield "run", run
-
-
-def _cell(cell: object) -> str:
-    return "" if cell is None or cell != cell else str(cell).strip()

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics import RBridgeError, TraceMoments, weighted_nats_over_test_set
-from rbridge_tasks.tables.lm_eval_results import benchmark_of
+from rbridge_tasks.tables.lm_eval_results import benchmark_of, with_filter
 from rbridge_tasks.tables.token_scores_file import SUFFIX, token_score_rows
 
 #: Metrics that are bits per byte of a corpus, and the sign of the log-likelihood in their pairs.
@@ -68,7 +68,7 @@ def read_items(path: str | Path, metric: str) -> ItemScores:
     ids, hashes, prompts, values, others = [], [], [], [], set()
     for number, row in sample_rows(Path(path), tokens=False):
         if row.get("filter", "none") != (filter_name or "none") or name not in row:
-            others |= {_joined(present, row.get("filter", "none")) for present in row.get("metrics", ())}
+            others |= {with_filter(present, row.get("filter", "none")) for present in row.get("metrics") or ()}
             continue
         doc = row.get("doc")
         item = doc.get("item_id") if isinstance(doc, dict) else None
@@ -120,8 +120,9 @@ def find_samples(path: str | Path, benchmark: str, metric: str | None = None) ->
         SamplesError: no such path, or a folder that holds none or several.
     """
     place = Path(path)
+    files = samples_in(place)
     if place.is_dir():
-        files = [file for file in samples_files(place) if _benchmark(file) == benchmark]
+        files = [file for file in files if _benchmark(file) == benchmark]
         if metric is not None and len(files) > 1:
             files = [file for file in files if _has(file, metric)] or files
         if len(files) > 1:
@@ -130,10 +131,7 @@ def find_samples(path: str | Path, benchmark: str, metric: str | None = None) ->
                 f"{files[1].name}; name one of them"
             )
         return files[0] if files else None
-    if not place.exists():
-        raise SamplesError(f"there is no file or folder {str(place)!r}; give what lm_eval --log_samples wrote")
-    named = _benchmark(place)
-    return place if named in (benchmark, None) else None
+    return place if _benchmark(place) in (benchmark, None) else None
 
 
 def sampled_benchmarks(path: str | Path, metric: str) -> list[str]:
@@ -142,17 +140,14 @@ def sampled_benchmarks(path: str | Path, metric: str) -> list[str]:
     Raises:
         SamplesError: no such path, or a file that is not named as lm-eval names it.
     """
-    place = Path(path)
-    if not place.exists():
-        raise SamplesError(f"there is no file or folder {str(place)!r}; give what lm_eval --log_samples wrote")
-    files = samples_files(place) if place.is_dir() else [place]
+    files = samples_in(Path(path))
     return sorted({name for file in files if (name := _benchmark(file)) is not None and _has(file, metric)})
 
 
 def _has(file: Path, metric: str) -> bool:
     """Whether the first item of a samples file has a metric."""
     _, first = next(sample_rows(file, tokens=False), (0, {}))
-    return metric.partition(",")[0] in first.get("metrics", ())
+    return metric.partition(",")[0] in (first.get("metrics") or ())
 
 
 def _benchmark(file: Path) -> str | None:
@@ -161,13 +156,19 @@ def _benchmark(file: Path) -> str | None:
     return benchmark_of(stem.removeprefix("samples_")) if separator and stem.startswith("samples_") else None
 
 
-def _joined(metric: str, filter_name: object) -> str:
-    return metric if filter_name == "none" else f"{metric},{filter_name}"
+def samples_in(place: Path) -> list[Path]:
+    """The samples files in a folder and below it, sorted, or a file itself.
 
+    Where an evaluation wrote both kinds into the folder, its token scores.
 
-def samples_files(folder: Path) -> list[Path]:
-    """The samples files in a folder and below it, sorted. Where an evaluation wrote both kinds, its token scores."""
-    files = [*folder.rglob("samples_*.jsonl"), *folder.rglob(f"samples_*{SUFFIX}")]
+    Raises:
+        SamplesError: no such path.
+    """
+    if not place.exists():
+        raise SamplesError(f"there is no file or folder {str(place)!r}; give what lm_eval --log_samples wrote")
+    if not place.is_dir():
+        return [place]
+    files = [*place.rglob("samples_*.jsonl"), *place.rglob(f"samples_*{SUFFIX}")]
     return sorted({file.with_suffix(""): file for file in files}.values())
 
 
@@ -182,27 +183,22 @@ def sample_rows(path: Path, *, tokens: bool = True) -> Iterator[tuple[int, dict[
         SamplesError: no such file, or a line is no JSON object.
         TokenScoresFileError: a file of token scores is damaged or another one.
     """
-    yield from enumerate(token_score_rows(path, tokens=tokens)) if path.suffix == SUFFIX else _json_rows(path)
+    rows = enumerate(token_score_rows(path, tokens=tokens)) if path.suffix == SUFFIX else _json_lines(path)
+    for number, row in rows:
+        if not isinstance(row, dict):
+            raise SamplesError(f"line {number + 1} of {path} is no JSON object; it should be one of lm-eval's samples")
+        yield number, row
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines):
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise SamplesError(
-                            f"line {number + 1} of {path} is no JSON object; it should be one of lm-eval's samples"
-                        )
-                    yield number, row
+            yield from ((number, json.loads(line)) for number, line in enumerate(lines) if line.strip())
     except OSError as error:
         raise SamplesError(
             f"cannot read {path}: {error.strerror or error}; give a file of lm_eval --log_samples"
         ) from error
-    except ValueError as error:
-        if isinstance(error, SamplesError):
-            raise
+    except (ValueError, RecursionError) as error:
         raise SamplesError(f"{path} is no samples file of lm-eval, or was cut off ({error})") from error
 
 
@@ -210,7 +206,7 @@ def _numbers(values: list[Any], name: str, path: str | Path) -> tuple[npt.NDArra
     """Numerators and denominators: scores and ones, or bits and bytes."""
     try:
         table = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SamplesError(f"{name} in {path} is not a number for every item, such as {values[0]!r:.60}") from error
     if not np.isfinite(table).all():
         at = int(np.argmax(~np.isfinite(table.reshape(len(values), -1)).all(axis=1)))

@@ -32,6 +32,7 @@ import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.tables.settings_columns import with_one_settings_column, with_settings_columns
+from rbridge_tasks.visible_text import encodable
 from rbridge_traces.files import check_suffix, write_file
 
 TEXT = ("run", "model", "benchmark", "metric")
@@ -87,8 +88,8 @@ def checked_scores(frame: pd.DataFrame, *, name: str = "the score table") -> pd.
     """The table with the columns of this module first, text as ``str`` and numbers as ``float64``.
 
     Raises:
-        ScoreTableError: a column is missing; a name is empty; a value is not a finite number; a count is not positive;
-            two rows are of the same run, model, size, tokens, benchmark and metric.
+        ScoreTableError: a column is missing or there twice; a name is empty; a value is not a finite number; a count is
+            not positive; two rows are of the same run, model, size, tokens, benchmark and metric.
 
     >>> table = checked_scores(pd.DataFrame({"run": ["a"], "benchmark": ["gsm8k"], "metric": ["acc"], "value": [0.5]}))
     >>> [*table.columns]
@@ -100,6 +101,9 @@ def checked_scores(frame: pd.DataFrame, *, name: str = "the score table") -> pd.
             f"{name} has no column {', '.join(missing)} (it has {', '.join(map(str, frame.columns)) or 'none'}); a "
             f"score table needs {', '.join(REQUIRED)}: write one with rbridge collect"
         )
+    if not frame.columns.is_unique:
+        twice = ", ".join(map(str, frame.columns[frame.columns.duplicated()].unique()))
+        raise ScoreTableError(f"{name} has the column {twice} more than once; keep one of them")
     if frame.empty:
         raise ScoreTableError(f"{name} has no rows; a score table needs at least one score")
     columns: dict[str, Any] = {}
@@ -193,9 +197,11 @@ def _typed(cells: Sequence[str]) -> pd.Series:
     stripped = [None if cell.strip() in _NOTHING else cell.strip() for cell in cells]
     for kind in (int, float):
         try:
-            return pd.Series([math.nan if cell is None else kind(cell) for cell in stripped])
-        except (ValueError, OverflowError):
+            column = pd.Series([math.nan if cell is None else kind(cell) for cell in stripped])
+        except ValueError:
             continue
+        if column.dtype != object:  # whole numbers beyond 64 bits
+            return column
     return pd.Series(stripped, dtype=object)
 
 
@@ -227,17 +233,8 @@ def write_table(table: pd.DataFrame, path: str | Path, what: str) -> None:
     write_file(path, buffer.getvalue())
 
 
-def encodable(text: str) -> str:
-    r"""A text that UTF-8 can encode: lone surrogates, which JSON may contain, are spelled out.
-
-    >>> print(encodable("a\ud800"))
-    a\ud800
-    """
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def _texts(column: pd.Series) -> pd.Series:
-    texts: pd.Series = column.astype(object).where(column.notna(), "").map(lambda cell: str(cell).strip())
+    texts: pd.Series = column.astype(object).where(column.notna(), "").map(lambda cell: encodable(str(cell)).strip())
     return texts
 
 
@@ -251,6 +248,7 @@ def _check_rows(table: pd.DataFrame, name: str) -> None:
         (table["tokens"] < 0, "negative tokens", "give the number of training tokens, or leave it empty"),
         (table["stderr"] < 0, "a negative stderr", "give a standard error, or leave it empty"),
         ((table["n"] <= 0) | ~whole, "an n that is not a positive whole number", "give the number of items"),
+        (table["n"] >= 2**63, "an n beyond 2^63", "give the number of items"),
         *(
             (np.isinf(table[column]), f"infinite {column}", "leave it empty")
             for column in ("params", "tokens", "stderr")

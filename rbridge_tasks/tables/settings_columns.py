@@ -1,13 +1,28 @@
-"""The settings of scores in Parquet: a text column for each, which SQL can filter by, in place of JSON in a cell."""
+"""The column ``settings``, JSON objects of texts; in Parquet a text column for each setting, for SQL to filter by."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import lru_cache
 
 import pandas as pd
 
+from rbridge_tasks.visible_text import encodable
+
 #: The column of a score table; in Parquet the first part of the names of several.
 SETTINGS = "settings"
+
+
+@lru_cache(maxsize=4096)
+def read_cell(cell: str) -> Mapping[str, str] | None:
+    """The settings in a cell; None where it is neither empty nor a JSON object of texts."""
+    try:
+        settings = json.loads(cell) if cell.strip() else {}
+    except ValueError:
+        return None
+    is_valid = isinstance(settings, dict) and all(isinstance(value, str) for value in settings.values())
+    return settings if is_valid else None
 
 
 def with_settings_columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -16,13 +31,10 @@ def with_settings_columns(table: pd.DataFrame) -> pd.DataFrame:
         return table
     rows = []
     for cell in table[SETTINGS]:
-        try:
-            row = json.loads(cell) if isinstance(cell, str) and cell.strip() else {}
-        except ValueError:
+        row = read_cell(cell if isinstance(cell, str) else "")
+        if row is None:
             return table
-        if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
-            return table
-        rows.append({_encodable(name): _encodable(value) for name, value in row.items()})
+        rows.append({encodable(name): encodable(value) for name, value in row.items()})
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {f"{SETTINGS}.{name}": pd.array([row.get(name) for row in rows], dtype="string") for name in names}
     if not columns or {*columns} & {*table.columns}:
@@ -43,8 +55,3 @@ def with_one_settings_column(table: pd.DataFrame) -> pd.DataFrame:
     )
     cells = [json.dumps(row, ensure_ascii=False) if row else "" for row in rows]
     return table.drop(columns=columns).assign(**{SETTINGS: cells})
-
-
-def _encodable(text: str) -> str:
-    """A text without lone surrogates, which JSON can spell and Parquet cannot hold."""
-    return text.encode("utf-8", "backslashreplace").decode()

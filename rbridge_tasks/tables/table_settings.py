@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import pandas as pd
 
 from rbridge_tasks.tables.comparable import Measured, check_comparable
 from rbridge_tasks.tables.score_table import ScoreTableError
 from rbridge_tasks.tables.settings import DEFAULTS, ITEMS
-from rbridge_tasks.tables.settings_columns import SETTINGS
+from rbridge_tasks.tables.settings_columns import SETTINGS, read_cell
 
 
 def settings_text(settings: Mapping[str, str]) -> str:
@@ -40,7 +39,12 @@ def measured_rows(table: pd.DataFrame) -> list[Measured]:
     rows = table[columns].drop_duplicates(columns[:4])
     measured = []
     for benchmark, metric, cell, n, model, run in rows.itertuples(index=False):
-        settings = _settings(cell if isinstance(cell, str) else "")
+        settings = read_cell(cell if isinstance(cell, str) else "")
+        if settings is None:
+            raise ScoreTableError(
+                f"the column {SETTINGS} holds {cell[:60]!r}; rbridge collect writes a JSON object of texts there: "
+                "rename a column of your own"
+            )
         if settings and not math.isnan(n):
             settings = {**settings, ITEMS: f"{n:g}"}
         measured.append(Measured(benchmark, metric, model or run, settings))
@@ -99,19 +103,3 @@ def check_rows(
 def _without(row: Measured, names: Sequence[str]) -> Measured:
     kept = {name: value for name, value in row.settings.items() if name not in names}
     return Measured(row.benchmark, row.metric, row.model, kept)
-
-
-@lru_cache(maxsize=4096)
-def _settings(cell: str) -> dict[str, str]:
-    if not cell.strip():
-        return {}
-    try:
-        settings = json.loads(cell)
-    except ValueError:
-        settings = None
-    if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
-        raise ScoreTableError(
-            f"the column {SETTINGS} holds {cell[:60]!r}; rbridge collect writes a JSON object of texts there: rename a "
-            "column of your own"
-        )
-    return settings

@@ -10,7 +10,7 @@ from typing import Any
 from rbridge_metrics import ScoreError, TokenScores
 from rbridge_tasks.tables.lm_eval_results import ResultsFile, benchmark_of
 from rbridge_tasks.tables.sample_settings import results_beside
-from rbridge_tasks.tables.samples import SamplesError, sample_rows, samples_files
+from rbridge_tasks.tables.samples import SamplesError, sample_rows, samples_in
 from rbridge_tasks.tables.token_scores_file import SUFFIX, write_token_scores
 
 _OURS = "a samples file of rbridge_<benchmark> or rbridge_proxies_<benchmark>, as lm_eval --log_samples names it"
@@ -120,19 +120,14 @@ def _files(sources: Sequence[str | Path]) -> Iterator[tuple[Path, str]]:
     """Samples files of our tasks, each once, with its task."""
     files: dict[Path, tuple[Path, str]] = {}
     for source in map(Path, sources):
-        if source.is_dir():
-            inside = [(path, task) for path in samples_files(source) if (task := _task(path))]
-            if not inside:
-                raise SamplesError(
-                    f"no samples in {source}: neither it nor a folder in it holds {_OURS}; run lm_eval with "
-                    "--log_samples and --output_path"
-                )
-        elif not source.exists():
-            raise SamplesError(f"there is no file or folder {str(source)!r}; give what lm_eval --log_samples wrote")
-        elif (named := _task(source)) is None:
+        inside = [(path, task) for path in samples_in(source) if (task := _task(path))]
+        if not inside and source.is_dir():
+            raise SamplesError(
+                f"no samples in {source}: neither it nor a folder in it holds {_OURS}; run lm_eval with --log_samples "
+                "and --output_path"
+            )
+        if not inside:
             raise SamplesError(f"{source} is not named as samples of our tasks are; expected {_OURS}")
-        else:
-            inside = [(source, named)]
         for path, task in inside:
             files.setdefault(path.resolve(), (path, task))
     yield from files.values()

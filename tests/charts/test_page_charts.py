@@ -16,7 +16,7 @@ from rbridge_tasks.charts.intervals import IntervalRow
 from rbridge_tasks.charts.lines import Series
 from rbridge_tasks.charts.page_charts import apart, interval_chart, line_chart
 
-HOSTILE = "a$b$ _x & <script>alert(1)</script> 한국어 \x07"
+HOSTILE = "a$\x07$ _x & <script>alert(1)</script> 한국어 \x07"
 
 
 def line(name: str, points: int, look: int | None = 0) -> Series:
@@ -63,6 +63,12 @@ def test_ids_of_two_charts_differ() -> None:
         assert set(re.findall(r'href="#([^"]+)"', svg)) <= set(ids)
 
 
+def test_two_lines_of_one_name_keep_their_tips() -> None:
+    """Sizes of 1.2B and 1.2001B parameters have the same name; each point has the tip of its line."""
+    root = ElementTree.fromstring(chart(line("web 1.2B", 3), line("web 1.2B", 3, 1)))  # noqa: S314
+    assert sum(mark.find("title") is not None for mark in root.iter("use")) == 6
+
+
 @pytest.mark.parametrize("points", [3, 40])
 def test_every_point_has_a_tip(points: int) -> None:
     """It has tokens, value and interval; with many points the marks are hidden until the pointer is over them."""
@@ -80,4 +86,4 @@ def test_hostile_names_are_text() -> None:
     for svg in (chart(line(HOSTILE, 3)), interval_chart("i", rows, title="", description="", x_name=HOSTILE)):
         root = ElementTree.fromstring(svg)  # noqa: S314
         assert not [*root.iter("script")]
-        assert any((text.text or "").startswith("a$b$ _x & <s") for text in root.iter("text"))
+        assert any((text.text or "").startswith("a$\\x07$ _x & ") for text in root.iter("text"))

@@ -9,7 +9,7 @@ import matplotlib.colors
 import numpy as np
 import pytest
 
-from rbridge_tasks.charts.style import PALETTE, check_plot_path, new_panels, save, series
+from rbridge_tasks.charts.style import PALETTE, check_plot_path, name_rows, new_panels, save, series
 from rbridge_traces.files import OutputError
 
 
@@ -37,6 +37,17 @@ def test_text_in_svg_is_text(tmp_path: Path) -> None:
     """Axis labels can be searched and read by screen readers."""
     draw(tmp_path / "a.svg")
     assert "training tokens (billions)" in (tmp_path / "a.svg").read_text()
+
+
+@pytest.mark.parametrize(("named", "most"), [(1, 60), (2, 45)])
+def test_long_names_leave_room_for_the_figure(tmp_path: Path, named: int, most: int) -> None:
+    """Runs that differ at their ends stay apart, and both panels are drawn; matplotlib would warn otherwise."""
+    figure, panels = new_panels(8, 2, columns=2)
+    for axes in panels[:named]:
+        name_rows(axes, ["x" * 300 + "1", "x" * 300 + "2"], most=most)
+    save(figure, tmp_path / "a.svg")
+    labels = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert (len({*labels}), max(map(len, labels))) == (2, (most - 1) // 2 * 2 + 1)
 
 
 def luminance(colour: str) -> float:

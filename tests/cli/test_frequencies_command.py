@@ -68,6 +68,17 @@ def test_every_kind_of_file_is_counted(tmp_path: Path, checkpoint: Path, tokeniz
     assert [read.tokens[at] for at in range(300, 320)] == [tokenizers["bos"].decode([at]) for at in range(300, 320)]
 
 
+def test_a_file_that_is_named_twice_is_counted_once(tmp_path: Path, checkpoint: Path) -> None:
+    """Also where its folder is named beside it, in another spelling; and a lone surrogate in JSON is a character."""
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.jsonl").write_text('{"text": "one \\ud83d two"}\n')
+    known = ("--tokenizer", checkpoint, "-o", tmp_path / "f.parquet")
+    once = as_json("frequencies", tmp_path / "corpus", *known)
+    again = tmp_path / "corpus" / ".." / "corpus" / "a.jsonl"
+    assert as_json("frequencies", tmp_path / "corpus", f"{again.parent}/./{again.name}", *known) == once
+    assert once["texts"] == 1
+
+
 @pytest.mark.slow
 def test_the_file_does_not_depend_on_the_number_of_processes(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rbridge_metrics import TokenScores, minmax_weights_over_test_set, span_weights
 from rbridge_tasks.report.coloured_tokens import SHADES, WeightedTrace, pieces, shade_of, weighted_traces
+from rbridge_tasks.report.costly_tokens import changed_tokens
 from rbridge_tasks.tables.trace_samples import ScoredTrace, evaluations
 
 from ..harness.lm_eval_files import modern, write_json
@@ -43,6 +44,17 @@ def test_shades_increase_with_cost() -> None:
     """Each shade begins at its threshold in nats; infinity has the last shade."""
     assert [shade_of(start) for start in SHADES] == list(range(len(SHADES)))
     assert shade_of(math.inf) == len(SHADES) - 1
+
+
+def test_a_cost_that_stays_infinite_has_not_changed() -> None:
+    """It is in neither list, and the other tokens are."""
+    later, earlier = (
+        WeightedTrace(ScoredTrace("1", "abcd", token_scores("abcd", 0, width=2), ""), np.array([math.inf, nll]), ones)
+        for nll, ones in ((1.0, np.ones(2)), (3.0, np.ones(2)))
+    )
+    better, worse = changed_tokens([later], {"1": earlier})
+    assert [row.change for row in better] == [-2.0]
+    assert not worse
 
 
 @pytest.mark.parametrize("weighting", ["confidence_test_set", "spans", "none"])

@@ -67,3 +67,15 @@ def test_tokens_come_from_the_trainer_state(tmp_path: Path) -> None:
     assert tokens_of_checkpoint(tmp_path / "counted") == 1_024_000
     assert tokens_of_checkpoint(tmp_path / "not") is None
     assert tokens_of_checkpoint(tmp_path) is None
+
+
+def test_a_checkpoint_that_is_written_again_is_read_again(checkpoint: Path, tmp_path: Path) -> None:
+    """A folder such as ``last`` holds other weights and tokens later in the same process."""
+    state = transformers.TrainerState(num_input_tokens_seen=1000)
+    state.save_to_json(str(tmp_path / "trainer_state.json"))
+    assert (params_of_checkpoint(tmp_path), tokens_of_checkpoint(tmp_path)) == (None, 1000)
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    state.num_input_tokens_seen = 2000
+    state.save_to_json(str(tmp_path / "trainer_state.json"))
+    expected = AutoModelForCausalLM.from_pretrained(checkpoint).num_parameters()
+    assert (params_of_checkpoint(tmp_path), tokens_of_checkpoint(tmp_path)) == (expected, 2000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from rbridge_tasks.tables.collect import Collected, collect
@@ -100,6 +101,13 @@ class TestRunsTable:
         rows, _ = self.collected_with(tmp_path, results, table)
         assert sorted(rows, key=str) == [("dclm", 3e6, None), ("dclm", 3e6, None), ("web", 2e6, 5e9)]
 
+    def test_a_parquet_table_with_missing_cells(self, tmp_path: Path, results: Path) -> None:
+        """pandas marks a missing cell of its nullable types by a value that compares with nothing."""
+        runs = pd.DataFrame({"run": ["dclm", "c4"], "params": pd.array([97_900_000, None], dtype="Int64")})
+        runs.assign(tokens=["1B", "2B"]).to_parquet(tmp_path / "runs.parquet")
+        table = collect([results / "c4-1b__step10"], runs=tmp_path / "runs.parquet").table
+        assert table[["params", "tokens"]].to_numpy().tolist() == [[1_000_000_007, 2e9]]
+
     def test_an_unused_key_has_a_note(self, tmp_path: Path, results: Path) -> None:
         """The note quotes the key, which may be mistyped."""
         _, collected = self.collected_with(tmp_path, results, "run,tokens\ndclmm,1B\nc4,2B\n")
@@ -112,6 +120,7 @@ class TestRunsTable:
             ("run,tokens\na,1\na,2\n", "the run 'a' twice, again in row 2"),
             ("model,run,tokens\nm,a,1\nm,b,2\n", "the model 'm' twice"),
             ("run,tokens\na,many\n", "tokens 'many'"),
+            ('run,params\na,"97,9M"\n', "params '97,9M'"),
             ("run,params\na,-1\n", "params '-1'"),
             ("run,params\na,0\n", "params '0'"),
             ("run,tokens\na,nan\n", "tokens 'nan'"),

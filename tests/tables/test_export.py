@@ -104,6 +104,29 @@ def test_what_a_file_does_not_state_is_left_out(tmp_path: Path) -> None:
     assert "date" not in yaml.safe_load(exported.files[0].read_text(encoding="utf-8"))[0]
 
 
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_a_path_without_a_name_is_left_out(tmp_path: Path, path: str) -> None:
+    """No name can be made of it, whoever owns the model."""
+    results = write_json(tmp_path / DATED, rbridge(path, 0.5))
+    with pytest.raises(RBridgeError, match=r"2 scores left out: of a model given as the path .* holds no name"):
+        rb.export(results, tmp_path / "out", to="every-eval-ever", developer="us", **OURS)
+
+
+def test_a_lone_surrogate_is_written_as_json_spells_it(tmp_path: Path) -> None:
+    """UTF-8 cannot encode it otherwise."""
+    results = write_json(tmp_path / DATED, rbridge("org/model", 0.5, tokenizer_eos_token="a\ud800"))
+    (record,) = records(rb.export(results, tmp_path / "out", to="every-eval-ever", **OURS)).values()
+    assert "a\ud800" in record["evaluation_results"][0]["generation_config"]["additional_details"]["tokenizer"]
+
+
+def test_a_date_in_another_unit_is_that_of_the_file_name(tmp_path: Path) -> None:
+    """Milliseconds, read as seconds, lie after the year 9999."""
+    results = write_json(tmp_path / DATED, rbridge("org/model", 0.5, date=1.7e12))
+    options: dict[str, Any] = {"metrics": ["rbridge_nll"], "datasets": {"gsm8k": "openai/gsm8k:gsm8k"}}
+    (path,) = rb.export(results, tmp_path / "hub", to="eval-results", **options).files
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))[0]["date"].startswith(("2024-04-30", "2024-05-01"))
+
+
 def test_each_reason_to_leave_scores_out_has_a_line(out: Path, tmp_path: Path) -> None:
     """The line names the option that would include the scores, if there is one."""
     exported = rb.export(out, tmp_path, to="every-eval-ever", **OURS)

@@ -123,6 +123,9 @@ def test_folders_and_files_are_found_by_their_benchmark(tmp_path: Path) -> None:
         ('{"acc": [1, 2, 3], "doc_id": 0}', r"a number, or \(nats, bytes\), is needed"),
         ('{"acc": 1, "doc_id": 0}\n{"acc": 1, "doc_id": 0}', "item 0 stands twice"),
         ("", "it has no rows"),
+        ("[" * 100_000, "is no samples file of lm-eval, or was cut off"),
+        ('{"metrics": null, "doc_id": 0}', "it has no rows"),
+        (f'{{"acc": {"1" * 400}, "doc_id": 0}}', "is not a number for every item"),
     ],
 )
 def test_damaged_files_are_refused(tmp_path: Path, line: str, message: str) -> None:

@@ -98,6 +98,7 @@ def test_unknown_columns_may_be_missing_and_further_columns_are_kept(tmp_path: P
         ({"stderr": [0.1, -0.1]}, "negative stderr"),
         ({"n": [1.5, 2]}, "whole number"),
         ({"n": [0, 2]}, "whole number"),
+        ({"n": [1, 1e20]}, "an n beyond 2^63 in row 2"),
         ({"params": [math.inf, 1]}, "infinite params"),
         ({"run": ["a", "a"], "model": ["m", "m"], "tokens": [1, 1]}, "rows 1 and 2"),
         ({"run": ["a", "a"], "model": ["m", "m"], "tokens": [math.nan, math.nan]}, "rows 1 and 2"),
@@ -123,6 +124,7 @@ def test_what_cannot_be_a_score_is_named(changes: dict[str, object], message: st
         ("a.csv", b"run,benchmark,metric,value\na,b,c,1,9\n", "line 2 has 5 cells and the header 4"),
         ("a.csv", b"run,benchmark,metric,value\na,b,c,1\na,b,c,1,9\n", "line 3 has 5 cells"),
         ("a.csv", b"run,benchmark,metric,value\na,b,c\n", "line 2 has 3 cells"),
+        ("a.csv", b"run,benchmark,metric,value\na,b,c," + b"9" * 400 + b"\n", "NaN or infinite in row 1"),
         ("a.csv", b'run,benchmark,metric,value\na,b,c,"1\n', "cannot read"),
         ("a.csv", b"\xff\xfe\x00", "cannot read"),
         ("a.parquet", b"PAR1 not really", "cannot read"),
@@ -139,6 +141,18 @@ def test_files_that_are_no_tables_are_one_line(name: str, content: bytes, messag
         read_scores(tmp_path / name)
     assert name in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_column_that_is_there_twice_is_refused() -> None:
+    """A join of two DataFrames can leave it; neither of the two is known to be the right one."""
+    with pytest.raises(ScoreTableError, match="has the column value more than once"):
+        checked_scores(pd.concat([table(), table()[["value"]]], axis=1))
+
+
+def test_lone_surrogates_are_spelled_out() -> None:
+    """JSON may contain them, and neither CSV nor Parquet can hold them."""
+    runs = pd.Series(["a\ud800", "b"], dtype=object)
+    assert [*checked_scores(table().assign(run=runs))["run"]] == ["a\\ud800", "b"]
 
 
 def test_gzipped_tables_are_read(tmp_path: Path) -> None:
