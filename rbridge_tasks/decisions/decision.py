@@ -34,8 +34,12 @@ class Decision(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """The result as values that JSON can hold: what ``--json`` prints. NaN becomes None."""
-        values: dict[str, Any] = plain(dataclasses.asdict(self))  # type: ignore[call-overload]
+        values: dict[str, Any] = plain(self._content())
         return values
+
+    def _content(self) -> dict[str, Any]:
+        """What ``to_dict`` returns, with values of any type."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
     def _repr_html_(self) -> str:
         return str(self.to_frame().to_html(notebook=True))

@@ -23,7 +23,6 @@ from rbridge_tasks.tables.directions import DirectionError, metric_called
 from rbridge_tasks.tables.score_table import as_scores
 from rbridge_tasks.tables.sizes import count_text
 from rbridge_tasks.tables.table_settings import check_rows
-from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,8 +140,7 @@ class Forecasts(Decision):
                 rows.append(row)
         return pd.DataFrame(rows)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary that ``rbridge forecast --json`` prints."""
+    def _content(self) -> dict[str, Any]:
         tests = [
             {
                 "benchmark": run.benchmark, "run": run.run, "params": run.params, "shown": test.shown,
@@ -152,16 +150,13 @@ class Forecasts(Decision):
             }
             for run, test in self.tested
         ]  # fmt: skip
-        values: dict[str, Any] = plain(
-            {
-                "metric": self.metric,
-                "level": self.level,
-                "forecasts": [forecast.to_dict() for forecast in self.runs],
-                "backtest": {"runs": tests, "summary": asdict(self.summary)} if self.summary else None,
-                "notes": self.notes,
-            }
-        )
-        return values
+        return {
+            "metric": self.metric,
+            "level": self.level,
+            "forecasts": [forecast.to_dict() for forecast in self.runs],
+            "backtest": {"runs": tests, "summary": asdict(self.summary)} if self.summary else None,
+            "notes": self.notes,
+        }
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the forecast of the only run; with a path, also write the figure as ``.svg`` or ``.png``.

@@ -21,7 +21,6 @@ from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import TEXT, ScoreTableError, checked_scores, read_table
 from rbridge_tasks.tables.settings import ITEMS, TRACES
 from rbridge_tasks.tables.table_settings import check_rows
-from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,13 +112,9 @@ class Predictions(Decision):
         """All predicted rows in the order of the table."""
         return pd.concat([group.rows for group in self.groups]).sort_index()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary that ``rbridge predict --json`` prints."""
+    def _content(self) -> dict[str, Any]:
         groups = [group.to_dict() for group in self.groups]
-        values: dict[str, Any] = plain(
-            {"fit": self.fit.path, "level": self.level, "groups": groups, "notes": self.notes}
-        )
-        return values
+        return {"fit": self.fit.path, "level": self.level, "groups": groups, "notes": self.notes}
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the predictions on their curves; with a path, also write the figure as ``.svg`` or ``.png``."""

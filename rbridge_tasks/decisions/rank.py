@@ -38,7 +38,6 @@ from rbridge_tasks.tables.averaging import average_last as mean_of_last
 from rbridge_tasks.tables.averaging import checked_count, noise_by_size, noise_of_mean
 from rbridge_tasks.tables.directions import Metric, metric_called
 from rbridge_tasks.tables.score_table import as_scores
-from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,32 +116,28 @@ class Ranking(Decision):
 
         return draw_frontier(self.agreement, path, level=self.settings.level)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary that ``rbridge rank --json`` prints."""
-        values: dict[str, Any] = plain(
-            {
-                "metrics": [metric._asdict() for metric in self.metrics],
-                "target_metrics": [metric._asdict() for metric in self.target_metrics],
-                "settings": asdict(self.settings),
-                "rankings": [
-                    {
-                        "benchmark": size.candidates.benchmark,
-                        "params": size.candidates.params,
-                        "tokens": size.candidates.tokens,
-                        "flops": size.candidates.flops,
-                        "method": size.method,
-                        "training_noise": size.training_noise,
-                        "noise_share": size.noise_share,
-                        "candidates": [asdict(row) for row in size.rows],
-                    }
-                    for size in self.sizes
-                ],
-                "agreement": [_agreement(point) for point in self.agreement],
-                "savings": {name: asdict(saved) for name, saved in self.savings.items()},
-                "notes": self.notes,
-            }
-        )
-        return values
+    def _content(self) -> dict[str, Any]:
+        return {
+            "metrics": [metric._asdict() for metric in self.metrics],
+            "target_metrics": [metric._asdict() for metric in self.target_metrics],
+            "settings": asdict(self.settings),
+            "rankings": [
+                {
+                    "benchmark": size.candidates.benchmark,
+                    "params": size.candidates.params,
+                    "tokens": size.candidates.tokens,
+                    "flops": size.candidates.flops,
+                    "method": size.method,
+                    "training_noise": size.training_noise,
+                    "noise_share": size.noise_share,
+                    "candidates": [asdict(row) for row in size.rows],
+                }
+                for size in self.sizes
+            ],
+            "agreement": [_agreement(point) for point in self.agreement],
+            "savings": {name: asdict(saved) for name, saved in self.savings.items()},
+            "notes": self.notes,
+        }
 
 
 def rank(
