@@ -212,7 +212,7 @@ def _percent(targets: Targets, benchmark: str, unit: str, notes: Counter[str]) -
     if not math.isfinite(bounds_of(targets.metric.name, values.tolist())[1]) or targets.metric.lower_is_better:
         notes[f"targets of {benchmark} are {targets.metric.name}, no accuracies: nothing is fitted to them"] = 1
         return dict(targets.value), False
-    percent, lines = in_percent(values, {(benchmark,): range(len(values))}, unit, targets.metric.name)
+    (percent,), lines = in_percent([(benchmark, values)], unit, targets.metric.name)
     notes.update(lines)
     return dict(zip(targets.value, percent.tolist(), strict=True)), True
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.decisions.decision import Decision
-from rbridge_tasks.decisions.pairing import PairsSource, Values, as_numbers, in_percent, row_keys
+from rbridge_tasks.decisions.pairing import PairsSource, Values, as_numbers, in_percent, rows_by_key
 from rbridge_tasks.decisions.score_pairs import SIZE_WITHIN
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import TEXT, ScoreTableError, checked_scores, read_table
@@ -146,13 +146,11 @@ def predict_rows(
         rows, column = pd.DataFrame({"score": np.asarray(table, dtype=np.float64)}), "score"
         use = use or ([*fit.groups[0].key.values()] if len(fit.groups) == 1 else [])
     _check_columns(rows, [column, *([y] if y else []), *([] if use else fit.columns)])
-    scores = as_numbers(rows[column])
-    finite = np.isfinite(scores)
+    finite = np.isfinite(as_numbers(rows[column]))
     skipped[f"without a finite {column}"] += int((~finite).sum())
-    rows, scores = rows[finite], scores[finite]
     groups = [
-        _predicted(group, name, rows.iloc[places], scores.iloc[places].to_numpy(), level)
-        for group, name, places in _groups(fit, rows, use, skipped)
+        _predicted(group, name, part, as_numbers(part[column]).to_numpy(), level)
+        for group, name, part in _groups(fit, rows[finite], use, skipped)
     ]
     notes = [f"{counted(count, 'row')} skipped: {why}" for why, count in skipped.items() if count]
     if not groups:
@@ -202,17 +200,16 @@ def _rows_of_proxy(fit: Fit, table: pd.DataFrame, skipped: Counter[str]) -> pd.D
 
 def _groups(
     fit: Fit, rows: pd.DataFrame, use: Sequence[str], skipped: Counter[str]
-) -> list[tuple[FittedGroup, str, list[int]]]:
-    """For each group of rows that has a curve: the curve, the name of the rows, and their places."""
+) -> list[tuple[FittedGroup, str, pd.DataFrame]]:
+    """For each group of rows that has a curve: the curve, the name of the rows, and the rows."""
     if use:
-        return [(fit.group(*use), "all rows", [*range(len(rows))])] if len(rows) else []
-    places: dict[tuple[str, ...], list[int]] = {}
-    for place, key in enumerate(row_keys(rows, fit.columns)):
-        places.setdefault(key, []).append(place)
+        return [(fit.group(*use), "all rows", rows)] if len(rows) else []
     curves = {(*group.key.values(),): group for group in fit.groups}
-    for key in places.keys() - curves.keys():
-        skipped[f"{fit.path} has no curve for {', '.join(key)}"] += len(places[key])
-    return [(curves[key], curves[key].name, chosen) for key, chosen in places.items() if key in curves]
+    parts = rows_by_key(rows, fit.columns)
+    for key, part in parts.items():
+        if key not in curves:
+            skipped[f"{fit.path} has no curve for {', '.join(key)}"] += len(part)
+    return [(curves[key], curves[key].name, part) for key, part in parts.items() if key in curves]
 
 
 def _predicted(group: FittedGroup, name: str, rows: pd.DataFrame, scores: Values, level: float) -> Predicted:
@@ -230,17 +227,9 @@ def _predicted(group: FittedGroup, name: str, rows: pd.DataFrame, scores: Values
 
 def _with_actual(groups: list[Predicted], y: str, unit: str, notes: list[str]) -> list[Predicted]:
     """The predictions with the accuracies of column ``y``, in percent."""
-    actual = np.concatenate([as_numbers(group.rows[y]).to_numpy() for group in groups])
-    ends = np.cumsum([len(group.rows) for group in groups])
-    known = np.isfinite(actual)
-    if known.any():
-        names = np.repeat([group.name for group in groups], [len(group.rows) for group in groups])[known]
-        places: dict[tuple[str, ...], list[int]] = {
-            (name,): np.flatnonzero(names == name).tolist() for name in dict.fromkeys(names.tolist())
-        }
-        actual[known], unit_notes = in_percent(actual[known], places, unit, y)
-        notes += unit_notes
-    return [replace(group, actual=part) for group, part in zip(groups, np.split(actual, ends[:-1]), strict=True)]
+    actual, unit_notes = in_percent([(group.name, as_numbers(group.rows[y]).to_numpy()) for group in groups], unit, y)
+    notes += unit_notes
+    return [replace(group, actual=part) for group, part in zip(groups, actual, strict=True)]
 
 
 def _doubts(groups: Sequence[Predicted]) -> list[str]:

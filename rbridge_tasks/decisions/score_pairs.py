@@ -72,10 +72,7 @@ def pairs_from_scores(
             groups.append(group)
     if not groups:
         raise PairError(f"no score of {proxy} can be joined to an accuracy of {target}; {'; '.join(notes)}")
-    ends = np.cumsum([len(group.y) for group in groups])
-    parts = np.split(np.arange(ends[-1]), ends[:-1])
-    places = {tuple(group.key.values()): part.tolist() for group, part in zip(groups, parts, strict=True)}
-    percent, unit_notes = in_percent(np.concatenate([group.y for group in groups]), places, unit, target_metrics[0])
+    percent, unit_notes = in_percent([(group.name, group.y) for group in groups], unit, target_metrics[0])
     source = ScoresSource(
         proxy_metric=proxy_metric,
         target_metrics=[*target_metrics],
@@ -85,7 +82,7 @@ def pairs_from_scores(
         runs=sorted({run for group in groups for run in group.run or []}),
         proxy_settings=shared_settings(small[small["benchmark"].isin(benchmarks)]),
     )
-    groups = [replace(group, y=percent[part]) for group, part in zip(groups, parts, strict=True)]
+    groups = [replace(group, y=part) for group, part in zip(groups, percent, strict=True)]
     return Pairs(groups, source, [*_together(notes, benchmarks), *unit_notes])
 
 
