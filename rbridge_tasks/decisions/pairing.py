@@ -96,6 +96,8 @@ class Pairs:
 
 def group_name(key: Mapping[str, str]) -> str:
     """Name of a group: the values of its key."""
+    if key and not any(key.values()):
+        return f"rows without {' and '.join(key)}"
     return ", ".join(key.values()) or "all rows"
 
 
@@ -129,6 +131,7 @@ def pairs_from_table(
         raise PairError(
             f"column {', '.join(repeated)} is given twice; --x, --y, --order and --group take different columns"
         )
+    check_once(table, names)
     notes = []
     numbers = table.assign(**{name: as_numbers(table[name]) for name in numeric})
     complete = np.isfinite(numbers[numeric]).all(axis=1)
@@ -212,6 +215,16 @@ def expected_direction(metric: str) -> str | None:
         return "falling" if metric_called(metric.removesuffix("_pct")).lower_is_better else "rising"
     except DirectionError:
         return None
+
+
+def check_once(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a table that has several columns of one of these names.
+
+    Raises:
+        PairError: names the columns.
+    """
+    if several := [name for name in columns if (table.columns == name).sum() > 1]:
+        raise PairError(f"the table has several columns {', '.join(several)}; keep one of each name")
 
 
 def as_numbers(column: pd.Series) -> pd.Series:

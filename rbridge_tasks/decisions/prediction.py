@@ -15,7 +15,15 @@ import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.decisions.decision import Decision
-from rbridge_tasks.decisions.pairing import PairsSource, Values, as_numbers, in_percent, rows_by_key
+from rbridge_tasks.decisions.pairing import (
+    PairsSource,
+    Values,
+    as_numbers,
+    check_once,
+    group_name,
+    in_percent,
+    rows_by_key,
+)
 from rbridge_tasks.decisions.score_pairs import SIZE_WITHIN
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import TEXT, ScoreTableError, checked_scores, read_table
@@ -143,7 +151,10 @@ def predict_rows(
         rows = _rows_of_proxy(fit, table, skipped)
         column = x or (fit.source.x if isinstance(fit.source, PairsSource) else "value")
     else:
-        rows, column = pd.DataFrame({"score": np.asarray(table, dtype=np.float64)}), "score"
+        scores = np.asarray(table)
+        if scores.ndim != 1:
+            raise PredictionError(f"an array of shape {scores.shape}; expected scores in one dimension")
+        rows, column = pd.DataFrame({"score": scores}), "score"
         use = use or ([*fit.groups[0].key.values()] if len(fit.groups) == 1 else [])
     _check_columns(rows, [column, *([y] if y else []), *([] if use else fit.columns)])
     finite = np.isfinite(as_numbers(rows[column]))
@@ -173,6 +184,7 @@ def _check_columns(rows: pd.DataFrame, needed: Sequence[str]) -> None:
             f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, rows.columns))}. Name the "
             "score with --x; to use one curve for every row, name its group with --use"
         )
+    check_once(rows, needed)
     if taken := [name for name in ADDED if name in rows.columns]:
         raise PredictionError(f"the table has columns named {', '.join(taken)} already; rename or drop them")
 
@@ -208,7 +220,8 @@ def _groups(
     parts = rows_by_key(rows, fit.columns)
     for key, part in parts.items():
         if key not in curves:
-            skipped[f"{fit.path} has no curve for {', '.join(key)}"] += len(part)
+            name = group_name(dict(zip(fit.columns, key, strict=True)))
+            skipped[f"{fit.path} has no curve for {name}"] += len(part)
     return [(curves[key], curves[key].name, part) for key, part in parts.items() if key in curves]
 
 
