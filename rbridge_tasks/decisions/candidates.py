@@ -159,6 +159,8 @@ def target_values(
         UnknownNameError: none of the metrics.
         CandidatesError: no such size, none of the benchmarks, or several scores of one run.
     """
+    if not metrics:
+        raise CandidatesError("no metric of the target is given; name one with --target-metric")
     names = " or ".join(metric.name for metric in metrics)
     rows = targets[targets["metric"].isin([metric.name for metric in metrics])]
     if rows.empty:

@@ -13,7 +13,7 @@ import pandas as pd
 from rbridge_metrics.folds import SCHEMES
 from rbridge_tasks.decisions.candidates import as_names, as_size
 from rbridge_tasks.decisions.comparison_points import CompareError, candidate_points, checkpoint_points
-from rbridge_tasks.decisions.decision import Decision
+from rbridge_tasks.decisions.decision import Decision, check_draws
 from rbridge_tasks.decisions.metric_comparison import (
     MEASURES,
     BenchmarkComparison,
@@ -165,6 +165,7 @@ def compare(
     for option, value, allowed in (("--by", by, MEASURES), ("--cv", cv, SCHEMES), ("--unit", unit, UNITS)):
         if value is not None and value not in allowed:
             raise CompareError(f"{option} {value!r} is not known; expected one of {', '.join(allowed)}")
+    check_draws(seed=seed, level=level)
     if by == "mae" and not fits:
         raise CompareError("--by mae needs fits; leave out --no-fits")
     if (proxy is None) != (target_model is None):

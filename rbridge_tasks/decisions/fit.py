@@ -17,6 +17,7 @@ from rbridge_metrics.isotonic import shape_check
 from rbridge_metrics.paper_recipe import MAX_EVALUATIONS
 from rbridge_metrics.regression import RECIPES, ProxyRegressor
 from rbridge_metrics.validation import cross_validate
+from rbridge_tasks.decisions.decision import check_draws
 from rbridge_tasks.decisions.fit_file import CurveSettings, Fit, FitPoint, FittedGroup, SkippedGroup, Validation
 from rbridge_tasks.decisions.pairing import (
     Group,
@@ -89,6 +90,7 @@ def fit(
         IncomparableError: scores of one model on one benchmark had different settings, such as other shots.
         PairError: the table yields no pairs, or no group can be fitted.
     """
+    check_draws(seed=seed, level=level)
     settings = CurveSettings(
         recipe=recipe, cv=cv, folds=folds, min_train=min_train, level=level, seed=seed, direction=direction
     )

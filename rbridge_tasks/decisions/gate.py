@@ -17,6 +17,7 @@ from rbridge_metrics.gate import (
     with_training_noise,
 )
 from rbridge_metrics.noise import MIN_CHECKPOINTS, TrainingNoise
+from rbridge_tasks.decisions.decision import check_draws
 from rbridge_tasks.decisions.forecast_gate import gate_by_forecast
 from rbridge_tasks.decisions.gate_result import GateError, GateResult, GateSettings, tested
 from rbridge_tasks.tables.averaging import checked_count, noise_by_size
@@ -86,6 +87,7 @@ def gate(
         raise GateError(
             "--average-last averages checkpoints of one run, a baseline is compared item by item; give --forecast"
         )
+    check_draws(seed=seed)
     chosen = metric_called(metric)
     settings = GateSettings(as_share(max_regression), alpha, power, level, resamples, seed)
     if forecast is not None and noise is not None:

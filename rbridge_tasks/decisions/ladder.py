@@ -15,6 +15,7 @@ from rbridge_metrics.ladder import backtest, intervals
 from rbridge_metrics.ladder.backtest import BacktestFit
 from rbridge_metrics.ladder.methods import METHODS, Fitted
 from rbridge_metrics.ladder.rungs import Rungs
+from rbridge_tasks.decisions.decision import check_draws
 from rbridge_tasks.decisions.ladder_result import Ladder, LadderBenchmark, LadderFold, LadderForecast, LadderGrid, Reach
 from rbridge_tasks.decisions.ladder_rungs import LadderError, benchmark_rungs, check_reach
 from rbridge_tasks.decisions.training_runs import Array, as_count
@@ -91,7 +92,8 @@ def ladder(
     True
     """
     way, target = metric_called(metric), metric_called(target_metric)
-    sizes = [parse_size(size) if isinstance(size, str) else Size(*size) for size in predict]
+    sizes = [parse_size(size if isinstance(size, str) else ":".join(map(str, size))) for size in predict]
+    check_draws(seed=seed, level=level, resamples=resamples)
     check_reach(reach)
     scores = as_scores(table)
     check_metrics(scores, [way.name], where="the score table")

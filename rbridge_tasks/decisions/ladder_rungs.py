@@ -80,6 +80,11 @@ def benchmark_rungs(
         raise LadderError(f"{benchmark} has no {' and no '.join(lacking)}; a ladder needs both at every run's end")
     wide = wide.dropna(subset=[metric.name, target.name]).reset_index().sort_values("tokens")
     wide = wide[wide["tokens"] > 0]
+    if wide.empty:
+        raise LadderError(
+            f"{benchmark}: no run has {metric.name} and {target.name} at the same tokens; a ladder needs both at every "
+            "run's end"
+        )
     check_ladder(wide, benchmark)
     loss = as_loss(wide[metric.name].to_numpy(np.float64), metric)
     wide = wide.assign(loss=loss, accuracy=wide[target.name] / unit)

@@ -177,10 +177,10 @@ def noise(
     if last < MIN_CHECKPOINTS:
         raise NoiseError(f"--last {last}: a trend and the noise about it need at least {MIN_CHECKPOINTS} checkpoints")
     scores = as_scores(table)
-    names = [name.removesuffix(":lower").removesuffix(":higher") for name in as_names(metrics)]
-    ways = dict(zip(names, as_names(metrics), strict=True))
+    texts = split_names(as_names(metrics), {*scores["metric"]})
+    names = [text.removesuffix(":lower").removesuffix(":higher") for text in texts]
+    ways = dict(zip(names, texts, strict=True))
     if names:
-        names = split_names(names, {*scores["metric"]})
         check_metrics(scores, names)
         scores = scores[scores["metric"].isin(names)]
     if benchmarks:

@@ -24,7 +24,7 @@ from rbridge_tasks.decisions.candidates import (
     largest,
     target_values,
 )
-from rbridge_tasks.decisions.decision import Decision
+from rbridge_tasks.decisions.decision import Decision, check_draws
 from rbridge_tasks.decisions.size_ranking import (
     FEW_ITEMS,
     NO_INTERVALS,
@@ -195,11 +195,12 @@ def rank(
     if len(set(names)) < len(names):
         raise RankError(f"--metric and --against name one metric twice: {', '.join(names)}; name each once")
     truths = [metric_called(name) for name in as_names(target_metric)]
+    check_draws(seed=seed)
     settings = BootstrapSettings(resamples, seed, level)
-    files = named_samples(samples)
-    if files and checked_count(average_last) != 1:
+    if samples and checked_count(average_last) != 1:
         raise RankError("--samples holds items of single checkpoints, which --average-last averages; give one of them")
     measured, size = as_scores(table), as_size(at)
+    files = named_samples(samples, {*measured["run"]})
     known = noise_by_size(measured[measured["metric"].isin(names)])
     scores, counts, notes = mean_of_last(measured, average_last, shared_trend=True, metrics=names)
     rankings: list[SizeRanking] = []

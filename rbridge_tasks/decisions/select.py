@@ -16,7 +16,7 @@ from rbridge_metrics.selection.results import ScorerTrials, Trial
 from rbridge_metrics.selection.scorers import RBF, SCORERS
 from rbridge_metrics.selection.select import select as try_scorers
 from rbridge_tasks.decisions.candidates import as_names
-from rbridge_tasks.decisions.decision import Decision
+from rbridge_tasks.decisions.decision import Decision, check_draws
 from rbridge_tasks.decisions.model_table import (
     ModelTable,
     accuracies_of,
@@ -195,6 +195,7 @@ def select(
     """
     if by is not None and by not in SCORERS:
         raise SelectError(f"--by {by!r} is no scorer; expected one of {', '.join(SCORERS)}")
+    check_draws(seed=seed)
     scores = as_scores(table)
     if scorer is not None:
         given = {"--target": target is not None, "--target-metric": target_metric, "--metrics": metrics, "--by": by}
