@@ -9,7 +9,7 @@ import numpy as np
 from rbridge_metrics import PowerLaw
 from rbridge_metrics.forecast import accuracy_through_proxy
 from rbridge_tasks.decisions.fit_file import Fit, FitFileError, FittedGroup
-from rbridge_tasks.decisions.training_runs import Later, TrainingRun
+from rbridge_tasks.decisions.training_runs import Later, TrainingRun, later
 from rbridge_tasks.tables.sizes import count_text
 
 _SAME_SIZE = 0.05  # relative
@@ -38,13 +38,14 @@ def curve_of(fit: Fit, run: TrainingRun) -> FittedGroup | None:
     return next(matching, None)
 
 
-def later_accuracy(fit: Fit, run: TrainingRun, law: PowerLaw, times: Sequence[float], level: float) -> list[Later]:
+def later_accuracy(
+    fit: Fit, run: TrainingRun, law: PowerLaw, times: Sequence[float], level: float
+) -> tuple[Later, ...]:
     """Accuracies in percent at these tokens; empty without a curve for the benchmark."""
     group = curve_of(fit, run)
     if group is None or not times:
-        return []
-    value, (low, high) = accuracy_through_proxy(law, group.model, times, level=level)
-    return [Later(*row) for row in np.stack([np.asarray(times), value, low, high], axis=1).tolist()]
+        return ()
+    return later(times, *accuracy_through_proxy(law, group.model, times, level=level))
 
 
 def accuracy_doubts(fit: Fit, laws: Sequence[tuple[TrainingRun, PowerLaw]], times: Sequence[float]) -> list[str]:

@@ -35,6 +35,11 @@ class Later(NamedTuple):
     high: float
 
 
+def later(times: Sequence[float], values: Array, interval: tuple[Array, Array]) -> tuple[Later, ...]:
+    """A forecast for each of these tokens; values and both ends of the intervals have the shape (times,)."""
+    return tuple(Later(*row) for row in np.stack([np.asarray(times), values, *interval], axis=1).tolist())
+
+
 @dataclass(frozen=True)
 class TrainingRun:
     """The checkpoints of one run on one benchmark, in order of tokens.
