@@ -87,8 +87,7 @@ def candidates_by_size(
         CandidatesError: no row is left, or a run occurs twice in a group.
     """
     notes = []
-    untrained = int((rows_of(scores, metric, benchmarks)["tokens"] == 0).sum())
-    if untrained:
+    if untrained := int((rows_of(scores, metric, benchmarks)["tokens"] == 0).sum()):
         notes.append(f"{counted(untrained, 'score')} of {metric.name} at 0 tokens left out: nothing was trained yet")
     rows = compared_rows(scores, metric, benchmarks, at)
     if at is not None and rows.empty:

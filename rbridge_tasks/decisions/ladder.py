@@ -171,19 +171,11 @@ class _Forecaster:
         """The stack fitted to all runs, fractions, shape (points,)."""
         return np.asarray(self.weights @ self.test.fitted.predict(params, tokens, rows=slice(0, 1))[:, 0])
 
-    def interval(self, params: Array, tokens: Array) -> tuple[Array, Interval]:
-        """Forecasts and intervals, fractions."""
-        centre = self.accuracy(params, tokens)
-        samples = self.refits.predict(params, tokens, rows=slice(0, self.resamples))
-        away = intervals.distance(training_flops(params, tokens), float(self.rungs.flops.max()))
-        return centre, self._interval(centre, samples, self.weights, away, self.drift, len(self.test.folds))
-
-    def _interval(
-        self, centre: Array, samples: Array, weights: Array, away: Array, drift: float, folds: int
-    ) -> Interval:
+    def interval(self, centre: Array, samples: Array, away: Array, drift: float, folds: int) -> Interval:
+        """Intervals of forecasts, fractions; ``away`` is their distance from the runs fitted."""
         noise = np.full(centre.shape, 100.0 * self.rungs.scatter)
         return intervals.predictive_interval(
-            centre, samples, weights, drift_squared=drift, distances=away, evaluation_pct=noise,
+            centre, samples, self.weights, drift_squared=drift, distances=away, evaluation_pct=noise,
             freedom=folds + 2.0, level=self.level,
         )  # fmt: skip
 
@@ -192,11 +184,14 @@ class _Forecaster:
         if not sizes:
             return ()
         params, tokens = np.array(sizes, dtype=np.float64).T
-        centre, (low, high) = self.interval(params, tokens)
         flops, largest = training_flops(params, tokens), float(self.rungs.flops.max())
-        narrowed = np.sqrt(
-            intervals.distance(flops, largest * _next_rung(self.rungs)) / intervals.distance(flops, largest)
-        )
+        away = intervals.distance(flops, largest)
+        centre = self.accuracy(params, tokens)
+        samples = self.refits.predict(params, tokens, rows=slice(0, self.resamples))
+        low, high = self.interval(centre, samples, away, self.drift, len(self.test.folds))
+        # One more size, as far above the largest as the largest two are apart, at its own compute.
+        *_, second, first = np.unique(self.rungs.params)
+        narrowed = np.sqrt(intervals.distance(flops, largest * float((first / second) ** 2)) / away)
         columns = (params, tokens, flops, 100 * centre, 100 * low, 100 * high, flops / largest, measured, narrowed)
         return tuple(LadderForecast(*map(float, row)) for row in zip(*columns, strict=True))
 
@@ -211,7 +206,7 @@ class _Forecaster:
             first = self.resamples + row * _FOLD_RESAMPLES
             samples = self.refits.predict(*place, rows=slice(first, first + _FOLD_RESAMPLES))
             centre = actual + 0.01 * error
-            low, high = self._interval(centre, samples, self.weights, away, drift, max(len(others), 1))
+            low, high = self.interval(centre, samples, away, drift, max(len(others), 1))
             means = {
                 name: float(np.abs(100 * (backtest.baseline(name, self.rungs, fold.fitted, *place) - actual)).mean())
                 for name in backtest.BASELINES
@@ -300,12 +295,6 @@ def _measured(truth: pd.DataFrame, size: Size) -> float:
         return float("nan")
     nearest = (rows["tokens"] - size.tokens).abs()
     return float(rows.loc[nearest == nearest.min(), "value"].mean())
-
-
-def _next_rung(rungs: Rungs) -> float:
-    """Times by which the largest compute would grow with one more size, as far above as the largest two are apart."""
-    sizes = np.unique(rungs.params)
-    return float((sizes[-1] / sizes[-2]) ** 2)
 
 
 def _law(fitted: Fitted) -> dict[str, float]:
