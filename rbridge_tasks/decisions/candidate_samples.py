@@ -35,15 +35,9 @@ def named_samples(samples: Mapping[str, str | Path] | Sequence[str], runs: Colle
 def joined_samples(
     groups: Sequence[Candidates], samples: Sequence[tuple[str, str]], *, allow_incomparable: bool = False
 ) -> tuple[list[JoinedItems | None], list[str]]:
-    """Read and join the item scores of the groups that have samples.
+    """Read and join the item scores of groups of one metric; None for a group without samples; and notes.
 
-    Args:
-        groups: all of one metric.
-        samples: pairs of ``RUN`` or ``RUN@PARAMS:TOKENS`` and a path: a samples file or a folder of them.
-        allow_incomparable: join samples of evaluations with different settings, and note the differences.
-
-    Returns:
-        Items for each group, None for a group without samples; and notes on settings and items.
+    ``samples`` holds pairs of ``RUN`` or ``RUN@PARAMS:TOKENS`` and the path of a samples file or a folder of them.
 
     Raises:
         IncomparableError: the evaluations of a group's candidates had different settings.

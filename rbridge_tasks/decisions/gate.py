@@ -179,11 +179,9 @@ def gate_items(
 
     Args:
         items: by benchmark, at least one; the baseline's scores are the first row.
-        metric: of the scores.
-        settings: of the test.
+        metric, settings, notes: kept in the result.
         current, baseline: names of the two.
         noise: of training, by benchmark, joined to the error over items; None for items alone.
-        notes: kept in the result.
 
     Raises:
         GateError: too few items, or other denominators on the two sides.

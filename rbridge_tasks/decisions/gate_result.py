@@ -146,11 +146,7 @@ def tested(
 ) -> tuple[BenchmarkChange, ...]:
     """Each benchmark tested by its p-value, which is corrected for the number of benchmarks (Holm).
 
-    Args:
-        names: of the benchmarks.
-        changes: on each.
-        detectable: change beyond the tolerance that would be found, in the unit of the score.
-        settings: of the test.
+    ``detectable`` holds the change beyond the tolerance that would be found on each, in the unit of the score.
     """
     p_values = holm([change.p_value for change in changes])
     return tuple(

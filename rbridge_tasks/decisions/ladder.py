@@ -96,8 +96,8 @@ def ladder(
     check_draws(seed=seed, level=level, resamples=resamples)
     check_reach(reach)
     scores = as_scores(table)
-    check_metrics(scores, [way.name], where="the score table")
-    check_metrics(scores, [target.name], where="the score table", option="--target-metric")
+    check_metrics(scores, [way.name])
+    check_metrics(scores, [target.name], option="--target-metric")
     check_benchmarks(scores, benchmarks)
     scores = scores[scores["metric"].isin([way.name, target.name])]
     names = [*benchmarks] or _with_both(scores, way.name, target.name)
@@ -150,13 +150,9 @@ class _Forecaster:
     """Forecasts and intervals on one benchmark: the stack of the methods and its spread.
 
     Attributes:
-        rungs: the ladder.
-        test: its backtest.
         weights: of the methods, shape (methods,).
         drift: squared points for each unit of distance.
-        level: of the intervals.
         refits: to random weights: ``resamples`` rows of all runs, then those of the folds.
-        resamples: number of these rows.
     """
 
     rungs: Rungs

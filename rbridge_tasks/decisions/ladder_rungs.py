@@ -56,14 +56,9 @@ class BenchmarkRungs(NamedTuple):
 def benchmark_rungs(
     rows: pd.DataFrame, benchmark: str, metric: Metric, target: Metric, chance: float | Mapping[str, float] | None
 ) -> BenchmarkRungs:
-    """Read the ladder of one benchmark.
+    """Read the ladder of one benchmark from rows of both metrics whose sizes and tokens are known.
 
-    Args:
-        rows: rows of the runs to fit, both metrics, sizes and tokens known.
-        benchmark: name.
-        metric: the intermediate metric.
-        target: an accuracy.
-        chance: of this or of every benchmark, a fraction; None to look it up.
+    ``chance`` is a fraction, of this or of every benchmark; None to look it up.
 
     Raises:
         LadderError: fewer than three sizes, a size with fewer than two token counts, or no gain with size.

@@ -107,14 +107,7 @@ def pairs_from_table(
     """Pairs from a table with the proxy score and the target's accuracy in a row.
 
     Rows without a score, an accuracy or an order are left out and counted. Without an order column, so are exact
-    copies of a row.
-
-    Args:
-        table: any table.
-        x, y: columns of the proxy score and of the accuracy.
-        group: columns whose values define the groups.
-        order: column that orders the checkpoints of a group.
-        unit: of the accuracies, see :func:`in_percent`.
+    copies of a row. The columns are those of ``fit``, the unit that of :func:`in_percent`.
 
     Raises:
         PairError: a column is missing or holds text, a checkpoint occurs twice, units are mixed, or no row is complete.

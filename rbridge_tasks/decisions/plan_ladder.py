@@ -83,13 +83,7 @@ class _Ladder(BaseModel):
 
 
 def plan_ladder(ladder: Ladder | str | Path, target: Size, candidates: int, kept: int, spread: float) -> LadderPlan:
-    """Cost and use of a ladder.
-
-    Args:
-        ladder: a result of ``ladder``, or a file of ``rbridge ladder --json``.
-        target: a size that the ladder forecasts.
-        candidates, kept: numbers before and after the choice.
-        spread: standard deviation of the candidates' accuracies at the target, points; NaN if unknown.
+    """Cost and use of a ladder for a choice of ``kept`` among the candidates, see ``plan``; ``spread`` NaN if unknown.
 
     Raises:
         PlanError: no ladder in the file, no forecast of the target, or a spread that is not above 0.

@@ -42,12 +42,11 @@ def pairs_from_scores(
     extrapolated. If each side has a single run and the names differ, these two runs are joined.
 
     Args:
-        table: a score table, see ``tables.score_table``.
+        table: a checked score table.
         proxy_metric: metric of the small model.
-        target_metrics: accuracies of the large one, in order of preference: each benchmark takes the first it has.
+        target_metrics: accuracies of the large one: each benchmark takes the first it has.
         proxy, target: size, name or run of the two models, see :func:`rows_of_model`.
-        unit: of the accuracies, see ``pairing.in_percent``.
-        allow_incomparable: fit scores of different settings together, and note it.
+        unit, allow_incomparable: see ``fit``.
         at_proxy: the points are always the proxy's checkpoints, and accuracies are interpolated: the paper's way.
 
     Raises:

@@ -64,12 +64,7 @@ class TargetAgreement:
 def compare_with_target(
     rankings: Sequence[SizeRanking], targets: Mapping[str, Targets], *, level: float
 ) -> tuple[list[TargetAgreement], list[str]]:
-    """Agreement at every size, with the mean over benchmarks and every frontier marked.
-
-    Args:
-        rankings: of any metrics, benchmarks and sizes.
-        targets: target scores by benchmark.
-        level: of the intervals.
+    """Agreement of rankings with the targets of their benchmark, with the mean over benchmarks and frontiers marked.
 
     Returns:
         The agreements, and notes on runs and sizes left out, on ties, and on metrics of doubtful direction.

@@ -87,14 +87,9 @@ def training_runs(
     params: float | None = None,
     start: float = 0.0,
 ) -> tuple[list[TrainingRun], list[str]]:
-    """Every run, size and benchmark with this metric, and notes on checkpoints left out.
+    """Every run, size and benchmark with this metric in a checked score table, and notes on checkpoints left out.
 
-    Args:
-        scores: a checked score table.
-        metric: name.
-        runs, benchmarks: only these; all if empty.
-        params: only this size.
-        start: leave out checkpoints before these tokens.
+    ``runs``, ``benchmarks`` and ``params`` choose from them; checkpoints before ``start`` tokens are left out.
 
     Raises:
         UnknownNameError: no such metric.
