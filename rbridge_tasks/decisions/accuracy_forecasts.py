@@ -9,7 +9,7 @@ import numpy as np
 from rbridge_metrics import PowerLaw
 from rbridge_metrics.forecast import accuracy_through_proxy
 from rbridge_tasks.decisions.fit_file import Fit, FitFileError, FittedGroup
-from rbridge_tasks.decisions.training_runs import Later, TrainingRun
+from rbridge_tasks.decisions.training_runs import Later, TrainingRun, later
 from rbridge_tasks.tables.sizes import count_text
 
 _SAME_SIZE = 0.05  # relative
@@ -33,18 +33,18 @@ def check_fits_metric(fit: Fit, metric: str) -> None:
 
 def curve_of(fit: Fit, run: TrainingRun) -> FittedGroup | None:
     """The curve of a run's benchmark, or the only one of a fit without benchmarks; None without a match."""
-    known = {"benchmark": run.benchmark, "metric": run.metric}
-    matching = (group for group in fit.groups if all(known[name] == value for name, value in group.key.items()))
+    matching = (group for group in fit.groups if all(getattr(run, name) == group.key[name] for name in group.key))
     return next(matching, None)
 
 
-def later_accuracy(fit: Fit, run: TrainingRun, law: PowerLaw, times: Sequence[float], level: float) -> list[Later]:
+def later_accuracy(
+    fit: Fit, run: TrainingRun, law: PowerLaw, times: Sequence[float], level: float
+) -> tuple[Later, ...]:
     """Accuracies in percent at these tokens; empty without a curve for the benchmark."""
     group = curve_of(fit, run)
     if group is None or not times:
-        return []
-    value, (low, high) = accuracy_through_proxy(law, group.model, times, level=level)
-    return [Later(*row) for row in np.stack([np.asarray(times), value, low, high], axis=1).tolist()]
+        return ()
+    return later(times, *accuracy_through_proxy(law, group.model, times, level=level))
 
 
 def accuracy_doubts(fit: Fit, laws: Sequence[tuple[TrainingRun, PowerLaw]], times: Sequence[float]) -> list[str]:
@@ -54,22 +54,19 @@ def accuracy_doubts(fit: Fit, laws: Sequence[tuple[TrainingRun, PowerLaw]], time
         FitFileError: no run's benchmark has a curve; lists those that have.
     """
     curves = [(law, group) for run, law in laws if (group := curve_of(fit, run)) is not None]
+    first = laws[0][0]
     if not curves:
-        wanted = {"benchmark": laws[0][0].benchmark, "metric": laws[0][0].metric}
-        fit.group(*(wanted[name] for name in fit.columns))  # raises
+        fit.group(*(getattr(first, name) for name in fit.columns))  # raises
     notes = []
-    lacking = sorted({run.benchmark for run, _ in laws if curve_of(fit, run) is None})
-    if lacking:
+    if lacking := sorted({run.benchmark for run, _ in laws if curve_of(fit, run) is None}):
         notes.append(f"{fit.path} has no fit of {', '.join(lacking)}: no accuracy there")
-    outside = sum(int(group.model.outside_range(law.predict(times)).sum()) for law, group in curves if times)
-    if outside:
+    if outside := sum(int(group.model.outside_range(law.predict(times)).sum()) for law, group in curves if times):
         notes.append(
-            f"{outside} of {len(curves) * len(times)} forecasts of {laws[0][0].metric} lie outside the scores fitted; "
+            f"{outside} of {len(curves) * len(times)} forecasts of {first.metric} lie outside the scores fitted; "
             "the accuracy there rests on the shape of the curve alone"
         )
     sizes = fit.source.proxy_params
-    strange = {run.params for run, _ in laws if sizes and not np.isclose(run.params, sizes, _SAME_SIZE).any()}
-    if strange:
+    if strange := {run.params for run, _ in laws if sizes and not np.isclose(run.params, sizes, _SAME_SIZE).any()}:
         notes.append(
             f"the fit is to proxies of {', '.join(map(count_text, sizes))} params, and runs of "
             f"{', '.join(map(count_text, sorted(strange)))} are put through it"

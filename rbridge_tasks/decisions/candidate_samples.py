@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from rbridge_tasks.decisions.candidates import Candidates, is_of_size
@@ -13,33 +13,31 @@ from rbridge_tasks.tables.samples import ItemScores, SamplesError, check_against
 from rbridge_tasks.tables.sizes import parse_size
 
 
-def named_samples(samples: Mapping[str, str | Path] | Sequence[str]) -> list[tuple[str, str]]:
-    """Name and path of each sample, from a mapping or from texts ``NAME=PATH``.
+def named_samples(samples: Mapping[str, str | Path] | Sequence[str], runs: Collection[str]) -> list[tuple[str, str]]:
+    """Name and path of each sample, from a mapping or from texts ``NAME=PATH``; a known run may contain ``=``.
 
     Raises:
         SamplesError: a text without a path.
     """
     if isinstance(samples, Mapping):
         return [(name, str(path)) for name, path in samples.items()]
-    pairs = [(name, path) for name, _, path in (text.partition("=") for text in samples)]
-    for text, (_, path) in zip(samples, pairs, strict=True):
+    pairs = []
+    for text in samples:
+        splits = [(text[:at], text[at + 1 :]) for at, character in enumerate(text) if character == "="]
+        known = [split for split in splits if split[0] in runs or split[0].rpartition("@")[0] in runs]
+        name, path = next(iter(known or splits), (text, ""))
         if not path:
             raise SamplesError(f"--samples {text!r} is not RUN=PATH; write for example --samples dclm=out/dclm")
+        pairs.append((name, path))
     return pairs
 
 
 def joined_samples(
     groups: Sequence[Candidates], samples: Sequence[tuple[str, str]], *, allow_incomparable: bool = False
 ) -> tuple[list[JoinedItems | None], list[str]]:
-    """Read and join the item scores of the groups that have samples.
+    """Read and join the item scores of groups of one metric; None for a group without samples; and notes.
 
-    Args:
-        groups: all of one metric.
-        samples: pairs of ``RUN`` or ``RUN@PARAMS:TOKENS`` and a path: a samples file or a folder of them.
-        allow_incomparable: join samples of evaluations with different settings, and note the differences.
-
-    Returns:
-        Items for each group, None for a group without samples; and notes on settings and items.
+    ``samples`` holds pairs of ``RUN`` or ``RUN@PARAMS:TOKENS`` and the path of a samples file or a folder of them.
 
     Raises:
         IncomparableError: the evaluations of a group's candidates had different settings.

@@ -71,24 +71,14 @@ class Targets(NamedTuple):
 def candidates_by_size(
     scores: pd.DataFrame, metric: Metric, *, benchmarks: Sequence[str] = (), at: Size | None = None
 ) -> tuple[list[Candidates], list[str]]:
-    """Group a checked score table by benchmark and size, the cheapest size first.
-
-    Args:
-        scores: a checked score table.
-        metric: metric of the groups.
-        benchmarks: only these; all if empty.
-        at: only this size.
-
-    Returns:
-        The groups, and notes on rows left out.
+    """Group a checked score table by benchmark and size, the cheapest size first; and notes on rows left out.
 
     Raises:
         UnknownNameError: no such metric, or a benchmark without it.
         CandidatesError: no row is left, or a run occurs twice in a group.
     """
     notes = []
-    untrained = int((rows_of(scores, metric, benchmarks)["tokens"] == 0).sum())
-    if untrained:
+    if untrained := int((rows_of(scores, metric, benchmarks)["tokens"] == 0).sum()):
         notes.append(f"{counted(untrained, 'score')} of {metric.name} at 0 tokens left out: nothing was trained yet")
     rows = compared_rows(scores, metric, benchmarks, at)
     if at is not None and rows.empty:
@@ -147,18 +137,16 @@ def check_candidates(
 def target_values(
     targets: pd.DataFrame, metrics: Sequence[Metric], *, benchmarks: Sequence[str], at: Size | None = None
 ) -> dict[str, Targets]:
-    """The target model's scores, by benchmark.
+    """The target model's scores in a checked score table, on those of the proxy's ``benchmarks`` that have any.
 
-    Args:
-        targets: a checked score table.
-        metrics: of the target, in order of preference: the first that a benchmark has is taken.
-        benchmarks: those of the proxy scores.
-        at: the target's size, if the table holds several.
+    The first of ``metrics`` that a benchmark has is taken. ``at`` is needed if the table holds several sizes.
 
     Raises:
         UnknownNameError: none of the metrics.
         CandidatesError: no such size, none of the benchmarks, or several scores of one run.
     """
+    if not metrics:
+        raise CandidatesError("no metric of the target is given; name one with --target-metric")
     names = " or ".join(metric.name for metric in metrics)
     rows = targets[targets["metric"].isin([metric.name for metric in metrics])]
     if rows.empty:
@@ -228,7 +216,7 @@ def _group(part: pd.DataFrame, benchmark: str, metric: Metric, params: float, to
         part["value"].to_numpy(np.float64), part["stderr"].to_numpy(np.float64),
     )  # fmt: skip
     twice = part[part.duplicated("run", keep=False)]
-    if not twice.empty:
+    if len(twice):
         raise CandidatesError(
             f"run {twice['run'].iloc[0]!r} has several {metric.name} of {benchmark} at {group.size} (models "
             f"{listed(set(twice['model']))}); keep one, or give the runs different names"

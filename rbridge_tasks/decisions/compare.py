@@ -13,7 +13,7 @@ import pandas as pd
 from rbridge_metrics.folds import SCHEMES
 from rbridge_tasks.decisions.candidates import as_names, as_size
 from rbridge_tasks.decisions.comparison_points import CompareError, candidate_points, checkpoint_points
-from rbridge_tasks.decisions.decision import Decision
+from rbridge_tasks.decisions.decision import Decision, check_draws
 from rbridge_tasks.decisions.metric_comparison import (
     MEASURES,
     BenchmarkComparison,
@@ -29,7 +29,6 @@ from rbridge_tasks.tables.names import check_benchmarks, check_metrics, split_na
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import COLUMNS, KEY, as_scores, checked_scores
 from rbridge_tasks.tables.settings_columns import SETTINGS
-from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,8 +89,7 @@ class Comparison(Decision):
 
         return draw_comparison(self.benchmarks, self.settings, path)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary that ``rbridge compare --json`` prints."""
+    def _content(self) -> dict[str, Any]:
         parts = []
         for part in self.benchmarks:
             rows = [_cells(part, row) for row in part.rows]
@@ -105,8 +103,7 @@ class Comparison(Decision):
                     "rows": [{key: row[key] for key in row if key not in _OF_BENCHMARK} for row in rows],
                 }
             )
-        values: dict[str, Any] = plain({"settings": asdict(self.settings), "benchmarks": parts, "notes": self.notes})
-        return values
+        return {"settings": asdict(self.settings), "benchmarks": parts, "notes": self.notes}
 
 
 def compare(
@@ -168,6 +165,7 @@ def compare(
     for option, value, allowed in (("--by", by, MEASURES), ("--cv", cv, SCHEMES), ("--unit", unit, UNITS)):
         if value is not None and value not in allowed:
             raise CompareError(f"{option} {value!r} is not known; expected one of {', '.join(allowed)}")
+    check_draws(seed=seed, level=level)
     if by == "mae" and not fits:
         raise CompareError("--by mae needs fits; leave out --no-fits")
     if (proxy is None) != (target_model is None):

@@ -21,6 +21,7 @@ from rbridge_tasks.decisions.candidates import (
     check_targets,
     first_metric,
     is_of_size,
+    largest,
     size_text,
     target_values,
 )
@@ -114,18 +115,18 @@ def candidate_points(
         PairError, DirectionError: accuracies in mixed units.
     """
     notes: Counter[str] = Counter()
-    groups: list[tuple[Metric, Candidates]] = []
+    groups: list[Candidates] = []
     for metric in metrics:
         sized, lines = candidates_by_size(scores, metric)
         notes.update(line.replace(f" of {metric.name} ", " of a metric ") for line in lines if "single" not in line)
-        groups += [(metric, group) for group in sized if at is None or is_of_size(group, at)]
+        groups += [group for group in sized if at is None or is_of_size(group, at)]
     if not groups:
         raise CompareError(
             f"none of {counted(len(metrics), 'metric')} has scores at {size_text(at)}; give another --at"
             if at
             else "no metric to compare; name some with --metrics"
         )
-    benchmarks = list(dict.fromkeys(group.benchmark for _, group in groups))
+    benchmarks = list(dict.fromkeys(group.benchmark for group in groups))
     values = target_values(targets, target_metrics, benchmarks=benchmarks, at=target_at)
     for metric in metrics:
         notes.update(check_candidates(scores, metric, (), at, allow=allow))
@@ -134,7 +135,7 @@ def candidate_points(
     if lacking:
         notes[f"{counted(len(lacking), 'benchmark')} without targets left out: {', '.join(lacking)}"] = 1
     scored = {
-        benchmark: _candidate_scores([pair for pair in groups if pair[1].benchmark == benchmark], target, unit, notes)
+        benchmark: _candidate_scores([group for group in groups if group.benchmark == benchmark], target, unit, notes)
         for benchmark, target in values.items()
     }
     return _all_points(scored, notes)
@@ -183,26 +184,26 @@ def checkpoint_points(
 
 
 def _candidate_scores(
-    groups: Sequence[tuple[Metric, Candidates]], targets: Targets, unit: str, notes: Counter[str]
+    groups: Sequence[Candidates], targets: Targets, unit: str, notes: Counter[str]
 ) -> list[_MetricScores]:
-    """The metrics of one benchmark that have scores at its largest size."""
-    size = max(groups, key=lambda pair: (not math.isnan(pair[1].flops), np.nan_to_num(pair[1].flops)))[1].size
-    benchmark = groups[0][1].benchmark
-    kept = [pair for pair in groups if pair[1].size == size]
-    if missing := len({metric.name for metric, _ in groups}) - len(kept):
+    """The metrics of one benchmark that have scores at its largest size, as it is written with three digits."""
+    (top,) = largest(groups)
+    benchmark, size = top.benchmark, top.size
+    kept = {group.metric.name: group for group in groups if group.size == size}  # of several the costliest, the last
+    if missing := len({group.metric.name for group in groups}) - len(kept):
         notes[f"{benchmark}: {counted(missing, 'metric')} without scores at {size} left out"] = 1
     truth, is_accuracy = _percent(targets, benchmark, unit, notes)
     target = {PointKey(run): value for run, value in truth.items()}
     return [
         _MetricScores(
-            metric,
+            group.metric,
             {PointKey(run): float(v) for run, v in zip(group.runs, group.value, strict=True) if run in truth},
             target,
             targets.metric,
             group.flops,
             is_accuracy,
         )
-        for metric, group in kept
+        for group in kept.values()
     ]
 
 
@@ -212,7 +213,7 @@ def _percent(targets: Targets, benchmark: str, unit: str, notes: Counter[str]) -
     if not math.isfinite(bounds_of(targets.metric.name, values.tolist())[1]) or targets.metric.lower_is_better:
         notes[f"targets of {benchmark} are {targets.metric.name}, no accuracies: nothing is fitted to them"] = 1
         return dict(targets.value), False
-    percent, lines = in_percent(values, {(benchmark,): range(len(values))}, unit, targets.metric.name)
+    (percent,), lines = in_percent([(benchmark, values)], unit, targets.metric.name)
     notes.update(lines)
     return dict(zip(targets.value, percent.tolist(), strict=True)), True
 
@@ -241,7 +242,7 @@ def _points(benchmark: str, scored: Sequence[_MetricScores], notes: Counter[str]
     kept = [part for part in scored if len(part.score) >= MIN_KNOWN * len(keys)]
     for name in (part.metric.name for part in scored if len(part.score) < MIN_KNOWN * len(keys)):
         notes[f"{benchmark}: {name} left out, known for less than {MIN_KNOWN:.0%} of {len(keys)} points"] = 1
-    shared = [key for key in keys if all(key in part.score for part in kept)]
+    shared = [key for key in keys if kept and all(key in part.score for part in kept)]
     if lost := len(keys) - len(shared):
         notes[f"{benchmark}: {counted(lost, 'point')} of {len(keys)} left out, a metric is unknown there"] = 1
     if len(shared) < 2:

@@ -7,11 +7,30 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbridge_metrics.errors import RBridgeError
 from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+
+class DrawError(RBridgeError, ValueError):
+    """A seed, a number of resamples or the level of an interval that is out of range."""
+
+
+def check_draws(*, seed: int = 0, level: float = 0.5, resamples: int = 1) -> None:
+    """Refuse settings of random draws that are out of range.
+
+    Raises:
+        DrawError: a seed below 0, a level that is not between 0 and 1, or no resample.
+    """
+    if seed < 0:
+        raise DrawError(f"a seed of {seed}; expected a whole number from 0")
+    if not 0 < level < 1:
+        raise DrawError(f"an interval of level {level:g}; a level between 0 and 1 is needed, such as 0.9")
+    if resamples < 1:
+        raise DrawError(f"{resamples} resamples; at least 1 is needed")
 
 
 class Decision(ABC):
@@ -34,8 +53,12 @@ class Decision(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """The result as values that JSON can hold: what ``--json`` prints. NaN becomes None."""
-        values: dict[str, Any] = plain(dataclasses.asdict(self))  # type: ignore[call-overload]
+        values: dict[str, Any] = plain(self._content())
         return values
+
+    def _content(self) -> dict[str, Any]:
+        """What ``to_dict`` returns, with values of any type."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
     def _repr_html_(self) -> str:
         return str(self.to_frame().to_html(notebook=True))

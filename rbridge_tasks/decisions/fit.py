@@ -17,6 +17,7 @@ from rbridge_metrics.isotonic import shape_check
 from rbridge_metrics.paper_recipe import MAX_EVALUATIONS
 from rbridge_metrics.regression import RECIPES, ProxyRegressor
 from rbridge_metrics.validation import cross_validate
+from rbridge_tasks.decisions.decision import check_draws
 from rbridge_tasks.decisions.fit_file import CurveSettings, Fit, FitPoint, FittedGroup, SkippedGroup, Validation
 from rbridge_tasks.decisions.pairing import (
     Group,
@@ -89,6 +90,7 @@ def fit(
         IncomparableError: scores of one model on one benchmark had different settings, such as other shots.
         PairError: the table yields no pairs, or no group can be fitted.
     """
+    check_draws(seed=seed, level=level)
     settings = CurveSettings(
         recipe=recipe, cv=cv, folds=folds, min_train=min_train, level=level, seed=seed, direction=direction
     )
@@ -101,7 +103,13 @@ def fit(
             raise FitError(f"{option} {value!r} is not known; expected one of {', '.join(filter(None, values))}")
     columns = {"--x": x, "--y": y}
     if isinstance(table, tuple):
-        table = pd.DataFrame({"x": np.asarray(table[0]), "y": np.asarray(table[1])})
+        scores, accuracies = (np.asarray(side) for side in table)
+        if scores.ndim != 1 or scores.shape != accuracies.shape:
+            raise PairError(
+                f"arrays of shapes {scores.shape} and {accuracies.shape}; expected scores and accuracies in one "
+                "dimension, as many of each"
+            )
+        table = pd.DataFrame({"x": scores, "y": accuracies})
         columns = {"--x": "x", "--y": "y"}
     groups = [name.strip() for name in group.split(",") if name.strip()] if isinstance(group, str) else [*group]
     targets = [target_metric] if isinstance(target_metric, str) else [*target_metric]
@@ -118,11 +126,11 @@ def fit(
             "table"
         )
     if from_scores:
-        scores, _, notes = mean_of_last(
+        averaged, _, notes = mean_of_last(
             as_scores(table), average_last, shared_trend=False, metrics=[proxy_metric, *targets]
         )
         pairs = pairs_from_scores(
-            scores, proxy_metric, targets, str(proxy), str(target), unit,
+            averaged, proxy_metric, targets, str(proxy), str(target), unit,
             allow_incomparable=allow_incomparable, at_proxy=recipe == "paper",
         )  # fmt: skip
         pairs = replace(pairs, notes=[*notes, *pairs.notes])

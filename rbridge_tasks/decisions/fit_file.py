@@ -19,7 +19,7 @@ from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.decisions.pairing import PairsSource, ScoresSource, group_name
 from rbridge_tasks.decisions.prediction import Predictions, predict_rows
 from rbridge_tasks.tables.comparable import Measured
-from rbridge_traces.files import check_suffix, plain, write_json
+from rbridge_traces.files import check_suffix, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -226,10 +226,8 @@ class Fit(CurveSettings, Decision):
         check_suffix(path, (".json",), "a fit")
         write_json(path, self.to_dict())
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fit as it stands in its file."""
-        values: dict[str, Any] = plain({**FORMAT, **TypeAdapter(Fit).dump_python(self, by_alias=True)})
-        return values
+    def _content(self) -> dict[str, Any]:
+        return {**FORMAT, **TypeAdapter(Fit).dump_python(self, by_alias=True)}
 
     def to_frame(self) -> pd.DataFrame:
         """A row per group: key, points, function, R2, and errors in points: of the proxy and of each baseline."""

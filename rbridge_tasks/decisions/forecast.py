@@ -18,12 +18,11 @@ from rbridge_metrics.power_law import Loss
 from rbridge_tasks.decisions.accuracy_forecasts import accuracy_doubts, check_fits_metric, later_accuracy
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.decisions.fit_file import Fit, load_fit
-from rbridge_tasks.decisions.training_runs import Later, TrainingRun, as_count, rows_of_runs, training_runs
+from rbridge_tasks.decisions.training_runs import Later, TrainingRun, as_count, later, rows_of_runs, training_runs
 from rbridge_tasks.tables.directions import DirectionError, metric_called
 from rbridge_tasks.tables.score_table import as_scores
 from rbridge_tasks.tables.sizes import count_text
 from rbridge_tasks.tables.table_settings import check_rows
-from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,8 +140,7 @@ class Forecasts(Decision):
                 rows.append(row)
         return pd.DataFrame(rows)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary that ``rbridge forecast --json`` prints."""
+    def _content(self) -> dict[str, Any]:
         tests = [
             {
                 "benchmark": run.benchmark, "run": run.run, "params": run.params, "shown": test.shown,
@@ -152,16 +150,13 @@ class Forecasts(Decision):
             }
             for run, test in self.tested
         ]  # fmt: skip
-        values: dict[str, Any] = plain(
-            {
-                "metric": self.metric,
-                "level": self.level,
-                "forecasts": [forecast.to_dict() for forecast in self.runs],
-                "backtest": {"runs": tests, "summary": asdict(self.summary)} if self.summary else None,
-                "notes": self.notes,
-            }
-        )
-        return values
+        return {
+            "metric": self.metric,
+            "level": self.level,
+            "forecasts": [forecast.to_dict() for forecast in self.runs],
+            "backtest": {"runs": tests, "summary": asdict(self.summary)} if self.summary else None,
+            "notes": self.notes,
+        }
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the forecast of the only run; with a path, also write the figure as ``.svg`` or ``.png``.
@@ -256,8 +251,8 @@ def forecast(
             run,
             shown,
             law,
-            later=tuple(_later(law, times, level)),
-            accuracy=tuple(later_accuracy(fit, run, law, times, level)) if fit is not None else (),
+            later=later(times, law.predict(times), law.interval(times, level=level)) if times else (),
+            accuracy=later_accuracy(fit, run, law, times, level) if fit is not None else (),
             test=test_curve(run.tokens, run.values, until=law.tokens[-1], loss=loss, bounds=run.bounds, level=level)
             if backtest and not shown.all()
             else None,
@@ -288,13 +283,6 @@ def _fitted(
     if not fitted:
         raise ForecastError(failed[0] + (f" ({len(failed)} runs could not be fitted)" if len(failed) > 1 else ""))
     return fitted, [f"{len(failed)} of {len(runs)} runs could not be fitted: {failed[0]}"] if failed else []
-
-
-def _later(law: PowerLaw, times: Sequence[float], level: float) -> list[Later]:
-    if not times:
-        return []
-    columns = (np.asarray(times), law.predict(times), *law.interval(times, level=level))
-    return [Later(*row) for row in np.stack(columns, axis=1).tolist()]
 
 
 def _doubts(curves: Sequence[tuple[TrainingRun, PowerLaw]], times: Sequence[float]) -> list[str]:

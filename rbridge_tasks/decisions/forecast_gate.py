@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from rbridge_metrics import ForecastError, PowerLaw, fit_power_law
-from rbridge_metrics.forecast_gate import ForecastChange, detectable_forecast_change, forecast_change
+from rbridge_metrics.forecast_gate import detectable_forecast_change, forecast_change
 from rbridge_tasks.decisions.gate_result import GateError, GateResult, GateSettings, tested
-from rbridge_tasks.decisions.training_runs import TrainingRun, as_count, training_runs
+from rbridge_tasks.decisions.training_runs import Array, TrainingRun, as_count, training_runs
 from rbridge_tasks.tables.averaging import average_blocks, checked_count
 from rbridge_tasks.tables.collect import collect
 from rbridge_tasks.tables.comparable import OPTION
@@ -48,6 +49,10 @@ class _Checkpoint:
     def name(self) -> str:
         return f"{self.run} at {count_text(self.tokens)} tokens"
 
+    def follows(self, tokens: Array | pd.Series) -> npt.NDArray[np.bool_]:
+        """Which of these tokens are below the checkpoint's, shape of ``tokens``."""
+        return np.asarray(tokens < self.tokens * (1 - 1e-9))
+
 
 def gate_by_forecast(
     current: pd.DataFrame | str | Path,
@@ -72,36 +77,42 @@ def gate_by_forecast(
     run = run or checkpoint.run
     sizes_known = not np.isnan(checkpoint.params) and bool(history.table["params"].notna().any())
     size = checkpoint.params if sizes_known else None
+    table = history.table
+    before = table[(table["run"] == run) & (table["metric"] == metric.name) & checkpoint.follows(table["tokens"])]
+    if size is not None:
+        before = before[np.isclose(before["params"], size, rtol=_SAME_SIZE)]
     averaged: list[str] = []
     if checked_count(average_last) != 1:
-        history, checkpoint, averaged = _averaged(history, checkpoint, metric, run, average_last)
-    runs, left_out = training_runs(history.table, metric.name, runs=[run], benchmarks=benchmarks, params=size)
+        before, checkpoint, averaged = _averaged(before, checkpoint, run, average_last)
+        table = before
+    runs, left_out = training_runs(table, metric.name, runs=[run], benchmarks=benchmarks, params=size)
     runs = [one_run for one_run in runs if benchmarks or not one_run.benchmark.startswith(_GROUPS)] or runs
     names = [one_run.benchmark for one_run in runs]
     if len(set(names)) < len(names):
         raise GateError(f"{history.name} holds {run} in several sizes; name the checkpoint's with --params")
-    table = history.table
-    used = table[(table["run"] == run) & (table["metric"] == metric.name)]
-    if size is not None:
-        used = used[np.isclose(used["params"], size, rtol=_SAME_SIZE)]
-    used = used[used["tokens"] < checkpoint.tokens * (1 - 1e-9)]
-    compared = pd.concat([used, checkpoint.rows.reset_index()], ignore_index=True)
+    compared = pd.concat([before, checkpoint.rows.reset_index()], ignore_index=True)
     notes = check_rows(compared[compared["benchmark"].isin(names)], allow=allow_incomparable)
     laws = [_law(one_run, checkpoint) for one_run in runs]
     changes, detectable = [], []
     for one_run, law in zip(runs, laws, strict=True):
-        score = _score(one_run, checkpoint, table, metric, allow=allow_incomparable)
-        changes.append(_change(law, checkpoint, score, metric, settings))
-        detectable.append(
-            detectable_forecast_change(
-                law,
-                checkpoint.tokens,
-                lower_is_better=metric.lower_is_better,
-                alpha=settings.alpha,
-                power=settings.power,
-                tests=len(runs),
-            )
+        change = forecast_change(
+            law,
+            checkpoint.tokens,
+            _score(one_run, checkpoint, before, allow=allow_incomparable),
+            lower_is_better=metric.lower_is_better,
+            tolerated=settings.max_regression,
+            level=settings.level,
         )
+        size_found = detectable_forecast_change(
+            law,
+            checkpoint.tokens,
+            lower_is_better=metric.lower_is_better,
+            alpha=settings.alpha,
+            power=settings.power,
+            tests=len(runs),
+        )
+        changes.append(change)
+        detectable.append(size_found)
     last = count_text(max(float(law.tokens[-1]) for law in laws))
     against = f"the forecast from {run} up to {last} tokens in {history.name}"
     rows = tested(names, changes, detectable, settings)
@@ -121,21 +132,16 @@ def _scores(source: pd.DataFrame | str | Path, metric: Metric) -> _Scores:
 
 
 def _averaged(
-    history: _Scores, checkpoint: _Checkpoint, metric: Metric, run: str, count: int | str | None
-) -> tuple[_Scores, _Checkpoint, list[str]]:
+    before: pd.DataFrame, checkpoint: _Checkpoint, run: str, count: int | str | None
+) -> tuple[pd.DataFrame, _Checkpoint, list[str]]:
     """Past and checkpoint as means of successive checkpoints; the checkpoint's mean reaches back into the past."""
-    table = history.table
-    before = table[(table["run"] == run) & (table["metric"] == metric.name)]
-    before = before[before["tokens"] < checkpoint.tokens * (1 - 1e-9)]
-    if not np.isnan(checkpoint.params):
-        before = before[before["params"].isna() | np.isclose(before["params"], checkpoint.params, rtol=_SAME_SIZE)]
     current = checkpoint.rows.reset_index().assign(run=run, tokens=checkpoint.tokens)
     if before["params"].isna().all():
         current["params"] = np.nan
     means, notes = average_blocks(pd.concat([before, current], ignore_index=True), count)
     last = means["tokens"] == checkpoint.tokens
     rows = checkpoint.rows.assign(value=means[last].set_index("benchmark")["value"])
-    return replace(history, table=means[~last]), replace(checkpoint, rows=rows), notes
+    return means[~last], replace(checkpoint, rows=rows), notes
 
 
 def _checkpoint(
@@ -179,7 +185,7 @@ def _at_tokens(rows: pd.DataFrame, tokens: float | None, run: str, path: str) ->
 
 
 def _law(run: TrainingRun, checkpoint: _Checkpoint) -> PowerLaw:
-    before = run.tokens < checkpoint.tokens * (1 - 1e-9)
+    before = checkpoint.follows(run.tokens)
     try:
         return fit_power_law(run.tokens[before], run.values[before], bounds=run.bounds)
     except ForecastError as error:
@@ -189,7 +195,7 @@ def _law(run: TrainingRun, checkpoint: _Checkpoint) -> PowerLaw:
         ) from error
 
 
-def _score(run: TrainingRun, checkpoint: _Checkpoint, past: pd.DataFrame, metric: Metric, *, allow: bool) -> float:
+def _score(run: TrainingRun, checkpoint: _Checkpoint, past: pd.DataFrame, *, allow: bool) -> float:
     """The checkpoint's score on the run's benchmark, which has to be over as many items as the past's."""
     if run.benchmark not in checkpoint.rows.index:
         raise GateError(
@@ -197,8 +203,7 @@ def _score(run: TrainingRun, checkpoint: _Checkpoint, past: pd.DataFrame, metric
             "benchmarks to compare with --benchmark"
         )
     score = checkpoint.rows.loc[run.benchmark]
-    earlier = past[(past["run"] == run.run) & (past["benchmark"] == run.benchmark) & (past["metric"] == metric.name)]
-    counts = {float(n) for n in earlier["n"].dropna()}
+    counts = {float(n) for n in past.loc[past["benchmark"] == run.benchmark, "n"].dropna()}
     if not np.isnan(score["n"]) and counts - {float(score["n"])} and not allow:
         raise GateError(
             f"{checkpoint.name} was scored on {score['n']:g} items of {run.benchmark} and its past on "
@@ -207,18 +212,5 @@ def _score(run: TrainingRun, checkpoint: _Checkpoint, past: pd.DataFrame, metric
         )
     value = float(score["value"])
     if not run.bounds[0] <= value <= run.bounds[1]:
-        raise GateError(f"{checkpoint.name} has a {metric.name} of {value:g} on {run.benchmark}, outside {run.bounds}")
+        raise GateError(f"{checkpoint.name} has a {run.metric} of {value:g} on {run.benchmark}, outside {run.bounds}")
     return value
-
-
-def _change(
-    law: PowerLaw, checkpoint: _Checkpoint, score: float, metric: Metric, settings: GateSettings
-) -> ForecastChange:
-    return forecast_change(
-        law,
-        checkpoint.tokens,
-        score,
-        lower_is_better=metric.lower_is_better,
-        tolerated=settings.max_regression,
-        level=settings.level,
-    )

@@ -17,6 +17,7 @@ from rbridge_metrics.gate import (
     with_training_noise,
 )
 from rbridge_metrics.noise import MIN_CHECKPOINTS, TrainingNoise
+from rbridge_tasks.decisions.decision import check_draws
 from rbridge_tasks.decisions.forecast_gate import gate_by_forecast
 from rbridge_tasks.decisions.gate_result import GateError, GateResult, GateSettings, tested
 from rbridge_tasks.tables.averaging import checked_count, noise_by_size
@@ -86,6 +87,7 @@ def gate(
         raise GateError(
             "--average-last averages checkpoints of one run, a baseline is compared item by item; give --forecast"
         )
+    check_draws(seed=seed)
     chosen = metric_called(metric)
     settings = GateSettings(as_share(max_regression), alpha, power, level, resamples, seed)
     if forecast is not None and noise is not None:
@@ -103,9 +105,9 @@ def gate(
                 "or compare with a forecast: rbridge gate CURRENT --forecast TABLE"
             )
     known = None if noise is None else _noise_by_benchmark(noise, chosen)
-    return _gate_by_baseline(
-        str(current), str(baseline), chosen, settings, benchmarks, noise=known, allow=allow_incomparable
-    )
+    sides = (str(baseline), str(current))
+    items, notes = _joined_items(sides, chosen, benchmarks, allow=allow_incomparable)
+    return gate_items(items, chosen, settings, noise=known, current=sides[1], baseline=sides[0], notes=notes)
 
 
 def _noise_by_benchmark(table: pd.DataFrame | str | Path, metric: Metric) -> dict[str, TrainingNoise]:
@@ -134,34 +136,33 @@ def as_share(value: float | str) -> float:
     return share
 
 
-def _gate_by_baseline(
-    current: str,
-    baseline: str,
-    metric: Metric,
-    settings: GateSettings,
-    benchmarks: Sequence[str],
-    *,
-    noise: Mapping[str, TrainingNoise] | None,
-    allow: bool,
-) -> GateResult:
-    """Compare two evaluations item by item on every benchmark of the baseline."""
-    names = [*benchmarks] or sampled_benchmarks(baseline, metric.name)
+def _joined_items(
+    sides: tuple[str, str], metric: Metric, benchmarks: Sequence[str], *, allow: bool
+) -> tuple[dict[str, JoinedItems], list[str]]:
+    """The item scores of baseline and checkpoint on every benchmark of the baseline, and notes."""
+    names = [*benchmarks] or sampled_benchmarks(sides[0], metric.name)
     if not names:
-        raise GateError(f"{baseline} holds no samples with {metric.name}; give a folder of lm_eval --log_samples")
-    sides = (("the baseline", baseline), ("the checkpoint", current))
-    files = [_samples_file(name, side, path, metric) for name in names for side, path in sides]
+        raise GateError(f"{sides[0]} holds no samples with {metric.name}; give a folder of lm_eval --log_samples")
+    files = []
+    for name in names:
+        for path, side in zip(sides, ("the baseline", "the checkpoint"), strict=True):
+            file = find_samples(path, name, metric.name)
+            if file is None:
+                raise GateError(
+                    f"{path} holds no samples of {name}, which {side} needs; score it there too, or name the "
+                    "benchmarks to compare with --benchmark"
+                )
+            files.append(SamplesFile(name, path, file))
     notes, prompts = check_samples(files, metric.name, allow=allow)
-    joined_by_benchmark = {}
-    for before, after in zip(files[::2], files[1::2], strict=True):
-        items = {
-            side: read_items(file.path, metric.name) for (side, _), file in zip(sides, (before, after), strict=True)
+    items = {}
+    for name, before, after in zip(names, files[::2], files[1::2], strict=True):
+        scores = {
+            "the baseline": read_items(before.path, metric.name),
+            "the checkpoint": read_items(after.path, metric.name),
         }
-        joined = join_items(items, allow=allow, prompts=prompts)
-        notes += [f"{before.benchmark}: {text}" for text in joined.notes]
-        joined_by_benchmark[before.benchmark] = joined
-    return gate_items(
-        joined_by_benchmark, metric, settings, noise=noise, current=current, baseline=baseline, notes=notes
-    )
+        items[name] = join_items(scores, allow=allow, prompts=prompts)
+        notes += [f"{name}: {text}" for text in items[name].notes]
+    return items, notes
 
 
 def gate_items(
@@ -178,27 +179,25 @@ def gate_items(
 
     Args:
         items: by benchmark, at least one; the baseline's scores are the first row.
-        metric: of the scores.
-        settings: of the test.
+        metric, settings, notes: kept in the result.
         current, baseline: names of the two.
         noise: of training, by benchmark, joined to the error over items; None for items alone.
-        notes: kept in the result.
 
     Raises:
         GateError: too few items, or other denominators on the two sides.
     """
-    changes = [_paired(benchmark, joined, metric, settings) for benchmark, joined in items.items()]
+    changes = {benchmark: _paired(benchmark, joined, metric, settings) for benchmark, joined in items.items()}
     if noise is not None:
-        changes = [
-            _with_noise(benchmark, change, noise, settings) for benchmark, change in zip(items, changes, strict=True)
-        ]
-        shares = (f"training noise has {change.noise_share:.0%} of the variance, items the rest" for change in changes)
-        notes = [*notes, *(f"{benchmark}: {share}" for benchmark, share in zip(items, shares, strict=True))]
-    spreads = np.array([change.stderr for change in changes])
+        changes = {benchmark: _with_noise(benchmark, change, noise, settings) for benchmark, change in changes.items()}
+        notes = [*notes]
+        for benchmark, change in changes.items():
+            share = f"training noise has {change.noise_share:.0%} of the variance, items the rest"
+            notes.append(f"{benchmark}: {share}")
+    spreads = np.array([change.stderr for change in changes.values()])
     detectable = minimum_detectable_change(
         np.where(spreads > 0, spreads, np.nan), alpha=settings.alpha, power=settings.power, tests=len(changes)
     )
-    rows = tested([*items], changes, detectable.tolist(), settings)
+    rows = tested([*changes], [*changes.values()], detectable.tolist(), settings)
     return GateResult(rows, metric, current, baseline, "baseline", settings, tuple(notes))
 
 
@@ -214,16 +213,6 @@ def _with_noise(
     return with_training_noise(
         change, part.noise, part.freedom, tolerated=settings.max_regression, level=settings.level
     )
-
-
-def _samples_file(benchmark: str, side: str, path: str, metric: Metric) -> SamplesFile:
-    file = find_samples(path, benchmark, metric.name)
-    if file is None:
-        raise GateError(
-            f"{path} holds no samples of {benchmark}, which {side} needs; score it there too, or name the "
-            "benchmarks to compare with --benchmark"
-        )
-    return SamplesFile(benchmark, path, file)
 
 
 def _paired(benchmark: str, joined: JoinedItems, metric: Metric, settings: GateSettings) -> PairedChange:

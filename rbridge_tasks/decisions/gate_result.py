@@ -16,7 +16,6 @@ from rbridge_metrics.gate import PairedChange, holm
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.tables.directions import Metric
 from rbridge_tasks.tables.rows import counted
-from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,20 +120,16 @@ class GateResult(Decision):
             for row in self.benchmarks
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary that ``rbridge gate --json`` prints."""
-        values: dict[str, Any] = plain(
-            {
-                "verdict": self.verdict,
-                "metric": self.metric.name,
-                "current": self.current,
-                "against": self.against,
-                "settings": asdict(self.settings),
-                "benchmarks": [asdict(row) | {"relative": row.change.relative} for row in self.benchmarks],
-                "notes": self.notes,
-            }
-        )
-        return values
+    def _content(self) -> dict[str, Any]:
+        return {
+            "verdict": self.verdict,
+            "metric": self.metric.name,
+            "current": self.current,
+            "against": self.against,
+            "settings": asdict(self.settings),
+            "benchmarks": [asdict(row) | {"relative": row.change.relative} for row in self.benchmarks],
+            "notes": self.notes,
+        }
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the change of each benchmark with its interval; with a path, also write it as ``.svg`` or ``.png``."""
@@ -151,11 +146,7 @@ def tested(
 ) -> tuple[BenchmarkChange, ...]:
     """Each benchmark tested by its p-value, which is corrected for the number of benchmarks (Holm).
 
-    Args:
-        names: of the benchmarks.
-        changes: on each.
-        detectable: change beyond the tolerance that would be found, in the unit of the score.
-        settings: of the test.
+    ``detectable`` holds the change beyond the tolerance that would be found on each, in the unit of the score.
     """
     p_values = holm([change.p_value for change in changes])
     return tuple(

@@ -15,6 +15,7 @@ from rbridge_metrics.ladder import backtest, intervals
 from rbridge_metrics.ladder.backtest import BacktestFit
 from rbridge_metrics.ladder.methods import METHODS, Fitted
 from rbridge_metrics.ladder.rungs import Rungs
+from rbridge_tasks.decisions.decision import check_draws
 from rbridge_tasks.decisions.ladder_result import Ladder, LadderBenchmark, LadderFold, LadderForecast, LadderGrid, Reach
 from rbridge_tasks.decisions.ladder_rungs import LadderError, benchmark_rungs, check_reach
 from rbridge_tasks.decisions.training_runs import Array, as_count
@@ -91,11 +92,12 @@ def ladder(
     True
     """
     way, target = metric_called(metric), metric_called(target_metric)
-    sizes = [parse_size(size) if isinstance(size, str) else Size(*size) for size in predict]
+    sizes = [parse_size(size if isinstance(size, str) else ":".join(map(str, size))) for size in predict]
+    check_draws(seed=seed, level=level, resamples=resamples)
     check_reach(reach)
     scores = as_scores(table)
-    check_metrics(scores, [way.name], where="the score table")
-    check_metrics(scores, [target.name], where="the score table", option="--target-metric")
+    check_metrics(scores, [way.name])
+    check_metrics(scores, [target.name], option="--target-metric")
     check_benchmarks(scores, benchmarks)
     scores = scores[scores["metric"].isin([way.name, target.name])]
     names = [*benchmarks] or _with_both(scores, way.name, target.name)
@@ -148,13 +150,9 @@ class _Forecaster:
     """Forecasts and intervals on one benchmark: the stack of the methods and its spread.
 
     Attributes:
-        rungs: the ladder.
-        test: its backtest.
         weights: of the methods, shape (methods,).
         drift: squared points for each unit of distance.
-        level: of the intervals.
         refits: to random weights: ``resamples`` rows of all runs, then those of the folds.
-        resamples: number of these rows.
     """
 
     rungs: Rungs
@@ -169,19 +167,11 @@ class _Forecaster:
         """The stack fitted to all runs, fractions, shape (points,)."""
         return np.asarray(self.weights @ self.test.fitted.predict(params, tokens, rows=slice(0, 1))[:, 0])
 
-    def interval(self, params: Array, tokens: Array) -> tuple[Array, Interval]:
-        """Forecasts and intervals, fractions."""
-        centre = self.accuracy(params, tokens)
-        samples = self.refits.predict(params, tokens, rows=slice(0, self.resamples))
-        away = intervals.distance(training_flops(params, tokens), float(self.rungs.flops.max()))
-        return centre, self._interval(centre, samples, self.weights, away, self.drift, len(self.test.folds))
-
-    def _interval(
-        self, centre: Array, samples: Array, weights: Array, away: Array, drift: float, folds: int
-    ) -> Interval:
+    def interval(self, centre: Array, samples: Array, away: Array, drift: float, folds: int) -> Interval:
+        """Intervals of forecasts, fractions; ``away`` is their distance from the runs fitted."""
         noise = np.full(centre.shape, 100.0 * self.rungs.scatter)
         return intervals.predictive_interval(
-            centre, samples, weights, drift_squared=drift, distances=away, evaluation_pct=noise,
+            centre, samples, self.weights, drift_squared=drift, distances=away, evaluation_pct=noise,
             freedom=folds + 2.0, level=self.level,
         )  # fmt: skip
 
@@ -190,11 +180,14 @@ class _Forecaster:
         if not sizes:
             return ()
         params, tokens = np.array(sizes, dtype=np.float64).T
-        centre, (low, high) = self.interval(params, tokens)
         flops, largest = training_flops(params, tokens), float(self.rungs.flops.max())
-        narrowed = np.sqrt(
-            intervals.distance(flops, largest * _next_rung(self.rungs)) / intervals.distance(flops, largest)
-        )
+        away = intervals.distance(flops, largest)
+        centre = self.accuracy(params, tokens)
+        samples = self.refits.predict(params, tokens, rows=slice(0, self.resamples))
+        low, high = self.interval(centre, samples, away, self.drift, len(self.test.folds))
+        # One more size, as far above the largest as the largest two are apart, at its own compute.
+        *_, second, first = np.unique(self.rungs.params)
+        narrowed = np.sqrt(intervals.distance(flops, largest * float((first / second) ** 2)) / away)
         columns = (params, tokens, flops, 100 * centre, 100 * low, 100 * high, flops / largest, measured, narrowed)
         return tuple(LadderForecast(*map(float, row)) for row in zip(*columns, strict=True))
 
@@ -209,7 +202,7 @@ class _Forecaster:
             first = self.resamples + row * _FOLD_RESAMPLES
             samples = self.refits.predict(*place, rows=slice(first, first + _FOLD_RESAMPLES))
             centre = actual + 0.01 * error
-            low, high = self._interval(centre, samples, self.weights, away, drift, max(len(others), 1))
+            low, high = self.interval(centre, samples, away, drift, max(len(others), 1))
             means = {
                 name: float(np.abs(100 * (backtest.baseline(name, self.rungs, fold.fitted, *place) - actual)).mean())
                 for name in backtest.BASELINES
@@ -298,12 +291,6 @@ def _measured(truth: pd.DataFrame, size: Size) -> float:
         return float("nan")
     nearest = (rows["tokens"] - size.tokens).abs()
     return float(rows.loc[nearest == nearest.min(), "value"].mean())
-
-
-def _next_rung(rungs: Rungs) -> float:
-    """Times by which the largest compute would grow with one more size, as far above as the largest two are apart."""
-    sizes = np.unique(rungs.params)
-    return float((sizes[-1] / sizes[-2]) ** 2)
 
 
 def _law(fitted: Fitted) -> dict[str, float]:

@@ -11,7 +11,6 @@ import pandas as pd
 
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.decisions.training_runs import Array
-from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -187,12 +186,11 @@ class Ladder(Decision):
             parts.append(pd.DataFrame({"benchmark": result.benchmark, **values}))
         return pd.concat(parts, ignore_index=True)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary that ``rbridge ladder --json`` prints."""
-        values = super().to_dict()
-        for entry, result in zip(values["benchmarks"], self.benchmarks, strict=True):
-            entry |= plain({"errors": result.errors, "coverage": result.coverage, "verdict": result.verdict})
-        return values
+    def _content(self) -> dict[str, Any]:
+        content = super()._content()
+        for entry, result in zip(content["benchmarks"], self.benchmarks, strict=True):
+            entry |= {"errors": result.errors, "coverage": result.coverage, "verdict": result.verdict}
+        return content
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the contours of every benchmark; with a path, also write the figure as ``.svg`` or ``.png``."""

@@ -56,14 +56,9 @@ class BenchmarkRungs(NamedTuple):
 def benchmark_rungs(
     rows: pd.DataFrame, benchmark: str, metric: Metric, target: Metric, chance: float | Mapping[str, float] | None
 ) -> BenchmarkRungs:
-    """Read the ladder of one benchmark.
+    """Read the ladder of one benchmark from rows of both metrics whose sizes and tokens are known.
 
-    Args:
-        rows: rows of the runs to fit, both metrics, sizes and tokens known.
-        benchmark: name.
-        metric: the intermediate metric.
-        target: an accuracy.
-        chance: of this or of every benchmark, a fraction; None to look it up.
+    ``chance`` is a fraction, of this or of every benchmark; None to look it up.
 
     Raises:
         LadderError: fewer than three sizes, a size with fewer than two token counts, or no gain with size.
@@ -80,6 +75,11 @@ def benchmark_rungs(
         raise LadderError(f"{benchmark} has no {' and no '.join(lacking)}; a ladder needs both at every run's end")
     wide = wide.dropna(subset=[metric.name, target.name]).reset_index().sort_values("tokens")
     wide = wide[wide["tokens"] > 0]
+    if wide.empty:
+        raise LadderError(
+            f"{benchmark}: no run has {metric.name} and {target.name} at the same tokens; a ladder needs both at every "
+            "run's end"
+        )
     check_ladder(wide, benchmark)
     loss = as_loss(wide[metric.name].to_numpy(np.float64), metric)
     wide = wide.assign(loss=loss, accuracy=wide[target.name] / unit)

@@ -21,12 +21,13 @@ from rbridge_metrics.paired_comparison import (
 from rbridge_metrics.ranking import agreement
 from rbridge_metrics.validation import CrossValidation
 from rbridge_tasks.decisions.comparison_points import PointKey, Points
+from rbridge_tasks.decisions.target_agreement import MEAN, interval_of_known
+from rbridge_tasks.decisions.target_agreement import MEASURES as ORDER_MEASURES
 from rbridge_tasks.tables.rows import counted
 
 Values = npt.NDArray[np.float64]
 
-MEAN = "mean of benchmarks"
-MEASURES = ("mae", "decision_accuracy", "kendall_tau_b", "spearman")
+MEASURES = ("mae", *ORDER_MEASURES)
 BASELINES = ("log(tokens)", "last value", "mean", "chance")
 _CHANCE = {"decision_accuracy": 0.5, "kendall_tau_b": 0.0, "spearman": 0.0}
 
@@ -251,11 +252,8 @@ def _errors(validation: CrossValidation, name: str, points: int) -> tuple[Values
 def _row(name: str, measured: _Measured, level: float) -> ComparedMetric:
     low, high = {}, {}
     for measure, value in measured.value.items():
-        draws = measured.resampled.get(measure, np.array([]))
-        draws = draws[np.isfinite(draws)]
-        low[measure], high[measure] = math.nan, math.nan
-        if draws.size and math.isfinite(value):
-            low[measure], high[measure] = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]).tolist()
+        draws = measured.resampled.get(measure, np.array([])) if math.isfinite(value) else np.array([])
+        low[measure], high[measure] = interval_of_known(draws, level)
     return ComparedMetric(name, name in BASELINES, measured.train_r2, measured.value, low, high, measured.resampled)
 
 

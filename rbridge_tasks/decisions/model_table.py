@@ -98,12 +98,8 @@ def default_metrics(scores: pd.DataFrame, targets: Sequence[str]) -> list[str]:
 def accuracies_of(table: ModelTable, targets: pd.DataFrame, metrics: Sequence[Metric]) -> tuple[Values, list[str]]:
     """Accuracies of the models of a table: (models, benchmarks), higher is better, NaN where unknown; and notes.
 
-    Models are matched by run if every run has one model on both sides; else by run, size and tokens.
-
-    Args:
-        table: of the models.
-        targets: a checked score table.
-        metrics: in order of preference: the first that a benchmark has is taken.
+    Models are matched by run if every run has one model on both sides; else by run, size and tokens. A benchmark takes
+    the first of ``metrics`` that it has in ``targets``, a checked score table.
 
     Raises:
         UnknownNameError: none of the metrics.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -177,10 +177,10 @@ def noise(
     if last < MIN_CHECKPOINTS:
         raise NoiseError(f"--last {last}: a trend and the noise about it need at least {MIN_CHECKPOINTS} checkpoints")
     scores = as_scores(table)
-    names = [name.removesuffix(":lower").removesuffix(":higher") for name in as_names(metrics)]
-    ways = dict(zip(names, as_names(metrics), strict=True))
+    texts = split_names(as_names(metrics), {*scores["metric"]})
+    names = [text.removesuffix(":lower").removesuffix(":higher") for text in texts]
+    ways = dict(zip(names, texts, strict=True))
     if names:
-        names = split_names(names, {*scores["metric"]})
         check_metrics(scores, names)
         scores = scores[scores["metric"].isin(names)]
     if benchmarks:
@@ -229,23 +229,23 @@ def _row(
     ways: Mapping[str, str],
     alpha: float,
 ) -> MetricNoise:
-    values, tokens = scores["value"].to_numpy(np.float64), scores["tokens"].to_numpy(np.float64)
+    values = scores["value"].to_numpy(np.float64)
     ends = {run: float(values[places[-1]]) for run, places in runs.items()}
+    tokens = {run: float(scores["tokens"].iloc[places[-1]]) for run, places in runs.items()}
     level = float(np.mean([*ends.values()]))
-    seed_noise = _seed_noise(ends, {run: float(tokens[places[-1]]) for run, places in runs.items()})
-    at, names = _candidates({run: float(tokens[places[-1]]) for run, places in runs.items()})
+    at, candidates = _candidates(tokens)
+    several = len(candidates) > 1
     average = part.best_average(shared_trend=True)
     averaged = {run: float(trailing_means(values[places], average)[-1]) for run, places in runs.items()}
+    last, means = ([_mean(scores_of, members) for members in candidates.values()] for scores_of in (ends, averaged))
+    spread, spread_of_means = (float(np.std(side, ddof=1)) if several else math.nan for side in (last, means))
+    signal = float(np.ptp(last)) if several else math.nan
+    seed_noise = _seed_noise(ends, tokens)
     total = max(part.noise, np.nan_to_num(seed_noise))
-    by_candidate = [float(np.mean([ends[run] for run in members])) for members in names.values()]
-    several = len(by_candidate) > 1
-    spread = float(np.std(by_candidate, ddof=1)) if several else math.nan
-    signal = float(np.ptp(by_candidate)) if several else math.nan
     of_mean = math.hypot(part.of_mean(average), math.sqrt(max(total**2 - part.noise**2, 0.0)))
-    means = [float(np.mean([averaged[run] for run in members])) for members in names.values()]
-    spread_of_means = float(np.std(means, ddof=1)) if several else math.nan
     true_spread = math.sqrt(max(spread_of_means**2 - of_mean**2, 0.0)) if several else math.nan
-    chance = probability_of_chance(spread_of_means, of_mean, len(by_candidate), part.freedom)
+    chance = probability_of_chance(spread_of_means, of_mean, len(candidates), part.freedom)
+    observed = [_observed(side, candidates, target, ways.get(key.metric, key.metric)) for side in (ends, averaged)]
     return MetricNoise(
         benchmark=key.benchmark,
         metric=key.metric,
@@ -257,15 +257,15 @@ def _row(
         relative_noise=part.noise / abs(level) if level else math.nan,
         seed_noise=seed_noise,
         tokens=at if several else math.nan,
-        candidates=len(by_candidate) if several else 0,
+        candidates=len(candidates) if several else 0,
         signal=signal,
         spread=spread,
         snr=signal / total if total > 0 else math.nan,
         implied_decision_accuracy=implied_decision_accuracy(true_spread, total),
         average_last=average,
         implied_averaged=implied_decision_accuracy(true_spread, of_mean),
-        observed_decision_accuracy=_observed(key.metric, ends, names, target, ways),
-        observed_averaged=_observed(key.metric, averaged, names, target, ways),
+        observed_decision_accuracy=observed[0],
+        observed_averaged=observed[1],
         chance=chance,
         drop=bool(chance > alpha),
     )
@@ -282,15 +282,21 @@ def candidate_name(run: str) -> str:
 
 def _candidates(ends: Mapping[str, float]) -> tuple[float, dict[str, list[str]]]:
     """The tokens at which most candidates end, the most tokens if equal; and their runs by candidate."""
-    best: tuple[float, dict[str, list[str]]] = (math.nan, {})
-    for at in sorted(set(ends.values())):
-        members: dict[str, list[str]] = {}
-        for run, tokens in ends.items():
-            if abs(tokens - at) <= _SAME_TOKENS * at:
-                members.setdefault(candidate_name(run), []).append(run)
-        if len(members) >= len(best[1]):
-            best = (at, members)
-    return best
+    by_tokens = {at: [run for run, end in ends.items() if abs(end - at) <= _SAME_TOKENS * at] for at in ends.values()}
+    candidates = {at: _by_candidate(runs) for at, runs in by_tokens.items()}
+    at = max(candidates, key=lambda at: (len(candidates[at]), at))
+    return at, candidates[at]
+
+
+def _by_candidate(runs: Iterable[str]) -> dict[str, list[str]]:
+    members: dict[str, list[str]] = {}
+    for run in runs:
+        members.setdefault(candidate_name(run), []).append(run)
+    return members
+
+
+def _mean(values: Mapping[str, float], runs: Sequence[str]) -> float:
+    return float(np.mean([values[run] for run in runs]))
 
 
 def _seed_noise(values: Mapping[str, float], tokens: Mapping[str, float]) -> float:
@@ -298,18 +304,16 @@ def _seed_noise(values: Mapping[str, float], tokens: Mapping[str, float]) -> flo
     groups: dict[tuple[str, str], list[float]] = {}
     for run, value in values.items():
         groups.setdefault((candidate_name(run), f"{tokens[run]:.2e}"), []).append(value)
-    squares = [
-        (np.var(group, ddof=1) * (len(group) - 1), len(group) - 1) for group in groups.values() if len(group) > 1
-    ]
-    return float(np.sqrt(sum(part for part, _ in squares) / sum(dof for _, dof in squares))) if squares else math.nan
+    seeds = [group for group in groups.values() if len(group) > 1]
+    if not seeds:
+        return math.nan
+    freedom = [len(group) - 1 for group in seeds]
+    squares = [np.var(group, ddof=1) * dof for group, dof in zip(seeds, freedom, strict=True)]
+    return float(np.sqrt(sum(squares) / sum(freedom)))
 
 
 def _observed(
-    metric: str,
-    values: Mapping[str, float],
-    names: Mapping[str, Sequence[str]],
-    target: Targets | None,
-    ways: Mapping[str, str],
+    values: Mapping[str, float], candidates: Mapping[str, Sequence[str]], target: Targets | None, metric: str
 ) -> float:
     """Decision accuracy of the candidates that have a target; NaN where it is unknown.
 
@@ -317,16 +321,12 @@ def _observed(
     """
     if target is None:
         return math.nan
-    truths: dict[str, list[float]] = {}
-    for run, truth in target.value.items():
-        truths.setdefault(candidate_name(run), []).append(truth)
+    seeds = _by_candidate(target.value)
     pairs = [
-        (float(np.mean([values[run] for run in runs])), float(np.mean(truths[name])))
-        for name, runs in names.items()
-        if name in truths
+        (_mean(values, candidates[name]), _mean(target.value, seeds[name])) for name in candidates if name in seeds
     ]
     try:
-        lower = metric_called(ways.get(metric, metric)).lower_is_better
+        lower = metric_called(metric).lower_is_better
     except DirectionError:
         return math.nan
     if len(pairs) < 2:

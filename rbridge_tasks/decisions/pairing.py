@@ -96,6 +96,8 @@ class Pairs:
 
 def group_name(key: Mapping[str, str]) -> str:
     """Name of a group: the values of its key."""
+    if key and not any(key.values()):
+        return f"rows without {' and '.join(key)}"
     return ", ".join(key.values()) or "all rows"
 
 
@@ -105,14 +107,7 @@ def pairs_from_table(
     """Pairs from a table with the proxy score and the target's accuracy in a row.
 
     Rows without a score, an accuracy or an order are left out and counted. Without an order column, so are exact
-    copies of a row.
-
-    Args:
-        table: any table.
-        x, y: columns of the proxy score and of the accuracy.
-        group: columns whose values define the groups.
-        order: column that orders the checkpoints of a group.
-        unit: of the accuracies, see :func:`in_percent`.
+    copies of a row. The columns are those of ``fit``, the unit that of :func:`in_percent`.
 
     Raises:
         PairError: a column is missing or holds text, a checkpoint occurs twice, units are mixed, or no row is complete.
@@ -129,6 +124,7 @@ def pairs_from_table(
         raise PairError(
             f"column {', '.join(repeated)} is given twice; --x, --y, --order and --group take different columns"
         )
+    check_once(table, names)
     notes = []
     numbers = table.assign(**{name: as_numbers(table[name]) for name in numeric})
     complete = np.isfinite(numbers[numeric]).all(axis=1)
@@ -137,27 +133,22 @@ def pairs_from_table(
         notes.append(f"{left_out}: {', '.join(numeric)} missing or infinite")
     if not complete.any():
         raise PairError(f"no row of {len(complete)} has both {x} and {y}; there is nothing to fit")
-    kept = numbers[complete]
-    places: dict[tuple[str, ...], list[int]] = {}
-    for place, key in enumerate(row_keys(kept, group)):
-        places.setdefault(key, []).append(place)
-    percent, unit_notes = in_percent(kept[y].to_numpy(np.float64), places, unit, y)
+    parts = rows_by_key(numbers[complete], group)
+    accuracies = [(", ".join(values), rows[y].to_numpy(np.float64)) for values, rows in parts.items()]
+    percent, unit_notes = in_percent(accuracies, unit, y)
     groups = []
-    for values, members in places.items():
-        rows = kept.iloc[members]
+    for (values, rows), in_group in zip(parts.items(), percent, strict=True):
         pairs = Group(
             key=dict(zip(group, values, strict=True)),
             x=rows[x].to_numpy(np.float64),
-            y=percent[members],
+            y=in_group,
             order=rows[order].to_numpy(np.float64) if order else None,
         )
         groups.append(_without_copies(pairs, notes) if order is None else _checked_order(pairs, order))
     return Pairs(groups, PairsSource(x=x, y=y, group=[*group], order=order), [*notes, *unit_notes])
 
 
-def in_percent(
-    values: Values, rows: Mapping[tuple[str, ...], Sequence[int]], unit: str, name: str
-) -> tuple[Values, list[str]]:
+def in_percent(parts: Sequence[tuple[str, Values]], unit: str, name: str) -> tuple[list[Values], list[str]]:
     """Accuracies in percent, and a note if the unit was inferred.
 
     Under ``auto`` accuracies are fractions if none is above 1, unless the column's name ends in ``pct`` or ``percent``.
@@ -165,8 +156,7 @@ def in_percent(
     group without any above 1 while other groups are in percent. ``percent`` accepts accuracies below 1 %.
 
     Args:
-        values: accuracies, shape (points,).
-        rows: places in ``values`` by group.
+        parts: name and accuracies of each group; those that are not finite are unknown.
         unit: ``auto``, ``percent`` or ``fraction``.
         name: of the column.
 
@@ -175,35 +165,35 @@ def in_percent(
     """
     if unit not in UNITS:
         raise PairError(f"the unit {unit!r} is not known; expected one of {', '.join(UNITS)}")
+    known = [(where, part[np.isfinite(part)]) for where, part in parts]
+    values = np.concatenate([part for _, part in known])
     top = 1.0 if unit == "fraction" else 100.0
     if wrong := int(((values < 0) | (values > top)).sum()):
         raise PairError(
             f"{wrong} of {len(values)} values of {name} lie outside 0..{top:g}: they go from {values.min():g} to "
             f"{values.max():g}; is that the column of accuracies?"
         )
-    if unit == "fraction":
-        return values * 100.0, []
-    if unit == "percent":
-        return values, []
-    if values.max() > 1.0:
-        _check_one_unit(values, rows, name)
-        return values, []
-    if name.lower().endswith(("pct", "percent")):
-        return values, [
-            f"no {name} is above 1: taken as percent, as its name says; if they are fractions, say so (--unit)"
-        ]
-    return values * 100.0, [f"no {name} is above 1: taken as fractions; if they are in percent, say --unit percent"]
+    notes = []
+    factor = 100.0 if unit == "fraction" else 1.0
+    if unit == "auto" and values.max(initial=0.0) > 1.0:
+        _check_one_unit(known, values.max(), name)
+    elif unit == "auto" and values.size:
+        if name.lower().endswith(("pct", "percent")):
+            taken, remedy = "percent, as its name says", "if they are fractions, say so (--unit)"
+        else:
+            taken, remedy, factor = "fractions", "if they are in percent, say --unit percent", 100.0
+        notes.append(f"no {name} is above 1: taken as {taken}; {remedy}")
+    return [part * factor for _, part in parts], notes
 
 
-def _check_one_unit(values: Values, rows: Mapping[tuple[str, ...], Sequence[int]], name: str) -> None:
-    for key, places in rows.items():
-        accuracies = values[[*places]]
+def _check_one_unit(parts: Sequence[tuple[str, Values]], highest: float, name: str) -> None:
+    for where, accuracies in parts:
         low, high = accuracies[(accuracies > 0) & (accuracies <= 1)], accuracies[accuracies > 1]
         mixed = len(low) and len(high) and high.min() >= 10 * low.max()
         if mixed or (len(low) and not len(high)):
-            large = f"{high.min():g} there" if mixed else f"{values.max():g} elsewhere"
+            large = f"{high.min():g} there" if mixed else f"{highest:g} elsewhere"
             raise PairError(
-                f"{name} seems to mix fractions and percent: {low.max():g} in {', '.join(key) or 'the table'} beside "
+                f"{name} seems to mix fractions and percent: {low.max():g} in {where or 'the table'} beside "
                 f"{large}; write all in one unit, or give --unit percent if all are percentages"
             )
 
@@ -220,6 +210,16 @@ def expected_direction(metric: str) -> str | None:
         return None
 
 
+def check_once(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a table that has several columns of one of these names.
+
+    Raises:
+        PairError: names the columns.
+    """
+    if several := [name for name in columns if (table.columns == name).sum() > 1]:
+        raise PairError(f"the table has several columns {', '.join(several)}; keep one of each name")
+
+
 def as_numbers(column: pd.Series) -> pd.Series:
     """A column as ``float64``, empty cells as NaN.
 
@@ -233,18 +233,20 @@ def as_numbers(column: pd.Series) -> pd.Series:
     return numbers
 
 
-def row_keys(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """For each row its values in these columns as text: 7 for 7.0, and an empty text for a missing value.
+def rows_by_key(table: pd.DataFrame, columns: Sequence[str]) -> dict[tuple[str, ...], pd.DataFrame]:
+    """The rows by their values in these columns as text: 7 for 7.0, and an empty text for a missing value.
 
-    >>> row_keys(pd.DataFrame({"benchmark": ["gsm8k", None], "shots": [5.0, 0.0]}), ["benchmark", "shots"])
+    >>> [*rows_by_key(pd.DataFrame({"benchmark": ["gsm8k", None], "shots": [5.0, 0.0]}), ["benchmark", "shots"])]
     [('gsm8k', '5'), ('', '0')]
     """
-    texts = [[_cell_text(value) for value in table[column].tolist()] for column in columns]
-    return [*zip(*texts, strict=True)] if texts else [()] * len(table)
+    if not columns:
+        return {(): table} if len(table) else {}
+    texts = [np.array([_cell_text(value) for value in table[column].tolist()], dtype=object) for column in columns]
+    return dict(iter(table.groupby(texts, sort=False)))
 
 
 def _cell_text(value: object) -> str:
-    if value is None or value != value:  # NaN
+    if pd.isna(value):
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)
 

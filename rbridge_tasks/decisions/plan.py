@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rbridge_metrics.errors import PlanError
 from rbridge_metrics.planning import StagedSearch, chance_to_find_best, chance_to_keep_best, gpu_hours, make_plan
-from rbridge_tasks.decisions.decision import Decision
+from rbridge_tasks.decisions.decision import Decision, check_draws
 from rbridge_tasks.decisions.ladder_result import Ladder
 from rbridge_tasks.decisions.plan_ladder import LadderPlan, plan_ladder
 from rbridge_tasks.tables.sizes import Size, parse_size
@@ -132,6 +132,7 @@ def plan(
     Raises:
         PlanError, SizeError: numbers out of range or that do not fit together.
     """
+    check_draws(seed=seed)
     sizes = [parse_size(size) if isinstance(size, str) else size for size in (*stages, target)]
     search = make_plan(candidates, keep, sizes[:-1], sizes[-1])
     planned = [

@@ -7,9 +7,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from rbridge_metrics.compute import training_flops
 from rbridge_metrics.errors import PlanError
@@ -59,41 +60,61 @@ class LadderPlan:
     benchmarks: tuple[LadderWidth, ...]
 
 
-def plan_ladder(ladder: Ladder | str | Path, target: Size, candidates: int, kept: int, spread: float) -> LadderPlan:
-    """Cost and use of a ladder.
+class _Forecast(BaseModel):
+    params: float
+    tokens: float
+    low_pct: float
+    high_pct: float
+    next_rung_width: float
 
-    Args:
-        ladder: a result of ``ladder``, or a file of ``rbridge ladder --json``.
-        target: a size that the ladder forecasts.
-        candidates, kept: numbers before and after the choice.
-        spread: standard deviation of the candidates' accuracies at the target, points; NaN if unknown.
+
+class _Benchmark(BaseModel):
+    benchmark: str
+    params: list[float]
+    tokens: list[float]
+    forecasts: list[_Forecast]
+
+
+class _Ladder(BaseModel):
+    """What is read of ``rbridge ladder --json``."""
+
+    level: Annotated[float, Field(gt=0, lt=1)]
+    benchmarks: Annotated[list[_Benchmark], Field(min_length=1)]
+
+
+def plan_ladder(ladder: Ladder | str | Path, target: Size, candidates: int, kept: int, spread: float) -> LadderPlan:
+    """Cost and use of a ladder for a choice of ``kept`` among the candidates, see ``plan``; ``spread`` NaN if unknown.
 
     Raises:
         PlanError: no ladder in the file, no forecast of the target, or a spread that is not above 0.
     """
     if spread <= 0:
         raise PlanError(f"a spread of {spread:g} points; it is the standard deviation over candidates, above 0")
-    values = ladder.to_dict() if isinstance(ladder, Ladder) else _read(Path(ladder))
-    level, parts = values["level"], values["benchmarks"]
-    params, tokens = (np.array(parts[0][name], dtype=np.float64) for name in ("params", "tokens"))
+    saved = _Ladder.model_validate(ladder.to_dict()) if isinstance(ladder, Ladder) else _read(Path(ladder))
+    params, tokens = (np.array(counts) for counts in (saved.benchmarks[0].params, saved.benchmarks[0].tokens))
     sizes = np.unique(params)
+    if len(params) != len(tokens) or len(sizes) < 2:
+        raise PlanError(
+            f"a ladder has runs of several sizes, each with its tokens, but not {len(params)} params and "
+            f"{len(tokens)} tokens; write it with rbridge ladder ... --json"
+        )
     step, largest = float(sizes[-1] / sizes[-2]), params == sizes[-1]
     widths = []
-    for part in parts:
-        forecast = next((row for row in part["forecasts"] if _is_size(row, target)), None)
+    for part in saved.benchmarks:
+        matching = (row for row in part.forecasts if np.isclose([row.params, row.tokens], target, rtol=_SAME).all())
+        forecast = next(matching, None)
         if forecast is None:
             name = f"{count_text(target.params)}:{count_text(target.tokens)}"
             raise PlanError(
                 f"the ladder has no forecast of {name}; make it with rbridge ladder --predict {name} --json"
             )
-        width = forecast["high_pct"] - forecast["low_pct"]
-        both = [width, width * forecast["next_rung_width"]]
-        widths.append(
-            LadderWidth(part["benchmark"], *both, *(_chance(each, level, spread, candidates, kept) for each in both))
-        )
+        width = forecast.high_pct - forecast.low_pct
+        both = [width, width * forecast.next_rung_width]
+        chances = (_chance(each, saved.level, spread, candidates, kept) for each in both)
+        widths.append(LadderWidth(part.benchmark, *both, *chances))
     flops = training_flops(params, tokens)
     return LadderPlan(
-        len(params), float(flops.sum()), float(sizes[-1] * step), float(flops[largest].sum() * step**2), level,
+        len(params), float(flops.sum()), float(sizes[-1] * step), float(flops[largest].sum() * step**2), saved.level,
         tuple(widths),
     )  # fmt: skip
 
@@ -106,20 +127,14 @@ def _chance(width: float, level: float, spread: float, candidates: int, kept: in
     return chance_to_keep_best(candidates, kept, 0.5 + math.atan2(spread, error) / math.pi)
 
 
-def _is_size(row: dict[str, float], size: Size) -> bool:
-    return bool(np.isclose([row["params"], row["tokens"]], size, rtol=_SAME).all())
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> _Ladder:
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return _Ladder.model_validate(json.loads(path.read_bytes()))
     except OSError as error:
         raise PlanError(
             f"{path} cannot be read: {error.strerror}; write it with rbridge ladder ... --json > {path}"
         ) from error
+    except ValidationError as error:
+        raise PlanError(f"{path} holds no ladder; write it with rbridge ladder ... --json > {path}") from error
     except ValueError as error:
         raise PlanError(f"{path} is no JSON; write it with rbridge ladder ... --json > {path}") from error
-    parts = values.get("benchmarks") if isinstance(values, dict) else None
-    if not (isinstance(parts, list) and parts and {"params", "tokens", "forecasts"} <= set(parts[0])):
-        raise PlanError(f"{path} holds no ladder; write it with rbridge ladder ... --json > {path}")
-    return values

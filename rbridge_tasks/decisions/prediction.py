@@ -15,13 +15,20 @@ import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.decisions.decision import Decision
-from rbridge_tasks.decisions.pairing import PairsSource, Values, as_numbers, in_percent, row_keys
+from rbridge_tasks.decisions.pairing import (
+    PairsSource,
+    Values,
+    as_numbers,
+    check_once,
+    group_name,
+    in_percent,
+    rows_by_key,
+)
 from rbridge_tasks.decisions.score_pairs import SIZE_WITHIN
 from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.score_table import TEXT, ScoreTableError, checked_scores, read_table
 from rbridge_tasks.tables.settings import ITEMS, TRACES
 from rbridge_tasks.tables.table_settings import check_rows
-from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,13 +120,9 @@ class Predictions(Decision):
         """All predicted rows in the order of the table."""
         return pd.concat([group.rows for group in self.groups]).sort_index()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary that ``rbridge predict --json`` prints."""
+    def _content(self) -> dict[str, Any]:
         groups = [group.to_dict() for group in self.groups]
-        values: dict[str, Any] = plain(
-            {"fit": self.fit.path, "level": self.level, "groups": groups, "notes": self.notes}
-        )
-        return values
+        return {"fit": self.fit.path, "level": self.level, "groups": groups, "notes": self.notes}
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the predictions on their curves; with a path, also write the figure as ``.svg`` or ``.png``."""
@@ -148,16 +151,17 @@ def predict_rows(
         rows = _rows_of_proxy(fit, table, skipped)
         column = x or (fit.source.x if isinstance(fit.source, PairsSource) else "value")
     else:
-        rows, column = pd.DataFrame({"score": np.asarray(table, dtype=np.float64)}), "score"
+        scores = np.asarray(table)
+        if scores.ndim != 1:
+            raise PredictionError(f"an array of shape {scores.shape}; expected scores in one dimension")
+        rows, column = pd.DataFrame({"score": scores}), "score"
         use = use or ([*fit.groups[0].key.values()] if len(fit.groups) == 1 else [])
     _check_columns(rows, [column, *([y] if y else []), *([] if use else fit.columns)])
-    scores = as_numbers(rows[column])
-    finite = np.isfinite(scores)
+    finite = np.isfinite(as_numbers(rows[column]))
     skipped[f"without a finite {column}"] += int((~finite).sum())
-    rows, scores = rows[finite], scores[finite]
     groups = [
-        _predicted(group, name, rows.iloc[places], scores.iloc[places].to_numpy(), level)
-        for group, name, places in _groups(fit, rows, use, skipped)
+        _predicted(group, name, part, as_numbers(part[column]).to_numpy(), level)
+        for group, name, part in _groups(fit, rows[finite], use, skipped)
     ]
     notes = [f"{counted(count, 'row')} skipped: {why}" for why, count in skipped.items() if count]
     if not groups:
@@ -180,6 +184,7 @@ def _check_columns(rows: pd.DataFrame, needed: Sequence[str]) -> None:
             f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, rows.columns))}. Name the "
             "score with --x; to use one curve for every row, name its group with --use"
         )
+    check_once(rows, needed)
     if taken := [name for name in ADDED if name in rows.columns]:
         raise PredictionError(f"the table has columns named {', '.join(taken)} already; rename or drop them")
 
@@ -207,17 +212,17 @@ def _rows_of_proxy(fit: Fit, table: pd.DataFrame, skipped: Counter[str]) -> pd.D
 
 def _groups(
     fit: Fit, rows: pd.DataFrame, use: Sequence[str], skipped: Counter[str]
-) -> list[tuple[FittedGroup, str, list[int]]]:
-    """For each group of rows that has a curve: the curve, the name of the rows, and their places."""
+) -> list[tuple[FittedGroup, str, pd.DataFrame]]:
+    """For each group of rows that has a curve: the curve, the name of the rows, and the rows."""
     if use:
-        return [(fit.group(*use), "all rows", [*range(len(rows))])] if len(rows) else []
-    places: dict[tuple[str, ...], list[int]] = {}
-    for place, key in enumerate(row_keys(rows, fit.columns)):
-        places.setdefault(key, []).append(place)
+        return [(fit.group(*use), "all rows", rows)] if len(rows) else []
     curves = {(*group.key.values(),): group for group in fit.groups}
-    for key in places.keys() - curves.keys():
-        skipped[f"{fit.path} has no curve for {', '.join(key)}"] += len(places[key])
-    return [(curves[key], curves[key].name, chosen) for key, chosen in places.items() if key in curves]
+    parts = rows_by_key(rows, fit.columns)
+    for key, part in parts.items():
+        if key not in curves:
+            name = group_name(dict(zip(fit.columns, key, strict=True)))
+            skipped[f"{fit.path} has no curve for {name}"] += len(part)
+    return [(curves[key], curves[key].name, part) for key, part in parts.items() if key in curves]
 
 
 def _predicted(group: FittedGroup, name: str, rows: pd.DataFrame, scores: Values, level: float) -> Predicted:
@@ -235,17 +240,9 @@ def _predicted(group: FittedGroup, name: str, rows: pd.DataFrame, scores: Values
 
 def _with_actual(groups: list[Predicted], y: str, unit: str, notes: list[str]) -> list[Predicted]:
     """The predictions with the accuracies of column ``y``, in percent."""
-    actual = np.concatenate([as_numbers(group.rows[y]).to_numpy() for group in groups])
-    ends = np.cumsum([len(group.rows) for group in groups])
-    known = np.isfinite(actual)
-    if known.any():
-        names = np.repeat([group.name for group in groups], [len(group.rows) for group in groups])[known]
-        places: dict[tuple[str, ...], list[int]] = {
-            (name,): np.flatnonzero(names == name).tolist() for name in dict.fromkeys(names.tolist())
-        }
-        actual[known], unit_notes = in_percent(actual[known], places, unit, y)
-        notes += unit_notes
-    return [replace(group, actual=part) for group, part in zip(groups, np.split(actual, ends[:-1]), strict=True)]
+    actual, unit_notes = in_percent([(group.name, as_numbers(group.rows[y]).to_numpy()) for group in groups], unit, y)
+    notes += unit_notes
+    return [replace(group, actual=part) for group, part in zip(groups, actual, strict=True)]
 
 
 def _doubts(groups: Sequence[Predicted]) -> list[str]:

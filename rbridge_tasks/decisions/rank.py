@@ -24,7 +24,7 @@ from rbridge_tasks.decisions.candidates import (
     largest,
     target_values,
 )
-from rbridge_tasks.decisions.decision import Decision
+from rbridge_tasks.decisions.decision import Decision, check_draws
 from rbridge_tasks.decisions.size_ranking import (
     FEW_ITEMS,
     NO_INTERVALS,
@@ -38,7 +38,6 @@ from rbridge_tasks.tables.averaging import average_last as mean_of_last
 from rbridge_tasks.tables.averaging import checked_count, noise_by_size, noise_of_mean
 from rbridge_tasks.tables.directions import Metric, metric_called
 from rbridge_tasks.tables.score_table import as_scores
-from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,32 +116,28 @@ class Ranking(Decision):
 
         return draw_frontier(self.agreement, path, level=self.settings.level)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary that ``rbridge rank --json`` prints."""
-        values: dict[str, Any] = plain(
-            {
-                "metrics": [metric._asdict() for metric in self.metrics],
-                "target_metrics": [metric._asdict() for metric in self.target_metrics],
-                "settings": asdict(self.settings),
-                "rankings": [
-                    {
-                        "benchmark": size.candidates.benchmark,
-                        "params": size.candidates.params,
-                        "tokens": size.candidates.tokens,
-                        "flops": size.candidates.flops,
-                        "method": size.method,
-                        "training_noise": size.training_noise,
-                        "noise_share": size.noise_share,
-                        "candidates": [asdict(row) for row in size.rows],
-                    }
-                    for size in self.sizes
-                ],
-                "agreement": [_agreement(point) for point in self.agreement],
-                "savings": {name: asdict(saved) for name, saved in self.savings.items()},
-                "notes": self.notes,
-            }
-        )
-        return values
+    def _content(self) -> dict[str, Any]:
+        return {
+            "metrics": [metric._asdict() for metric in self.metrics],
+            "target_metrics": [metric._asdict() for metric in self.target_metrics],
+            "settings": asdict(self.settings),
+            "rankings": [
+                {
+                    "benchmark": size.candidates.benchmark,
+                    "params": size.candidates.params,
+                    "tokens": size.candidates.tokens,
+                    "flops": size.candidates.flops,
+                    "method": size.method,
+                    "training_noise": size.training_noise,
+                    "noise_share": size.noise_share,
+                    "candidates": [asdict(row) for row in size.rows],
+                }
+                for size in self.sizes
+            ],
+            "agreement": [_agreement(point) for point in self.agreement],
+            "savings": {name: asdict(saved) for name, saved in self.savings.items()},
+            "notes": self.notes,
+        }
 
 
 def rank(
@@ -200,11 +195,12 @@ def rank(
     if len(set(names)) < len(names):
         raise RankError(f"--metric and --against name one metric twice: {', '.join(names)}; name each once")
     truths = [metric_called(name) for name in as_names(target_metric)]
+    check_draws(seed=seed)
     settings = BootstrapSettings(resamples, seed, level)
-    files = named_samples(samples)
-    if files and checked_count(average_last) != 1:
+    if samples and checked_count(average_last) != 1:
         raise RankError("--samples holds items of single checkpoints, which --average-last averages; give one of them")
     measured, size = as_scores(table), as_size(at)
+    files = named_samples(samples, {*measured["run"]})
     known = noise_by_size(measured[measured["metric"].isin(names)])
     scores, counts, notes = mean_of_last(measured, average_last, shared_trend=True, metrics=names)
     rankings: list[SizeRanking] = []

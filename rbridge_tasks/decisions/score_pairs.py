@@ -42,24 +42,30 @@ def pairs_from_scores(
     extrapolated. If each side has a single run and the names differ, these two runs are joined.
 
     Args:
-        table: a score table, see ``tables.score_table``.
+        table: a checked score table.
         proxy_metric: metric of the small model.
-        target_metrics: accuracies of the large one, in order of preference: each benchmark takes the first it has.
+        target_metrics: accuracies of the large one: each benchmark takes the first it has.
         proxy, target: size, name or run of the two models, see :func:`rows_of_model`.
-        unit: of the accuracies, see ``pairing.in_percent``.
-        allow_incomparable: fit scores of different settings together, and note it.
+        unit, allow_incomparable: see ``fit``.
         at_proxy: the points are always the proxy's checkpoints, and accuracies are interpolated: the paper's way.
 
     Raises:
         IncomparableError: scores of one model on one benchmark had different settings, such as other shots.
         PairError: a model or metric is not in the table, or nothing can be joined.
     """
-    _check_metrics(table, proxy_metric, target_metrics)
+    if not target_metrics:
+        raise PairError("no metric of the target is given; name one with --target-metric")
+    check_metrics(table, [proxy_metric], option="--proxy-metric")
+    if not set(target_metrics) & set(table["metric"]):
+        check_metrics(table, target_metrics, option="--target-metric")
     small = rows_of_model(table[table["metric"] == proxy_metric], proxy, f"with {proxy_metric}")
     large = rows_of_model(table[table["metric"].isin(target_metrics)], target, f"with {' or '.join(target_metrics)}")
     notes: list[str] = []
     benchmarks = [name for name in dict.fromkeys(small["benchmark"]) if name in set(large["benchmark"])]
-    _note_benchmarks(small, large, benchmarks, notes)
+    for rows, side, opposite in ((small, "proxy", "target"), (large, "target", "proxy")):
+        if alone := [name for name in dict.fromkeys(rows["benchmark"]) if name not in benchmarks]:
+            number = counted(len(alone), "benchmark")
+            notes.append(f"{number} of the {side} skipped, the {opposite} has none: {listed(alone)}")
     for rows in (small, large):
         notes += check_rows(rows[rows["benchmark"].isin(benchmarks)], allow=allow_incomparable)
     groups = []
@@ -72,10 +78,7 @@ def pairs_from_scores(
             groups.append(group)
     if not groups:
         raise PairError(f"no score of {proxy} can be joined to an accuracy of {target}; {'; '.join(notes)}")
-    ends = np.cumsum([len(group.y) for group in groups])
-    parts = np.split(np.arange(ends[-1]), ends[:-1])
-    places = {tuple(group.key.values()): part.tolist() for group, part in zip(groups, parts, strict=True)}
-    percent, unit_notes = in_percent(np.concatenate([group.y for group in groups]), places, unit, target_metrics[0])
+    percent, unit_notes = in_percent([(group.name, group.y) for group in groups], unit, target_metrics[0])
     source = ScoresSource(
         proxy_metric=proxy_metric,
         target_metrics=[*target_metrics],
@@ -85,7 +88,7 @@ def pairs_from_scores(
         runs=sorted({run for group in groups for run in group.run or []}),
         proxy_settings=shared_settings(small[small["benchmark"].isin(benchmarks)]),
     )
-    groups = [replace(group, y=percent[part]) for group, part in zip(groups, parts, strict=True)]
+    groups = [replace(group, y=part) for group, part in zip(groups, percent, strict=True)]
     return Pairs(groups, source, [*_together(notes, benchmarks), *unit_notes])
 
 
@@ -106,7 +109,7 @@ def rows_of_model(table: pd.DataFrame, text: str, what: str) -> pd.DataFrame:
     except ValueError:
         wanted = math.nan
     sizes = np.unique(table["params"].dropna())
-    near = sizes[np.abs(np.log(sizes / wanted)) <= math.log(SIZE_WITHIN)] if wanted > 0 else sizes[:0]
+    near = sizes[(sizes <= wanted * SIZE_WITHIN) & (wanted <= sizes * SIZE_WITHIN)]
     if len(near) > 1 and wanted not in near:
         raise PairError(
             f"{text} may be {' or '.join(f'{size:g}' for size in near)} parameters {what}; give one of them"
@@ -122,15 +125,18 @@ def rows_of_model(table: pd.DataFrame, text: str, what: str) -> pd.DataFrame:
     raise PairError(f"no model {text!r} {what} in the score table; parameters there: {known_sizes}; models: {models}")
 
 
-def interpolated(tokens: Values, at: Values, values: Values) -> tuple[Values, npt.NDArray[np.bool_]]:
+def interpolated(
+    tokens: npt.ArrayLike, at: npt.ArrayLike, values: npt.ArrayLike
+) -> tuple[Values, npt.NDArray[np.bool_]]:
     """Values at other token counts, linearly between neighbours: NaN outside, and whether each was interpolated.
 
     >>> interpolated(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.5]), np.array([10.0, 40.0]))
     (array([10., 30., nan]), array([False,  True, False]))
     """
+    wanted, at, values = (np.asarray(column, dtype=np.float64) for column in (tokens, at, values))
     along = np.argsort(at)
-    result = np.interp(tokens, at[along], values[along], left=math.nan, right=math.nan)
-    return result, np.isfinite(result) & ~np.isin(tokens, at)
+    result = np.interp(wanted, at[along], values[along], left=math.nan, right=math.nan)
+    return result, np.isfinite(result) & ~np.isin(wanted, at)
 
 
 def _joined(small: pd.DataFrame, large: pd.DataFrame, notes: list[str], *, at_proxy: bool) -> Group | None:
@@ -195,19 +201,14 @@ def _run_pairs(
     lost["outside the target's tokens"] += int((~inside_target).sum())
     inside_proxy = large["tokens"].between(small["tokens"].min(), small["tokens"].max())
     if at_proxy or inside_target.sum() < inside_proxy.sum():
-        accuracy, between = _values_at(small["tokens"], large)
+        accuracy, between = interpolated(small["tokens"], large["tokens"], large["value"])
         points = small.assign(accuracy=accuracy, interpolated=np.where(between, "accuracies", ""))[inside_target]
     else:
-        score, between = _values_at(large["tokens"], small)
+        score, between = interpolated(large["tokens"], small["tokens"], small["value"])
         sides = np.where(between, "scores", "")
         points = large.assign(accuracy=large["value"], value=score, interpolated=sides, run=small["run"].iloc[0])
         points = points[inside_proxy]
     return points
-
-
-def _values_at(tokens: pd.Series, rows: pd.DataFrame) -> tuple[Values, npt.NDArray[np.bool_]]:
-    """The values of ``rows`` at other tokens; see :func:`interpolated`."""
-    return interpolated(*(column.to_numpy(np.float64) for column in (tokens, rows["tokens"], rows["value"])))
 
 
 def _together(notes: Sequence[str], benchmarks: Sequence[str]) -> list[str]:
@@ -218,19 +219,3 @@ def _together(notes: Sequence[str], benchmarks: Sequence[str]) -> list[str]:
         about_one = name in benchmarks
         named.setdefault(text if about_one else line, []).append(name if about_one else "")
     return [f"{listed(names)}: {text}" if names[0] else text for text, names in named.items()]
-
-
-def _check_metrics(table: pd.DataFrame, proxy_metric: str, target_metrics: Sequence[str]) -> None:
-    if not target_metrics:
-        raise PairError("no metric of the target is given; name one with --target-metric")
-    check_metrics(table, [proxy_metric], option="--proxy-metric")
-    if not set(target_metrics) & set(table["metric"]):
-        check_metrics(table, target_metrics, option="--target-metric")
-
-
-def _note_benchmarks(small: pd.DataFrame, large: pd.DataFrame, joined: Sequence[str], notes: list[str]) -> None:
-    for rows, side, opposite in ((small, "proxy", "target"), (large, "target", "proxy")):
-        alone = [name for name in dict.fromkeys(rows["benchmark"]) if name not in joined]
-        if alone:
-            names = listed(alone)
-            notes.append(f"{counted(len(alone), 'benchmark')} of the {side} skipped, the {opposite} has none: {names}")

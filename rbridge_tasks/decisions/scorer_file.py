@@ -53,14 +53,9 @@ class _ScorerFile(pydantic.BaseModel):
 def write_scorer(
     trial: Trial, metrics: Sequence[str], benchmarks: Sequence[str], targets: Sequence[str], path: str | Path
 ) -> None:
-    """Write a scorer atomically, with its results on tasks left out.
+    """Write the scorer of a trial atomically, as JSON, with its results on tasks left out.
 
-    Args:
-        trial: of the scorer.
-        metrics: names of all proxies of the population; those that the scorer needs are written.
-        benchmarks: it was trained on.
-        targets: metrics of the accuracies.
-        path: ``.json``.
+    ``metrics`` are the names of all proxies of the population; those that the scorer needs are written.
     """
     content = _ScorerFile(
         format="rbridge-scorer",

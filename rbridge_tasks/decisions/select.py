@@ -16,7 +16,7 @@ from rbridge_metrics.selection.results import ScorerTrials, Trial
 from rbridge_metrics.selection.scorers import RBF, SCORERS
 from rbridge_metrics.selection.select import select as try_scorers
 from rbridge_tasks.decisions.candidates import as_names
-from rbridge_tasks.decisions.decision import Decision
+from rbridge_tasks.decisions.decision import Decision, check_draws
 from rbridge_tasks.decisions.model_table import (
     ModelTable,
     accuracies_of,
@@ -30,7 +30,6 @@ from rbridge_tasks.decisions.scorer_file import read_scorer, write_scorer
 from rbridge_tasks.tables.directions import metric_called
 from rbridge_tasks.tables.names import split_names
 from rbridge_tasks.tables.score_table import as_scores
-from rbridge_traces.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,31 +113,25 @@ class Selection(Decision):
         """Weights of a scorer that is a weighted sum, by metric."""
         return {self.metrics[at]: float(w) for at, w in zip(trial.scorer.proxies, trial.scorer.weights, strict=True)}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary that ``rbridge select --json`` prints."""
+    def _content(self) -> dict[str, Any]:
         rows = self.ranking.to_dict("records")
-        values: dict[str, Any] = plain(
-            {"scorer": self.scorer, "name": self.ranked_by, "ranking": rows, "notes": self.notes}
-            if self.trials is None
-            else {
-                "benchmarks": self.benchmarks,
-                "metrics": self.metrics,
-                "judged_models": self.judged_models,
-                "alpha": self.trials.alpha,
-                "scorers": [self._trial(trial, self.trials.alpha) for trial in self.trials.trials],
-                "skipped": self.trials.skipped,
-                "best_single": {
-                    "metric": self.metrics[self.trials.single.best],
-                    "p_corrected": self.trials.single.p_corrected,
-                },
-                "single": dict(zip(self.metrics, self.trials.single.by_task.mean(axis=1).tolist(), strict=True)),
-                "trusted": self.trials.trusted,
-                "ranked_by": self.ranked_by,
-                "ranking": rows,
-                "notes": self.notes,
-            }
-        )
-        return values
+        if self.trials is None:
+            return {"scorer": self.scorer, "name": self.ranked_by, "ranking": rows, "notes": self.notes}
+        single = self.trials.single
+        return {
+            "benchmarks": self.benchmarks,
+            "metrics": self.metrics,
+            "judged_models": self.judged_models,
+            "alpha": self.trials.alpha,
+            "scorers": [self._trial(trial, self.trials.alpha) for trial in self.trials.trials],
+            "skipped": self.trials.skipped,
+            "best_single": {"metric": self.metrics[single.best], "p_corrected": single.p_corrected},
+            "single": dict(zip(self.metrics, single.by_task.mean(axis=1).tolist(), strict=True)),
+            "trusted": self.trials.trusted,
+            "ranked_by": self.ranked_by,
+            "ranking": rows,
+            "notes": self.notes,
+        }
 
     def _trial(self, trial: Trial, alpha: float) -> dict[str, Any]:
         chosen = None
@@ -202,6 +195,7 @@ def select(
     """
     if by is not None and by not in SCORERS:
         raise SelectError(f"--by {by!r} is no scorer; expected one of {', '.join(SCORERS)}")
+    check_draws(seed=seed)
     scores = as_scores(table)
     if scorer is not None:
         given = {"--target": target is not None, "--target-metric": target_metric, "--metrics": metrics, "--by": by}

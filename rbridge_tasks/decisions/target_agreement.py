@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from rbridge_metrics import compute_savings, pareto_frontier
 from rbridge_metrics.bootstrap import percentile_interval
@@ -63,12 +64,7 @@ class TargetAgreement:
 def compare_with_target(
     rankings: Sequence[SizeRanking], targets: Mapping[str, Targets], *, level: float
 ) -> tuple[list[TargetAgreement], list[str]]:
-    """Agreement at every size, with the mean over benchmarks and every frontier marked.
-
-    Args:
-        rankings: of any metrics, benchmarks and sizes.
-        targets: target scores by benchmark.
-        level: of the intervals.
+    """Agreement of rankings with the targets of their benchmark, with the mean over benchmarks and frontiers marked.
 
     Returns:
         The agreements, and notes on runs and sizes left out, on ties, and on metrics of doubtful direction.
@@ -86,7 +82,8 @@ def compare_with_target(
         target = targets[candidates.benchmark]
         lacking.setdefault(candidates.benchmark, set()).update(set(candidates.runs) - set(target.value))
         point = _agreement(ranking, target, level)
-        points += [point] if point else []
+        if point is not None:
+            points.append(point)
     if not points:
         runs = listed({run for target in targets.values() for run in target.value})
         raise CandidatesError(
@@ -143,11 +140,8 @@ def _agreement(ranking: SizeRanking, target: Targets, level: float) -> TargetAgr
     }
     counts = pair_counts(ours, theirs, **ways)
     observed = agreement(ours[None], theirs, **ways)
-    value = {
-        "decision_accuracy": counts.decision_accuracy,
-        "kendall_tau_b": float(observed.kendall_tau_b[0]),
-        "spearman": float(observed.spearman[0]),
-    }
+    value = {name: float(values[0]) for name, values in zip(MEASURES, observed, strict=True)}
+    value["decision_accuracy"] = counts.decision_accuracy  # rounded once
     resampled, over = None, ""
     if ranking.resampled is not None:
         resampled, over = agreement(ranking.resampled[:, shared], theirs, **ways), "scores"
@@ -203,13 +197,19 @@ def _with_frontiers(points: Sequence[TargetAgreement]) -> list[TargetAgreement]:
 
 
 def _intervals(resampled: Agreement | None, level: float) -> tuple[dict[str, float], dict[str, float]]:
-    if resampled is None:
-        return dict.fromkeys(MEASURES, math.nan), dict.fromkeys(MEASURES, math.nan)
-    ends = {}
-    for name in MEASURES:
-        draws = getattr(resampled, name)
-        ends[name] = percentile_interval(draws[np.isfinite(draws)] if np.isfinite(draws).any() else draws, level=level)
-    return {name: float(end.low) for name, end in ends.items()}, {name: float(end.high) for name, end in ends.items()}
+    low, high = dict.fromkeys(MEASURES, math.nan), dict.fromkeys(MEASURES, math.nan)
+    for name, draws in zip(MEASURES, resampled or (), strict=False):
+        low[name], high[name] = interval_of_known(draws, level)
+    return low, high
+
+
+def interval_of_known(draws: npt.NDArray[np.float64], level: float) -> tuple[float, float]:
+    """The interval of the resamples that are defined, shape (resamples,); NaN if none is."""
+    known = draws[np.isfinite(draws)]
+    if not known.size:
+        return math.nan, math.nan
+    low, high = percentile_interval(known, level=level)
+    return float(low), float(high)
 
 
 def _on_lacking(lacking: Mapping[str, set[str]]) -> list[str]:

@@ -35,6 +35,11 @@ class Later(NamedTuple):
     high: float
 
 
+def later(times: Sequence[float], values: Array, interval: tuple[Array, Array]) -> tuple[Later, ...]:
+    """A forecast for each of these tokens; values and both ends of the intervals have the shape (times,)."""
+    return tuple(Later(*row) for row in np.stack([np.asarray(times), values, *interval], axis=1).tolist())
+
+
 @dataclass(frozen=True)
 class TrainingRun:
     """The checkpoints of one run on one benchmark, in order of tokens.
@@ -82,14 +87,9 @@ def training_runs(
     params: float | None = None,
     start: float = 0.0,
 ) -> tuple[list[TrainingRun], list[str]]:
-    """Every run, size and benchmark with this metric, and notes on checkpoints left out.
+    """Every run, size and benchmark with this metric in a checked score table, and notes on checkpoints left out.
 
-    Args:
-        scores: a checked score table.
-        metric: name.
-        runs, benchmarks: only these; all if empty.
-        params: only this size.
-        start: leave out checkpoints before these tokens.
+    ``runs``, ``benchmarks`` and ``params`` choose from them; checkpoints before ``start`` tokens are left out.
 
     Raises:
         UnknownNameError: no such metric.

@@ -186,6 +186,21 @@ def test_a_metric_of_unknown_direction_needs_one() -> None:
     assert metrics_of(comparison)["surprise"].value["decision_accuracy"] > 0.9
 
 
+def test_metrics_without_shared_candidates_are_one_clear_line() -> None:
+    """Half of the candidates have one metric, half the other; or every candidate ends at tokens of its own."""
+    scores, targets = candidates(benchmarks=("gsm8k",))
+    first = scores["run"] < "data-08"
+    nll, trace = (of_metric(scores, name) for name in ("rbridge_nll", "trace_nll"))
+    apart = pd.concat([nll[first[nll.index]], trace[~first[trace.index]]])
+    with pytest.raises(RBridgeError, match="0 points with a target and every metric"):
+        compare(apart, target=targets, fits=False)
+    own_tokens = nll.assign(tokens=nll["tokens"] * (1 + 1e-6 * np.arange(len(nll))))
+    with pytest.raises(RBridgeError, match="1 point with a target and every metric"):
+        compare(own_tokens, target=targets, fits=False)
+    two_ends = nll.assign(tokens=nll["tokens"] * (1 + 1e-6 * (np.arange(len(nll)) % 2)))
+    assert compare(two_ends, target=targets, fits=False).benchmarks[0].points == 8
+
+
 def test_only_one_size_is_compared() -> None:
     """The largest by default, or the size given."""
     scores, targets = candidates(benchmarks=("gsm8k",))

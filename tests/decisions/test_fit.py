@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from rbridge_metrics import ProxyRegressor
+from rbridge_metrics import ProxyRegressor, RBridgeError
 from rbridge_tasks.decisions.fit import fit
 from rbridge_tasks.decisions.fit_file import Fit, FitFileError, load_fit, predict
 from rbridge_tasks.decisions.pairing import PairError
@@ -81,3 +82,32 @@ def test_arguments_of_pairs_and_of_scores_exclude_each_other() -> None:
     ):
         with pytest.raises(PairError, match=name):
             fit(pairs(), **options)
+
+
+def test_arrays_and_columns_that_do_not_fit_are_one_clear_line(by_benchmark: Fit) -> None:
+    """Arrays of two lengths or dimensions, text among scores, and two columns of one name."""
+    doubled = pd.concat([pairs(), pairs()[["score"]]], axis=1)
+    for arguments, message in (
+        (([1.0, 2.0], [1.0]), r"shapes \(2,\) and \(1,\)"),
+        (([[1.0, 2.0]], [[1.0, 2.0]]), r"shapes \(1, 2\)"),
+    ):
+        with pytest.raises(PairError, match=message):
+            fit(arguments)
+    for scores_given, message in ((0.8, r"shape \(\)"), ([[0.8, 0.9]], r"shape \(1, 2\)"), (["high"], "'high'")):
+        with pytest.raises(RBridgeError, match=message):
+            by_benchmark.predict(scores_given, use="csqa")
+    with pytest.raises(PairError, match="several columns score"):
+        fit(doubled, x="score", y="accuracy", group="benchmark")
+    with pytest.raises(PairError, match="several columns score"):
+        by_benchmark.predict(doubled)
+
+
+def test_rows_without_a_group_are_named_and_skipped_in_order(by_benchmark: Fit) -> None:
+    """Missing cells, also those of pandas' own missing value; the notes have the order of the table."""
+    names = ["arc"] * 12 + [None] * 12
+    for table in (pairs().assign(benchmark=names), pairs().assign(benchmark=names).convert_dtypes()):
+        with pytest.raises(PredictionError, match=r"no curve for arc; 12 rows.*no curve for rows without benchmark"):
+            by_benchmark.predict(table)
+    assert fit(pairs().assign(benchmark=None), x="score", y="accuracy", group="benchmark").groups[0].name == (
+        "rows without benchmark"
+    )

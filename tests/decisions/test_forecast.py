@@ -49,6 +49,17 @@ def test_a_gate_by_forecast_takes_a_table(tmp_path: Path) -> None:
         gate(frame, tmp_path)
 
 
+def test_only_the_past_of_the_checkpoint_has_to_be_over_its_items() -> None:
+    """Another size of the run, and later checkpoints, may have been scored on other items."""
+    frame = checkpoints().assign(n=100.0)
+    smaller = frame.assign(params=5e8, n=50.0)
+    later = frame[-1:].assign(tokens=2e12, n=200.0)
+    expected = gate(frame, forecast=frame).to_dict()["benchmarks"]
+    assert gate(frame, forecast=pd.concat([frame, smaller, later])).to_dict()["benchmarks"] == expected
+    with pytest.raises(GateError, match="scored on 100 items of gsm8k and its past on 50"):
+        gate(frame, forecast=frame.assign(n=50.0))
+
+
 def test_a_gate_by_baseline_is_what_the_command_prints(tmp_path: Path) -> None:
     """Item by item over two folders of samples."""
     nll = np.random.default_rng(0).gamma(4.0, 0.2, 50)

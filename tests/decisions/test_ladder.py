@@ -61,6 +61,7 @@ def test_the_same_seed_gives_the_same_result():
         (table(multiples=(20,)), "token counts"),
         (table().drop(columns="params"), "params"),
         (table(improve=-0.3), "does not improve"),
+        (table().assign(tokens=lambda t: t["tokens"] * np.where(t["metric"] == "acc", 1.01, 1)), "no run has"),
         (pd.concat([table(), table(benchmark="mmlu").assign(value=lambda t: t["value"] * 100)]).assign(
             benchmark="hellaswag", run=lambda t: t["run"] + t["value"].gt(5).map({True: "p", False: ""})
         ), "mixes fractions"),

@@ -111,6 +111,16 @@ def test_seeds_are_one_candidate() -> None:
     assert row.seed_noise == pytest.approx(abs(ends["web-seed1"] - ends["web-seed2"]) / np.sqrt(2))
 
 
+@pytest.mark.parametrize("metrics", ["rbridge_nll:higher,trace_nll", ["trace_nll", "rbridge_nll:higher"]])
+def test_every_metric_may_have_its_direction(metrics: str | list[str]) -> None:
+    """In a list or in one text; the opposite direction gives the complement of the decision accuracy."""
+    table = pd.concat([candidates(), candidates().assign(metric="trace_nll")])
+    given = {row.metric: row for row in noise(table, metrics=metrics, target=targets()).rows}
+    (known,) = noise(candidates(), target=targets()).rows
+    assert given["rbridge_nll"].observed_decision_accuracy == pytest.approx(1 - known.observed_decision_accuracy)
+    assert given["trace_nll"].observed_decision_accuracy == known.observed_decision_accuracy
+
+
 def test_a_metric_of_noise_alone_is_dropped() -> None:
     """A metric on which candidates differ by noise alone is marked, and the summary names it."""
     table = candidates(3)

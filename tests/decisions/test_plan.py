@@ -98,6 +98,26 @@ def test_a_ladder_adds_its_cost_its_width_and_its_chance(tmp_path: Path) -> None
         search(ladder=forecast, spread=-1.0)
 
 
+def test_a_file_that_is_no_ladder_is_refused(tmp_path: Path) -> None:
+    """Other JSON, a ladder that lacks a value, lists of two lengths; UTF-16, which PowerShell writes, is read."""
+    file = tmp_path / "ladder.json"
+    content = ladder(ladder_table(), "bits_per_byte", predict=["1.2B:98B"], resamples=50).to_dict()
+    file.write_text(json.dumps(content), encoding="utf-16")
+    assert search(ladder=file).ladder is not None
+    (benchmark,) = content["benchmarks"]
+    (target,) = benchmark["forecasts"]
+    for damaged, message in (
+        ([], "holds no ladder"),
+        ({"benchmarks": [3]}, "holds no ladder"),
+        ({**content, "level": None}, "holds no ladder"),
+        ({**content, "benchmarks": [{**benchmark, "forecasts": [{**target, "high_pct": None}]}]}, "holds no ladder"),
+        ({**content, "benchmarks": [{**benchmark, "params": [1e8, 2e8]}]}, "2 params and 9 tokens"),
+    ):
+        file.write_text(json.dumps(damaged))
+        with pytest.raises(RBridgeError, match=message):
+            search(ladder=file)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

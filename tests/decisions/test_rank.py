@@ -132,9 +132,9 @@ def test_several_benchmarks_have_a_mean() -> None:
 
 
 def test_paired_samples_resolve_small_differences(tmp_path: Path) -> None:
-    """A small difference on every item is certain with paired items and undecided without."""
+    """A small difference on every item is certain with paired items and undecided without; names may contain =."""
     difficulty = np.random.default_rng(0).gamma(2.0, 1.0, 60)
-    items = {"a": difficulty, "b": difficulty + 0.01}
+    items = {"a": difficulty, "lr=1e-3": difficulty + 0.01}
     table = pd.DataFrame([row(run, float(values.mean()), stderr=0.2) for run, values in items.items()])
     folders = {}
     for run, values in items.items():
@@ -145,7 +145,9 @@ def test_paired_samples_resolve_small_differences(tmp_path: Path) -> None:
     assert unpaired.sizes[0].rows[0].better_than_next < 0.6
     assert "the same draw for all candidates" in paired.sizes[0].method
     assert not any("independent" in note for note in paired.notes)
-    assert rank(table, samples=[f"{run}={path}" for run, path in folders.items()]).to_dict() == paired.to_dict()
+    for size in ("", "@16M:1.6B"):
+        texts = [f"{run}{size}={path}" for run, path in folders.items()]
+        assert rank(table, samples=texts).to_dict() == paired.to_dict()
 
 
 def test_samples_name_their_size(tmp_path: Path) -> None:
