@@ -20,22 +20,24 @@ from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.token_statistics import Head, LinearHead, token_statistics
 from rbridge_tasks.scoring.upload import upload
 
-#: Errors of models that cannot be called in some way. Running out of memory is a RuntimeError, too: see ``engine``.
+#: Errors of models that cannot be called in some way. Running out of memory is a RuntimeError, too.
 UNSUPPORTED = (
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
+    AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+#: In messages of errors that are no ``OutOfMemoryError``: of the CPU's allocator, of CUDA and of its libraries.
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 
 #: Roundings of one product that are allowed.
 _SAFETY = 4
 #: Tokens for which the output projection is compared with the model's.
 _PROJECTED_TOKENS = 8
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 class OwnPass(NamedTuple):
@@ -195,6 +197,11 @@ class Forward:
         if self.autocast_dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(device_type=self.device.type, dtype=self.autocast_dtype)
+
+
+def statistics_of_logits(logits: torch.Tensor, targets: npt.NDArray[np.int64]) -> torch.Tensor:
+    """``token_statistics`` of logits (scored, vocabulary)."""
+    return token_statistics(logits, upload(targets, logits.device), lambda rows: rows)
 
 
 def padded(texts: Sequence[Text], skip: int) -> npt.NDArray[np.int64]:

@@ -21,7 +21,7 @@ from rbridge_tasks.tables.settings import EXAMPLES, PROMPT, examples_setting
 if TYPE_CHECKING:
     import torch
 
-    from rbridge_tasks.scoring.score_pairs import Scorer
+    from rbridge_tasks.scoring.engine import Scorer
     from rbridge_traces import Trace
 
 

@@ -56,7 +56,7 @@ def choose_reader(forward: Forward, longest: Text, prefixes: Sequence[int], *, c
     logger.warning("%s gives a text other numbers beside a longer one; every text is read alone, which is slow", name)
     single = PaddedReader(forward, shares=False)
     works = projects and _agrees(single, forward, trial, alone=True)
-    return Choice(single if works else PlainReader(forward), trial.vocab_size, alone=True)
+    return Choice(single if works else PlainReader(forward.logits), trial.vocab_size, alone=True)
 
 
 def _trial(forward: Forward, longest: Text, prefixes: Sequence[int]) -> Trial:
@@ -107,7 +107,7 @@ def _in_batches(forward: Forward, memory: Memory, trial: Trial, *, projects: boo
         return None
     shares = [True, False] if _goes_on(forward, trial) else [False]
     ways: list[Reader] = [PaddedReader(forward, shares=share) for share in shares] if projects else []
-    return next((way for way in [*ways, PlainReader(forward)] if _agrees(way, forward, trial)), None)
+    return next((way for way in [*ways, PlainReader(forward.logits)] if _agrees(way, forward, trial)), None)
 
 
 def _positions_stretch(trial: Trial) -> bool:

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rbridge_tasks.scoring.forward import Forward, OwnPass, padded
+from rbridge_tasks.scoring.forward import Forward, OwnPass, padded, statistics_of_logits
 from rbridge_tasks.scoring.prefix_tree import MIN_SHARED_TOKENS
 from rbridge_tasks.scoring.readers import PackedReader, Reader
 from rbridge_tasks.scoring.stretching_positions import may_stretch
 from rbridge_tasks.scoring.texts import Text
-from rbridge_tasks.scoring.token_statistics import LOGPROB, token_statistics
+from rbridge_tasks.scoring.token_statistics import LOGPROB
 
 Ids = npt.NDArray[np.int64]
 
@@ -105,7 +105,7 @@ class OwnNumbers:
         """Log-probability of each scored token of a text, float64, from its ``states``."""
         if self.projects:
             return self.forward.statistics(states[text.lead :], text.targets)[:, LOGPROB]
-        return token_statistics(states, self.forward.upload(text.targets, states.device), lambda rows: rows)[:, LOGPROB]
+        return statistics_of_logits(states, text.targets)[:, LOGPROB]
 
     def noise(self, text: Text, expected: torch.Tensor) -> Noise:
         """By how much a text's numbers move in another batch, with embeddings shifted by rounding errors.
