@@ -158,12 +158,14 @@ class _Server:
         texts = [self._text(prompt) for prompt in prompts] if self.text_only else []
         sent: Any = texts[0][0] if texts else [prompt.ids for prompt in prompts]
         answer = await ask(self.lm._create_payload(sent, generate=False, seed=self.lm._seed))
-        choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
+        choices = sorted(answer["choices"], key=lambda choice: choice.get("index") or 0)
         if len(choices) != len(prompts):
             raise RefusedSourceError(
                 f"{self.client.name} returns {len(choices)} choices for {len(prompts)} prompts; use --batch_size 1"
             )
-        generated = int((answer.get("usage") or {}).get("completion_tokens", 1)) if len(prompts) == 1 else None
+        usage = answer.get("usage")
+        counted = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        generated = None if len(prompts) > 1 else counted if isinstance(counted, int) else 1
         unsent = [number for _, number in texts] or [0] * len(prompts)
         return [
             self.reader.read(choice, prompt.ids, unsent=number, generated=generated, label=prompt.label)

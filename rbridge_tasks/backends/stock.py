@@ -20,7 +20,14 @@ from tqdm import tqdm
 from rbridge_metrics import TokenScores
 from rbridge_tasks.backends.base import Backend, BackendError
 from rbridge_tasks.backends.prompts.tokenizers import readable_tokenizer
-from rbridge_tasks.scoring.collector import Done, LogProbabilities, ScoringError, TraceCollector, ignore_finished
+from rbridge_tasks.scoring.collector import (
+    ROUNDING,
+    Done,
+    LogProbabilities,
+    ScoringError,
+    TraceCollector,
+    ignore_finished,
+)
 from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizationError, TokenizedPair
 from rbridge_tasks.scoring.windows import Window
 
@@ -28,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 #: Traces whose tokens are requested in one call.
 _TRACES_AT_ONCE = 8
-#: By how much rounding may raise the log-likelihood of a longer text above that of a shorter one, in nats.
-_ROUNDING = 1e-2
 
 
 def score(
@@ -169,7 +174,7 @@ def _ask_text(
     totals = iter(_log_likelihoods(lm, "loglikelihood", requests))
     for window in chunk:
         steps = np.diff([0.0, *(next(totals) for _ in range(window.stop - window.first))])
-        if (steps > _ROUNDING).any():
+        if (steps > ROUNDING).any():
             raise ScoringError(
                 f"{type(lm).__name__} gives a longer prefix of trace {collector.label(window)} a higher "
                 "log-likelihood than a shorter one: these are no log-likelihoods of a language model"
@@ -185,4 +190,13 @@ def _log_likelihoods(lm: Any, method: str, requests: Sequence[Any]) -> list[floa
         raise BackendError(
             f"{type(lm).__name__} gives no log-likelihoods ({message[:160] or 'not implemented'}); use another class"
         ) from error
-    return [float(total) for total, _ in answers]
+    try:
+        totals = [float(total) for total, _ in answers]
+    except (TypeError, ValueError):
+        totals = []
+    if len(totals) != len(requests):
+        raise BackendError(
+            f"{type(lm).__name__}.{method} answers {len(requests)} requests with {len(totals)} pairs of a "
+            "log-likelihood and whether the text is the most probable one; every request needs one pair"
+        )
+    return totals

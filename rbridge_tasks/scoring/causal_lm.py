@@ -20,7 +20,7 @@ import torch
 from rbridge_tasks.scoring.collector import ScoringError
 from rbridge_tasks.scoring.cpu import keep_freed_memory
 from rbridge_tasks.scoring.engine import Scorer
-from rbridge_tasks.scoring.forward import Forward
+from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward
 from rbridge_tasks.scoring.model_state import restored
 from rbridge_tasks.scoring.readers import Choice, PackedReader
 from rbridge_tasks.scoring.short_cuts import choose_reader
@@ -72,6 +72,13 @@ class CausalScorer(Scorer):
             finally:
                 if self._choice is not None and isinstance(self._choice.reader, PackedReader):
                     self._choice.reader.forget()  # the model may be trained before the next call
+
+    def _input_vocabulary(self) -> int | None:
+        try:
+            embedding = self.model.get_input_embeddings()
+        except UNSUPPORTED:
+            return None
+        return embedding.num_embeddings if isinstance(embedding, torch.nn.Embedding) else None
 
     def _choose(self, longest: Text, prefixes: Sequence[int]) -> Choice:
         """Choose a reader by a trial on the longest text so far."""

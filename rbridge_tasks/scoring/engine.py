@@ -74,12 +74,15 @@ class Scorer(abc.ABC):
             One ``TokenScores`` per pair, in the order given.
 
         Raises:
-            ScoringError: the model's logits are NaN or exclude a token, or one trace does not fit into memory.
+            ScoringError: the model does not know a token, its logits are NaN or exclude a token, or one trace does not
+                fit into memory.
         """
         with self._model_ready():
             collector = TraceCollector(pairs, labels, max_length=self.max_length, done=done, known=known)
             if not collector.windows:
                 return []
+            if size := self._input_vocabulary():
+                collector.require_ids_below(size)
             try:
                 for batch in self._score_windows(collector):
                     collector.add(batch)
@@ -96,6 +99,10 @@ class Scorer(abc.ABC):
     def _model_ready(self) -> contextlib.AbstractContextManager[None]:
         """Within this context the model is ready to be read; after it the model is as before."""
 
+    def _input_vocabulary(self) -> int | None:
+        """Number of token ids that the model reads; None if unknown."""
+        return None
+
     @abc.abstractmethod
     def _choose(self, longest: Text, prefixes: Sequence[int]) -> Choice:
         """How to read texts, the longest of which will be read behind prefixes of these lengths, the shortest first."""
@@ -107,6 +114,7 @@ class Scorer(abc.ABC):
         longest, tree = longest_of(texts), prefix_tree(ids, leads, self._size.fits)
         choice = self._choice = self._choose(texts[longest], tree.set_apart(longest))
         collector.vocab_size = choice.vocab_size
+        collector.require_ids_below(choice.vocab_size, scored=True)
         if choice.reader.repeats:
             tree = prefix_tree(ids, leads if choice.reader.shares else [0] * len(ids))
         known = {i for i, window in enumerate(windows) if collector.is_known(window)}

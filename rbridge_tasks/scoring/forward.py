@@ -24,8 +24,9 @@ from rbridge_tasks.scoring.upload import upload
 UNSUPPORTED = (
     AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
-#: In messages of errors that are no ``OutOfMemoryError``: of the CPU's allocator, of CUDA and of its libraries.
-_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+#: In messages of errors that are no ``OutOfMemoryError``: of the CPU's allocator on Linux and on Windows, of CUDA, HIP
+#: and MPS, and of CUDA's libraries.
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED")
 
 #: Roundings of one product that are allowed.
 _SAFETY = 4

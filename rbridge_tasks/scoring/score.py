@@ -100,7 +100,10 @@ def score(
     >>> scores.metrics["rbridge_nll"], scores.stderr["rbridge_nll"]  # doctest: +SKIP
     (1.8764, 0.0917)
     """
-    _check_arguments(num_fewshot, weights, limit, batch_size, prompt)
+    _check_arguments(
+        num_fewshot=num_fewshot, weights=weights, limit=limit, batch_size=batch_size, prompt=prompt,
+        max_length=max_length, autocast_dtype=autocast_dtype,
+    )  # fmt: skip
     source_traces = benchmark_traces(
         benchmark,
         cache=cache,
@@ -139,18 +142,31 @@ def score(
 
 
 def _check_arguments(
-    num_fewshot: int | None, weights: str, limit: int | None, batch_size: int | str, prompt: str
+    *,
+    num_fewshot: int | None,
+    weights: str,
+    limit: int | None,
+    batch_size: int | str,
+    prompt: str,
+    max_length: int | None,
+    autocast_dtype: torch.dtype | None,
 ) -> None:
-    if weights not in WEIGHTINGS:
-        raise ScoreUsageError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTINGS)}")
-    if num_fewshot is not None and (not isinstance(num_fewshot, int) or num_fewshot < 0):
-        raise ScoreUsageError(f"num_fewshot is {num_fewshot!r}; give a whole number from 0")
-    if prompt not in PROMPTS:
-        raise ScoreUsageError(f"prompt is {prompt!r}; choose one of {', '.join(PROMPTS)}")
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise ScoreUsageError(f"limit is {limit!r}; give a whole number of at least 1, or None for all traces")
-    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ScoreUsageError(f'batch_size is {batch_size!r}; give a whole number of at least 1, or "auto"')
+    import torch
+
+    for name, choice, choices in (("weights", weights, [*WEIGHTINGS]), ("prompt", prompt, PROMPTS)):
+        if choice not in choices:
+            raise ScoreUsageError(f"{name} is {choice!r}; choose one of {', '.join(choices)}")
+    numbers: tuple[tuple[str, int | str | None, str | None, int, str], ...] = (
+        ("num_fewshot", num_fewshot, None, 0, "from 0"),
+        ("limit", limit, None, 1, "of at least 1, or None for all traces"),
+        ("batch_size", batch_size, "auto", 1, 'of at least 1, or "auto"'),
+        ("max_length", max_length, None, 1, "of at least 1, or None for the model's own limit"),
+    )
+    for name, number, special, least, expected in numbers:
+        if number != special and (not isinstance(number, int) or number < least):
+            raise ScoreUsageError(f"{name} is {number!r}; give a whole number {expected}")
+    if not isinstance(autocast_dtype, torch.dtype | None):
+        raise ScoreUsageError(f"autocast_dtype is {autocast_dtype!r}; give a dtype of torch, such as torch.bfloat16")
 
 
 def _model_and_tokenizer(model: Any, tokenizer: Any, device: str | None) -> tuple[Any, Any, str]:
@@ -169,6 +185,11 @@ def _model_and_tokenizer(model: Any, tokenizer: Any, device: str | None) -> tupl
         tokenizer = load_tokenizer(os.fspath(tokenizer))
     if tokenizer is None:
         raise ScoreUsageError(f"tokenizer is None, and {name} does not name one; give the tokenizer of the model")
+    if not hasattr(tokenizer, "bos_token_id"):
+        raise ScoreUsageError(
+            f"tokenizer is of the type {type(tokenizer).__name__}; give a tokenizer of transformers or the name of one "
+            "(transformers.PreTrainedTokenizerFast(tokenizer_object=...) makes one from a tokenizers.Tokenizer)"
+        )
     if not callable(model):
         raise ScoreUsageError(
             f"model is of the type {type(model).__name__}; give a transformers model, the name of one, or a callable "
@@ -214,10 +235,14 @@ def _scorer(
     from rbridge_tasks.scoring.callable_lm import CallableScorer
 
     parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
-    first = next(parameters, None)
-    place = torch.device(device) if device else first.device if first is not None else torch.device("cpu")
+    first = next(parameters, torch.empty(0))
+    try:
+        first = torch.empty(0, device=device) if device else first
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ScoreUsageError(f"device is {device!r} ({reason}); give a device that exists, such as cpu") from error
     return CallableScorer(
-        forward=model, device=place, max_length=length, batch_size=batch_size, show_progress=progress
+        forward=model, device=first.device, max_length=length, batch_size=batch_size, show_progress=progress
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward, OwnPass
+from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward, OwnPass, is_out_of_memory
 from rbridge_tasks.scoring.kept_state import goes_on
 from rbridge_tasks.scoring.memory import Memory, memory_of
 from rbridge_tasks.scoring.packed_attention import attention_masks
@@ -64,7 +64,7 @@ def _trial(forward: Forward, longest: Text, prefixes: Sequence[int]) -> Trial:
     try:
         return Trial.of(forward, longest, prefixes, _own_pass(forward, longest))
     except UNSUPPORTED as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             raise
         name = type(forward.model).__name__
         logger.warning("%s is called with token ids alone, one text at a time (%s)", name, _reason(error))
@@ -78,7 +78,7 @@ def _own_pass(forward: Forward, longest: Text) -> OwnPass | None:
         own = forward.own_pass(forward.upload(longest.ids[None]), use_cache=False)
         difference = forward.projection_difference(own)
     except UNSUPPORTED as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             raise
         logger.info("the output projection of %s cannot be applied apart (%s)", name, _reason(error))
         return None
@@ -115,7 +115,7 @@ def _positions_stretch(trial: Trial) -> bool:
     try:
         return trial.positions_stretch()
     except UNSUPPORTED as error:  # a model that accepts no positions gets none, in no way of reading
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             raise
         return False
 
