@@ -9,7 +9,7 @@ Before the first batch the server is checked on a fixed text (``prompts.probes``
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,8 @@ def score(
             collector.add_prompts(zip(batch, answers, strict=True))
             bar.update(len(batch))
 
-        server.client.run(_batches(collector.windows, server.batch_size), work)
+        starts = range(0, len(collector.windows), server.batch_size)
+        server.client.run((collector.windows[at : at + server.batch_size] for at in starts), work)
     return collector.scores()
 
 
@@ -191,8 +192,3 @@ class _Server:
                 "the tokenizer puts %s before every text, as --model hf does, but lm-eval's API models do not unless "
                 "told to: give add_bos_token=True in --model_args for the same scores", tokenizer.bos_token,
             )  # fmt: skip
-
-
-def _batches(windows: Sequence[Window], size: int) -> Iterator[list[Window]]:
-    for at in range(0, len(windows), size):
-        yield list(windows[at : at + size])

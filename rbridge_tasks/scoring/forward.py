@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rbridge_tasks.scoring.compiled import CompiledLayers
+from rbridge_tasks.scoring.compiled import CompiledLayers, compiled_layers, in_place
 from rbridge_tasks.scoring.cpu import LinearByOneDNN
 from rbridge_tasks.scoring.stretching_positions import forget_lengths, stretching_rotations
 from rbridge_tasks.scoring.texts import Text
@@ -86,7 +86,7 @@ class Forward:
         elif "logits_to_keep" not in parameters:  # a wrapper passes it on to a model that may not accept it
             options.pop("logits_to_keep", None)
         forget_lengths(self._rotations)
-        with self._autocast(), self._layers.in_place() if self.compiled else contextlib.nullcontext():
+        with self._autocast(), in_place(self._layers) if self.compiled else contextlib.nullcontext():
             return self.model(input_ids=inputs, **options)
 
     @functools.cached_property
@@ -95,7 +95,7 @@ class Forward:
 
     @functools.cached_property
     def _layers(self) -> CompiledLayers:
-        return CompiledLayers.of(self.model)
+        return compiled_layers(self.model)
 
     def hidden(self, inputs: torch.Tensor, **options: Any) -> torch.Tensor:
         """Hidden states (batch, tokens, width) that enter the output projection; the model projects the last only."""

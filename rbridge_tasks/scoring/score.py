@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rbridge_metrics import RBridgeError, TokenScores
+from rbridge_tasks.scoring.aggregation import aggregate
 from rbridge_tasks.scoring.benchmark_traces import BenchmarkTraces, benchmark_traces
 from rbridge_tasks.scoring.chat_template import ChatTemplate
 from rbridge_tasks.scoring.contexts import Contexts
-from rbridge_tasks.scoring.item_metrics import needs_of, require_weights
+from rbridge_tasks.scoring.item_metrics import item_metrics, needs_of, require_weights
 from rbridge_tasks.scoring.load import context_length, load_model, prefix_token_id
 from rbridge_tasks.scoring.prompts import PROMPTS
 from rbridge_tasks.scoring.scores import Scores
@@ -128,16 +129,23 @@ def score(
         progress=progress,
     )  # fmt: skip
     token_scores = _token_scores(scorer, tokenizer, add_bos_token, pairs, traces)
-    return Scores.of(
-        benchmark,
-        {trace.item_id: trace for trace in traces},
-        token_scores,
-        weights,
+    has_spans = all(trace.spans for trace in source_traces.traces)
+    items = {
+        trace.item_id: item_metrics(token_scores[trace.item_id], trace, weights, spans=has_spans) for trace in traces
+    }
+    metrics, stderr = aggregate([*items.values()], over_test_set=weights == "confidence_test_set")
+    return Scores(
+        benchmark=benchmark,
+        metrics=metrics,
+        stderr=stderr,
+        token_scores=token_scores,
+        items=items,
+        traces={trace.item_id: trace for trace in traces},
+        provenance=source_traces.provenance,
+        weights=weights,
         model=name,
         params=_parameter_count(model),
         settings=compared | _settings(source_traces, weights, model, shots),
-        provenance=source_traces.provenance,
-        has_spans=all(trace.spans for trace in source_traces.traces),
     )
 
 

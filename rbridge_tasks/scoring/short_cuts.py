@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -62,13 +63,13 @@ def choose_reader(forward: Forward, longest: Text, prefixes: Sequence[int], *, c
 def _trial(forward: Forward, longest: Text, prefixes: Sequence[int]) -> Trial:
     """The trial on the model's own forward pass. A model that accepts only token ids is called with these alone."""
     try:
-        return Trial.of(forward, longest, prefixes, _own_pass(forward, longest))
+        return Trial(forward, longest, prefixes, _own_pass(forward, longest))
     except UNSUPPORTED as error:
         if is_out_of_memory(error):
             raise
         name = type(forward.model).__name__
         logger.warning("%s is called with token ids alone, one text at a time (%s)", name, _reason(error))
-        return Trial.of(replace(forward, bare=True), longest, prefixes, None)
+        return Trial(replace(forward, bare=True), longest, prefixes, None)
 
 
 def _own_pass(forward: Forward, longest: Text) -> OwnPass | None:
@@ -100,7 +101,7 @@ def _in_batches(forward: Forward, memory: Memory, trial: Trial, *, projects: boo
     elif projects:
         packed = _packed_reader(forward, memory, trial)
         if packed is not None and not packed.given_positions:
-            trial = trial.with_noise_of_longest()
+            trial.use_noise_of_longest()
         if packed is not None and _agrees(packed, forward, trial):
             return packed
     if not memory.may_be_padded:
@@ -168,7 +169,7 @@ def _agrees(reader: Reader, forward: Forward, trial: Trial, *, alone: bool = Fal
         return False
     if disagreement is None:
         return True
-    if disagreement.is_known:
+    if math.isfinite(disagreement.largest_nats):
         logger.warning("%s changes the scores of %s (%s); scoring without", what, name, disagreement)
     return False
 
