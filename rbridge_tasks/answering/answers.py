@@ -11,7 +11,7 @@ from rbridge_tasks.scoring.prompts import FINAL_ANSWER, question_text
 from rbridge_traces import Trace
 
 _FINAL_ANSWER = re.compile(re.escape(FINAL_ANSWER), re.IGNORECASE)
-_FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+_FENCED = re.compile(r"\s*?(?P<indent>[ \t]*)```[\w+-]*[ \t\r]*\n(?P<code>.*?)(?:\n(?P=indent)```|\Z)", re.DOTALL)
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -141,7 +141,7 @@ def answer_code(stated: str) -> str:
     '    return 7'
     """
     fenced = _FENCED.match(stated)
-    lines = (fenced[1] if fenced else stated).rstrip().split("\n")
+    lines = (fenced["code"] if fenced else stated).rstrip().split("\n")
     while lines and not lines[0].strip():
         del lines[0]
     return "\n".join(lines)

@@ -33,10 +33,13 @@ path, status, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 limits = dict(AS={_MEMORY_BYTES}, FSIZE={_FILE_BYTES}, CORE=0, CPU=seconds)
 try:
     import resource
-    for name, value in limits.items():
+except ImportError:
+    limits = {{}}
+for name, value in limits.items():
+    try:
         resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
-except (ImportError, OSError, ValueError):
-    pass
+    except (OSError, ValueError):  # the process has a lower one
+        pass
 source = open(path, encoding="utf-8").read()
 sys.argv = [path]
 exec(compile(source, path, "exec"), {{"__name__": "__main__"}})

@@ -9,7 +9,7 @@ Before the first batch the server is checked on a fixed text (``prompts.probes``
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,8 @@ def score(
             collector.add_prompts(zip(batch, answers, strict=True))
             bar.update(len(batch))
 
-        server.client.run(_batches(collector.windows, server.batch_size), work)
+        starts = range(0, len(collector.windows), server.batch_size)
+        server.client.run((collector.windows[at : at + server.batch_size] for at in starts), work)
     return collector.scores()
 
 
@@ -158,12 +159,14 @@ class _Server:
         texts = [self._text(prompt) for prompt in prompts] if self.text_only else []
         sent: Any = texts[0][0] if texts else [prompt.ids for prompt in prompts]
         answer = await ask(self.lm._create_payload(sent, generate=False, seed=self.lm._seed))
-        choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
+        choices = sorted(answer["choices"], key=lambda choice: choice.get("index") or 0)
         if len(choices) != len(prompts):
             raise RefusedSourceError(
                 f"{self.client.name} returns {len(choices)} choices for {len(prompts)} prompts; use --batch_size 1"
             )
-        generated = int((answer.get("usage") or {}).get("completion_tokens", 1)) if len(prompts) == 1 else None
+        usage = answer.get("usage")
+        counted = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        generated = None if len(prompts) > 1 else counted if isinstance(counted, int) else 1
         unsent = [number for _, number in texts] or [0] * len(prompts)
         return [
             self.reader.read(choice, prompt.ids, unsent=number, generated=generated, label=prompt.label)
@@ -189,8 +192,3 @@ class _Server:
                 "the tokenizer puts %s before every text, as --model hf does, but lm-eval's API models do not unless "
                 "told to: give add_bos_token=True in --model_args for the same scores", tokenizer.bos_token,
             )  # fmt: skip
-
-
-def _batches(windows: Sequence[Window], size: int) -> Iterator[list[Window]]:
-    for at in range(0, len(windows), size):
-        yield list(windows[at : at + size])

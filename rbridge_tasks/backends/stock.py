@@ -20,7 +20,14 @@ from tqdm import tqdm
 from rbridge_metrics import TokenScores
 from rbridge_tasks.backends.base import Backend, BackendError
 from rbridge_tasks.backends.prompts.tokenizers import readable_tokenizer
-from rbridge_tasks.scoring.collector import Done, LogProbabilities, ScoringError, TraceCollector, ignore_finished
+from rbridge_tasks.scoring.collector import (
+    ROUNDING,
+    Done,
+    LogProbabilities,
+    ScoringError,
+    TraceCollector,
+    ignore_finished,
+)
 from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizationError, TokenizedPair
 from rbridge_tasks.scoring.windows import Window
 
@@ -28,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 #: Traces whose tokens are requested in one call.
 _TRACES_AT_ONCE = 8
-#: By how much rounding may raise the log-likelihood of a longer text above that of a shorter one, in nats.
-_ROUNDING = 1e-2
 
 
 def score(
@@ -74,7 +79,7 @@ def score(
                 answers = _ask_ids(lm, chunk, [pairs[window.pair] for window in chunk], encoded)
             else:
                 answers = _ask_text(lm, encoder, chunk, pairs, encoded, collector)
-            collector.add_prompts(zip(chunk, answers, strict=True))
+            collector.add(zip(chunk, answers, strict=True))
             bar.update(len(chunk))
     return collector.scores()
 
@@ -120,10 +125,7 @@ def _ask_ids(
         requests += [(None, ids[window.start : at], [ids[at]]) for at in range(window.first, window.stop)]
     totals = iter(_log_likelihoods(lm, "_loglikelihood_tokens", requests))
     for window in chunk:
-        logprob = np.full(window.stop - window.start, np.nan)
-        for at in range(window.first, window.stop):
-            logprob[at - window.start] = next(totals)
-        yield LogProbabilities(logprob)
+        yield LogProbabilities(np.array([next(totals) for _ in range(window.first, window.stop)]))
 
 
 def _ask_text(
@@ -154,27 +156,17 @@ def _ask_text(
                     f"trace {collector.label(window)} is split into other tokens up to {prefixes[number][1][-20:]!r} "
                     f"than as a whole, and {type(lm).__name__} takes only text; use a model class that takes token ids"
                 )
-        requests += [  # by name: the order of fields differs between versions of lm-eval
-            Instance(
-                request_type="loglikelihood",
-                doc={},
-                arguments=prefix,
-                idx=0,
-                task_name="",
-                doc_id=0,
-                metadata=("", 0, 1),
-            )
-            for prefix in prefixes
-        ]
+        of_no_task: dict[str, Any] = {"doc": {}, "idx": 0, "task_name": "", "doc_id": 0, "metadata": ("", 0, 1)}
+        requests += [Instance(request_type="loglikelihood", arguments=prefix, **of_no_task) for prefix in prefixes]
     totals = iter(_log_likelihoods(lm, "loglikelihood", requests))
     for window in chunk:
         steps = np.diff([0.0, *(next(totals) for _ in range(window.stop - window.first))])
-        if (steps > _ROUNDING).any():
+        if (steps > ROUNDING).any():
             raise ScoringError(
                 f"{type(lm).__name__} gives a longer prefix of trace {collector.label(window)} a higher "
                 "log-likelihood than a shorter one: these are no log-likelihoods of a language model"
             )
-        yield LogProbabilities(np.concatenate((np.full(window.first, np.nan), np.minimum(steps, 0.0))))
+        yield LogProbabilities(np.minimum(steps, 0.0))
 
 
 def _log_likelihoods(lm: Any, method: str, requests: Sequence[Any]) -> list[float]:
@@ -185,4 +177,13 @@ def _log_likelihoods(lm: Any, method: str, requests: Sequence[Any]) -> list[floa
         raise BackendError(
             f"{type(lm).__name__} gives no log-likelihoods ({message[:160] or 'not implemented'}); use another class"
         ) from error
-    return [float(total) for total, _ in answers]
+    try:
+        totals = [float(total) for total, _ in answers]
+    except (TypeError, ValueError):
+        totals = []
+    if len(totals) != len(requests):
+        raise BackendError(
+            f"{type(lm).__name__}.{method} answers {len(requests)} requests with {len(totals)} pairs of a "
+            "log-likelihood and whether the text is the most probable one; every request needs one pair"
+        )
+    return totals

@@ -46,17 +46,13 @@ def attend(
     Returns:
         Values (batch, heads, queries, width), and log-sums (batch, heads, queries) in float32.
     """
-    if first is not None or cap is not None:
+    # torch's CPU kernel reads keys a block at a time, later keys of the block included: up to the length of one block,
+    # queries are passed in parts, each with the keys up to its last query.
+    short = causal and query.device.type == "cpu" and _PART < query.shape[2] <= _KERNEL_BLOCK
+    if short or first is not None or cap is not None:
         return _attend_in_parts(query, key, value, scale, causal=causal, first=first, cap=cap)
-    width = value.shape[-1]
-    query, key, value = _of_one_width(query, key, value)
-    if query.device.type == "cpu":
-        out, log_sum = _attend_on_cpu(query, key, value, scale, causal=causal)
-    elif query.device.type == "cuda":
-        out, log_sum = _attend_on_cuda(query, key, value, scale, causal=causal)
-    else:
-        out, log_sum = attend_plainly(query, key, value, scale=scale, causal=causal)
-    return out[..., :width], log_sum
+    out, log_sum = _attend_by_kernel(*_of_one_width(query, key, value), scale=scale, causal=causal)
+    return out[..., : value.shape[-1]], log_sum
 
 
 def _of_one_width(*states: torch.Tensor) -> list[torch.Tensor]:
@@ -67,32 +63,35 @@ def _of_one_width(*states: torch.Tensor) -> list[torch.Tensor]:
     return [state if state.shape[-1] == width else pad(state, (0, width - state.shape[-1])) for state in states]
 
 
-def _attend_on_cpu(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool
+def _attend_by_kernel(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    scale: float,
+    causal: bool,
+    hidden: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """``attend`` by torch's kernel, which reads keys a block at a time, later keys of the block included.
-
-    Up to the length of one block, queries are therefore passed in parts, each with the keys up to its last query.
-    """
-    if causal and _PART < query.shape[2] <= _KERNEL_BLOCK:
-        return _attend_in_parts(query, key, value, scale, causal=True)
-    out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        query, key, value, 0.0, causal, attn_mask=None, scale=scale
-    )
-    return out, log_sum
-
-
-def _attend_on_cuda(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    half = query.dtype in (torch.bfloat16, torch.float16)
-    if half and query.shape[-1] <= _FLASH_WIDTH and _has_flash(query.device):
-        out, log_sum, *_ = torch.ops.aten._scaled_dot_product_flash_attention(
-            query, key, value, 0.0, causal, False, scale=scale
+    """``attend`` for states of one width, with a mask (queries, keys) where it is not causal."""
+    device, aten, mask = query.device.type, torch.ops.aten, None
+    if device not in ("cpu", "cuda"):
+        return attend_plainly(query, key, value, scale=scale, causal=causal, hidden=hidden)
+    if hidden is not None:
+        keys = hidden.shape[1]
+        rows = query.new_zeros(hidden.shape[0], keys + (-keys % _MASK_STEP if device == "cuda" else 0))[:, :keys]
+        mask = rows.masked_fill_(hidden, -torch.inf)
+    if device == "cpu":
+        out, log_sum = aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, causal, attn_mask=mask, scale=scale
         )
+        return out, log_sum
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    if mask is None and half and query.shape[-1] <= _FLASH_WIDTH and _has_flash(query.device):
+        out, log_sum, *_ = aten._scaled_dot_product_flash_attention(query, key, value, 0.0, causal, False, scale=scale)
     else:
-        out, log_sum, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
-            query, key, value, None, True, 0.0, causal, scale=scale
+        mask = None if mask is None else mask.expand(*query.shape[:2], -1, -1)
+        out, log_sum, *_ = aten._scaled_dot_product_efficient_attention(
+            query, key, value, mask, True, 0.0, causal, scale=scale
         )
     return out, log_sum[..., : query.shape[2]]
 
@@ -129,10 +128,8 @@ def _attend_in_parts(
         states = query[:, :, start:stop], key[:, :, begin:end], value[:, :, begin:end]
         if cap is not None:
             out, log_sum = attend_plainly(*states, scale=scale, causal=False, hidden=hidden, cap=cap)
-        elif hidden is None and query.device.type != "cpu":
-            out, log_sum = attend(*states, scale=scale, causal=False)
         else:
-            out, log_sum = _attend_masked(*states, scale, hidden)
+            out, log_sum = _attend_by_kernel(*states, scale=scale, causal=False, hidden=hidden)
         outs.append(out[..., :width])
         log_sums.append(log_sum)
     return (outs[0], log_sums[0]) if len(outs) == 1 else (torch.cat(outs, 2), torch.cat(log_sums, 2))
@@ -150,28 +147,6 @@ def _hidden(
         before = keys < upload(first[start:stop], query.device).unsqueeze(-1)
         hidden = before if hidden is None else hidden | before
     return hidden
-
-
-def _attend_masked(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, hidden: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``attend`` with a mask (queries, keys), by the kernels that take one."""
-    device = query.device.type
-    if device == "cpu":
-        mask = None if hidden is None else query.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
-        out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, 0.0, False, attn_mask=mask, scale=scale
-        )
-        return out, log_sum
-    if hidden is None or device != "cuda":
-        return attend_plainly(query, key, value, scale=scale, causal=False, hidden=hidden)
-    queries, keys = hidden.shape
-    rows = query.new_zeros(queries, keys + -keys % _MASK_STEP)[:, :keys]
-    mask = rows.masked_fill_(hidden, -torch.inf).expand(*query.shape[:2], -1, -1)
-    out, log_sum, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
-        query, key, value, mask, True, 0.0, False, scale=scale
-    )
-    return out, log_sum[..., :queries]
 
 
 def attend_plainly(

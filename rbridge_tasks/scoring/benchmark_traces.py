@@ -60,7 +60,8 @@ class BenchmarkTraces:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Description of the traces for a results file."""
+        """Description of the traces for a results file; of prompt and examples if they are not this package's."""
+        records = {"prompt": self.prompt.record, "fewshot": self.examples.record}
         return {
             "location": self.location,
             "origin": self.origin,
@@ -71,13 +72,8 @@ class BenchmarkTraces:
             "frontier_model": self.manifest.frontier_model,
             "confidence_model": self.manifest.confidence_model,
             "files": self.manifest.files,
-            **{name: value for name, value in self._own_prompt.items() if value is not None},
+            **{name: record for name, record in records.items() if record is not None},
         }
-
-    @property
-    def _own_prompt(self) -> dict[str, Any]:
-        """Prompt and worked examples, where they are not those that come with this package."""
-        return {"prompt": self.prompt.record, "fewshot": self.examples.record}
 
 
 def benchmark_traces(

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 #: the version in the YAML file they began with other white space.
 VERSION_OF_HEADERS = 1.1
 
+#: Errors of templates: their own, and those of an operation on a message that is of another type than expected.
+_TEMPLATE_ERRORS = (TemplateError, TypeError)
 _QUESTION, _ANSWER, _NEXT = "How many apples?", "There are seven apples.", "How many pears?"
 
 
@@ -69,7 +71,7 @@ def assistant_header(template: Callable[[list[dict[str, str]]], Any]) -> Assista
     unknown = "the scored text follows the generation prompt directly"
     try:
         prompt, conversation = template([question]), template(turns)
-    except TemplateError as error:
+    except _TEMPLATE_ERRORS as error:
         logger.warning("The chat template cannot render an assistant message (%s); %s", error, unknown)
         return AssistantHeader("", "")
     if not all(isinstance(text, str) and _QUESTION in text for text in (prompt, conversation)) or (
@@ -104,19 +106,36 @@ class ChatTemplate:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:
-        """Messages and the generation prompt as text. A template that refuses a system message is given none."""
+        """Messages and the generation prompt as text. A template that refuses a system message is given none.
+
+        Raises:
+            ChatTemplateError: the template cannot render the messages.
+        """
         try:
-            text = self.tokenizer.apply_chat_template([*messages], tokenize=False, add_generation_prompt=True)
+            return self._rendered(messages)
+        except _TEMPLATE_ERRORS as error:
+            raise ChatTemplateError(
+                f"the chat template of the tokenizer {self.tokenizer.name_or_path!r} cannot render a question "
+                f"({' '.join(str(error).split())}); set tokenizer.chat_template, or leave apply_chat_template out"
+            ) from error
+
+    def _rendered(self, messages: Sequence[dict[str, str]]) -> str:
+        def rendered(messages: Sequence[dict[str, str]]) -> str:
+            return str(self.tokenizer.apply_chat_template([*messages], tokenize=False, add_generation_prompt=True))
+
+        try:
+            return rendered(messages)
         except TemplateError:
-            logger.warning("The chat template refuses these messages; they are rendered without the system message")
             others = [message for message in messages if message["role"] != "system"]
-            text = self.tokenizer.apply_chat_template(others, tokenize=False, add_generation_prompt=True)
-        return str(text)
+            if len(others) == len(messages):
+                raise
+            logger.warning("The chat template refuses these messages; they are rendered without the system message")
+            return rendered(others)
 
     @cached_property
     def header(self) -> AssistantHeader:
         """The text between a question and its answer."""
-        return assistant_header(self.render)
+        return assistant_header(self._rendered)
 
     def context(self, messages: Sequence[dict[str, str]]) -> str:
         """The context of a text that is scored as the assistant's next message."""

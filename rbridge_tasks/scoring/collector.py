@@ -18,6 +18,8 @@ Done = Callable[[Sequence[int], Sequence[TokenScores]], None]
 
 #: What an API writes for a token of probability zero: JSON has no infinity.
 _PROBABILITY_ZERO = -9999.0
+#: By how much rounding may raise a log-probability above 0, in nats.
+ROUNDING = 1e-2
 
 
 class ScoringError(RBridgeError):
@@ -89,6 +91,20 @@ class TraceCollector:
         self.windows = [window for plan in self._plans for window in plan]
         report_cuts(self._plans, max_length)
 
+    def require_ids_below(self, size: int, *, scored: bool = False) -> None:
+        """Check that a model knows all token ids, or all scored ones.
+
+        Raises:
+            ScoringError: names the first trace with another id.
+        """
+        for pair, label in zip(self._pairs, self._labels, strict=True):
+            largest = int(pair.ids[pair.first if scored else 0 :].max())
+            if largest >= size:
+                raise ScoringError(
+                    f"the tokenizer makes token {largest} of trace {label}, and the model knows {size} tokens, from 0 "
+                    f"to {size - 1}; give the model's own tokenizer"
+                )
+
     def is_known(self, window: Window) -> bool:
         """Whether the window's pair is complete."""
         return window.pair in self._scores
@@ -105,11 +121,11 @@ class TraceCollector:
         """Take statistics of the scored tokens of windows; report the traces that they complete.
 
         Raises:
-            ScoringError: a token has no finite log-probability.
+            ScoringError: a token has no finite log-probability, or one above 0.
         """
         finished = []
         for window, part in batch:
-            self._require_finite(window, part)
+            self._require_logprobs(window, part)
             parts = self._parts.setdefault(window.pair, [])
             parts.append((window, part))
             if len(parts) == len(self._plans[window.pair]):
@@ -128,8 +144,8 @@ class TraceCollector:
         """Scores of all pairs, in their order, once every window is added."""
         return [self._scores[pair] for pair in range(len(self._pairs))]
 
-    def _require_finite(self, window: Window, part: LogProbabilities) -> None:
-        bad = ~np.isfinite(part.logprob) | (part.logprob <= _PROBABILITY_ZERO)
+    def _require_logprobs(self, window: Window, part: LogProbabilities) -> None:
+        bad = ~np.isfinite(part.logprob) | (part.logprob <= _PROBABILITY_ZERO) | (part.logprob > ROUNDING)
         for column in (part.max_logprob, part.entropy):
             bad |= False if column is None else ~np.isfinite(column)
         if not bad.any():
@@ -139,6 +155,11 @@ class TraceCollector:
         if part.logprob[at] <= _PROBABILITY_ZERO:
             raise ScoringError(
                 f"the model gives {token} of trace {self.label(window)} probability zero; its NLL is infinite"
+            )
+        if ROUNDING < part.logprob[at] < np.inf:
+            raise ScoringError(
+                f"the model gives {token} of trace {self.label(window)} the log-probability {part.logprob[at]:.4g}, "
+                "which is above 0: these are no log-probabilities of a language model"
             )
         raise ScoringError(
             f"the model's logits are NaN for trace {self.label(window)}, {token}; check the checkpoint, or load it "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import abc
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,8 +16,9 @@ from tqdm import tqdm
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.scoring.collector import Done, LogProbabilities, ScoringError, TraceCollector, ignore_finished
+from rbridge_tasks.scoring.forward import is_out_of_memory
 from rbridge_tasks.scoring.prefix_tree import PrefixNode, prefix_tree
-from rbridge_tasks.scoring.readers import Choice, Prefix, Reader
+from rbridge_tasks.scoring.readers import Choice, Prefix
 from rbridge_tasks.scoring.texts import BatchSize, Text, longest_of
 from rbridge_tasks.scoring.token_statistics import ENTROPY, LOGPROB, MAX_LOGPROB, RANK
 from rbridge_tasks.scoring.tokenization import TokenizedPair
@@ -31,9 +33,8 @@ _AUTO_TOKENS_ELSEWHERE = 32768
 Table = npt.NDArray[np.float64]
 
 
-@dataclass
-class Engine:
-    """Scores pairs with a reader.
+class Scorer(abc.ABC):
+    """Scores pairs with the reader that a subclass chooses.
 
     Attributes:
         device: where inputs go.
@@ -46,57 +47,79 @@ class Engine:
 
     device: torch.device
     max_length: int
-    batch_size: int | Literal["auto"] = 1
+    batch_size: int | Literal["auto"]
     max_batch_size: int | None = None
-    show_progress: bool = True
-    _choice: Choice | None = field(default=None, init=False)
-    _size: BatchSize = field(default_factory=BatchSize, init=False)
+    show_progress: bool
+    _choice: Choice | None = None
 
     def score(
         self,
         pairs: Sequence[TokenizedPair],
         labels: Sequence[str],
-        choose: Callable[[Sequence[Text]], Choice],
         *,
         done: Done = ignore_finished,
         known: Mapping[int, TokenScores] | None = None,
     ) -> list[TokenScores]:
-        """Score every pair; see ``CausalScorer.score``.
+        """Score every pair.
 
         Args:
-            pairs, labels, done, known: see there.
-            choose: decides how to read the given texts.
-        """
-        collector = TraceCollector(pairs, labels, max_length=self.max_length, done=done, known=known)
-        if not collector.windows:
-            return []
-        try:
-            for batch in self._score_windows(collector, choose):
-                collector.add(batch)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            raise ScoringError(
-                f"one input of up to {max(window.inputs for window in collector.windows)} tokens does not fit into "
-                f"memory on {self.device}; use a device with more memory, a smaller dtype or a smaller max_length"
-            ) from error
-        return collector.scores()
+            pairs: tokenised (context, trace) pairs.
+            labels: names of the pairs, for errors.
+            done: called after each batch with the indices of the pairs that it completed and their scores, each pair
+                once. A pair is complete when all of its windows are.
+            known: scores of pairs from an earlier run, by index. Batches are planned as if nothing were known, so that
+                the numbers are the same to the last bit; batches in which every pair is known are skipped.
 
-    def _score_windows(
-        self, collector: TraceCollector, choose: Callable[[Sequence[Text]], Choice]
-    ) -> Iterator[list[tuple[Window, LogProbabilities]]]:
+        Returns:
+            One ``TokenScores`` per pair, in the order given.
+
+        Raises:
+            ScoringError: the model does not know a token, its logits are NaN or exclude a token, or one trace does not
+                fit into memory.
+        """
+        with self._model_ready():
+            collector = TraceCollector(pairs, labels, max_length=self.max_length, done=done, known=known)
+            if not collector.windows:
+                return []
+            if size := self._input_vocabulary():
+                collector.require_ids_below(size)
+            try:
+                for batch in self._score_windows(collector):
+                    collector.add(batch)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise ScoringError(
+                    f"one input of up to {max(window.inputs for window in collector.windows)} tokens does not fit into "
+                    f"memory on {self.device}; use a device with more memory, a smaller dtype or a smaller max_length"
+                ) from error
+            return collector.scores()
+
+    @abc.abstractmethod
+    def _model_ready(self) -> contextlib.AbstractContextManager[None]:
+        """Within this context the model is ready to be read; after it the model is as before."""
+
+    def _input_vocabulary(self) -> int | None:
+        """Number of token ids that the model reads; None if unknown."""
+        return None
+
+    @abc.abstractmethod
+    def _choose(self, longest: Text, prefixes: Sequence[int]) -> Choice:
+        """How to read texts, the longest of which will be read behind prefixes of these lengths, the shortest first."""
+
+    def _score_windows(self, collector: TraceCollector) -> Iterator[list[tuple[Window, LogProbabilities]]]:
         windows = collector.windows
         texts = [Text(collector.ids(w)[:-1], collector.ids(w)[w.first - w.start :]) for w in windows]
-        reader = self._choose(choose, texts)
-        collector.vocab_size = self._choice.vocab_size if self._choice else 0
-        fits = self._size.fits if not reader.repeats else lambda *_: False
-        limits = [text.lead if reader.shares else 0 for text in texts]
-        tree = prefix_tree([text.ids for text in texts], limits, fits)
-        if reader.reads_longest_apart:
-            tree.set_apart(longest_of(texts))
+        ids, leads = [text.ids for text in texts], [text.lead for text in texts]
+        longest, tree = longest_of(texts), prefix_tree(ids, leads, self._size.fits)
+        choice = self._choice = self._choose(texts[longest], tree.set_apart(longest))
+        collector.vocab_size = choice.vocab_size
+        collector.require_ids_below(choice.vocab_size, scored=True)
+        if choice.reader.repeats:
+            tree = prefix_tree(ids, leads if choice.reader.shares else [0] * len(ids))
         known = {i for i, window in enumerate(windows) if collector.is_known(window)}
         with tqdm(total=len(texts), desc="Scoring traces", unit="trace", disable=not self.show_progress) as bar:
-            for batch, table in _one_ahead(self._read_tree(reader, texts, tree, known)):
+            for batch, table in _one_ahead(self._read_tree(choice, texts, tree, known)):
                 parts = np.split(table, np.cumsum([texts[i].targets.size for i in batch])[:-1])
                 yield [
                     (windows[i], LogProbabilities(*part.T[[LOGPROB, MAX_LOGPROB, RANK, ENTROPY]]))
@@ -104,22 +127,15 @@ class Engine:
                 ]
                 bar.update(len(batch))
 
-    def _choose(self, choose: Callable[[Sequence[Text]], Choice], texts: Sequence[Text]) -> Reader:
-        choice = choose(texts)
-        if choice is not self._choice:
-            self._choice = choice
-            if choice.alone:
-                self._size = BatchSize(texts=1)
-            elif isinstance(self.batch_size, int):
-                self._size = BatchSize(texts=self.batch_size)
-            else:
-                tokens = _AUTO_TOKENS.get(self.device.type, _AUTO_TOKENS_ELSEWHERE)
-                self._size = BatchSize(self.max_batch_size, tokens)
-        return choice.reader
+    @functools.cached_property
+    def _size(self) -> BatchSize:
+        if isinstance(self.batch_size, int):
+            return BatchSize(texts=self.batch_size)
+        return BatchSize(self.max_batch_size, _AUTO_TOKENS.get(self.device.type, _AUTO_TOKENS_ELSEWHERE))
 
     def _read_tree(
         self,
-        reader: Reader,
+        choice: Choice,
         texts: Sequence[Text],
         node: PrefixNode,
         known: Set[int],
@@ -130,18 +146,18 @@ class Engine:
         @functools.cache
         def prefix() -> Prefix | None:  # read when the first batch needs it
             some = next(i for below in node.walk() for i in (*below.apart, *below.texts))
-            return reader.keep(texts[some].ids[: node.length], parent()) if node.length else None
+            return choice.reader.keep(texts[some].ids[: node.length], parent()) if node.length else None
 
         remaining = [*node.apart, *node.texts]
         while remaining:
-            alone = remaining[0] in node.apart
+            alone = choice.alone or remaining[0] in node.apart
             batch = remaining[: 1 if alone else self._size.take((texts[i] for i in remaining), node.length)]
             if not known >= set(batch):
                 columns = None
                 try:
-                    columns = reader.read([texts[i] for i in batch], prefix())
+                    columns = choice.reader.read([texts[i] for i in batch], prefix())
                 except (MemoryError, RuntimeError) as error:
-                    if not _is_out_of_memory(error) or len(batch) == 1:
+                    if not is_out_of_memory(error) or len(batch) == 1:
                         raise
                 if columns is None:  # not in the handler: the error's traceback holds the tensors of the batch
                     self._halve([texts[i].ids.size - node.length for i in batch])
@@ -149,7 +165,7 @@ class Engine:
                 yield batch, columns
             remaining = remaining[len(batch) :]
         for child in node.children:
-            yield from self._read_tree(reader, texts, child, known, prefix)
+            yield from self._read_tree(choice, texts, child, known, prefix)
 
     def _halve(self, batch: Sequence[int]) -> None:
         """Halve the batch size after a batch of texts of these lengths did not fit into memory."""
@@ -185,13 +201,3 @@ def _start_copy(columns: torch.Tensor) -> Callable[[], Table]:
         return host.numpy()
 
     return wait
-
-
-#: In messages of errors that are no ``OutOfMemoryError``: of the CPU's allocator, of CUDA and of its libraries.
-_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return any(text in str(error) for text in _OUT_OF_MEMORY)

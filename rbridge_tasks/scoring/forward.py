@@ -13,29 +13,32 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rbridge_tasks.scoring.compiled import CompiledLayers
+from rbridge_tasks.scoring.compiled import CompiledLayers, compiled_layers, in_place
 from rbridge_tasks.scoring.cpu import LinearByOneDNN
 from rbridge_tasks.scoring.stretching_positions import forget_lengths, stretching_rotations
 from rbridge_tasks.scoring.texts import Text
 from rbridge_tasks.scoring.token_statistics import Head, LinearHead, token_statistics
 from rbridge_tasks.scoring.upload import upload
 
-#: Errors of models that cannot be called in some way. Running out of memory is a RuntimeError, too: see ``engine``.
+#: Errors of models that cannot be called in some way. Running out of memory is a RuntimeError, too.
 UNSUPPORTED = (
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
+    AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+#: In messages of errors that are no ``OutOfMemoryError``: of the CPU's allocator on Linux and on Windows, of CUDA, HIP
+#: and MPS, and of CUDA's libraries.
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED")
 
 #: Roundings of one product that are allowed.
 _SAFETY = 4
 #: Tokens for which the output projection is compared with the model's.
 _PROJECTED_TOKENS = 8
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 class OwnPass(NamedTuple):
@@ -83,7 +86,7 @@ class Forward:
         elif "logits_to_keep" not in parameters:  # a wrapper passes it on to a model that may not accept it
             options.pop("logits_to_keep", None)
         forget_lengths(self._rotations)
-        with self._autocast(), self._layers.in_place() if self.compiled else contextlib.nullcontext():
+        with self._autocast(), in_place(self._layers) if self.compiled else contextlib.nullcontext():
             return self.model(input_ids=inputs, **options)
 
     @functools.cached_property
@@ -92,7 +95,7 @@ class Forward:
 
     @functools.cached_property
     def _layers(self) -> CompiledLayers:
-        return CompiledLayers.of(self.model)
+        return compiled_layers(self.model)
 
     def hidden(self, inputs: torch.Tensor, **options: Any) -> torch.Tensor:
         """Hidden states (batch, tokens, width) that enter the output projection; the model projects the last only."""
@@ -195,6 +198,11 @@ class Forward:
         if self.autocast_dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(device_type=self.device.type, dtype=self.autocast_dtype)
+
+
+def statistics_of_logits(logits: torch.Tensor, targets: npt.NDArray[np.int64]) -> torch.Tensor:
+    """``token_statistics`` of logits (scored, vocabulary)."""
+    return token_statistics(logits, upload(targets, logits.device), lambda rows: rows)
 
 
 def padded(texts: Sequence[Text], skip: int) -> npt.NDArray[np.int64]:

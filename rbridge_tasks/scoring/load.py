@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rbridge_metrics.errors import RBridgeError
@@ -34,7 +36,6 @@ def load_model(
         ModelLoadError: no such model, no such device or dtype, or not a causal LM.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if dtype != "auto" and not getattr(getattr(torch, dtype, None), "is_floating_point", False):
@@ -42,16 +43,29 @@ def load_model(
             f"dtype {dtype!r} is not a floating-point dtype of torch; use float32, bfloat16 or float16"
         )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype).to(device).eval()
-    except (OSError, ValueError, RuntimeError, AssertionError, ImportError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise ModelLoadError(
+
+    def refusal(reason: str) -> ModelLoadError:
+        return ModelLoadError(
             f"cannot load {name} as a causal LM on {device} ({reason}); give a folder with config.json, weights and "
             "tokenizer, or a Hub name, and a device that exists"
-        ) from error
+        )
+
+    with load_errors(refusal):
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype).to(device).eval()
     return model, tokenizer
+
+
+@contextlib.contextmanager
+def load_errors(refusal: Callable[[str], RBridgeError]) -> Iterator[None]:
+    """Raise ``refusal(reason)``, with a reason of one line, for whatever a missing or damaged file causes in a block.
+
+    transformers, torch, safetensors and pickle raise errors of many classes for it; tokenizers raises ``Exception``.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise refusal((str(error).strip() or type(error).__name__).splitlines()[0][:200]) from error
 
 
 def context_length(config: Any, tokenizer: Any) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -18,12 +18,12 @@ import torch
 
 from rbridge_tasks.scoring import kept_state
 from rbridge_tasks.scoring.attention_masks import Mask, UnsupportedAttentionError
-from rbridge_tasks.scoring.forward import Forward, padded
+from rbridge_tasks.scoring.forward import Forward, padded, statistics_of_logits
 from rbridge_tasks.scoring.packed_attention import KeysValues, Reading, packed_attention
 from rbridge_tasks.scoring.texts import Text, pack
-from rbridge_tasks.scoring.token_statistics import token_statistics
 
 Ids = npt.NDArray[np.int64]
+_Key = tuple[int | bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,11 @@ class Reader(Protocol):
         way: how texts are read, in words.
         shares: whether it can be given a prefix.
         repeats: whether it reads what texts of one batch share once for each of them.
-        reads_longest_apart: whether the longest text must be read by itself, as the trial reads it.
     """
 
     what: ClassVar[str]
     way: ClassVar[str]
     repeats: ClassVar[bool]
-    reads_longest_apart: ClassVar[bool]
 
     @property
     def shares(self) -> bool: ...
@@ -80,23 +78,6 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _ForLater:
-    """Results of a trial that scoring reuses.
-
-    Attributes:
-        prefixes: by the length of the prefix before them and their ids.
-        columns: of texts, by the length of the prefix before them, their ids and targets.
-    """
-
-    prefixes: dict[tuple[int | bytes, ...], Prefix] = field(default_factory=dict)
-    columns: dict[tuple[int | bytes, ...], torch.Tensor] = field(default_factory=dict)
-
-    def clear(self) -> None:
-        self.prefixes.clear()
-        self.columns.clear()
-
-
-@dataclass(frozen=True)
 class PackedReader:
     """Texts in one line, without padding; a prefix without copies; the projection where a token is scored.
 
@@ -107,23 +88,23 @@ class PackedReader:
         masks: of the layers that have a mask other than plain causal attention, by layer.
         given_positions: whether the model must use the positions that it is given: nothing else says where a token is
             in its text, unless biases of keys do.
-        shares: whether it can be given a prefix.
     """
 
     forward: Forward
     layers: frozenset[int]
     masks: Mapping[int, Mask] = field(default_factory=dict)
     given_positions: bool = True
-    shares: bool = True
-    _for_later: _ForLater = field(default_factory=_ForLater, init=False, repr=False, compare=False)
+    #: Results of a trial that scoring reuses, by the length of the prefix before them, their ids and targets.
+    _prefixes: dict[_Key, Prefix] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _columns: dict[_Key, torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    shares: ClassVar[bool] = True
     what: ClassVar[str] = "reading texts in one line"
     way: ClassVar[str] = "one line"
     repeats: ClassVar[bool] = False
-    reads_longest_apart: ClassVar[bool] = True
 
     def keep(self, ids: Ids, parent: Prefix | None) -> Prefix:
         """Keys and values of the prefix, by layer."""
-        if ready := self._for_later.prefixes.get(_key(parent, ids)):
+        if ready := self._prefixes.get(_key(parent, ids)):
             return ready
         skip = parent.length if parent else 0
         kept: KeysValues = {}
@@ -140,18 +121,19 @@ class PackedReader:
         prefix: Prefix | None = None
         for length in prefixes:
             key = _key(prefix, text.ids[:length])
-            prefix = self._for_later.prefixes[key] = self.keep(text.ids[:length], prefix)
-        columns = self._for_later.columns[_key(prefix, text.ids, text.targets)] = self.read([text], prefix)
+            prefix = self._prefixes[key] = self.keep(text.ids[:length], prefix)
+        columns = self._columns[_key(prefix, text.ids, text.targets)] = self.read([text], prefix)
         return columns
 
     def forget(self) -> None:
         """Drop what ``read_for_later`` kept."""
-        self._for_later.clear()
+        self._prefixes.clear()
+        self._columns.clear()
 
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:
         """Columns of the scored tokens."""
         if len(texts) == 1:
-            ready = self._for_later.columns.get(_key(prefix, texts[0].ids, texts[0].targets))
+            ready = self._columns.get(_key(prefix, texts[0].ids, texts[0].targets))
             if ready is not None:
                 return ready
         return self.forward.statistics(self.scored(texts, prefix), np.concatenate([text.targets for text in texts]))
@@ -186,7 +168,7 @@ class PackedReader:
         return hidden
 
 
-def _key(prefix: Prefix | None, *ids: Ids) -> tuple[int | bytes, ...]:
+def _key(prefix: Prefix | None, *ids: Ids) -> _Key:
     return prefix.length if prefix else 0, *(some.tobytes() for some in ids)
 
 
@@ -199,7 +181,6 @@ class PaddedReader:
     what: ClassVar[str] = "projecting only trace tokens"
     way: ClassVar[str] = "padded"
     repeats: ClassVar[bool] = True
-    reads_longest_apart: ClassVar[bool] = False
 
     def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:
         """The model's own state after the prefix."""
@@ -224,14 +205,17 @@ class PaddedReader:
 
 @dataclass(frozen=True)
 class PlainReader:
-    """The logits of the model's own forward pass: what every short cut is compared with."""
+    """The logits of a forward pass over padded texts: what every short cut is compared with.
 
-    forward: Forward
-    shares: bool = False
+    Attributes:
+        logits: gives the logits (scored, vocabulary) of each text.
+    """
+
+    logits: Callable[[Sequence[Text]], Sequence[torch.Tensor]]
+    shares: ClassVar[bool] = False
     what: ClassVar[str] = "the model's own forward pass"
     way: ClassVar[str] = "model's own logits"
     repeats: ClassVar[bool] = True
-    reads_longest_apart: ClassVar[bool] = False
 
     def keep(self, ids: Ids, parent: Prefix | None) -> Prefix | None:  # noqa: ARG002  # nothing is kept
         """None."""
@@ -239,8 +223,6 @@ class PlainReader:
 
     def read(self, texts: Sequence[Text], prefix: Prefix | None) -> torch.Tensor:  # noqa: ARG002  # never given one
         """Columns of the scored tokens."""
-        tables = []
-        for text, logits in zip(texts, self.forward.logits(texts), strict=True):
-            targets = self.forward.upload(text.targets, logits.device)
-            tables.append(token_statistics(logits, targets, lambda rows: rows))
+        each = zip(self.logits(texts), texts, strict=True)
+        tables = [statistics_of_logits(logits, text.targets) for logits, text in each]
         return torch.cat([table.to(tables[0].device) for table in tables])

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rbridge_metrics import RBridgeError, TokenScores
+from rbridge_tasks.scoring.aggregation import aggregate
 from rbridge_tasks.scoring.benchmark_traces import BenchmarkTraces, benchmark_traces
 from rbridge_tasks.scoring.chat_template import ChatTemplate
 from rbridge_tasks.scoring.contexts import Contexts
-from rbridge_tasks.scoring.item_metrics import needs_of, require_weights
+from rbridge_tasks.scoring.item_metrics import item_metrics, needs_of, require_weights
 from rbridge_tasks.scoring.load import context_length, load_model, prefix_token_id
 from rbridge_tasks.scoring.prompts import PROMPTS
 from rbridge_tasks.scoring.scores import Scores
@@ -21,7 +22,7 @@ from rbridge_tasks.tables.settings import EXAMPLES, PROMPT, examples_setting
 if TYPE_CHECKING:
     import torch
 
-    from rbridge_tasks.scoring.score_pairs import Scorer
+    from rbridge_tasks.scoring.engine import Scorer
     from rbridge_traces import Trace
 
 
@@ -100,7 +101,10 @@ def score(
     >>> scores.metrics["rbridge_nll"], scores.stderr["rbridge_nll"]  # doctest: +SKIP
     (1.8764, 0.0917)
     """
-    _check_arguments(num_fewshot, weights, limit, batch_size, prompt)
+    _check_arguments(
+        num_fewshot=num_fewshot, weights=weights, limit=limit, batch_size=batch_size, prompt=prompt,
+        max_length=max_length, autocast_dtype=autocast_dtype,
+    )  # fmt: skip
     source_traces = benchmark_traces(
         benchmark,
         cache=cache,
@@ -125,32 +129,52 @@ def score(
         progress=progress,
     )  # fmt: skip
     token_scores = _token_scores(scorer, tokenizer, add_bos_token, pairs, traces)
-    return Scores.of(
-        benchmark,
-        {trace.item_id: trace for trace in traces},
-        token_scores,
-        weights,
+    has_spans = all(trace.spans for trace in source_traces.traces)
+    items = {
+        trace.item_id: item_metrics(token_scores[trace.item_id], trace, weights, spans=has_spans) for trace in traces
+    }
+    metrics, stderr = aggregate([*items.values()], over_test_set=weights == "confidence_test_set")
+    return Scores(
+        benchmark=benchmark,
+        metrics=metrics,
+        stderr=stderr,
+        token_scores=token_scores,
+        items=items,
+        traces={trace.item_id: trace for trace in traces},
+        provenance=source_traces.provenance,
+        weights=weights,
         model=name,
         params=_parameter_count(model),
         settings=compared | _settings(source_traces, weights, model, shots),
-        provenance=source_traces.provenance,
-        has_spans=all(trace.spans for trace in source_traces.traces),
     )
 
 
 def _check_arguments(
-    num_fewshot: int | None, weights: str, limit: int | None, batch_size: int | str, prompt: str
+    *,
+    num_fewshot: int | None,
+    weights: str,
+    limit: int | None,
+    batch_size: int | str,
+    prompt: str,
+    max_length: int | None,
+    autocast_dtype: torch.dtype | None,
 ) -> None:
-    if weights not in WEIGHTINGS:
-        raise ScoreUsageError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTINGS)}")
-    if num_fewshot is not None and (not isinstance(num_fewshot, int) or num_fewshot < 0):
-        raise ScoreUsageError(f"num_fewshot is {num_fewshot!r}; give a whole number from 0")
-    if prompt not in PROMPTS:
-        raise ScoreUsageError(f"prompt is {prompt!r}; choose one of {', '.join(PROMPTS)}")
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise ScoreUsageError(f"limit is {limit!r}; give a whole number of at least 1, or None for all traces")
-    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ScoreUsageError(f'batch_size is {batch_size!r}; give a whole number of at least 1, or "auto"')
+    import torch
+
+    for name, choice, choices in (("weights", weights, [*WEIGHTINGS]), ("prompt", prompt, PROMPTS)):
+        if choice not in choices:
+            raise ScoreUsageError(f"{name} is {choice!r}; choose one of {', '.join(choices)}")
+    numbers: tuple[tuple[str, int | str | None, str | None, int, str], ...] = (
+        ("num_fewshot", num_fewshot, None, 0, "from 0"),
+        ("limit", limit, None, 1, "of at least 1, or None for all traces"),
+        ("batch_size", batch_size, "auto", 1, 'of at least 1, or "auto"'),
+        ("max_length", max_length, None, 1, "of at least 1, or None for the model's own limit"),
+    )
+    for name, number, special, least, expected in numbers:
+        if number != special and (not isinstance(number, int) or number < least):
+            raise ScoreUsageError(f"{name} is {number!r}; give a whole number {expected}")
+    if not isinstance(autocast_dtype, torch.dtype | None):
+        raise ScoreUsageError(f"autocast_dtype is {autocast_dtype!r}; give a dtype of torch, such as torch.bfloat16")
 
 
 def _model_and_tokenizer(model: Any, tokenizer: Any, device: str | None) -> tuple[Any, Any, str]:
@@ -169,6 +193,11 @@ def _model_and_tokenizer(model: Any, tokenizer: Any, device: str | None) -> tupl
         tokenizer = load_tokenizer(os.fspath(tokenizer))
     if tokenizer is None:
         raise ScoreUsageError(f"tokenizer is None, and {name} does not name one; give the tokenizer of the model")
+    if not hasattr(tokenizer, "bos_token_id"):
+        raise ScoreUsageError(
+            f"tokenizer is of the type {type(tokenizer).__name__}; give a tokenizer of transformers or the name of one "
+            "(transformers.PreTrainedTokenizerFast(tokenizer_object=...) makes one from a tokenizers.Tokenizer)"
+        )
     if not callable(model):
         raise ScoreUsageError(
             f"model is of the type {type(model).__name__}; give a transformers model, the name of one, or a callable "
@@ -214,10 +243,14 @@ def _scorer(
     from rbridge_tasks.scoring.callable_lm import CallableScorer
 
     parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
-    first = next(parameters, None)
-    place = torch.device(device) if device else first.device if first is not None else torch.device("cpu")
+    first = next(parameters, torch.empty(0))
+    try:
+        first = torch.empty(0, device=device) if device else first
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ScoreUsageError(f"device is {device!r} ({reason}); give a device that exists, such as cpu") from error
     return CallableScorer(
-        forward=model, device=place, max_length=length, batch_size=batch_size, show_progress=progress
+        forward=model, device=first.device, max_length=length, batch_size=batch_size, show_progress=progress
     )  # fmt: skip
 
 

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.scoring.collector import Done, ignore_finished
 from rbridge_tasks.scoring.tokenization import PairEncoder, TokenizedPair
 
+if TYPE_CHECKING:
+    from rbridge_tasks.scoring.engine import Scorer
+
 #: Pairs tokenised, then scored, together: enough to find shared prefixes and to fill batches of similar length.
 PAIRS_AT_ONCE = 4096
-
-
-class Scorer(Protocol):
-    """What scores tokenised pairs: ``CausalScorer``, or ``CallableScorer``."""
-
-    def score(
-        self,
-        pairs: Sequence[TokenizedPair],
-        labels: Sequence[str],
-        *,
-        done: Done = ...,
-        known: Mapping[int, TokenScores] | None = None,
-    ) -> list[TokenScores]:
-        """Score every pair; see ``CausalScorer.score``."""
 
 
 def score_pairs(
@@ -51,7 +40,7 @@ def score_pairs(
         The scores of each pair, in the order given.
 
     Raises:
-        TokenizationError, ScoringError: see ``PairEncoder`` and ``CausalScorer``.
+        TokenizationError, ScoringError: see ``PairEncoder`` and ``Scorer``.
     """
     scores: list[TokenScores] = []
     for start, encoded in _encoded_ahead(encoder, pairs, labels):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rbridge_metrics import RBridgeError, TokenScores
+from rbridge_metrics import RBridgeError, TokenScores, rbridge_nll, weighted_nats
 from rbridge_tasks.scoring.aggregation import aggregate, item_values
 from rbridge_tasks.scoring.item_metrics import item_metrics, require_weights
 from rbridge_tasks.scoring.weightings import WEIGHTINGS
@@ -53,31 +53,6 @@ class Scores:
     model: str
     params: int | None
     settings: Mapping[str, str] = field(repr=False)
-
-    @classmethod
-    def of(
-        cls,
-        benchmark: str,
-        traces: Mapping[str, Trace],
-        token_scores: Mapping[str, TokenScores],
-        weights: str,
-        *,
-        model: str,
-        params: int | None,
-        settings: Mapping[str, str],
-        provenance: Mapping[str, Any],
-        has_spans: bool,
-    ) -> Scores:
-        """Compute the metrics of token scores; see the attributes.
-
-        Args:
-            has_spans: report the NLL of marked spans; every trace of the source has them.
-        """
-        items = {key: item_metrics(token_scores[key], trace, weights, spans=has_spans) for key, trace in traces.items()}
-        metrics, stderr = aggregate([*items.values()], over_test_set=weights == "confidence_test_set")
-        return cls(
-            benchmark, metrics, stderr, token_scores, items, traces, provenance, weights, model, params, settings
-        )  # fmt: skip
 
     def to_frame(self, *, run: str | None = None, tokens: float = math.nan) -> pd.DataFrame:
         """The metrics as rows of a score table, as ``rbridge collect`` writes them.
@@ -163,39 +138,28 @@ def reweight(scores: Scores, weights: str | Weighting) -> Scores:
         MissingWeightsError: the traces lack confidences or spans.
         RBridgeError: the weighting is not known, or a function gives weights of another shape.
     """
+    traces, token_scores = scores.traces, {key: replace(each) for key, each in scores.token_scores.items()}
+    has_spans = all(trace.spans for trace in traces.values())
     if callable(weights):
-        return _weighted_by(scores, weights)
-    if weights not in WEIGHTINGS:
+        name = getattr(weights, "__name__", type(weights).__name__)
+        items = {key: _weighted_by(weights, trace, token_scores[key], spans=has_spans) for key, trace in traces.items()}
+    elif weights not in [*WEIGHTINGS]:
         raise RBridgeError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTINGS)}, or give a function")
-    require_weights([*scores.traces.values()], weights, "these scores")
-    return Scores.of(
-        scores.benchmark,
-        scores.traces,
-        {key: replace(value) for key, value in scores.token_scores.items()},
-        weights,
-        model=scores.model,
-        params=scores.params,
-        settings=dict(scores.settings) | {"weights": weights},
-        provenance=scores.provenance,
-        has_spans=all(trace.spans for trace in scores.traces.values()),
+    else:
+        require_weights([*traces.values()], weights, "these scores")
+        name = weights
+        items = {key: item_metrics(token_scores[key], trace, name, spans=has_spans) for key, trace in traces.items()}
+    metrics, stderr = aggregate([*items.values()], over_test_set=weights == "confidence_test_set")
+    settings = dict(scores.settings) | {"weights": name}
+    return replace(
+        scores, metrics=metrics, stderr=stderr, token_scores=token_scores, items=items, weights=name, settings=settings
     )
 
 
-def _weighted_by(scores: Scores, weighting: Weighting) -> Scores:
-    from rbridge_metrics import rbridge_nll, weighted_nats
-
-    items = {}
-    for item_id, trace in scores.traces.items():
-        token_scores = scores.token_scores[item_id]
-        weights = weighting(trace, token_scores)
-        nll = token_scores.nll
-        plain = item_metrics(replace(token_scores), trace, "none", spans=bool(trace.spans))
-        items[item_id] = {
-            "rbridge_nll": rbridge_nll(nll, weights),
-            "rbridge_bits_per_byte": (weighted_nats(nll, weights), len(trace.trace.encode())),
-            **plain,
-        }
-    metrics, stderr = aggregate([*items.values()])
-    name = getattr(weighting, "__name__", type(weighting).__name__)
-    settings = dict(scores.settings) | {"weights": name}
-    return replace(scores, metrics=metrics, stderr=stderr, items=items, weights=name, settings=settings)
+def _weighted_by(weighting: Weighting, trace: Trace, scores: TokenScores, *, spans: bool) -> dict[str, Any]:
+    weights, nll = weighting(trace, scores), scores.nll
+    return {
+        "rbridge_nll": rbridge_nll(nll, weights),
+        "rbridge_bits_per_byte": (weighted_nats(nll, weights), len(trace.trace.encode())),
+        **item_metrics(scores, trace, "none", spans=spans),
+    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward, OwnPass
+from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward, OwnPass, is_out_of_memory
 from rbridge_tasks.scoring.kept_state import goes_on
 from rbridge_tasks.scoring.memory import Memory, memory_of
 from rbridge_tasks.scoring.packed_attention import attention_masks
@@ -56,19 +57,19 @@ def choose_reader(forward: Forward, longest: Text, prefixes: Sequence[int], *, c
     logger.warning("%s gives a text other numbers beside a longer one; every text is read alone, which is slow", name)
     single = PaddedReader(forward, shares=False)
     works = projects and _agrees(single, forward, trial, alone=True)
-    return Choice(single if works else PlainReader(forward), trial.vocab_size, alone=True)
+    return Choice(single if works else PlainReader(forward.logits), trial.vocab_size, alone=True)
 
 
 def _trial(forward: Forward, longest: Text, prefixes: Sequence[int]) -> Trial:
     """The trial on the model's own forward pass. A model that accepts only token ids is called with these alone."""
     try:
-        return Trial.of(forward, longest, prefixes, _own_pass(forward, longest))
+        return Trial(forward, longest, prefixes, _own_pass(forward, longest))
     except UNSUPPORTED as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             raise
         name = type(forward.model).__name__
         logger.warning("%s is called with token ids alone, one text at a time (%s)", name, _reason(error))
-        return Trial.of(replace(forward, bare=True), longest, prefixes, None)
+        return Trial(replace(forward, bare=True), longest, prefixes, None)
 
 
 def _own_pass(forward: Forward, longest: Text) -> OwnPass | None:
@@ -78,7 +79,7 @@ def _own_pass(forward: Forward, longest: Text) -> OwnPass | None:
         own = forward.own_pass(forward.upload(longest.ids[None]), use_cache=False)
         difference = forward.projection_difference(own)
     except UNSUPPORTED as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             raise
         logger.info("the output projection of %s cannot be applied apart (%s)", name, _reason(error))
         return None
@@ -100,14 +101,14 @@ def _in_batches(forward: Forward, memory: Memory, trial: Trial, *, projects: boo
     elif projects:
         packed = _packed_reader(forward, memory, trial)
         if packed is not None and not packed.given_positions:
-            trial = trial.with_noise_of_longest()
+            trial.use_noise_of_longest()
         if packed is not None and _agrees(packed, forward, trial):
             return packed
     if not memory.may_be_padded:
         return None
     shares = [True, False] if _goes_on(forward, trial) else [False]
     ways: list[Reader] = [PaddedReader(forward, shares=share) for share in shares] if projects else []
-    return next((way for way in [*ways, PlainReader(forward)] if _agrees(way, forward, trial)), None)
+    return next((way for way in [*ways, PlainReader(forward.logits)] if _agrees(way, forward, trial)), None)
 
 
 def _positions_stretch(trial: Trial) -> bool:
@@ -115,7 +116,7 @@ def _positions_stretch(trial: Trial) -> bool:
     try:
         return trial.positions_stretch()
     except UNSUPPORTED as error:  # a model that accepts no positions gets none, in no way of reading
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             raise
         return False
 
@@ -168,7 +169,7 @@ def _agrees(reader: Reader, forward: Forward, trial: Trial, *, alone: bool = Fal
         return False
     if disagreement is None:
         return True
-    if disagreement.is_known:
+    if math.isfinite(disagreement.largest_nats):
         logger.warning("%s changes the scores of %s (%s); scoring without", what, name, disagreement)
     return False
 

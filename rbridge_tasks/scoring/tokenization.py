@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_tasks.scoring.character_offsets import EncodedText, TokenizationError, encode_texts
+from rbridge_tasks.scoring.load import load_errors
 
 __all__ = ["PairEncoder", "TokenizationError", "TokenizedPair", "load_tokenizer", "token_byte_ends"]
 
@@ -126,14 +127,14 @@ def load_tokenizer(name: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise TokenizationError(
+    def refusal(reason: str) -> TokenizationError:
+        return TokenizationError(
             f"cannot load the tokenizer {name!r} ({reason.rstrip('.')}); give a folder with tokenizer.json, or "
             "the name of a model on the Hub"
-        ) from error
+        )
+
+    with load_errors(refusal):
+        return AutoTokenizer.from_pretrained(name)
 
 
 def token_byte_ends(tokenizer: Any, text: str, pair: TokenizedPair) -> npt.NDArray[np.int64]:

@@ -14,18 +14,18 @@ import functools
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from rbridge_tasks.scoring.forward import Forward, OwnPass, padded
+from rbridge_tasks.scoring.forward import Forward, OwnPass, padded, statistics_of_logits
 from rbridge_tasks.scoring.prefix_tree import MIN_SHARED_TOKENS
 from rbridge_tasks.scoring.readers import PackedReader, Reader
 from rbridge_tasks.scoring.stretching_positions import may_stretch
 from rbridge_tasks.scoring.texts import Text
-from rbridge_tasks.scoring.token_statistics import LOGPROB, token_statistics
+from rbridge_tasks.scoring.token_statistics import LOGPROB
 
 Ids = npt.NDArray[np.int64]
 
@@ -54,7 +54,7 @@ class Disagreement:
     """A difference between a way of reading and the model's own forward pass.
 
     Attributes:
-        largest_nats: largest difference of a token's log-probability; NaN if one side is missing.
+        largest_nats: largest difference of a token's log-probability; NaN if a side has no finite numbers.
         noise_nats: largest difference by the model's own noise.
         where: what was compared.
     """
@@ -62,11 +62,6 @@ class Disagreement:
     largest_nats: float
     noise_nats: float
     where: str
-
-    @property
-    def is_known(self) -> bool:
-        """Whether both sides have finite numbers."""
-        return math.isfinite(self.largest_nats)
 
     def __str__(self) -> str:
         return f"{self.where}: up to {self.largest_nats:.2g} nats a token; its noise is {self.noise_nats:.2g}"
@@ -105,7 +100,7 @@ class OwnNumbers:
         """Log-probability of each scored token of a text, float64, from its ``states``."""
         if self.projects:
             return self.forward.statistics(states[text.lead :], text.targets)[:, LOGPROB]
-        return token_statistics(states, self.forward.upload(text.targets, states.device), lambda rows: rows)[:, LOGPROB]
+        return statistics_of_logits(states, text.targets)[:, LOGPROB]
 
     def noise(self, text: Text, expected: torch.Tensor) -> Noise:
         """By how much a text's numbers move in another batch, with embeddings shifted by rounding errors.
@@ -137,65 +132,38 @@ class OwnNumbers:
         return Noise(max(*finite, rounding), max(statistics.fmean(finite), rounding))
 
 
-@dataclass(frozen=True)
 class Trial:
     """The texts of a trial and their numbers from the model's own forward pass over each alone.
 
+    Args:
+        forward: the model.
+        longest: the longest text.
+        prefixes: lengths of the prefixes that the longest text will be read behind, the shortest first.
+        own: the model's own pass over the longest text, if our output projection gives its logits for the same hidden
+            states.
+
     Attributes:
         own_numbers: computes the model's own numbers.
-        longest: the longest text.
-        longest_logprob: shape (scored tokens of the longest text,), nats.
-        short: the beginning of the longest text; every token after ``split`` is scored.
-        short_logprob: shape (scored tokens of the short text,), nats.
-        short_states: ``OwnNumbers.states`` of the short text.
-        prefixes: lengths of the prefixes that the longest text will be read behind, the shortest first.
-        split: length of the prefix of the short text.
-        noise: of the short text, or of the longest.
+        longest, prefixes: as above.
+        short: the beginning of the longest text; every token after a prefix is scored.
         vocab_size: number of logits.
     """
 
-    own_numbers: OwnNumbers
-    longest: Text
-    longest_logprob: torch.Tensor
-    short: Text
-    short_logprob: torch.Tensor
-    short_states: torch.Tensor
-    prefixes: Sequence[int]
-    split: int
-    noise: Noise
-    vocab_size: int
-
-    @classmethod
-    def of(cls, forward: Forward, longest: Text, prefixes: Sequence[int], own: OwnPass | None) -> Trial:
-        """Read the texts by the model's own forward pass.
-
-        Args:
-            forward: the model.
-            longest, prefixes: as above.
-            own: its pass over the longest text, if our output projection gives its logits for the same hidden states.
-        """
-        numbers = OwnNumbers(forward, projects=own is not None)
-        split = min(longest.lead, MIN_SHARED_TOKENS)
-        short = _beginning(longest, split + _SHORT_TOKENS, split)
-        states = numbers.states(short)
+    def __init__(self, forward: Forward, longest: Text, prefixes: Sequence[int], own: OwnPass | None) -> None:
+        self.own_numbers = numbers = OwnNumbers(forward, projects=own is not None)
+        self.longest, self.prefixes = longest, prefixes
+        self._split = min(longest.lead, MIN_SHARED_TOKENS)  # length of the short text's prefix
+        self.short = _beginning(longest, self._split + _SHORT_TOKENS, self._split)
+        self._short_states = numbers.states(self.short)
         of_longest = numbers.states(longest) if own is None else own.hidden[0]
-        short_logprob = numbers.logprob(short, states)
-        return cls(
-            own_numbers=numbers,
-            longest=longest,
-            longest_logprob=numbers.logprob(longest, of_longest),
-            short=short,
-            short_logprob=short_logprob,
-            short_states=states,
-            prefixes=prefixes,
-            split=split,
-            noise=numbers.noise(short, short_logprob),
-            vocab_size=(of_longest if own is None else own.logits).shape[-1],
-        )
+        self._short_logprob = numbers.logprob(self.short, self._short_states)
+        self._longest_logprob = numbers.logprob(longest, of_longest)
+        self._noise = numbers.noise(self.short, self._short_logprob)
+        self.vocab_size: int = (of_longest if own is None else own.logits).shape[-1]
 
-    def with_noise_of_longest(self) -> Trial:
-        """With the noise of the longest text: biases that grow with a key's position make rounding errors grow, too."""
-        return replace(self, noise=self.own_numbers.noise(self.longest, self.longest_logprob))
+    def use_noise_of_longest(self) -> None:
+        """Allow the noise of the longest text: biases that grow with a key's position increase rounding errors."""
+        self._noise = self.own_numbers.noise(self.longest, self._longest_logprob)
 
     def positions_stretch(self) -> bool:
         """Whether a token's numbers depend on the largest position of the input ("dynamic" NTK, LongRoPE).
@@ -228,7 +196,7 @@ class Trial:
             one of ``forward.UNSUPPORTED``: the reader does not work with this model.
         """
         if alone:
-            return self._apart(reader.read([self.longest], None), self.longest_logprob, "the longest text")
+            return self._apart(reader.read([self.longest], None), self._longest_logprob, "the longest text")
         return self._in_line(reader) if isinstance(reader, PackedReader) else self._padded(reader)
 
     def _in_line(self, reader: PackedReader) -> Disagreement | None:
@@ -236,23 +204,23 @@ class Trial:
         if reader.given_positions:
             self._require_given_positions()
         columns = reader.read_for_later(self.longest, self.prefixes)
-        if apart := self._apart(columns, self.longest_logprob, "the longest text"):
+        if apart := self._apart(columns, self._longest_logprob, "the longest text"):
             return apart
-        prefix = reader.keep(self.longest.ids[: self.split], None) if self.split else None
+        prefix = reader.keep(self.longest.ids[: self._split], None) if self._split else None
         hidden = [reader.scored([*others, self.short], prefix) for others in self._others()]
         first, second = (reader.forward.statistics(states, self.short.targets) for states in hidden)
         return (
-            self._apart(first, self.short_logprob, "a text behind others")
-            or self._apart(second, self.short_logprob, "a text behind others")
+            self._apart(first, self._short_logprob, "a text behind others")
+            or self._apart(second, self._short_logprob, "a text behind others")
             or self._changed(first[:, LOGPROB], second[:, LOGPROB], "a text's numbers change with the text before it")
         )
 
     def _require_given_positions(self) -> None:
         """Check that the model uses given positions: in one line nothing else says where a token is in its text."""
         numbers = self.own_numbers
-        if not torch.equal(self.short_states, self._given):  # mixtures of experts may differ by rounding
+        if not torch.equal(self._short_states, self._given):  # mixtures of experts may differ by rounding
             logprob = numbers.logprob(self.short, self._given)
-            if self._changed(self.short_logprob, logprob, "") is not None:
+            if self._changed(self._short_logprob, logprob, "") is not None:
                 raise UnsupportedPositionsError("its positions do not count from 0")
         reversed_ = numbers.states(self.short, positions=np.arange(self.short.ids.size)[::-1].copy())
         if self.short.ids.size > 1 and torch.equal(self._given, reversed_):
@@ -275,12 +243,12 @@ class Trial:
         Of each set, the first text shares the prefix with the short one, the second also half of its other tokens. None
         of their tokens is scored.
         """
-        half = (self.split + self.short.ids.size) // 2
+        half = (self._split + self.short.ids.size) // 2
         distinct = np.unique(self.longest.ids)
         sets = []
         for turn in range(2):
             texts = []
-            for shared in (self.split, half):
+            for shared in (self._split, half):
                 fillers = np.roll(distinct[distinct != self.short.ids[shared]], turn)
                 between = np.resize(fillers, _BETWEEN_TOKENS if fillers.size else 0)
                 texts.append(Text(np.concatenate([self.short.ids[:shared], between]), np.zeros(0, dtype=np.int64)))
@@ -293,15 +261,15 @@ class Trial:
         They are read after a prefix of half their length, which is read after a short one.
         """
         split, prefix = 0, None
-        for length in (self.split, min(self.longest.lead, self.longest.ids.size // 2)) if reader.shares else ():
+        for length in (self._split, min(self.longest.lead, self.longest.ids.size // 2)) if reader.shares else ():
             if length >= split + (MIN_SHARED_TOKENS if split else 1):
                 split, prefix = length, reader.keep(self.longest.ids[:length], prefix)
                 if prefix is None:
                     return Disagreement(math.nan, 0.0, "no prefix is kept")
         shorter = _beginning(self.longest, max(split + 1, int(_SHORTER * self.longest.ids.size)), split)
         columns = reader.read([shorter, self.longest], prefix)
-        count = len(self.longest_logprob)
-        return self._apart(columns[-count:], self.longest_logprob, "the longest text") or self._apart(
+        count = len(self._longest_logprob)
+        return self._apart(columns[-count:], self._longest_logprob, "the longest text") or self._apart(
             columns[:-count],
             self.own_numbers.logprob(shorter, self.own_numbers.states(shorter)),
             "a text beside a longer one",
@@ -315,9 +283,9 @@ class Trial:
         """Compare log-probabilities; None if they differ by no more than noise."""
         difference = (logprob - expected).abs().where(logprob != expected, 0.0)  # two infinities are equal
         largest, mean = float(difference.max()), float(difference.mean())
-        if largest <= _NOISES * self.noise.largest and mean <= _NOISES * self.noise.mean:
+        if largest <= _NOISES * self._noise.largest and mean <= _NOISES * self._noise.mean:
             return None
-        return Disagreement(largest, self.noise.largest, where)
+        return Disagreement(largest, self._noise.largest, where)
 
 
 def _beginning(text: Text, tokens: int, scored_from: int) -> Text:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,19 @@ def test_waiting_time_is_not_counted() -> None:
 def test_memory_is_limited() -> None:
     """A program that allocates 100 GiB fails."""
     assert not passes("x = bytearray(100 << 30)")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory")
+def test_a_lower_limit_of_the_user_does_not_lift_the_other_limits() -> None:
+    """With half of the memory, large files are still refused and an endless program ends after its processor time."""
+    code = """if True:
+        import resource
+        from rbridge_tasks.answering.code_execution import passes
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+        assert passes("x = 1")
+        assert not passes("open('file', 'wb').write(bytes(1 << 25))")
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_programs_do_not_see_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

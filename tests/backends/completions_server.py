@@ -46,6 +46,7 @@ class CompletionsServer:
         troubles: statuses of the first responses; 0 closes the connection, a negative number -n answers after n
             seconds.
         ranks: adds vLLM's ``prompt_logprobs``.
+        changed: fields of every response that are replaced.
     """
 
     model: Any
@@ -55,6 +56,7 @@ class CompletionsServer:
     takes_ids: bool = True
     troubles: list[int] = field(default_factory=list)
     ranks: bool = False
+    changed: dict[str, Any] = field(default_factory=dict)
     prompts: list[Any] = field(default_factory=list, init=False)
     at_once: int = field(default=0, init=False)
     most_at_once: int = field(default=0, init=False)
@@ -128,7 +130,7 @@ class CompletionsServer:
         if self.fault == "one choice":
             choices = choices[:1]
         usage = {"completion_tokens": sum(1 for _ in choices)}
-        return 200, {"object": "text_completion", "choices": choices, "usage": usage}
+        return 200, {"object": "text_completion", "choices": choices, "usage": usage} | self.changed
 
     def _choice(self, number: int, prompt: Any) -> dict[str, Any]:
         ids = self.tokenizer.encode(prompt, add_special_tokens=False) if isinstance(prompt, str) else list(prompt)

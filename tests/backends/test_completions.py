@@ -88,6 +88,28 @@ def test_scores_are_the_models_own(
     assert server.most_at_once <= concurrency
 
 
+@pytest.mark.parametrize("usage", [None, {}, {"completion_tokens": None}, [], "1"], ids=str)
+def test_servers_that_do_not_count_generated_tokens(
+    start: Any, api: Any, expected: list[TokenScores], usage: Any
+) -> None:
+    """One generated token is then assumed, as asked for."""
+    assert_same(completions.score(api(start(changed={"usage": usage})), PAIRS, LABELS), expected)
+
+
+@pytest.mark.parametrize("choices", [[None], ["text"], "text", None])
+def test_an_answer_without_choices_is_one_line(start: Any, api: Any, choices: Any) -> None:
+    """The error quotes the beginning of the answer."""
+    with pytest.raises(CompletionsServerError, match="answers with what is no completion") as error:
+        completions.score(api(start(changed={"choices": choices})), PAIRS, LABELS)
+    assert "\n" not in str(error.value)
+
+
+def test_certificates_that_cannot_be_read_are_one_line(start: Any, api: Any) -> None:
+    """The error names the file and the option."""
+    with pytest.raises(CompletionsServerError, match=r"in /nowhere.pem cannot be read .* as ca_cert_path"):
+        completions.score(api(start(), ca_cert_path="/nowhere.pem"), PAIRS, LABELS)
+
+
 def test_ranks_of_the_server_are_used(start: Any, api: Any, expected: list[TokenScores]) -> None:
     """vLLM's response has ranks in addition to OpenAI's fields; without ties they equal ours."""
     for score, reference in zip(completions.score(api(start(ranks=True)), PAIRS, LABELS), expected, strict=True):

@@ -14,7 +14,7 @@ from lm_eval.api.model import LM, TemplateLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from rbridge_metrics import TokenScores
+from rbridge_metrics import RBridgeError, TokenScores
 from rbridge_tasks.backends import hf, stock
 from rbridge_tasks.backends.base import BackendError
 from rbridge_tasks.harness import requests
@@ -151,6 +151,30 @@ def test_classes_without_log_likelihoods_are_refused(inner: HFLM) -> None:
     lm.tokenizer = None
     with pytest.raises(TokenizationError, match="has no tokenizer"):
         stock.score(lm, pairs, labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda answers: answers[:-1], "answers 94 requests with 93 pairs"),
+        (lambda answers: [answers[0], *answers], "answers 94 requests with 95 pairs"),
+        (lambda answers: [total for total, _ in answers], "answers 94 requests with 0 pairs"),
+        (lambda answers: [(None, False) for _ in answers], "answers 94 requests with 0 pairs"),
+        (lambda answers: [(3.0, False) for _ in answers], r"token 0 of trace gsm8k/3 .* 3, which is above 0"),
+    ],
+    ids=["one too few", "one too many", "numbers", "no numbers", "above 0"],
+)
+def test_answers_that_are_no_log_likelihoods_are_refused(inner: HFLM, change: Any, message: str) -> None:
+    """One answer too many would give every token the score of the token before it."""
+
+    class Faulty(OfIds):
+        def _loglikelihood_tokens(self, requests: list[Any], **kwargs: Any) -> list[tuple[float, bool]]:
+            answers: list[tuple[float, bool]] = change(super()._loglikelihood_tokens(requests, **kwargs))
+            return answers
+
+    with pytest.raises(RBridgeError, match=message) as error:
+        stock.score(Faulty(inner), [PAIRS[3]], [LABELS[3]])
+    assert "\n" not in str(error.value)
 
 
 def test_unknown_classes_are_refused_without_the_option(inner: HFLM, expected: list[TokenScores]) -> None:

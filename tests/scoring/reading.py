@@ -77,14 +77,15 @@ def work(model: PreTrainedModel) -> Iterator[dict[str, int]]:
 
 
 @contextmanager
-def memory_for(model: PreTrainedModel, tokens: int) -> Iterator[None]:
+def memory_for(model: PreTrainedModel, tokens: int, error: RuntimeError | None = None) -> Iterator[None]:
     """Raise an out-of-memory error for batches of more than ``tokens`` tokens."""
     forward = model.forward
+    error = error or torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
 
     @functools.wraps(forward)
     def limited(*args: Any, **named: Any) -> Any:
         if named["input_ids"].numel() > tokens:
-            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
+            raise error
         return forward(*args, **named)
 
     model.forward = limited

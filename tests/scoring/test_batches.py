@@ -113,6 +113,33 @@ def test_a_trace_that_does_not_fit_into_memory_is_an_error(tokenizers: Tokenizer
 
 
 def test_other_errors_of_the_model_are_not_mistaken_for_memory(tokenizers: Tokenizers) -> None:
-    """An index out of range is the model's own error, not a reason to halve the batch."""
-    with pytest.raises(IndexError):
-        scores(harness_model(tiny_model("llama", 300), tokenizers["bos"]), mixed_pairs())
+    """A failing layer is the model's own error, not a reason to halve the batch."""
+    model = tiny_model("llama", 700)
+    model.model.layers[0].register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        scores(harness_model(model, tokenizers["bos"]), mixed_pairs())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ...",
+        "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to allocate ...",
+        "MPS backend out of memory (MPS allocated: 17.92 GB, other allocations: 96.00 KB, max allowed: 18.13 GB).",
+        "HIP error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_every_device_says_in_its_way_that_memory_ran_out(
+    tokenizers: Tokenizers, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a batch, the batch is halved; in the trial, no slower way of reading is tried."""
+    model, pairs = tiny_model("llama", 700), ten_items()
+    with memory_for(model, 100, RuntimeError(message)):
+        scores(harness_model(model, tokenizers["bos"], batch_size=8), pairs)
+    assert "out of memory with a batch of 8; going on with 4" in caplog.text
+    lm = harness_model(model, tokenizers["bos"])
+    caplog.clear()
+    with memory_for(model, 5, RuntimeError(message)):
+        assert "does not fit into memory on cpu" in refused(lm, pairs, ScoringError)
+    assert not caplog.text

@@ -82,6 +82,7 @@ def test_training_goes_on_after_scoring(tokenizers: Tokenizers) -> None:
         (lambda ids: torch.zeros(ids.shape[0], 700), r"shape \(2, 700\)"),
         (lambda _: "logits", "str"),
         (lambda ids: torch.full((*ids.shape, 700), torch.nan), "NaN"),
+        (lambda ids: torch.zeros(*ids.shape, 300), "the model knows 300 tokens"),
     ],
 )
 def test_functions_that_are_no_causal_model_are_refused(

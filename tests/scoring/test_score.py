@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers as tokenizers_library
 import torch
 from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from tokenizers import models
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import rbridge_tasks as rb
@@ -108,6 +111,20 @@ def test_a_tokenizer_without_a_chat_template_is_refused(checkpoint: Path) -> Non
     """The error comes before any score."""
     with pytest.raises(RBridgeError, match="no default chat template"):
         rb.score(str(checkpoint), None, "gsm8k", cache="sample", weights="none", apply_chat_template=True)
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ raise_exception('ask for a system message') }}", "{% if %}", "{{ messages[0].content + 1 }}"],
+    ids=["refuses", "syntax", "type"],
+)
+def test_a_chat_template_that_renders_nothing_is_refused(checkpoint: Path, template: str) -> None:
+    """In one line that names the tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tokenizer.chat_template = template
+    with pytest.raises(RBridgeError, match=r"the chat template of the tokenizer .* cannot render a question") as error:
+        rb.score(str(checkpoint), tokenizer, "gsm8k", cache="sample", weights="none", apply_chat_template=True)
+    assert "\n" not in str(error.value)
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +248,14 @@ def test_reweighting_needs_no_model(checkpoint: Path) -> None:
         ({"model": "/nowhere/at/all"}, "/nowhere/at/all"),
         ({"model": 7, "tokenizer": "made"}, "int"),
         ({"model": tiny_model("llama", 50)}, "tokenizer"),
+        ({"model": tiny_model("llama", 50), "tokenizer": "made"}, "the model knows 50 tokens"),
+        ({"model": tiny_model("llama", 50), "tokenizer": tokenizers_library.Tokenizer(models.BPE())}, "Tokenizer"),
+        ({"weights": ["none"]}, "['none']"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"max_length": "64"}, "max_length is '64'"),
+        ({"autocast_dtype": "bfloat16"}, "'bfloat16'"),
+        ({"model": torch.nn.Identity(), "tokenizer": "made", "device": "gpu"}, "device is 'gpu'"),
+        ({"model": torch.nn.Identity(), "tokenizer": "made", "device": "cuda:99"}, "device is 'cuda:99'"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -244,6 +269,33 @@ def test_bad_input_is_one_line(
         rb.score(call.pop("model"), call.pop("tokenizer", None), call.pop("benchmark", "gsm8k"), **call)
     assert offending in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer.json", b'{"added_tokens": [], "model": {"type": "Newer"}}'),  # tokenizers raises Exception itself
+        ("tokenizer.json", b"{}"),
+        ("tokenizer_config.json", b"[]"),
+        ("config.json", b"[]"),
+        ("config.json", b'{"model_type": "llama", "hidden_size": "wide"}'),
+        ("model.safetensors", b""),
+        ("pytorch_model.bin", b""),
+        ("pytorch_model.bin", b"version https://git-lfs.github.com/spec/v1"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_line(checkpoint: Path, tmp_path: Path, file: str, content: bytes) -> None:
+    """The error names the folder, whatever the libraries raise."""
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    if file.endswith(".bin"):
+        (tmp_path / "model.safetensors").unlink()
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(RBridgeError, match=f"cannot load {tmp_path} as a causal LM") as error:
+        rb.score(str(tmp_path), None, "gsm8k", cache="sample", weights="none")
+    assert "\n" not in str(error.value)
+    if file.startswith("tokenizer"):
+        with pytest.raises(RBridgeError, match=f"cannot load the tokenizer '{tmp_path}'"):
+            rb.score(tiny_model("llama", 50), str(tmp_path), "gsm8k", cache="sample", weights="none")
 
 
 def test_metrics_of_traces_follow_the_weights(checkpoint: Path, confident: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,14 @@ def test_probability_zero_names_its_trace(tokenizers: Tokenizers, batch_size: in
     pairs[5] = (pairs[5][0], "~3~")
     message = refused(lm, pairs, ScoringError)
     assert "of trace gsm8k/5 probability zero" in message
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tokenizers: Tokenizers) -> None:
+    """Before the model reads a text: on a GPU an unknown id would end the process."""
+    message = refused(harness_model(tiny_model("llama", 300), tokenizers["bos"]), mixed_pairs(), ScoringError)
+    assert re.fullmatch(
+        r"the tokenizer makes token \d+ of trace gsm8k/\d, and the model knows 300 tokens, from 0 to 299; .*", message
+    )
 
 
 def test_encoder_decoder_is_refused(tokenizers: Tokenizers) -> None:

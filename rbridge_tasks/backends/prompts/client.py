@@ -87,7 +87,13 @@ class CompletionsClient:
     async def _run(self, jobs: Iterable[_Job], work: Callable[[Ask, _Job], Awaitable[None]]) -> None:
         trust: ssl.SSLContext | bool = self.verify
         if self.verify and self.certificates:
-            trust = ssl.create_default_context(cafile=self.certificates)
+            try:
+                trust = ssl.create_default_context(cafile=self.certificates)
+            except OSError as error:
+                raise CompletionsServerError(
+                    f"the certificates in {self.certificates} cannot be read ({' '.join(str(error).split())}); give a "
+                    "PEM file as ca_cert_path in --model_args"
+                ) from error
         queue = iter(jobs)
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self.concurrency, ssl=trust),
@@ -159,13 +165,14 @@ class CompletionsClient:
             answer = json.loads(content)
         except ValueError:
             answer = None
-        if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list):
+        choices = answer.get("choices") if isinstance(answer, dict) else None
+        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
             start = " ".join(content[:80].decode("utf-8", errors="replace").split())
             raise CompletionsServerError(
                 f"{self.name} answers with what is no completion ({start!r}); base_url has to be the address of a "
                 "completions server, ending in /v1/completions"
             )
-        return answer
+        return dict(answer)
 
 
 _back_off = tenacity.wait_exponential(multiplier=_FIRST_WAIT) + tenacity.wait_random(0, _FIRST_WAIT)
