@@ -24,9 +24,8 @@ def asked(number: int, *known: str) -> Asked:
     item = ITEMS[number]
     choices = tuple(Choice(label, text) for label, text in zip("AB", item["choices"], strict=True))
     values = {"item_id": item["item_id"], "choices": choices, "gold": item["gold"]}
-    return Asked(
-        f"f, row {number}", question=item["question"], **{k: v if k in known else None for k, v in values.items()}
-    )
+    given = {name: value if name in known else None for name, value in values.items()}
+    return Asked(f"f, row {number}", question=item["question"], **given)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +40,7 @@ def asked(number: int, *known: str) -> Asked:
     ],
 )
 def test_each_trace_gets_its_own_question(tmp_path: Path, numbers: list[int], known: list[str]) -> None:
-    """The id, the choices or the gold tell equal texts apart, or the order of traces that are a part of the questions."""
+    """The id, the choices or the gold tell equal texts apart, or the order of traces of some of the questions."""
     traces = [asked(number, *known) for number in numbers]
     filled = with_questions("mine", traces, jsonl(tmp_path / "questions.jsonl", ITEMS))
     assert [(trace.item_id, trace.gold) for trace in filled] == [(f"item {n}", "AB"[n % 2]) for n in numbers]
