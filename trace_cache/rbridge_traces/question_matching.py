@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from rbridge_traces.errors import TraceImportError
@@ -23,7 +25,9 @@ class Asked(NamedTuple):
 def with_questions(benchmark: str, asked: Sequence[Asked], path: str | None) -> list[Asked]:
     """Find the question of each trace, and fill in what is not known of its item.
 
-    If all have the text of their question, it decides. Otherwise the id decides, or the id as the number of a question
+    If all have the text of their question, it decides; of several questions with the same text, the one with the id,
+    the choices or the gold of the trace, or, where the traces are in the order of the questions, the one between its
+    neighbours. Otherwise the id decides, or the id as the number of a question
     from 0 or 1. Without ids, as many traces as questions are matched in order.
 
     Args:
@@ -51,16 +55,46 @@ def with_questions(benchmark: str, asked: Sequence[Asked], path: str | None) -> 
 
 
 def _by_text(asked: Sequence[Asked], questions: Sequence[Question]) -> list[Question]:
-    by_text = {_words(question.question): question for question in questions}
-    matched = []
+    numbers_of: dict[str, list[int]] = {}
+    for number, question in enumerate(questions):
+        numbers_of.setdefault(_words(question.question), []).append(number)
+    candidates = []
     for trace in asked:
-        question = by_text.get(_words(trace.question or ""))
-        if question is None:
+        numbers = numbers_of.get(_words(trace.question or ""))
+        if numbers is None:
             raise TraceImportError(
                 f"{trace.place}: none of the {len(questions)} questions given is {(trace.question or '')[:40]!r}; "
                 "give the questions of these completions, or leave out --questions"
             )
-        matched.append(question)
+        for field in ("item_id", "choices", "gold"):
+            same = [number for number in numbers if getattr(questions[number], field) == getattr(trace, field)]
+            numbers = same if getattr(trace, field) is not None and same else numbers
+        candidates.append(numbers)
+    return [questions[number] for number in _in_order(asked, candidates)]
+
+
+def _in_order(asked: Sequence[Asked], candidates: Sequence[Sequence[int]]) -> list[int]:
+    """The question of each trace, where the order of the traces decides between candidates.
+
+    Between two traces whose questions are known, there must be as many candidates as traces with the same text.
+    """
+    known = [numbers[0] for numbers in candidates if len(numbers) == 1]
+    ordered = all(first < second for first, second in pairwise(known))
+    matched: list[int] = []
+    for place, (trace, numbers) in enumerate(zip(asked, candidates, strict=True)):
+        if len(numbers) > 1:
+            low = matched[-1] if matched else -1
+            rest = candidates[place:]
+            until = next((at for at, others in enumerate(rest) if len(others) == 1), len(rest))
+            high = rest[until][0] if until < len(rest) else sys.maxsize
+            left = [number for number in numbers if low < number < high]
+            if not ordered or len(left) != sum(others == numbers for others in rest[:until]):
+                raise TraceImportError(
+                    f"{trace.place}: {len(numbers)} of the questions given are {(trace.question or '')[:40]!r}, and no "
+                    "id, choices or order tells which; map the field that has the id of the question"
+                )
+            numbers = left
+        matched.append(numbers[0])
     return matched
 
 
