@@ -177,9 +177,8 @@ def _import(
 
     for manifest in import_export(folder, target, benchmarks=benchmarks, source=source, replace=replace, origin=origin):
         typer.echo(f"{manifest.benchmark}: {manifest.rows} traces in {target.root} as {manifest.source}, verified")
-        if manifest.tokens_unknown:
-            unknown = f"  {manifest.tokens_unknown} tokens have no known log-probability"
-            typer.echo(f"{unknown}; see: rbridge traces verify", err=True)
+        if unknown := target.tokens_unknown(manifest):
+            typer.echo(f"  {unknown} tokens have no known log-probability; see: rbridge traces verify", err=True)
 
 
 def _wanted(readers: Readers, benchmarks: Sequence[str], folder: str) -> Readers:

@@ -38,16 +38,17 @@ def list_sources(cache: Cache = None) -> None:
 
     resolved = resolve_cache(cache)
     manifests = resolved.cache.manifests()
+    unknown = [resolved.cache.tokens_unknown(manifest) for manifest in manifests]
     columns = ("benchmark", "source", "traces", "with confidence", "correct", "spans", "unknown tokens", "written by")
     table = Table(*columns, "confidence of", "origin", "created")
-    for manifest in manifests:
-        table.add_row(*(Text(visible(cell)) for cell in _cells(manifest)))
+    for manifest, tokens in zip(manifests, unknown, strict=True):
+        table.add_row(*(Text(visible(cell)) for cell in _cells(manifest, tokens)))
     out = console()
     out.print(f"{resolved.cache.root} ({resolved.origin})", soft_wrap=True)
     if any(manifest.sample for manifest in manifests):
         out.print("These are sample traces, for trying the tool. They are not a benchmark.")
     out.print(table if manifests else "no traces")
-    if any(manifest.tokens_unknown for manifest in manifests):
+    if any(unknown):
         out.print(
             "Unknown tokens have no known log-probability (-9999, -inf, null or above 0); their confidence is "
             "interpolated. Details: rbridge traces verify",
@@ -55,7 +56,7 @@ def list_sources(cache: Cache = None) -> None:
         )
 
 
-def _cells(manifest: Manifest) -> tuple[str, ...]:
+def _cells(manifest: Manifest, unknown: int | None) -> tuple[str, ...]:
     return (
         manifest.benchmark,
         manifest.source + (" (SAMPLE)" if manifest.sample and manifest.source != "sample" else ""),
@@ -63,7 +64,7 @@ def _cells(manifest: Manifest) -> tuple[str, ...]:
         str(manifest.rows_with_confidence),
         "?" if manifest.rows_correct is None else str(manifest.rows_correct),
         str(manifest.rows_with_spans or "-"),
-        str(manifest.tokens_unknown or "-"),
+        "?" if unknown is None else str(unknown or "-"),
         manifest.frontier_model or "?",
         manifest.confidence_model or "-",
         # trillionlabs/rBridge@1a2b3c4

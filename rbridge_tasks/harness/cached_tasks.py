@@ -88,8 +88,8 @@ def _variants(benchmark: Benchmark, manifests: Sequence[Manifest]) -> Iterator[t
 
 
 def _any_complete(manifests: Sequence[Manifest], *counts: str) -> bool:
-    """Whether a source has something in every row."""
-    return any(all(getattr(manifest, count) == manifest.rows for count in counts) for manifest in manifests)
+    """Whether a source has something in every row, or its manifest is too old to say."""
+    return any(all(getattr(manifest, count) in (None, manifest.rows) for count in counts) for manifest in manifests)
 
 
 def _entry(task: str, benchmark: str, common: str, changes: Mapping[str, Any]) -> Any:

@@ -76,8 +76,8 @@ def test_import_ls_and_verify_count_them(rbridge: Rbridge, tmp_path: Path) -> No
     assert rbridge("traces", "show", "gsm8k", "2")[0] == 0
 
 
-def cache_with_placeholders(root: Path) -> TraceCache:
-    """Write a cache that another tool filled: -9999 in the file."""
+def old_cache(root: Path) -> TraceCache:
+    """Write a cache of the format before unknown tokens: -9999 in the file, no count in the manifest."""
     cache = TraceCache(str(root))
     write(cache, [make_trace("1", TEXT, token_end=ENDS, token_logprob=[-0.1] * 5)], confidence_model="gpt-4o")
     folder = root / "gsm8k" / "gpt-4o"
@@ -87,23 +87,26 @@ def cache_with_placeholders(root: Path) -> TraceCache:
     old.unlink()
     pq.write_table(table.set_column(table.column_names.index("token_logprob"), "token_logprob", stored), old)
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    del manifest["tokens_unknown"]
     manifest["files"] = {old.name: hashlib.sha256(old.read_bytes()).hexdigest()}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return cache
 
 
-def test_placeholders_in_a_file_are_unknown_and_not_zero(rbridge: Rbridge, tmp_path: Path) -> None:
-    """verify counts the placeholders of a file; its readers get them as unknown."""
-    (trace,) = cache_with_placeholders(tmp_path / "cache").load("gsm8k").traces
+def test_placeholders_of_an_old_cache_are_unknown_and_not_zero(rbridge: Rbridge, tmp_path: Path) -> None:
+    """ls and verify count the placeholders of an old cache; its readers get them as unknown."""
+    (trace,) = old_cache(tmp_path / "cache").load("gsm8k").traces
     assert min(weights_of(trace)[1:]) == weights_of(trace)[3] == 0.0
     assert weights_of(trace)[1] > 0.5
     assert "1 tokens in 1 traces have no known log-probability" in rbridge("traces", "verify")[1]
+    (row,) = [line for line in rbridge("traces", "ls")[1].splitlines() if "gpt-4o" in line]
+    assert [cell.strip() for cell in row.split("│")][1:8] == ["gsm8k", "gpt-4o", "1", "1", "?", "-", "1"]
 
 
 @pytest.mark.slow
 def test_doctor_counts_unknown_tokens(rbridge: Rbridge, tmp_path: Path) -> None:
-    """doctor also counts the placeholders in a file."""
-    cache_with_placeholders(tmp_path / "cache")
+    """doctor also counts the placeholders of an old cache."""
+    old_cache(tmp_path / "cache")
     assert "1 tokens without a known log-probability" in rbridge("doctor")[1]
 
 

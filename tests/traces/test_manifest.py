@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbridge_traces import CacheCorruptError, Manifest
+from rbridge_traces import CacheCorruptError, Manifest, TraceCache
 
 from ..metrics.strategies import cases, texts
-from .support import complaint
+from .support import complaint, version, words, write
 
 WHERE = "/cache/gsm8k/gpt-4o/manifest.json"
 MANIFEST = Manifest(
@@ -23,11 +24,6 @@ MANIFEST = Manifest(
     created="2025-11-21T10:00:00+00:00",
     rows=3,
     rows_with_confidence=2,
-    rows_with_spans=0,
-    tokens_unknown=1,
-    rows_with_choices=0,
-    rows_with_gold=3,
-    rows_with_final_answer=3,
     files={"traces-0123456789ab.parquet": "0123456789ab" + 52 * "0"},
 )
 
@@ -46,7 +42,10 @@ def test_keys_of_a_later_version_are_ignored() -> None:
     assert Manifest.from_json(json.dumps(values), where=WHERE) == MANIFEST
 
 
-@pytest.mark.parametrize("key", ["benchmark", "source", "created", "rows", "rows_with_gold", "tokens_unknown", "files"])
+MAY_BE_ABSENT = {"rows_with_spans", "rows_correct", "tokens_unknown", "origin"}
+
+
+@pytest.mark.parametrize("key", ["benchmark", "source", "created", "rows", "rows_with_confidence", "files"])
 def test_a_missing_key_is_named(key: str) -> None:
     """The message has the missing key and the file."""
     values = json.loads(MANIFEST.to_json())
@@ -54,6 +53,20 @@ def test_a_missing_key_is_named(key: str) -> None:
     message = complaint(Manifest.from_json, json.dumps(values), where=WHERE, error=CacheCorruptError)
     assert message.startswith(WHERE)
     assert f"lacks the key {key};" in message
+
+
+def test_a_manifest_from_before_a_key_was_added_is_read(tmp_path: Path) -> None:
+    """A cache of the first version loads; keys that its manifest lacks are unknown."""
+    cache = TraceCache(str(tmp_path))
+    write(cache, version("old"))
+    file = tmp_path / "gsm8k" / "gpt-4o" / "manifest.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in values.items() if key not in MAY_BE_ABSENT}))
+    trace_set = cache.load("gsm8k", needs="spans")
+    assert words(trace_set.traces) == {"old"}
+    manifest = trace_set.manifest
+    assert (manifest.rows_with_spans, manifest.schema_version) == (0, 1)
+    assert (manifest.rows_correct, manifest.origin) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,10 @@ class Manifest:
         rows_with_confidence: traces that carry token confidences.
         rows_with_spans: traces with marked regions.
         rows_correct: traces whose final answer is right; None if unknown for all.
-        rows_with_choices: traces of items with choices.
+        rows_with_choices: traces of items with choices; None in manifests from before this key, as the next two.
         rows_with_gold: traces of items with a gold answer.
         rows_with_final_answer: traces with the frontier model's answer.
-        tokens_unknown: frontier tokens without a known log-probability.
+        tokens_unknown: frontier tokens without a known log-probability; None in manifests from before this key.
         origin: where the traces were fetched, with the revision: ``hf://datasets/NAME@SHA``.
         files: sha256 (hex) by file name, in the order of the rows.
     """
@@ -68,12 +68,12 @@ class Manifest:
     created: str
     rows: int
     rows_with_confidence: int
-    rows_with_spans: int
+    rows_with_spans: int = 0
     rows_correct: int | None = None
-    tokens_unknown: int
-    rows_with_choices: int
-    rows_with_gold: int
-    rows_with_final_answer: int
+    tokens_unknown: int | None = None
+    rows_with_choices: int | None = None
+    rows_with_gold: int | None = None
+    rows_with_final_answer: int | None = None
     origin: str | None = None
     files: dict[str, str]
 

@@ -41,6 +41,10 @@ class SampleCache:
         """The manifests of all benchmarks, in the order of ``BENCHMARKS``, or of one."""
         return [self.load(name).manifest for name in BENCHMARKS if benchmark in (None, name)]
 
+    def tokens_unknown(self, manifest: Manifest) -> int | None:
+        """Tokens without a known log-probability: the sample has no token confidences at all."""
+        return manifest.tokens_unknown
+
     def load(self, benchmark: str, source: str | None = None, *, needs: str | None = None) -> TraceSet:  # noqa: ARG002
         """Read the sample traces of a benchmark. There is one source, whatever is needed.
 

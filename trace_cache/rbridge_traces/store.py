@@ -14,7 +14,7 @@ from rbridge_traces.benchmark import SHIPPED, Benchmark, check_benchmark, is_ben
 from rbridge_traces.control_characters import SuspiciousText, suspicious_texts
 from rbridge_traces.definition import DEFINITION, definition_text, is_default, read_definition
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, did_you_mean
-from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource, counts_of
+from rbridge_traces.manifest import RESTORE, Manifest, TraceSet, VerifiedSource
 from rbridge_traces.packing import StoredSource, pack, unpack
 from rbridge_traces.schema import Trace
 from rbridge_traces.unknown_logprobs import NO_UNKNOWN, unknown_tokens
@@ -123,6 +123,19 @@ class TraceCache:
         if not check_only:
             self.define(benchmark)
 
+    def tokens_unknown(self, manifest: Manifest) -> int | None:
+        """Frontier tokens of a source without a known log-probability, counted from its files if its manifest lacks it.
+
+        Returns:
+            None where the files cannot be read; ``verify`` says why.
+        """
+        if manifest.tokens_unknown is not None or not manifest.rows_with_confidence:
+            return manifest.tokens_unknown or 0
+        try:
+            return unknown_tokens(self.load(manifest.benchmark, manifest.source).traces).tokens
+        except TraceError:
+            return None
+
     def load(self, benchmark: str, source: str | None = None, *, needs: Needs | None = None) -> TraceSet:
         """Read the traces of a benchmark, checking every file against its checksum.
 
@@ -195,10 +208,11 @@ class TraceCache:
             licence=licence,
             note=note,
             sample=sample,
-            origin=origin,
             created="",
+            rows=len(traces),
+            rows_with_confidence=0,
+            origin=origin,
             files={},
-            **counts_of(()),  # `pack` counts
         )
         return self.write_as(traces, about, replace=replace)
 
