@@ -72,7 +72,7 @@ def write_every_eval_ever(
             **_measured(of_record[0].results, model_id),
             "evaluation_results": [_result(score) for score in of_record],
         }
-        place = re.sub(r'[<>:"\\/|?*\x00-\x1f]+', "_", benchmark).lstrip(".")
+        place = re.sub(r'[<>:"\\/|?*\x00-\x1f]+', "_", encodable(benchmark)).lstrip(".")
         file = Path(folder) / "data" / place / model_id / f"{_file_id(record)}.json"
         text = json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False)
         write_file(file, encodable(text).encode() + b"\n")  # JSON's own spelling of a lone surrogate
@@ -89,9 +89,9 @@ def _file_id(record: Mapping[str, Any]) -> uuid.UUID:
 
 def _measured(results: ResultsFile, model_id: str) -> dict[str, Any]:
     """What was evaluated, when and with what, as far as the results file states it."""
-    model, config = results.model, results.section("config")
+    model, engine = results.model, _ENGINES.get(str(results.section("config").get("model")))
     details = {
-        "deployment_type": "self_deployed" if config.get("model") in _ENGINES else "unknown",
+        "deployment_type": "unknown" if engine is None else "self_deployed",
         "model_availability": "unknown",
         **({} if model.revision is None else {"revision": model.revision}),
         **({} if model.params is None else {"num_parameters": f"{model.params:.0f}"}),
@@ -99,7 +99,6 @@ def _measured(results: ResultsFile, model_id: str) -> dict[str, Any]:
     }
     name = model.label if model.label.startswith(model_id) else model_id  # no paths of this machine
     info: dict[str, Any] = {"name": name, "id": model_id, "developer": model_id.partition("/")[0]}
-    engine = _ENGINES.get(str(config.get("model")))
     if engine is not None:
         version = results.data.get(f"{engine}_version")
         info["inference_engine"] = {"name": engine} | ({"version": version} if isinstance(version, str) else {})

@@ -113,10 +113,24 @@ def test_a_path_without_a_name_is_left_out(tmp_path: Path, path: str) -> None:
 
 
 def test_a_lone_surrogate_is_written_as_json_spells_it(tmp_path: Path) -> None:
-    """UTF-8 cannot encode it otherwise."""
-    results = write_json(tmp_path / DATED, rbridge("org/model", 0.5, tokenizer_eos_token="a\ud800"))
-    (record,) = records(rb.export(results, tmp_path / "out", to="every-eval-ever", **OURS)).values()
-    assert "a\ud800" in record["evaluation_results"][0]["generation_config"]["additional_details"]["tokenizer"]
+    """UTF-8 cannot encode it otherwise; in the name of a folder, other characters stand for it."""
+    data = rbridge("org/model", 0.5, tokenizer_eos_token="a\ud800")
+    data["results"]["b\ud800"] = {"acc,none": 0.5}
+    exported = rb.export(write_json(tmp_path / DATED, data), tmp_path / "out", to="every-eval-ever", **OURS)
+    first, second = records(exported).values()
+    assert "a\ud800" in first["evaluation_results"][0]["generation_config"]["additional_details"]["tokenizer"]
+    assert second["evaluation_results"][0]["evaluation_name"] == "b\ud800"
+
+
+@pytest.mark.parametrize("name", [[], {"a": 1}, None])
+def test_an_engine_that_is_no_text_is_unknown(tmp_path: Path, name: object) -> None:
+    """Nothing is said of how the model was run."""
+    data = rbridge("org/model", 0.5)
+    data["config"]["model"] = name
+    exported = rb.export(write_json(tmp_path / DATED, data), tmp_path / "out", to="every-eval-ever", **OURS)
+    (record,) = records(exported).values()
+    assert record["model_info"]["additional_details"]["deployment_type"] == "unknown"
+    assert "inference_engine" not in record["model_info"]
 
 
 def test_a_date_in_another_unit_is_that_of_the_file_name(tmp_path: Path) -> None:
