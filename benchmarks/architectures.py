@@ -23,6 +23,7 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 
 from rbridge_tasks.scoring.causal_lm import CausalScorer
+from rbridge_tasks.scoring.collector import ScoringError
 from rbridge_tasks.scoring.forward import UNSUPPORTED
 from rbridge_tasks.scoring.tokenization import TokenizedPair
 
@@ -155,6 +156,8 @@ def examine(
     scorer = CausalScorer(model, model.device, 2048, batch_size=batch_size, show_progress=False)
     try:
         scores = scorer.score(texts, [f"trace {i}" for i in range(len(texts))])
+    except ScoringError as error:
+        return Row(name, shown, gain, type(model).__name__, f"refused: {error}", log=tuple(log.lines))
     except UNSUPPORTED as error:
         why = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
         return Row(name, shown, gain, type(model).__name__, why, wrong=True, log=tuple(log.lines))

@@ -12,7 +12,7 @@ import functools
 import importlib
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers.masking_utils import sliding_window_causal_mask_function
@@ -30,10 +30,10 @@ def older_layers(model: Any, attend: Attend) -> Iterator[bool]:
     replaced: list[tuple[Any, str]] = []
     try:
         for module in model.modules():
-            part = _part_that_attends(module)
-            if part is not None:
-                setattr(module, part.method, functools.partial(part.function, module, attend))
-                replaced.append((module, part.method))
+            if part := _part_that_attends(module):
+                method, function = part
+                setattr(module, method, functools.partial(function, module, attend))
+                replaced.append((module, method))
         yield bool(replaced)
     finally:
         for module, method in replaced:
@@ -140,22 +140,18 @@ def _slopes(module: Any, dtype: torch.dtype, device: torch.device) -> torch.Tens
     return slopes
 
 
-class _Part(NamedTuple):
-    """A method of a layer, and what replaces it."""
+#: A method of a layer, and what replaces it.
+_Part = tuple[str, Callable[..., tuple[Any, None]]]
 
-    method: str
-    function: Callable[..., tuple[Any, None]]
-
-
-_PARTS = {
-    "BloomAttention": _Part("forward", _bloom),
-    "MptAttention": _Part("forward", _mpt),
-    "FalconAttention": _Part("forward", _falcon),
-    "XGLMAttention": _Part("forward", _xglm),
-    "GPTJAttention": _Part("_attn", _attn),
-    "CodeGenAttention": _Part("_attn", _attn),
-    "GPTNeoXJapaneseAttention": _Part("_attn", _attn),
-    "GPTNeoSelfAttention": _Part("_attn", _gpt_neo),
+_PARTS: dict[str, _Part] = {
+    "BloomAttention": ("forward", _bloom),
+    "MptAttention": ("forward", _mpt),
+    "FalconAttention": ("forward", _falcon),
+    "XGLMAttention": ("forward", _xglm),
+    "GPTJAttention": ("_attn", _attn),
+    "CodeGenAttention": ("_attn", _attn),
+    "GPTNeoXJapaneseAttention": ("_attn", _attn),
+    "GPTNeoSelfAttention": ("_attn", _gpt_neo),
 }
 
 
@@ -164,4 +160,4 @@ def _part_that_attends(module: Any) -> _Part | None:
     part = _PARTS.get(type(module).__name__)
     if part is None or not type(module).__module__.startswith("transformers.models."):
         return None
-    return None if part.method in vars(module) else part
+    return None if part[0] in vars(module) else part

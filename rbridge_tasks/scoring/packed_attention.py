@@ -287,19 +287,17 @@ def _with_prefix(
     layer: _Layer,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention over a text's own tokens combined with that over the prefix, for the tokens that see some of it."""
-    if layer.mask is None:
-        above, above_sum = _attend_prefix(query, *prefix, layer, None)
-        return _combined(out, log_sum, above, above_sum)
-    first = layer.mask.first[reading.positions]
-    seeing = np.flatnonzero(first < reading.skip)
-    if not seeing.size:
-        return out, log_sum
-    first = (first[seeing] - (reading.skip - prefix[0].shape[2])).clip(0)
-    if seeing.size == query.shape[2]:
-        above, above_sum = _attend_prefix(query, *prefix, layer, _if_hiding(first))
-        return _combined(out, log_sum, above, above_sum)
-    places = upload(seeing, query.device)
-    above, above_sum = _attend_prefix(query.index_select(2, places), *prefix, layer, _if_hiding(first))
+    first = places = None
+    if layer.mask is not None:
+        first = layer.mask.first[reading.positions]
+        seeing = np.flatnonzero(first < reading.skip)
+        if not seeing.size:
+            return out, log_sum
+        first = _if_hiding((first[seeing] - (reading.skip - prefix[0].shape[2])).clip(0))
+        places = upload(seeing, query.device) if seeing.size < query.shape[2] else None
+    if places is None:
+        return _combined(out, log_sum, *_attend_prefix(query, *prefix, layer, first))
+    above, above_sum = _attend_prefix(query.index_select(2, places), *prefix, layer, first)
     parts = _combined(out.index_select(2, places), log_sum.index_select(2, places), above, above_sum)
     return out.index_copy(2, places, parts[0]), log_sum.index_copy(2, places, parts[1])
 

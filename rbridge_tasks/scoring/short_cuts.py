@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 
+from rbridge_tasks.scoring.collector import ScoringError
 from rbridge_tasks.scoring.forward import UNSUPPORTED, Forward, OwnPass, is_out_of_memory
 from rbridge_tasks.scoring.kept_state import goes_on
 from rbridge_tasks.scoring.memory import Memory, memory_of
@@ -40,10 +41,16 @@ def choose_reader(forward: Forward, longest: Text, prefixes: Sequence[int], *, c
         compiled: whether to compile layers, where the fastest way of reading works and still does so compiled.
 
     Raises:
+        ScoringError: the model cannot be called with token ids, or its numbers depend on later tokens.
         RuntimeError: the model's own forward pass runs out of memory.
     """
     trial = _trial(forward, longest, prefixes)
     forward, name = trial.own_numbers.forward, type(forward.model).__name__
+    if trial.noise.later_tokens_matter:
+        raise ScoringError(
+            f"{name} gives tokens other log-probabilities when later tokens change; rBridge scores need a causal "
+            "language model (BERT and its relatives are one with is_decoder=True)"
+        )
     memory = memory_of(forward, trial.longest.ids)
     projects = trial.own_numbers.projects
     reader = _in_batches(forward, memory, trial, projects=projects)
@@ -69,7 +76,15 @@ def _trial(forward: Forward, longest: Text, prefixes: Sequence[int]) -> Trial:
             raise
         name = type(forward.model).__name__
         logger.warning("%s is called with token ids alone, one text at a time (%s)", name, _reason(error))
+    try:
         return Trial(replace(forward, bare=True), longest, prefixes, None)
+    except UNSUPPORTED as error:
+        if is_out_of_memory(error):
+            raise
+        raise ScoringError(
+            f"{name} cannot read a text of {longest.ids.size} tokens ({_reason(error)}); give a smaller max_length if "
+            "its window is shorter, or check the model"
+        ) from error
 
 
 def _own_pass(forward: Forward, longest: Text) -> OwnPass | None:

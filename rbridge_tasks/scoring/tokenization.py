@@ -10,9 +10,9 @@ character of the trace is scored.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,6 @@ from rbridge_tasks.scoring.load import load_errors
 __all__ = ["PairEncoder", "TokenizationError", "TokenizedPair", "load_tokenizer", "token_byte_ends"]
 
 _ENCODE_AT_ONCE = 256
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ class PairEncoder:
 
         done: list[TokenizedPair] = []
         for add_special_tokens, run in itertools.groupby(zip(pairs, names, strict=True), key=special):
-            for batch in _batched(run, _ENCODE_AT_ONCE):
+            while batch := [*itertools.islice(run, _ENCODE_AT_ONCE)]:
                 texts = [context + trace for (context, trace), _ in batch]
                 of_batch = [name for _, name in batch]
                 encoded = encode_texts(self.tokenizer, texts, of_batch, add_special_tokens=add_special_tokens)
@@ -155,8 +154,3 @@ def token_byte_ends(tokenizer: Any, text: str, pair: TokenizedPair) -> npt.NDArr
         held = 1 if str(pieces[i + 1]).startswith("<0x") else len(pieces[i + 1])
         ends[i] = np.clip(ends[i + 1] - held, first_byte[i], ends[i])
     return ends
-
-
-def _batched(items: Iterator[_T], size: int) -> Iterator[list[_T]]:
-    while batch := list(itertools.islice(items, size)):
-        yield batch

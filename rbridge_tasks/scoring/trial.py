@@ -33,6 +33,8 @@ Ids = npt.NDArray[np.int64]
 _SHORT_TOKENS, _BETWEEN_TOKENS = 32, 16
 #: Differences up to this multiple of the noise count as rounding: both sides have it, and it is measured once.
 _NOISES = 4
+#: Smaller effects of later tokens are accepted, in nats: ProphetNet's masks let some 1e-4 pass.
+_EFFECT_OF_LATER_TOKENS = 1e-2
 #: Length of the text that is padded to the longest, as a share of it.
 _SHORTER = 7 / 8
 
@@ -43,10 +45,21 @@ class UnsupportedPositionsError(NotImplementedError):
 
 @dataclass(frozen=True)
 class Noise:
-    """By how much rounding moves a model's log-probabilities, in nats: largest and mean over the tokens of a text."""
+    """By how much rounding moves a model's log-probabilities, in nats.
+
+    Attributes:
+        largest, mean: over the tokens of a text.
+        without_half: median over the first half of the scored tokens, where padding replaces the second half.
+    """
 
     largest: float
     mean: float
+    without_half: float
+
+    @property
+    def later_tokens_matter(self) -> bool:
+        """Whether a token's numbers depend on later tokens, as in BERT: most of them move by more than rounding."""
+        return self.without_half > max(_NOISES * self.largest, _EFFECT_OF_LATER_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -79,11 +92,11 @@ class OwnNumbers:
     forward: Forward
     projects: bool
 
-    def states(self, text: Text, beside: Sequence[Text] = (), positions: Ids | None = None) -> torch.Tensor:
-        """What the log-probabilities of a text in a batch are computed from.
+    def states(self, texts: Sequence[Text], positions: Ids | None = None) -> list[torch.Tensor]:
+        """What the log-probabilities of each text of a batch are computed from.
 
         Args:
-            text, beside: the batch, which ``text`` begins.
+            texts: the batch.
             positions: position ids of a text that is alone, shape (tokens,); None leaves them to the model.
 
         Returns:
@@ -91,10 +104,10 @@ class OwnNumbers:
         """
         options = {} if positions is None else {"position_ids": self.forward.upload(positions[None])}
         if not self.projects:
-            return self.forward.logits([text, *beside], **options)[0]
-        inputs = self.forward.upload(padded([text, *beside], 0))
-        own = self.forward.own_pass(inputs, projected=1, use_cache=False, **options)
-        return own.hidden[0, : text.ids.size]
+            return self.forward.logits(texts, **options)
+        inputs = self.forward.upload(padded(texts, 0))
+        hidden = self.forward.own_pass(inputs, projected=1, use_cache=False, **options).hidden
+        return [row[: text.ids.size] for row, text in zip(hidden, texts, strict=True)]
 
     def logprob(self, text: Text, states: torch.Tensor) -> torch.Tensor:
         """Log-probability of each scored token of a text, float64, from its ``states``."""
@@ -122,14 +135,16 @@ class OwnNumbers:
             errors = torch.empty(embeddings.shape).uniform_(-1, 1, generator=generator).mul_(math.sqrt(roundings))
             return embeddings * (1 + errors.mul_(rounding)).to(embeddings)
 
-        half = _beginning(text, max(text.lead + 1, text.ids.size // 2), text.lead)
+        half = _beginning(text, text.lead + (text.targets.size + 1) // 2, text.lead)
         handle = model.get_input_embeddings().register_forward_hook(shift)
         try:
-            moved = (self.logprob(text, self.states(text, [half])) - expected).abs()
+            of_text, of_half = self.states([text, half])
+            moved = (self.logprob(text, of_text) - expected).abs()
+            without_half = (self.logprob(half, of_half) - expected[: half.targets.size]).abs()
         finally:
             handle.remove()
         finite: list[float] = moved[moved.isfinite()].tolist() or [0.0]
-        return Noise(max(*finite, rounding), max(statistics.fmean(finite), rounding))
+        return Noise(max(*finite, rounding), max(statistics.fmean(finite), rounding), float(without_half.median()))
 
 
 class Trial:
@@ -146,6 +161,7 @@ class Trial:
         own_numbers: computes the model's own numbers.
         longest, prefixes: as above.
         short: the beginning of the longest text; every token after a prefix is scored.
+        noise: of the short text, or of the longest.
         vocab_size: number of logits.
     """
 
@@ -154,16 +170,16 @@ class Trial:
         self.longest, self.prefixes = longest, prefixes
         self._split = min(longest.lead, MIN_SHARED_TOKENS)  # length of the short text's prefix
         self.short = _beginning(longest, self._split + _SHORT_TOKENS, self._split)
-        self._short_states = numbers.states(self.short)
-        of_longest = numbers.states(longest) if own is None else own.hidden[0]
+        (self._short_states,) = numbers.states([self.short])
+        of_longest = numbers.states([longest])[0] if own is None else own.hidden[0]
         self._short_logprob = numbers.logprob(self.short, self._short_states)
         self._longest_logprob = numbers.logprob(longest, of_longest)
-        self._noise = numbers.noise(self.short, self._short_logprob)
+        self.noise = numbers.noise(self.short, self._short_logprob)
         self.vocab_size: int = (of_longest if own is None else own.logits).shape[-1]
 
     def use_noise_of_longest(self) -> None:
         """Allow the noise of the longest text: biases that grow with a key's position increase rounding errors."""
-        self._noise = self.own_numbers.noise(self.longest, self._longest_logprob)
+        self.noise = self.own_numbers.noise(self.longest, self._longest_logprob)
 
     def positions_stretch(self) -> bool:
         """Whether a token's numbers depend on the largest position of the input ("dynamic" NTK, LongRoPE).
@@ -174,7 +190,7 @@ class Trial:
         numbers, tokens = self.own_numbers, self.short.ids.size
         if self.longest.ids.size <= tokens:
             return False
-        far = numbers.states(self.short, positions=np.append(np.arange(tokens - 1), self.longest.ids.size - 1))
+        (far,) = numbers.states([self.short], np.append(np.arange(tokens - 1), self.longest.ids.size - 1))
         if torch.equal(self._given[:-1], far[:-1]):
             return False
         first, second = (numbers.logprob(self.short, states)[:-1] for states in (self._given, far))
@@ -183,7 +199,7 @@ class Trial:
     @functools.cached_property
     def _given(self) -> torch.Tensor:
         """States of the short text, computed with explicit position ids."""
-        return self.own_numbers.states(self.short, positions=np.arange(self.short.ids.size))
+        return self.own_numbers.states([self.short], np.arange(self.short.ids.size))[0]
 
     def disagreement(self, reader: Reader, *, alone: bool = False) -> Disagreement | None:
         """By how much a reader's numbers differ from the model's own; None if by no more than noise.
@@ -222,7 +238,7 @@ class Trial:
             logprob = numbers.logprob(self.short, self._given)
             if self._changed(self._short_logprob, logprob, "") is not None:
                 raise UnsupportedPositionsError("its positions do not count from 0")
-        reversed_ = numbers.states(self.short, positions=np.arange(self.short.ids.size)[::-1].copy())
+        (reversed_,) = numbers.states([self.short], np.arange(self.short.ids.size)[::-1].copy())
         if self.short.ids.size > 1 and torch.equal(self._given, reversed_):
             raise UnsupportedPositionsError("it does not use the positions that it is given")
 
@@ -271,7 +287,7 @@ class Trial:
         count = len(self._longest_logprob)
         return self._apart(columns[-count:], self._longest_logprob, "the longest text") or self._apart(
             columns[:-count],
-            self.own_numbers.logprob(shorter, self.own_numbers.states(shorter)),
+            self.own_numbers.logprob(shorter, self.own_numbers.states([shorter])[0]),
             "a text beside a longer one",
         )
 
@@ -283,9 +299,9 @@ class Trial:
         """Compare log-probabilities; None if they differ by no more than noise."""
         difference = (logprob - expected).abs().where(logprob != expected, 0.0)  # two infinities are equal
         largest, mean = float(difference.max()), float(difference.mean())
-        if largest <= _NOISES * self._noise.largest and mean <= _NOISES * self._noise.mean:
+        if largest <= _NOISES * self.noise.largest and mean <= _NOISES * self.noise.mean:
             return None
-        return Disagreement(largest, self._noise.largest, where)
+        return Disagreement(largest, self.noise.largest, where)
 
 
 def _beginning(text: Text, tokens: int, scored_from: int) -> Text:

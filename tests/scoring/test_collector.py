@@ -66,9 +66,11 @@ def test_every_token_gets_its_own_score_once(
         assert scores.entropy is None
 
 
-@pytest.mark.parametrize(("value", "message"), [(np.nan, "are NaN"), (-np.inf, "probability zero"), (-9999.0, "zero")])
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "NaN"), (-np.inf, "zero"), (-9999.0, "zero"), (np.inf, "NaN"), (0.5, "above 0")]
+)
 def test_an_invalid_log_probability_names_the_trace(value: float, message: str) -> None:
-    """NaN, minus infinity, and -9999, which some APIs write for minus infinity."""
+    """NaN, infinities, values above 0, and -9999, which some APIs write for minus infinity."""
     collector = TraceCollector([pair_of(6, 2)], ["gsm8k/7"], max_length=19, vocab_size=7, done=lambda *_: None)
     (window,) = collector.windows
     scores = answer(collector, window)

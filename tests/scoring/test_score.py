@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import shutil
@@ -230,6 +231,11 @@ def test_reweighting_needs_no_model(checkpoint: Path) -> None:
     assert rb.reweight(plain, "spans").metrics == spans.metrics
     halves = rb.reweight(plain, lambda _trace, scores: np.full(scores.logprob.size, 0.5))
     assert halves.metrics["rbridge_nll"] == pytest.approx(plain.metrics["trace_nll"] / 2, rel=1e-12)
+    item_id = next(iter(plain.traces))
+    without_spans = dict(plain.traces) | {item_id: dataclasses.replace(plain.traces[item_id], spans=None)}
+    some = rb.reweight(dataclasses.replace(plain, traces=without_spans), lambda _trace, scores: 0 * scores.logprob)
+    assert some.metrics["rbridge_nll"] == 0
+    assert "rbridge_span_nll" not in some.metrics
     first = rb.reweight(plain, lambda _trace, scores: np.arange(scores.logprob.size) == 0)
     by_hand = [rbridge_nll(s.nll, np.eye(1, s.logprob.size)[0]) for s in plain.token_scores.values()]
     assert first.metrics["rbridge_nll"] == pytest.approx(math.fsum(by_hand) / len(by_hand), rel=1e-12)

@@ -25,8 +25,10 @@ from .reading import (
     Tokenizers,
     agree,
     refused,
+    scorer_of,
     scores,
 )
+from .small_models import model_of, pairs_of
 
 
 def token_id(tokenizer: Any, text: str) -> int:
@@ -68,6 +70,23 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tokenizers: Toke
     assert re.fullmatch(
         r"the tokenizer makes token \d+ of trace gsm8k/\d, and the model knows 300 tokens, from 0 to 299; .*", message
     )
+
+
+def test_a_model_that_sees_later_tokens_is_refused() -> None:
+    """BERT predicts each token from all tokens of the text, itself included, unless it is configured as a decoder."""
+    pairs = pairs_of()
+    with pytest.raises(ScoringError, match=r"BertLMHeadModel .* when later tokens change; .*causal") as error:
+        scorer_of(model_of("BertConfig")).score(pairs, [""] * len(pairs))
+    assert "\n" not in str(error.value)
+    assert scorer_of(model_of("BertConfig", is_decoder=True)).score(pairs, [""] * len(pairs))
+
+
+def test_texts_longer_than_the_models_positions_are_refused() -> None:
+    """With a larger max_length than the model has positions, the error says so in one line."""
+    model, pairs = model_of("GPT2Config", n_positions=64, max_position_embeddings=64), pairs_of()
+    with pytest.raises(ScoringError, match=r"GPT2LMHeadModel cannot read a text of 156 .* smaller max_length") as error:
+        scorer_of(model).score(pairs, [""] * len(pairs))
+    assert "\n" not in str(error.value)
 
 
 def test_encoder_decoder_is_refused(tokenizers: Tokenizers) -> None:
