@@ -78,12 +78,12 @@ def candidates_by_size(
         CandidatesError: no row is left, or a run occurs twice in a group.
     """
     notes = []
-    if untrained := int((rows_of(scores, metric, benchmarks)["tokens"] == 0).sum()):
+    known = rows_of(scores, metric, benchmarks)
+    if untrained := int((known["tokens"] == 0).sum()):
         notes.append(f"{counted(untrained, 'score')} of {metric.name} at 0 tokens left out: nothing was trained yet")
     rows = compared_rows(scores, metric, benchmarks, at)
     if at is not None and rows.empty:
-        sizes = _sizes(rows_of(scores, metric, benchmarks))
-        raise CandidatesError(f"no {metric.name} at {size_text(at)}; the sizes are {sizes}")
+        raise CandidatesError(f"no {metric.name} at {size_text(at)}; the sizes are {_sizes(known)}")
     groups = [
         _group(part, benchmark, metric, params, tokens)
         for (benchmark, params, tokens), part in rows.groupby(["benchmark", "params", "tokens"], dropna=False)

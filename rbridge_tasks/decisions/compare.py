@@ -170,7 +170,7 @@ def compare(
         raise CompareError("--by mae needs fits; leave out --no-fits")
     if (proxy is None) != (target_model is None):
         raise CompareError("--proxy and --target-model name the two models of checkpoints; give both")
-    scores = as_scores(table)
+    scores, benchmarks = as_scores(table), as_names(benchmarks)
     targets = None if target is None else as_scores(target)
     truths = [metric_called(name) for name in as_names(target_metric)]
     if benchmarks:

@@ -17,6 +17,7 @@ from rbridge_metrics.isotonic import shape_check
 from rbridge_metrics.paper_recipe import MAX_EVALUATIONS
 from rbridge_metrics.regression import RECIPES, ProxyRegressor
 from rbridge_metrics.validation import cross_validate
+from rbridge_tasks.decisions.candidates import as_names
 from rbridge_tasks.decisions.decision import check_draws
 from rbridge_tasks.decisions.fit_file import CurveSettings, Fit, FitPoint, FittedGroup, SkippedGroup, Validation
 from rbridge_tasks.decisions.pairing import (
@@ -112,7 +113,7 @@ def fit(
         table = pd.DataFrame({"x": scores, "y": accuracies})
         columns = {"--x": "x", "--y": "y"}
     groups = [name.strip() for name in group.split(",") if name.strip()] if isinstance(group, str) else [*group]
-    targets = [target_metric] if isinstance(target_metric, str) else [*target_metric]
+    targets = as_names(target_metric)
     models = {"--proxy": proxy, "--target": target}
     from_scores = any(models.values()) or (proxy_metric, targets) != (PROXY_METRIC, [TARGET_METRIC])
     if from_scores and any((*columns.values(), groups, order)):

@@ -16,9 +16,10 @@ from rbridge_metrics.forecast import Backtest
 from rbridge_metrics.forecast import backtest as test_curve
 from rbridge_metrics.power_law import Loss
 from rbridge_tasks.decisions.accuracy_forecasts import accuracy_doubts, check_fits_metric, later_accuracy
+from rbridge_tasks.decisions.candidates import as_names
 from rbridge_tasks.decisions.decision import Decision
 from rbridge_tasks.decisions.fit_file import Fit, load_fit
-from rbridge_tasks.decisions.training_runs import Later, TrainingRun, as_count, later, rows_of_runs, training_runs
+from rbridge_tasks.decisions.training_runs import Later, TrainingRun, as_count, later, training_runs
 from rbridge_tasks.tables.directions import DirectionError, metric_called
 from rbridge_tasks.tables.score_table import as_scores
 from rbridge_tasks.tables.sizes import count_text
@@ -222,14 +223,13 @@ def forecast(
         raise ForecastError("nothing to forecast; give --at TOKENS, or --backtest")
     if backtest and until is None and use_first is None:
         use_first = 0.5
-    times = sorted({as_count(value) for value in at})
+    times = sorted({as_count(value) for value in ([at] if isinstance(at, str) else at)})
     loss: Loss = "huber" if robust else "squared"
-    scores = as_scores(table)
-    selected, notes = training_runs(
-        scores,
+    selected, rows, notes = training_runs(
+        as_scores(table),
         metric,
-        runs=runs,
-        benchmarks=benchmarks,
+        runs=as_names(runs),
+        benchmarks=as_names(benchmarks),
         params=None if params is None else as_count(params),
         start=as_count(start),
     )
@@ -237,7 +237,6 @@ def forecast(
     fitted, failed = _fitted(selected, end, use_first, loss)
     curves = [(run, law) for run, _, law in fitted]
     notes += failed + _doubts(curves, times)
-    rows = rows_of_runs(scores, selected)
     notes += check_rows(rows, allow=allow_incomparable, within=("run", "params"))
     if fit is not None:
         fit = fit if isinstance(fit, Fit) else load_fit(fit)

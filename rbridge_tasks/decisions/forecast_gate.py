@@ -85,7 +85,7 @@ def gate_by_forecast(
     if checked_count(average_last) != 1:
         before, checkpoint, averaged = _averaged(before, checkpoint, run, average_last)
         table = before
-    runs, left_out = training_runs(table, metric.name, runs=[run], benchmarks=benchmarks, params=size)
+    runs, _, left_out = training_runs(table, metric.name, runs=[run], benchmarks=benchmarks, params=size)
     runs = [one_run for one_run in runs if benchmarks or not one_run.benchmark.startswith(_GROUPS)] or runs
     names = [one_run.benchmark for one_run in runs]
     if len(set(names)) < len(names):

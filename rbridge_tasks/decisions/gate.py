@@ -17,6 +17,7 @@ from rbridge_metrics.gate import (
     with_training_noise,
 )
 from rbridge_metrics.noise import MIN_CHECKPOINTS, TrainingNoise
+from rbridge_tasks.decisions.candidates import as_names
 from rbridge_tasks.decisions.decision import check_draws
 from rbridge_tasks.decisions.forecast_gate import gate_by_forecast
 from rbridge_tasks.decisions.gate_result import GateError, GateResult, GateSettings, tested
@@ -88,7 +89,7 @@ def gate(
             "--average-last averages checkpoints of one run, a baseline is compared item by item; give --forecast"
         )
     check_draws(seed=seed)
-    chosen = metric_called(metric)
+    chosen, benchmarks = metric_called(metric), [*dict.fromkeys(as_names(benchmarks))]
     settings = GateSettings(as_share(max_regression), alpha, power, level, resamples, seed)
     if forecast is not None and noise is not None:
         raise GateError("--noise is for a baseline: a forecast estimates training noise from the run itself")

@@ -15,6 +15,7 @@ from rbridge_metrics.ladder import backtest, intervals
 from rbridge_metrics.ladder.backtest import BacktestFit
 from rbridge_metrics.ladder.methods import METHODS, Fitted
 from rbridge_metrics.ladder.rungs import Rungs
+from rbridge_tasks.decisions.candidates import as_names
 from rbridge_tasks.decisions.decision import check_draws
 from rbridge_tasks.decisions.ladder_result import Ladder, LadderBenchmark, LadderFold, LadderForecast, LadderGrid, Reach
 from rbridge_tasks.decisions.ladder_rungs import LadderError, benchmark_rungs, check_reach
@@ -95,10 +96,11 @@ def ladder(
     sizes = [parse_size(size if isinstance(size, str) else ":".join(map(str, size))) for size in predict]
     check_draws(seed=seed, level=level, resamples=resamples)
     check_reach(reach)
-    scores = as_scores(table)
+    scores, benchmarks = as_scores(table), [*dict.fromkeys(as_names(benchmarks))]
     check_metrics(scores, [way.name])
     check_metrics(scores, [target.name], option="--target-metric")
     check_benchmarks(scores, benchmarks)
+    check_benchmarks(scores, chance if isinstance(chance, Mapping) else (), option="--chance")
     scores = scores[scores["metric"].isin([way.name, target.name])]
     names = [*benchmarks] or _with_both(scores, way.name, target.name)
     scores = scores[scores["benchmark"].isin(names)]

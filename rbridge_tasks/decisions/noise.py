@@ -176,7 +176,7 @@ def noise(
         raise NoiseError(f"alpha is {alpha:g}; expected a probability between 0 and 1, such as 0.1")
     if last < MIN_CHECKPOINTS:
         raise NoiseError(f"--last {last}: a trend and the noise about it need at least {MIN_CHECKPOINTS} checkpoints")
-    scores = as_scores(table)
+    scores, benchmarks = as_scores(table), as_names(benchmarks)
     texts = split_names(as_names(metrics), {*scores["metric"]})
     names = [text.removesuffix(":lower").removesuffix(":higher") for text in texts]
     ways = dict(zip(names, texts, strict=True))

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from rbridge_metrics.errors import PlanError
 from rbridge_metrics.planning import StagedSearch, chance_to_find_best, chance_to_keep_best, gpu_hours, make_plan
 from rbridge_tasks.decisions.decision import Decision, check_draws
@@ -16,7 +18,6 @@ from rbridge_tasks.decisions.plan_ladder import LadderPlan, plan_ladder
 from rbridge_tasks.tables.sizes import Size, parse_size
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -86,8 +87,6 @@ class SearchPlan(Decision):
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each stage, the target last."""
-        import pandas as pd
-
         return pd.DataFrame(
             [{"stage": name, **asdict(stage)} for name, stage in zip(self.names, self.stages, strict=True)]
         )

@@ -199,7 +199,7 @@ def rank(
     settings = BootstrapSettings(resamples, seed, level)
     if samples and checked_count(average_last) != 1:
         raise RankError("--samples holds items of single checkpoints, which --average-last averages; give one of them")
-    measured, size = as_scores(table), as_size(at)
+    measured, size, benchmarks = as_scores(table), as_size(at), as_names(benchmarks)
     files = named_samples(samples, {*measured["run"]})
     known = noise_by_size(measured[measured["metric"].isin(names)])
     scores, counts, notes = mean_of_last(measured, average_last, shared_trend=True, metrics=names)

@@ -196,7 +196,7 @@ def select(
     if by is not None and by not in SCORERS:
         raise SelectError(f"--by {by!r} is no scorer; expected one of {', '.join(SCORERS)}")
     check_draws(seed=seed)
-    scores = as_scores(table)
+    scores, benchmarks = as_scores(table), as_names(benchmarks)
     if scorer is not None:
         given = {"--target": target is not None, "--target-metric": target_metric, "--metrics": metrics, "--by": by}
         if clash := [name for name, value in given.items() if value]:

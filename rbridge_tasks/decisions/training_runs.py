@@ -86,8 +86,8 @@ def training_runs(
     benchmarks: Sequence[str] = (),
     params: float | None = None,
     start: float = 0.0,
-) -> tuple[list[TrainingRun], list[str]]:
-    """Every run, size and benchmark with this metric in a checked score table, and notes on checkpoints left out.
+) -> tuple[list[TrainingRun], pd.DataFrame, list[str]]:
+    """Every run, size and benchmark with this metric in a checked score table, their rows, and notes on those left out.
 
     ``runs``, ``benchmarks`` and ``params`` choose from them; checkpoints before ``start`` tokens are left out.
 
@@ -128,14 +128,4 @@ def training_runs(
         check_one_unit(metric, values.tolist(), f"{benchmark} of {run}")
         bounds = bounds_of(metric, values.tolist())
         selected.append(TrainingRun(run, benchmark, metric, float(size), tokens, values, bounds))
-    return selected, notes
-
-
-def rows_of_runs(scores: pd.DataFrame, runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """The rows of a score table that these runs consist of."""
-    used = pd.Series(False, index=scores.index)
-    for run in runs:
-        same = scores["params"].isna() if math.isnan(run.params) else scores["params"] == run.params
-        same &= (scores["run"] == run.run) & (scores["benchmark"] == run.benchmark)
-        used |= same & (scores["metric"] == run.metric) & scores["tokens"].isin(run.tokens)
-    return scores[used]
+    return selected, rows, notes

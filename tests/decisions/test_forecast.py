@@ -31,6 +31,7 @@ def test_forecasts_are_what_the_command_prints(tmp_path: Path) -> None:
     options = ("--at", "2T", "--at", "4T", "--use-first", "0.7", "--backtest")
     assert result.to_dict() == as_json("forecast", path, *options)
     assert result.to_frame()["tokens"].tolist() == [2e12, 4e12]
+    assert forecast(frame, at="2T", runs="dclm", benchmarks="gsm8k").to_frame()["tokens"].tolist() == [2e12]
     assert "<table" in result._repr_html_()
     assert result.plot(tmp_path / "forecast.svg").axes
     with pytest.raises(ForecastError, match="--at"):
@@ -67,5 +68,7 @@ def test_a_gate_by_baseline_is_what_the_command_prints(tmp_path: Path) -> None:
         samples(tmp_path / name / "samples_rbridge_gsm8k_2026-01-01T00-00-00.jsonl", {"rbridge_nll": nll.tolist()})
     now, before = tmp_path / "now", tmp_path / "before"
     result = gate(now, before, resamples=100)
+    for benchmarks in ("gsm8k", ["gsm8k", "gsm8k"]):  # a benchmark named twice is tested, and corrected for, once
+        assert gate(now, before, benchmarks=benchmarks, resamples=100).to_dict() == result.to_dict()
     assert result.to_dict() == as_json("gate", now, before, "--resamples", "100")
     assert result.passed

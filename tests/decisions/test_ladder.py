@@ -49,6 +49,13 @@ def test_accuracy_grows_along_the_grid_and_reach_is_on_it():
     assert result.reaches[0].flops == pytest.approx(6 * result.reaches[0].params * result.reaches[0].tokens)
 
 
+def test_a_benchmark_named_twice_is_one_and_chance_needs_a_known_name():
+    for names in ("hellaswag", ["hellaswag", "hellaswag"]):
+        assert len(forecast(table(), benchmarks=names).benchmarks) == 1
+    with pytest.raises(RBridgeError, match="no benchmark helaswag; it has hellaswag: choose with --chance"):
+        forecast(table(), chance={"helaswag": 0.25})
+
+
 def test_the_same_seed_gives_the_same_result():
     first, second = (forecast(table(), predict=["7B:1T"]).to_frame() for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
