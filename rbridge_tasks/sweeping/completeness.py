@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from rbridge_tasks.resume.model_files import weight_files
 from rbridge_tasks.tables.checkpoint_files import tensor_shapes
 
+#: Globs. A tokenizer with code of its own may have files of any name.
 _TOKENIZERS = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt",
-    "tekken.json",
+    "tekken.json", "*.tiktoken", "tiktoken.model", "tokenization_*.py",
 )  # fmt: skip
 #: In the order in which transformers looks for weights.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -25,7 +26,7 @@ SETTLING_SECONDS = 60.0
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder holds the files of a tokenizer."""
-    return any((folder / name).exists() for name in _TOKENIZERS)
+    return any(any(folder.glob(name)) for name in _TOKENIZERS)
 
 
 def lacking(folder: str | Path, *, tokenizer_elsewhere: bool = False) -> str | None:
