@@ -73,9 +73,7 @@ class TensorBoardFolder(Dashboard):
         if all(step > last.get(name, -1) for step, values in history.values.items() for name in values):
             self._write(history, restart=False)
         else:
-            steps = sorted({*held, *history.values})
-            merged = {step: held.get(step, {}) | history.values.get(step, {}) for step in steps}
-            self.replace(history.with_values(merged))
+            self.replace(history.over(held))
 
     def replace(self, history: RunHistory) -> None:
         """Write an event file that begins with a restart, where TensorBoard drops earlier values; empty older files.
