@@ -28,6 +28,13 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Seconds of the processor of one call, all cores together."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
 def report(figures: dict[str, Any], output: Path | None) -> None:
     """Print the figures; write them where ``--json`` says."""
     figures |= {

@@ -11,14 +11,12 @@ import itertools
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from figures import parser_of, report, timed
+from figures import parser_of, processor_seconds, report, timed
 from sklearn.svm import LinearSVC
 
 from rbridge_metrics.proxy_names import PROXIES
@@ -32,13 +30,6 @@ from rbridge_metrics.selection.select import select
 from rbridge_tasks.tables.score_table import write_scores
 
 PERMUTATIONS, TARGET_SECONDS, NAIVE_TRIPLES, COST = 199, 30.0, 2000, 0.01
-
-
-def cpu_timed(work: Callable[[], object]) -> float:
-    """Seconds of the processor of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def naive_triples(gram: npt.NDArray[np.float64], moment: npt.NDArray[np.float64], count: int) -> None:
@@ -94,7 +85,7 @@ def main() -> None:
 
     gram, moment = normal_equations(features, permuted)
     total, totals = gram.sum(axis=0), moment.sum(axis=1)
-    naive = cpu_timed(lambda: naive_triples(total, totals[0], NAIVE_TRIPLES))
+    naive = processor_seconds(lambda: naive_triples(total, totals[0], NAIVE_TRIPLES))
     triples = sum(1 for _ in itertools.combinations(range(proxies), 3))
     cells = features.reshape(-1, proxies)
     kernel = linear_kernel(cells, cells)
@@ -105,20 +96,20 @@ def main() -> None:
         "proxies": proxies,
         "permutations": PERMUTATIONS,
         "triples": triples,
-        "cpu_seconds_all_triples_once": round(cpu_timed(lambda: best_triples(total, totals[:1])), 4),
-        "cpu_seconds_all_triples_200_draws": round(cpu_timed(lambda: best_triples(total, totals)), 3),
+        "cpu_seconds_all_triples_once": round(processor_seconds(lambda: best_triples(total, totals[:1])), 4),
+        "cpu_seconds_all_triples_200_draws": round(processor_seconds(lambda: best_triples(total, totals)), 3),
         "cpu_seconds_all_triples_once_one_by_one": round(naive * triples / NAIVE_TRIPLES, 2),
-        "cpu_seconds_rank_svm_200_draws": round(cpu_timed(lambda: fit_rank_svm(kernel, preferences, COST)), 3),
+        "cpu_seconds_rank_svm_200_draws": round(processor_seconds(lambda: fit_rank_svm(kernel, preferences, COST)), 3),
         "cpu_seconds_rank_svm_200_draws_scikit_learn": round(
-            200 * cpu_timed(lambda: scikit_learn(cells / np.sqrt(proxies), permuted.ranked[0])), 2
+            200 * processor_seconds(lambda: scikit_learn(cells / np.sqrt(proxies), permuted.ranked[0])), 2
         ),
         **{
             f"cpu_seconds_left_out_with_permutations_{name}": round(
-                cpu_timed(lambda name=name: left_out_scores(name, features, permuted)), 2
+                processor_seconds(lambda name=name: left_out_scores(name, features, permuted)), 2
             )
             for name in SCORERS
         },
-        "cpu_seconds_select": round(cpu_timed(lambda: select(population)), 2),
+        "cpu_seconds_select": round(processor_seconds(lambda: select(population)), 2),
         "seconds_rbridge_select": round(command_seconds(values, accuracies), 2),
         "target_seconds": TARGET_SECONDS,
     }

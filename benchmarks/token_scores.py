@@ -8,13 +8,11 @@ entropies and confidences, which compress no better than real ones, and token id
 
 import hashlib
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import parser_of, report
+from figures import parser_of, processor_seconds, report
 
 from rbridge_metrics import TokenScores
 from rbridge_tasks.tables.token_scores_file import token_score_rows, write_token_scores
@@ -61,13 +59,6 @@ def made_rows(traces: int) -> list[dict[str, Any]]:
 def digest(text: str) -> str:
     """A hash as lm-eval writes it."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def processor_seconds(work: Callable[[], object]) -> float:
-    """Seconds of all cores."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def main() -> None:

@@ -47,6 +47,11 @@ class RunHistory:
         """Properties of the run, for a dashboard's filters."""
         return _config(self.run, self.params)
 
+    def over(self, held: dict[int, dict[str, float]]) -> RunHistory:
+        """The same run with all values that a dashboard holds, replaced where the history has others."""
+        steps = sorted({*held, *self.values})
+        return self.with_values({step: held.get(step, {}) | self.values.get(step, {}) for step in steps})
+
     def with_values(self, values: dict[int, dict[str, float]]) -> RunHistory:
         """The same run with other values."""
         return RunHistory(self.name, self.run, self.params, values)

@@ -94,9 +94,7 @@ def log_histories(histories: Sequence[RunHistory], dashboard: Dashboard, *, repl
                     )
         done.changed += changed
         if changed and replace:
-            merged = {step: held.get(step, {}) | history.values.get(step, {}) for step in {*held, *history.values}}
-            whole = history.with_values({step: merged[step] for step in sorted(merged)})
-            dashboard.replace(whole)
+            dashboard.replace(history.over(held))
             done.replaced.append(history.name)
         elif new:
             dashboard.add(history.with_values(new))

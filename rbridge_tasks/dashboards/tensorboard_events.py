@@ -45,7 +45,8 @@ class TensorBoardFolder(Dashboard):
 
     def stored(self, name: str, value: float) -> float | None:
         """The value in single precision; none for the tokens, which are the step already."""
-        return None if name == TOKENS else float(np.float32(value))
+        with np.errstate(over="ignore"):  # infinite, as TensorBoard shows it
+            return None if name == TOKENS else float(np.float32(value))
 
     def logged(self, history: RunHistory) -> Values:
         """Values in our event files of this run.
@@ -72,9 +73,7 @@ class TensorBoardFolder(Dashboard):
         if all(step > last.get(name, -1) for step, values in history.values.items() for name in values):
             self._write(history, restart=False)
         else:
-            steps = sorted({*held, *history.values})
-            merged = {step: held.get(step, {}) | history.values.get(step, {}) for step in steps}
-            self.replace(history.with_values(merged))
+            self.replace(history.over(held))
 
     def replace(self, history: RunHistory) -> None:
         """Write an event file that begins with a restart, where TensorBoard drops earlier values; empty older files.
@@ -89,13 +88,19 @@ class TensorBoardFolder(Dashboard):
     def _run_folder(self, name: str) -> Path:
         folder = self._folder / name
         if ".." in folder.parts or folder.is_absolute() != self._folder.is_absolute() or Path(name).is_absolute():
-            raise DashboardError(f"a run named {name!r} cannot have a folder in {self._folder}; rename it")
+            raise self._no_folder(name)
         return folder
+
+    def _no_folder(self, name: str) -> DashboardError:
+        return DashboardError(f"a run named {name!r} cannot have a folder in {self._folder}; rename it")
 
     def _files(self, name: str) -> list[Path]:
         """Our event files of a run, in the order of their writing."""
         folder = self._run_folder(name)
-        files = sorted(path for path in folder.glob("*") if _EVENT_FILE in path.name and path.is_file())
+        try:
+            files = sorted(path for path in folder.glob("*") if _EVENT_FILE in path.name and path.is_file())
+        except (OSError, ValueError) as error:  # a name that the file system refuses
+            raise self._no_folder(name) from error
         foreign = [path for path in files if not _OURS.fullmatch(path.name)]
         if foreign:
             raise DashboardError(

@@ -12,6 +12,7 @@ from rbridge_tasks.resume.model_files import weight_files
 from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError, in_order, natural
 from rbridge_tasks.sweeping.completeness import has_tokenizer
 from rbridge_tasks.sweeping.hub import is_hub_name, revisions_of
+from rbridge_tasks.sweeping.settings import check_json
 
 _DEPTH = 3  # folders below the one that is named: data set / size / checkpoint
 _TEMPORARY = re.compile(r"^\.|^tmp[-_]|[-_.]tmp$|\.part(ial)?$|\.incomplete$", re.I)
@@ -36,6 +37,7 @@ def find(
         SweepError: a source that is neither, or holds no checkpoint; globs without a model of the Hub.
     """
     checkpoints: dict[tuple[str, str | None], Checkpoint] = {}
+    check_json(model_args or {}, "model_args")
     for source in sources:
         if is_hub_name(source):
             matching = revisions_of(source, revisions, model_args or {})
@@ -88,7 +90,7 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
     for path in inside:
         if _TEMPORARY.search(path.name) or not path.is_dir():
             continue
-        if (path / "config.json").exists():
+        if os.path.exists(path / "config.json"):  # noqa: PTH110  # Path.exists raises in a folder closed to us
             yield path
         elif depth > 1:
             yield from _below(path, depth - 1)

@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from rbridge_tasks.resume.model_files import weight_files
 from rbridge_tasks.tables.checkpoint_files import tensor_shapes
 
+#: Globs. A tokenizer with code of its own may have files of any name.
 _TOKENIZERS = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt",
-    "tekken.json",
+    "tekken.json", "*.tiktoken", "tiktoken.model", "tokenization_*.py",
 )  # fmt: skip
 #: In the order in which transformers looks for weights.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -25,7 +26,7 @@ SETTLING_SECONDS = 60.0
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder holds the files of a tokenizer."""
-    return any((folder / name).exists() for name in _TOKENIZERS)
+    return any(any(folder.glob(name)) for name in _TOKENIZERS)
 
 
 def lacking(folder: str | Path, *, tokenizer_elsewhere: bool = False) -> str | None:
@@ -39,72 +40,74 @@ def lacking(folder: str | Path, *, tokenizer_elsewhere: bool = False) -> str | N
         folder: of the checkpoint.
         tokenizer_elsewhere: the tokenizer is neither in this folder nor in the one above.
     """
-    folder = Path(folder)
-    if (reason := _not_json(folder / "config.json")) is not None:
-        return reason
-    if not tokenizer_elsewhere:
-        place = folder if has_tokenizer(folder) else folder.parent
-        if not has_tokenizer(place):
-            return "no tokenizer in it, nor in the folder above"
-        if (place / "tokenizer.json").exists() and (reason := _not_json(place / "tokenizer.json")) is not None:
-            return reason
-    name = next((name for name in _WEIGHTS if (folder / name).exists()), None)
-    if name is None:
-        parts = [file.name for file in weight_files(folder)]
-        return f"{min(parts)} is there, but not the index that names all parts" if parts else "no weights"
-    return _weights_lack(folder / name)
-
-
-def _weights_lack(path: Path) -> str | None:
-    if path.suffix != ".json":
-        return _file_lacks(path)
-    if (reason := _not_json(path)) is not None:
-        return reason
-    named = json.loads(path.read_bytes()).get("weight_map")
-    if not isinstance(named, dict) or not named:
-        return f"{path.name} names no weights"
-    parts = [path.parent / name for name in sorted(set(map(str, named.values())))]
-    if missing := [part.name for part in parts if not part.exists()]:
-        return f"{missing[0]} is missing ({len(parts) - len(missing)} of {len(parts)} parts are there)"
-    return next((reason for reason in map(_file_lacks, parts) if reason), None)
-
-
-def _file_lacks(path: Path) -> str | None:
     try:
-        return _safetensors_lacks(path) if path.suffix == ".safetensors" else _bin_lacks(path)
-    except OSError as error:
-        return f"{path.name} cannot be read ({error.strerror or error})"
-
-
-def _safetensors_lacks(path: Path) -> str | None:
-    try:
-        tensor_shapes(path)
-    except SafetensorError as error:
-        return f"{path.name} is not complete ({error})"
+        _check(Path(folder), tokenizer_elsewhere=tokenizer_elsewhere)
+    except _LackingError as lack:
+        return str(lack)
     return None
 
 
-def _bin_lacks(path: Path) -> str | None:
-    with path.open("rb") as file:
-        begins = file.read(4)
-    if begins == b"PK\x03\x04":
-        return None if zipfile.is_zipfile(path) else f"{path.name} ends too early"
-    age = time.time() - path.stat().st_mtime
-    return (
-        None if age > SETTLING_SECONDS else f"{path.name} was written {max(age, 0):.0f} s ago, and may not be finished"
-    )
+class _LackingError(Exception):
+    """What a checkpoint lacks; never seen by a caller."""
 
 
-def _not_json(path: Path) -> str | None:
+def _check(folder: Path, *, tokenizer_elsewhere: bool) -> None:
+    _json_object(folder / "config.json")
+    if not tokenizer_elsewhere:
+        place = folder if has_tokenizer(folder) else folder.parent
+        if not has_tokenizer(place):
+            raise _LackingError("no tokenizer in it, nor in the folder above")
+        if (place / "tokenizer.json").exists():
+            _json_object(place / "tokenizer.json")
+    weights = next((folder / name for name in _WEIGHTS if (folder / name).exists()), None)
+    if weights is None:
+        parts = [file.name for file in weight_files(folder)]
+        raise _LackingError(f"{min(parts)} is there, but not the index that names all parts" if parts else "no weights")
+    for file in [weights] if weights.suffix != ".json" else _indexed(weights):
+        _check_end(file)
+
+
+def _indexed(index: Path) -> list[Path]:
+    """The files that an index names, all of which exist."""
+    named = _json_object(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise _LackingError(f"{index.name} names no weights")
+    parts = [index.parent / name for name in sorted(set(map(str, named.values())))]
+    if missing := [part.name for part in parts if not part.exists()]:
+        raise _LackingError(f"{missing[0]} is missing ({len(parts) - len(missing)} of {len(parts)} parts are there)")
+    return parts
+
+
+def _check_end(path: Path) -> None:
     try:
-        data: Any = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return f"no {path.name}"
+        if path.suffix == ".safetensors":
+            tensor_shapes(path)
+            return
+        with path.open("rb") as file:
+            begins = file.read(4)
+        is_zip, age = begins == b"PK\x03\x04", time.time() - path.stat().st_mtime
+        if is_zip and not zipfile.is_zipfile(path):
+            raise _LackingError(f"{path.name} ends too early")
+    except SafetensorError as error:
+        raise _LackingError(f"{path.name} is not complete ({error})") from error
     except OSError as error:
-        return f"{path.name} cannot be read ({error.strerror or error})"
-    except (ValueError, RecursionError):
-        return f"{path.name} is not finished"
-    return None if isinstance(data, dict) else f"{path.name} holds no JSON object"
+        raise _LackingError(f"{path.name} cannot be read ({error.strerror or error})") from error
+    if not is_zip and age <= SETTLING_SECONDS:
+        raise _LackingError(f"{path.name} was written {max(age, 0):.0f} s ago, and may not be finished")
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise _LackingError(f"no {path.name}") from error
+    except OSError as error:
+        raise _LackingError(f"{path.name} cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise _LackingError(f"{path.name} is not finished") from error
+    if not isinstance(data, dict):
+        raise _LackingError(f"{path.name} holds no JSON object")
+    return data
 
 
 def state_of(folder: str | Path) -> dict[str, tuple[int, int]]:

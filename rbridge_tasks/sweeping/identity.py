@@ -19,7 +19,7 @@ from rbridge_traces.definition import DEFINITION
 _FOLDERS = ("pretrained", "tokenizer", "peft", "delta")
 _FILES = tuple(option.name for option in OPTIONS if option.kind == "file")
 _OF_TOKENIZERS = (
-    "token", "vocab", "merges", "special", "spiece", "sentencepiece", "added", "tekken", "chat_template",
+    "token", "tiktoken", "vocab", "merges", "special", "spiece", "sentencepiece", "added", "tekken", "chat_template",
 )  # fmt: skip
 
 
@@ -33,10 +33,14 @@ def files_of(checkpoint: Checkpoint, settings: EvaluationSettings) -> list[Path]
     for name, value in settings.of_model(checkpoint).items():
         if name in _FOLDERS and os.path.isdir(str(value)) and (checkpoint.is_local or name != "pretrained"):  # noqa: PTH112
             inside = model_files(Path(value))
-            files += [file for file in inside if name != "tokenizer" or file.name.startswith(_OF_TOKENIZERS)]
+            files += [file for file in inside if name != "tokenizer" or _of_tokenizer(file)]
     named = [Path(str(settings.metadata[name])) for name in _FILES if name in settings.metadata]
     named += _definitions(settings)
     return [*dict.fromkeys([*files, *(path for path in named if path.is_file())])]
+
+
+def _of_tokenizer(file: Path) -> bool:
+    return file.name.startswith(_OF_TOKENIZERS) or file.suffix == ".tiktoken"
 
 
 def _definitions(settings: EvaluationSettings) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -185,7 +186,8 @@ def _environments(jobs: int) -> list[dict[str, str]]:
 
         devices = [str(index) for index in range(torch.cuda.device_count())]
     else:
-        devices = [device for device in visible.split(",") if device.strip()]
+        names = [device for device in visible.split(",") if device.strip()]
+        devices = list(itertools.takewhile(lambda name: name.strip() != "-1", names))  # as CUDA reads them
     if not devices:
         threads = str(max((os.cpu_count() or 1) // jobs, 1))
         return [{} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": threads}] * jobs

@@ -100,7 +100,7 @@ def _lack(checkpoint: Checkpoint, settings: EvaluationSettings) -> str | None:
     """Why a checkpoint cannot be loaded yet; None where it can, or is on the Hub."""
     if not checkpoint.is_local:
         return None
-    elsewhere = "tokenizer" in settings.of_model(checkpoint) and checkpoint.tokenizer is None
+    elsewhere = settings.of_model(checkpoint).get("tokenizer") != checkpoint.tokenizer
     return lacking(Path(checkpoint.pretrained), tokenizer_elsewhere=elsewhere)
 
 

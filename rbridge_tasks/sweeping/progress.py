@@ -102,6 +102,11 @@ class Progress:
         self._started = time.monotonic()
         self._bar: Any = None
 
+    @property
+    def scored(self) -> int:
+        """Shards scored so far."""
+        return self.done - self.failed
+
     def __enter__(self) -> Progress:
         if self._file.isatty():
             from rich import progress

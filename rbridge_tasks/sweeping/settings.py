@@ -60,6 +60,7 @@ class EvaluationSettings:
             if name in self.model_args:
                 raise SweepError(f"{name} in --model-args is set for each checkpoint; give checkpoints as arguments")
         task_options(self.metadata)
+        check_json(self.model_args, "--model-args")
         if not self.tasks:
             raise SweepError("no task to score; name some with --tasks, such as rbridge")
 
@@ -77,15 +78,30 @@ class EvaluationSettings:
         words = ["--model", self.model, "--model_args", json.dumps(self.of_model(checkpoint))]
         words += ["--tasks", ",".join(self.tasks), "--batch_size", self.batch_size]
         words += [] if self.num_fewshot is None else ["--num_fewshot", str(self.num_fewshot)]
-        words += [] if self.limit is None else ["--limit", f"{self.limit:g}"]
+        words += [] if self.limit is None else ["--limit", f"{self.limit!r}".removesuffix(".0")]
         words += [] if not self.metadata else ["--metadata", json.dumps(self.metadata)]
         words += [] if self.device is None else ["--device", self.device]
         return [*words, *self.extra]
 
     def of_model(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Model arguments, those of the checkpoint included."""
-        own = {"pretrained": checkpoint.pretrained, "revision": checkpoint.revision, "tokenizer": checkpoint.tokenizer}
-        return {**self.model_args, **checkpoint.model_args, **{key: value for key, value in own.items() if value}}
+        """Model arguments, those of the checkpoint included. A tokenizer among them stands before the one found."""
+        given = {**self.model_args, **checkpoint.model_args}
+        tokenizer = given.get("tokenizer") or checkpoint.tokenizer
+        own = {"pretrained": checkpoint.pretrained, "revision": checkpoint.revision, "tokenizer": tokenizer}
+        return given | {key: value for key, value in own.items() if value}
+
+
+def check_json(arguments: Mapping[str, Any], option: str) -> None:
+    """Check that JSON can hold arguments: a YAML file may give dates.
+
+    Raises:
+        SweepError: it cannot.
+    """
+    for name, value in arguments.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise SweepError(f"{option} has {name}: {value!r}, which JSON cannot hold; write it in quotes") from error
 
 
 def arguments_of_text(text: str, option: str) -> dict[str, Any]:

@@ -21,6 +21,11 @@ from rbridge_traces.files import sync, write_json
 RECORD = "shard.json"
 
 
+def cannot_write(folder: Path, error: OSError) -> SweepError:
+    """The error of a folder that takes no files."""
+    return SweepError(f"cannot write to {folder} ({error.strerror or error}); give another --output")
+
+
 @dataclass(frozen=True)
 class Shard:
     """A checkpoint and the tasks to score it on, in one start of a model."""
@@ -34,7 +39,8 @@ class Shard:
         checkpoint, tasks = self.checkpoint, sorted(self.settings.tasks)
         decisive = self.settings.decisive(checkpoint)
         key = json.dumps([checkpoint.pretrained, checkpoint.revision, tasks, decisive])
-        readable = re.sub(r"[^\w.@-]+", "_", checkpoint.label.replace("/", "__"))[-80:]
+        readable = re.sub(r"[^\w.@-]+", "_", checkpoint.label.replace("/", "__"))
+        readable = readable.encode()[-80:].decode(errors="ignore")  # file systems limit bytes
         return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,9 +115,7 @@ class OutputFolder:
             for folder in (self.shards, self.logs, self.work, self.failures):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SweepError(
-                f"cannot write to {self.root} ({error.strerror or error}); give another --output"
-            ) from error
+            raise cannot_write(self.root, error) from error
 
     def has(self, name: str) -> bool:
         """Whether a shard is finished."""

@@ -13,7 +13,7 @@ from rbridge_tasks.sweeping.plan import SweepPlan, plan
 from rbridge_tasks.sweeping.progress import Progress
 from rbridge_tasks.sweeping.request import SweepRequest, SweepResult, Watch
 from rbridge_tasks.sweeping.scoring_loop import Tally, score_all, watch
-from rbridge_tasks.sweeping.shards import OutputFolder, Shard
+from rbridge_tasks.sweeping.shards import OutputFolder, Shard, cannot_write
 from rbridge_tasks.sweeping.slurm import SlurmExecutor
 from rbridge_tasks.sweeping.watching import Watcher, reached
 from rbridge_tasks.tables.collect import Collected, collect
@@ -66,7 +66,7 @@ def only_sweep(folder: OutputFolder) -> Iterator[None]:
     """Let one sweep at a time work in a folder. A process that dies releases it.
 
     Raises:
-        SweepError: another sweep is at work there.
+        SweepError: another sweep is at work there, or nothing can be written there.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -75,6 +75,8 @@ def only_sweep(folder: OutputFolder) -> Iterator[None]:
             raise SweepError(
                 f"another rbridge sweep is at work in {folder.root}; wait for it, or give another --output"
             ) from error
+        except OSError as error:
+            raise cannot_write(folder.root, error) from error
         yield
 
 
@@ -92,7 +94,7 @@ def _score(request: SweepRequest, folder: OutputFolder, executor: Executor, say:
         except KeyboardInterrupt:
             how = executor.interrupted()
             progress.say(f"interrupted with {progress.done} of {counted(len(shards), 'checkpoint')} done; {how}")
-            return SweepResult(str(folder.root), scored=progress.done, stopped=True, interrupted=True)
+            return SweepResult(str(folder.root), scored=progress.scored, stopped=True, interrupted=True)
     return _result(request, folder, planned, tally)
 
 
@@ -124,8 +126,8 @@ def _follow(request: SweepRequest, source: Watch, folder: OutputFolder, executor
         except KeyboardInterrupt:
             unfinished = bool(executor.shards_left)
             how = executor.interrupted()
-            progress.say(f"the watch was ended with {progress.done} scored" + (f"; {how}" if unfinished else ""))
-            return SweepResult(str(folder.root), scored=progress.done, stopped=True, interrupted=unfinished)
+            progress.say(f"the watch was ended with {progress.scored} scored" + (f"; {how}" if unfinished else ""))
+            return SweepResult(str(folder.root), scored=progress.scored, stopped=True, interrupted=unfinished)
     for path, why in watcher.waiting.items():
         say(f"{path.name} was not complete: {why}")
     return _result(request, folder, seen, tally)

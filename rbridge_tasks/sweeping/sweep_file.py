@@ -95,7 +95,7 @@ def read_sweep_file(path: str | Path) -> SweepFile:
         raise SweepError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise SweepError(f"{path} holds a {type(data).__name__}; expected keys: {', '.join(SweepFile.model_fields)}")
-    data = {key: value for key, value in data.items() if value is not None}
+    data = {str(key): value for key, value in data.items() if value is not None}
     if isinstance(data.get("checkpoints"), list):
         data["checkpoints"] = [{"name": entry} if isinstance(entry, str) else entry for entry in data["checkpoints"]]
     try:

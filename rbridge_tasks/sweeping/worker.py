@@ -25,6 +25,8 @@ from rbridge_tasks.sweeping.checkpoint import SweepError
 from rbridge_tasks.sweeping.identity import contents, files_of, stamps
 from rbridge_tasks.sweeping.shards import OutputFolder, Reference, Shard, ShardRecord
 
+_LONGEST_NAME = 240
+
 
 def score(shard: Shard, folder: OutputFolder, *, first: bool) -> float:
     """Score a shard and put its results in place. What an earlier attempt finished of it is taken over.
@@ -53,7 +55,10 @@ def score(shard: Shard, folder: OutputFolder, *, first: bool) -> float:
     work = folder.work / f"{name}.{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
     written = work / f"out-{uuid.uuid4().hex}"  # another job may score it too, on a node that was given up too early
     written.mkdir(parents=True)
-    kept = ["--output_path", str(written), "--log_samples", "--use_cache", str(work / "answers")]
+    # lm-eval names a folder after the whole path of the model, unless it is given a file; file names end at 255 bytes.
+    long = len(checkpoint.pretrained.replace("/", "__").encode(errors="replace")) > _LONGEST_NAME
+    output = written / "results.json" if long else written
+    kept = ["--output_path", str(output), "--log_samples", "--use_cache", str(work / "answers")]
     run_lm_eval([*shard.settings.arguments(checkpoint), *kept], shard.settings.tasks)
     results = _results(written, folder.log(name))
     loaded = results.get("config", {}).get("model_sha")

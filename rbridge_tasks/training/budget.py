@@ -38,8 +38,8 @@ class Budget:
 
     def begin(self) -> None:
         """Plan a scoring by the time of the one before."""
-        if self.seconds is None or self._seconds_per_item is None:
-            return
+        if self.seconds is None or not self._seconds_per_item:
+            return  # no limit, no time known, or a clock too coarse to show one
         fits = int(_PLANNED_SHARE * self.seconds / self._seconds_per_item + _ROUNDING)
         fits = min(self.sample, max(fits, _FIRST_ITEMS * self.ranks))
         if fits < self.planned or fits >= min(self.sample, _GROWTH * self.planned):

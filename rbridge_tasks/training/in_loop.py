@@ -75,8 +75,9 @@ class InLoop(LoopSettings):
         clock: seconds, from any origin.
 
     Raises:
-        InLoopError: an option that cannot be used.
-        ChatTemplateError: the tokenizer has no default chat template.
+        InLoopError: an option that cannot be used, or no tokenizer.
+        TokenizationError: the tokenizer cannot be loaded.
+        ChatTemplateError: it has no default chat template.
         TraceError, MissingWeightsError: the cache or its traces are not usable.
 
     >>> in_loop = InLoop("gsm8k", tokenizer, every_steps=500, items=200)  # doctest: +SKIP
@@ -90,9 +91,9 @@ class InLoop(LoopSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        template = None
-        if self.apply_chat_template:
-            template = ChatTemplate(self._encoder.tokenizer)
+        self._encoder = self._pair_encoder()
+        template = ChatTemplate(self._encoder.tokenizer) if self.apply_chat_template else None
+        if template is not None:
             _ = template.checksum  # an error if there is none
         self._benchmarks = loop_benchmarks(self, template)
         self._items = sampled_items(self._benchmarks)
@@ -100,7 +101,6 @@ class InLoop(LoopSettings):
         self._watch = Watch(self)
         self._encoded: dict[int, TokenizedPair] = {}
         self._began: float | None = None
-        self._seconds = 0.0
         self._has_scored = False
         self._scorer: CausalScorer | None = None
 
@@ -118,11 +118,12 @@ class InLoop(LoopSettings):
             force: score even if the step is not due.
 
         Raises:
-            InLoopError: no tokenizer.
+            InLoopError: ``forward`` cannot be called.
             TokenizationError, ScoringError: the tokenizer or the function cannot be used. If a model was scored before
                 and cannot be any more, because its numbers are NaN, the result says so and is an alarm.
         """
-        self.start(step)
+        if self._began is None:
+            self.start(step)
         ranks = self._ranks
         if not (self._schedule.due(step, ranks) or force):
             return None
@@ -136,7 +137,7 @@ class InLoop(LoopSettings):
 
     def state_dict(self) -> dict[str, Any]:
         """What alarms and early stopping remember of earlier scorings, as JSON can hold it, for a checkpoint."""
-        return self._watch.state_dict()
+        return self._watch.state_dict() | {"scored": self._has_scored}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with the alarms of a checkpoint as if the training had not been interrupted.
@@ -145,12 +146,12 @@ class InLoop(LoopSettings):
             state: of ``state_dict``. One of another metric is left out, with a warning. An empty one starts anew.
         """
         self._watch.load_state_dict(state)
+        self._has_scored = bool(state.get("scored") or state.get("past"))
 
     def start(self, step: int) -> None:
-        """Start to count minutes and the share of time, unless started before; else the first call does."""
-        if self._began is None:
-            self._began = self.clock()
-            self._schedule.scored(step)
+        """Start to count minutes and the share of time anew. The first call does so where this was not called."""
+        self._began, self._seconds = self.clock(), 0.0
+        self._schedule.scored(step)
 
     @functools.cached_property
     def _ranks(self) -> Ranks:
@@ -160,13 +161,14 @@ class InLoop(LoopSettings):
     def _budget(self) -> Budget:
         return Budget(self.budget_seconds, len(self._items), self._ranks.size)
 
-    @functools.cached_property
-    def _encoder(self) -> PairEncoder:
+    def _pair_encoder(self) -> PairEncoder:
         tokenizer = self.tokenizer
         if tokenizer is None:
             raise InLoopError("tokenizer is None; give the tokenizer of the model")
         if isinstance(tokenizer, (str, os.PathLike)):
             tokenizer = load_tokenizer(os.fspath(tokenizer))
+        if not hasattr(tokenizer, "bos_token_id"):
+            raise InLoopError(f"tokenizer is of the type {type(tokenizer).__name__}; give the tokenizer of the model")
         return PairEncoder(tokenizer, self.add_bos_token, prefix_token_id(tokenizer))
 
     def _model_of(self, forward: Any, module: Any) -> _Model:

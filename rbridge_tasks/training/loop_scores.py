@@ -135,8 +135,12 @@ class LoopScores:
     notes: tuple[str, ...] = ()
 
     def __getitem__(self, benchmark: str) -> BenchmarkScores:
-        """The scores of a benchmark."""
-        return next(scores for scores in self.benchmarks if scores.benchmark == benchmark)
+        """The scores of a benchmark.
+
+        Raises:
+            KeyError: none of its items was scored.
+        """
+        return {scores.benchmark: scores for scores in self.benchmarks}[benchmark]
 
     def to_logs(self) -> dict[str, float]:
         """Numbers for a logger: ``rbridge/<benchmark>/<metric>``, ``..._stderr``, ``rbridge/<benchmark>/items``, ...

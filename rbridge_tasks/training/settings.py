@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -97,7 +98,7 @@ class LoopSettings:
                 raise InLoopError(f"{name} is {value!r}; give a whole number of at least 1, or None")
         for name in ("every_minutes", "budget_seconds"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, float)) and value > 0):
+            if value is not None and not (isinstance(value, (int, float)) and 0 < value < math.inf):
                 raise InLoopError(f"{name} is {value!r}; give a number above 0, or None")
         if self.num_fewshot is not None and (not isinstance(self.num_fewshot, int) or self.num_fewshot < 0):
             raise InLoopError(f"num_fewshot is {self.num_fewshot!r}; give a whole number from 0")

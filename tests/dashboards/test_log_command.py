@@ -136,6 +136,16 @@ def test_a_run_cannot_leave_the_folder(tmp_path: Path) -> None:
         invoke("log", path, "--to", f"tensorboard={tmp_path}/runs")
 
 
+def test_names_that_the_disk_refuses_and_values_beyond_single_precision(tmp_path: Path) -> None:
+    """A name over 255 bytes is refused in one line; a huge value is infinite, as TensorBoard shows it, and known."""
+    path = table(tmp_path / "a.csv", [row("web", 1e300, size=(97.9e6, 1e9))])
+    for output in ("2 new values", "0 new values, 2 there"):
+        assert output in invoke("log", path, "--to", f"tensorboard={tmp_path}/runs").stdout
+    path = table(tmp_path / "b.csv", scores(("x" * 300,), (1,)))
+    with pytest.raises(RBridgeError, match=r"xxx.*' cannot have a folder in .*; rename it"):
+        invoke("log", path, "--to", f"tensorboard={tmp_path}/runs")
+
+
 def test_an_open_tensorboard_drops_replaced_values(tmp_path: Path) -> None:
     """TensorBoard reads on from its last position and drops a run's old events if the run is logged anew."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

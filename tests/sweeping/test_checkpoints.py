@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,9 @@ from hypothesis import strategies as st
 
 from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError, in_order, natural
 from rbridge_tasks.sweeping.checkpoints import find, folders_of
+from rbridge_tasks.sweeping.settings import EvaluationSettings
+from rbridge_tasks.sweeping.shards import OutputFolder, Shard
+from rbridge_tasks.sweeping.sweep import only_sweep
 
 
 def checkpoint(*parts: str | Path) -> Path:
@@ -60,6 +65,31 @@ def test_complete_folders_of_a_run_are_found(tmp_path: Path) -> None:
     assert folders_of(tmp_path) == [deep, step9, step10]
     assert folders_of(step9) == [step9]
     assert folders_of(tmp_path / "web-1B" / "latest") == [tmp_path / "web-1B" / "latest"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to become another user")
+def test_a_folder_closed_to_us_is_skipped_and_a_closed_output_is_named() -> None:
+    """A mounted disk has ``lost+found``; an output folder may belong to a colleague."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        step1 = checkpoint(root, "run", "step1")
+        (root / "lost+found").mkdir(mode=0o700)
+        output = OutputFolder(root / "out")
+        output.make()
+        os.seteuid(65534)
+        try:
+            assert folders_of(root) == [step1]
+            with pytest.raises(SweepError, match=r"cannot write to .*/out \(Permission denied\)"), only_sweep(output):
+                pass
+        finally:
+            os.seteuid(0)
+
+
+def test_names_of_many_bytes_leave_room_for_suffixes() -> None:
+    """Most file systems limit a name to 255 bytes, of which a Korean syllable takes three."""
+    korean = Shard(Checkpoint(f"/ckpts/{'실' * 80}/{'험' * 80}"), EvaluationSettings())
+    assert len(korean.name.encode()) < 100
 
 
 def test_the_final_model_in_a_runs_folder_is_optional(tmp_path: Path) -> None:

@@ -106,6 +106,10 @@ def test_a_tokenizer_may_be_in_the_parent_folder_or_elsewhere(copy: Path) -> Non
     (copy.parent / "tokenizer.json").unlink()
     assert lacking(copy) == "no tokenizer in it, nor in the folder above"
     assert lacking(copy, tokenizer_elsewhere=True) is None
+    for name in ("qwen.tiktoken", "tiktoken.model", "tokenization_mine.py"):
+        (copy / name).touch()
+        assert lacking(copy) is None
+        (copy / name).unlink()
 
 
 def test_pickled_weights_are_complete_with_their_directory_or_after_a_minute(copy: Path) -> None:

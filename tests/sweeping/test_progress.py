@@ -66,6 +66,7 @@ def test_without_a_terminal_there_is_a_line_for_each_shard() -> None:
     with Progress(3, out) as progress:
         progress.add(Outcome(shard(10, 1), 61.0), Idle())  # type: ignore[arg-type]
         progress.add(Outcome(shard(10, 2), failure="no weights"), Idle())  # type: ignore[arg-type]
+    assert (progress.done, progress.scored) == (2, 1)
     assert out.getvalue().splitlines() == [
         "1 of 3: run-10/step1, 1 min 1 s; about 1 min 1 s left",
         "2 of 3: run-10/step2, FAILED: no weights; about 1 min 1 s left",

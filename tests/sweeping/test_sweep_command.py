@@ -171,3 +171,11 @@ def test_on_slurm_a_lost_node_costs_one_shard(cluster: Cluster, run: Path, whole
     assert table(tmp_path) == table(whole)
     assert len([*(tmp_path / "slurm" / "jobs").glob("*_submitted.pkl")]) == 2  # no shard was in two jobs
     assert before.items() <= made_at(tmp_path).items()
+
+
+def test_a_checkpoint_with_a_path_of_over_255_bytes_is_scored(tmp_path: Path) -> None:
+    """lm-eval names a folder after the whole path, which no file system takes."""
+    run = write_checkpoints(tmp_path / ("아주 긴 실험 이름 " * 6) / ("데이터셋" * 6), range(1, 2))
+    done = sweep(run, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "1 checkpoint scored now" in done.stdout

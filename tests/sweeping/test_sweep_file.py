@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from typer.testing import CliRunner
 from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.cli import app
 from rbridge_tasks.cli.sweep import seconds_of
-from rbridge_tasks.sweeping.checkpoint import SweepError
+from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError
+from rbridge_tasks.sweeping.checkpoints import find
 from rbridge_tasks.sweeping.local import _environments
-from rbridge_tasks.sweeping.settings import arguments_of_text
+from rbridge_tasks.sweeping.settings import EvaluationSettings, arguments_of_text
 from rbridge_tasks.sweeping.sweep_file import Entry, read_sweep_file
 
 WHOLE = """
@@ -75,6 +77,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ("checkpoints: [a]\nlimit: -1", r"limit: -1; write a number of items"),
         ("checkpoints: [a]\ntasks: {a: b}", r"tasks: .*; write a list of words"),
         ("checkpoints: [", r"is not YAML"),
+        ("checkpoints: [a]\n1: x", r"has the key '1'; known are checkpoints, output"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -144,6 +147,28 @@ def test_each_of_several_workers_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch
     assert [variables["CUDA_VISIBLE_DEVICES"] for variables in _environments(2)] == ["4", "5"]
     with pytest.raises(SweepError, match="--jobs 4, and 3 visible GPUs"):
         _environments(4)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [int(variables["OMP_NUM_THREADS"]) >= 1 for variables in _environments(2)] == [True, True]
+    for no_gpu in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", no_gpu)
+        assert [int(variables["OMP_NUM_THREADS"]) >= 1 for variables in _environments(2)] == [True, True]
+
+
+@pytest.mark.parametrize(("limit", "word"), [(100.0, "100"), (1234567.0, "1234567"), (0.123456789, "0.123456789")])
+def test_a_limit_is_passed_on_exactly(limit: float, word: str) -> None:
+    """Large numbers of items and shares of many digits are not rounded."""
+    assert EvaluationSettings(limit=limit).arguments(Checkpoint("/run/step1"))[-1] == word
+
+
+def test_a_value_that_json_cannot_hold_is_refused_by_name() -> None:
+    """YAML reads an unquoted date as one."""
+    with pytest.raises(SweepError, match=r"--model-args has day: .*; write it in quotes"):
+        EvaluationSettings(model_args={"day": date(2026, 1, 1)})
+    with pytest.raises(SweepError, match=r"model_args has day: .*; write it in quotes"):
+        find(["/run"], model_args={"day": date(2026, 1, 1)})
+
+
+def test_the_tokenizer_of_the_options_stands_before_the_one_in_the_runs_folder() -> None:
+    """The folder above a checkpoint is a fallback only."""
+    checkpoint = Checkpoint("/run/step1", tokenizer="/run")
+    assert EvaluationSettings().of_model(checkpoint)["tokenizer"] == "/run"
+    assert EvaluationSettings(model_args={"tokenizer": "mine"}).of_model(checkpoint)["tokenizer"] == "mine"

@@ -51,6 +51,12 @@ def test_the_sample_shrinks_for_slower_items_and_grows_for_faster_ones() -> None
     assert scoring(budget, 0.01)[0] == 500
 
 
+def test_a_clock_that_shows_no_time_plans_the_whole_sample() -> None:
+    """A coarse clock may show the same moment before and after a scoring of few items."""
+    budget = Budget(10.0, 6, 1)
+    assert [scoring(budget, 0.0)[0] for _ in range(3)] == [6, 6, 6]
+
+
 @given(st.floats(0.001, 5.0), st.floats(0.1, 20.0), st.integers(1, 300), st.integers(1, 8))
 def test_no_scoring_overruns_after_the_first_round(
     seconds_per_item: float, seconds: float, sample: int, ranks: int

@@ -137,6 +137,14 @@ def test_another_training_starts_without_past_scores(tokenizer: Any, tmp_path: P
         assert [each["step"] for each in trainer.state.stateful_callbacks["rbridge"]["past"]] == [3, 6]
 
 
+def test_minutes_count_anew_in_another_training(tokenizer: Any, tmp_path: Path) -> None:
+    """Steps of the second training, which are lower than the last of the first, are scored when minutes have passed."""
+    callback = rb.RBridgeCallback("gsm8k", every_minutes=1e-9, **OPTIONS)
+    for _ in range(2):
+        trainer = train(tokenizer, tmp_path, callback)
+        assert len([row for row in trainer.state.log_history if "rbridge/seconds" in row]) > 1
+
+
 def test_an_interval_is_required(tokenizer: Any) -> None:
     """The constructor raises the error."""
     with pytest.raises(RBridgeError, match="every_steps"):
