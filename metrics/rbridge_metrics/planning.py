@@ -96,6 +96,9 @@ def make_plan(
     >>> [stage.models for stage in plan.stages], plan.target.models, round(plan.saving, 3)
     ([25, 3], 1, 0.959)
     """
+    if any(number % 1 for number in (candidates, *keep)):  # infinity, too
+        numbers = ", ".join(f"{number:g}" for number in (candidates, *keep))
+        raise PlanError(f"{numbers} candidates; give whole numbers")
     if candidates < 2:
         raise PlanError(f"{candidates} candidates; a choice needs at least 2")
     if not stages:
@@ -193,8 +196,8 @@ def chance_to_find_best(
     """
     if len(decision_accuracy) != len(search.stages):
         raise PlanError(f"{len(decision_accuracy)} decision accuracies for {len(search.stages)} stages; give one each")
-    if trials < 1:
-        raise PlanError(f"{trials} trials; at least 1 is needed")
+    if trials < 1 or trials % 1:
+        raise PlanError(f"{trials:g} trials; a whole number of at least 1 is needed")
     correlations = [latent_correlation(accuracy) for accuracy in decision_accuracy]
     kept = [stage.models for stage in search.stages[1:]] + [search.target.models]
     rng = np.random.default_rng(seed)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.bootstrap import Interval
 from rbridge_metrics.errors import ForecastError
+from rbridge_metrics.functions import SQUARABLE
 from rbridge_metrics.predictive import (
     EXPONENTS,
     predictive_probability_below,
@@ -199,6 +200,8 @@ def _checked(
     times, metric = times[order], metric[order]
     if (twice := np.flatnonzero(np.diff(times) == 0)).size:
         raise ForecastError(f"two checkpoints at {times[twice[0]]:g} tokens; keep one value a checkpoint")
+    if (largest := np.abs(metric).max()) and not SQUARABLE[0] < largest < SQUARABLE[1]:
+        raise ForecastError(f"values of up to {largest:g}, whose squares leave float64; forecast their logarithms")
     if np.ptp(metric) <= 1e-12 * np.abs(metric).max():
         raise ForecastError(
             f"the metric is {metric[0]:g} at all {metric.size} checkpoints; there is no trend to forecast"

@@ -15,7 +15,7 @@ from rbridge_metrics.curve_fitting import fit_function
 from rbridge_metrics.curves import Curve, PaperCurve, RobustCurve
 from rbridge_metrics.errors import FitError
 from rbridge_metrics.folds import Indices
-from rbridge_metrics.functions import DEFAULT, Floats, functions_for
+from rbridge_metrics.functions import DEFAULT, SQUARABLE, Floats, functions_for
 from rbridge_metrics.intervals import block_jackknife, jackknife_plus
 from rbridge_metrics.paper_recipe import ConvergenceError, fit_paper, least_squares
 from rbridge_metrics.saved_fit import restore, to_dict
@@ -133,6 +133,8 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
             raise FitError(f"{len(x)} scores and {len(y)} accuracies; expected equal numbers")
         if len(x) < 3:
             raise FitError(f"{len(x)} points (n_samples = {len(x)}); a function and its error need at least 3")
+        if (largest := np.abs(x).max()) and not SQUARABLE[0] < largest < SQUARABLE[1]:
+            raise FitError(f"scores of up to {largest:g}, whose squares leave float64; fit their logarithms")
         for name, values in (("score", x), ("accuracy", y)):
             if np.ptp(values) <= 1e-12 * np.abs(values).max():
                 raise FitError(f"every {name} is {values[0]:g}; expected some that differ, there is nothing to fit")

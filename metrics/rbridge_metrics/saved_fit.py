@@ -82,7 +82,7 @@ def restore(saved: Mapping[str, Any], fit: ProxyRegressor, recipes: Sequence[str
             )
     except KeyError as error:
         raise FitError(f"a saved fit lacks {error}; expected what ProxyRegressor.to_dict gives") from error
-    except (AttributeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         if isinstance(error, FitError):
             raise
         raise FitError(f"a saved fit is damaged: {error}; expected what ProxyRegressor.to_dict gives") from error

@@ -150,7 +150,10 @@ def weighted_nats_over_test_set(moments: Sequence[TraceMoments]) -> FloatArray:
 
 
 def _finite(values: npt.ArrayLike, what: str) -> FloatArray:
-    array = np.asarray(values, dtype=np.float64)
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ScoreError(f"{what} are no numbers ({error}); one number per token, or per trace, is needed") from error
     if not array.size:
         raise ScoreError(f"no {what} to score; at least one is needed")
     if array.ndim != 1:

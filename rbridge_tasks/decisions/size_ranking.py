@@ -133,7 +133,7 @@ def rank_candidates(
 
 def _noise_share(values: npt.NDArray[np.float64], resampled: npt.NDArray[np.float64], noise: float) -> float:
     """Share of training noise in the variance of the differences of neighbours in the order, in the mean over them."""
-    if len(values) < 2:
+    if min(len(values), len(resampled)) < 2:
         return math.nan
     over_items = float(np.diff(resampled[:, np.argsort(values, kind="stable")], axis=1).var(axis=0, ddof=1).mean())
     total = 2 * noise**2 + over_items

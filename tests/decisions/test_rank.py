@@ -295,3 +295,9 @@ def test_a_ranking_without_errors_resamples_candidates() -> None:
         assert point.low["decision_accuracy"] <= point.value["decision_accuracy"] <= point.high["decision_accuracy"]
     lines = [text for text in ranking.notes if "without a target" in text]
     assert lines == ["1 run without a target of csqa, gsm8k left out, such as mix0"]
+
+
+def test_a_single_resample_says_nothing_of_the_share_of_noise() -> None:
+    """The variance over resamples is unknown with one of them; numpy's warning would fail this test."""
+    ranking = rank(candidates().assign(stderr=0.01), average_last=3, resamples=1)
+    assert all(math.isnan(size.noise_share) for size in ranking.sizes)

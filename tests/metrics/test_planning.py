@@ -101,6 +101,8 @@ def test_several_may_be_trained_at_target_size() -> None:
     ("call", "message"),
     [
         (lambda: make_plan(1, [1], [SIZE], SIZE), "1 candidates; a choice needs at least 2"),
+        (lambda: make_plan(float("inf"), [1], [SIZE], SIZE), "whole numbers"),  # type: ignore[arg-type]
+        (lambda: make_plan(5, [1.5], [SIZE], SIZE), "5, 1.5 candidates"),  # type: ignore[list-item]
         (lambda: make_plan(5, [], [], SIZE), "no stage"),
         (lambda: make_plan(5, [6], [SIZE], SIZE), "6 kept of 5"),
         (lambda: make_plan(5, [0], [SIZE], SIZE), "0 kept of 5"),

@@ -155,6 +155,7 @@ def test_json_gives_the_same_predictions_back(recipe: str, seed: int) -> None:
         ({"range": [1.0]}, "damaged"),
         ({"left_out": 3}, "damaged"),
         ({"scale": 0.0}, "scale 0"),
+        ({"left_out_unconverged": float("inf")}, "damaged"),
     ],
 )
 def test_a_damaged_fit_is_refused(change: dict[str, Any], message: str) -> None:
@@ -234,6 +235,8 @@ def test_paper_recipe_is_not_bounded_and_robust_is() -> None:
         ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [1.0, 2.0, 3.0], "one score a point"),
         ([1.0, float("nan"), 3.0], [10.0, 20.0, 30.0], "NaN"),
         ([1.0, 2.0, 3.0], [10.0, float("nan"), 30.0], "NaN"),
+        ([0.0, 1e300, 2e300], [10.0, 20.0, 30.0], "up to 2e.300"),
+        ([0.0, 1e-300, 2e-300], [10.0, 20.0, 30.0], "up to 2e-300"),
     ],
 )
 def test_bad_points_are_refused(x: list[Any], y: list[float], message: str) -> None:

@@ -248,7 +248,7 @@ def test_damaged_scorers_are_refused() -> None:
     good = {"name": "univariate", "weights": [1.0], "support": None, "width": None}
     for wrong in (
         {"name": "other"}, {"weights": []}, {"weights": [None]}, {"weights": "x"}, {"name": RBF},
-        {"support": [[1.0]], "width": 1.0},
+        {"support": [[1.0]], "width": 1.0}, {"support": []},
     ):  # fmt: skip
         with pytest.raises(SelectionError, match="damaged"):
             Scorer.from_dict({**good, **wrong})

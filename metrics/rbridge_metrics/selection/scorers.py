@@ -69,7 +69,7 @@ class Scorer:
         except (KeyError, TypeError, ValueError) as error:
             raise SelectionError(f"a saved scorer is damaged: {error!r}; save it again") from error
         rbf = name == RBF and support is not None and width is not None and width > 0
-        fits = support.ndim == 2 and len(support) == len(weights) if rbf and support is not None else not support
+        fits = support.ndim == 2 and len(support) == len(weights) if rbf and support is not None else support is None
         numbers = weights if support is None else np.append(weights, support)
         if name not in SCORERS or weights.ndim != 1 or not len(weights) or not np.isfinite(numbers).all():
             raise SelectionError(f"a saved scorer is damaged: {name!r} with {weights.size} weights; save it again")
