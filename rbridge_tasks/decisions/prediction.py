@@ -151,7 +151,7 @@ def predict_rows(
         rows = _rows_of_proxy(fit, table, skipped)
         column = x or (fit.source.x if isinstance(fit.source, PairsSource) else "value")
     else:
-        scores = np.asarray(table)
+        scores = np.atleast_1d(table)
         if scores.ndim != 1:
             raise PredictionError(f"an array of shape {scores.shape}; expected scores in one dimension")
         rows, column = pd.DataFrame({"score": scores}), "score"

@@ -66,6 +66,7 @@ def test_an_array_of_scores_needs_one_curve(by_benchmark: Fit) -> None:
     """If there are several, ``use`` names the curve."""
     with pytest.raises(PredictionError, match="use"):
         by_benchmark.predict([0.8])
+    assert by_benchmark.predict(0.8, use="csqa").to_frame().equals(by_benchmark.predict([0.8], use="csqa").to_frame())
     (group,) = by_benchmark.predict(np.array([0.8, np.nan]), use="csqa").groups
     assert group.rows["predicted_accuracy_pct"].tolist() == [by_benchmark.group("csqa").model.predict([0.8])[0]]
     with pytest.raises(FitFileError, match="arc"):
@@ -93,7 +94,7 @@ def test_arrays_and_columns_that_do_not_fit_are_one_clear_line(by_benchmark: Fit
     ):
         with pytest.raises(PairError, match=message):
             fit(arguments)
-    for scores_given, message in ((0.8, r"shape \(\)"), ([[0.8, 0.9]], r"shape \(1, 2\)"), (["high"], "'high'")):
+    for scores_given, message in (([[0.8, 0.9]], r"shape \(1, 2\)"), (["high"], "'high'")):
         with pytest.raises(RBridgeError, match=message):
             by_benchmark.predict(scores_given, use="csqa")
     with pytest.raises(PairError, match="several columns score"):
