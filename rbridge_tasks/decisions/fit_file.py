@@ -198,8 +198,8 @@ class Fit(CurveSettings, Decision):
         """Predict an accuracy for every score that this fit has a curve for.
 
         Args:
-            table: like the table fitted: pairs, or a score table; a DataFrame or the path of a file. Or scores, one or an
-                array, for a fit with a single group or with ``use``.
+            table: like the table fitted: pairs, or a score table; a DataFrame or the path of a file. Or a score, or an
+                array of scores, for a fit with a single group or with ``use``.
             x: column of the proxy score; by default that of the fit.
             y: column of known accuracies to compare with.
             use: values of the one group whose curve is used for every row, such as ``"gsm8k"``.
