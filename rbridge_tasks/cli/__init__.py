@@ -39,23 +39,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(traces, name="traces")
-app.command()(sweep)
-app.command()(collect)
-app.command()(fit)
-app.command()(predict)
-app.command()(rank)
-app.command()(select)
-app.command()(compare)
-app.command()(forecast)
-app.command()(ladder)
-app.command()(noise)
-app.command()(plan)
-app.command()(gate)
-app.command()(log)
-app.command()(report)
-app.command()(export)
-app.command()(proxies)
-app.command()(frequencies)
+for command in (
+    sweep, collect, fit, predict, rank, select, compare, forecast, ladder, noise, plan, gate, log, report, export,
+    proxies, frequencies,
+):  # fmt: skip
+    app.command()(command)
 
 
 def _print_version(wanted: bool) -> None:  # the signature of a typer callback

@@ -6,22 +6,22 @@ from typing import Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AsJson, IncludeSample, Runs, ScoresOutput
+from rbridge_tasks.cli import options
 from rbridge_tasks.cli.trace_options import UsageError
 
 
 def collect(
-    results: Annotated[list[str], typer.Argument(help="Results files of lm-eval, and folders to search for them.")],
-    output: ScoresOutput,
-    runs: Runs = None,
+    results: options.Results,
+    output: options.ScoresOutput,
+    runs: options.Runs = None,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", "-m", help="Keep only this metric. Repeatable.")
     ] = None,
     rename: Annotated[
         list[str] | None, typer.Option("--rename", metavar="TASK=BENCHMARK", help="Benchmark of a task. Repeatable.")
     ] = None,
-    include_sample: IncludeSample = False,
-    as_json: AsJson = False,
+    include_sample: options.IncludeSample = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Gather results of lm-eval, of any task, into a score table: one row a run, checkpoint, benchmark and metric.
 

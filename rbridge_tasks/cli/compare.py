@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import (
-    AllowIncomparable,
-    AsJson,
-    AverageLast,
-    Benchmarks,
-    Level,
-    Plot,
-    Resamples,
-    Seed,
-    TableOutput,
-    TargetMetrics,
-    Unit,
-)
+from rbridge_tasks.cli import options
 
 
 def compare(
@@ -26,14 +15,14 @@ def compare(
     target: Annotated[
         str | None, typer.Option(help="Score table of the target. With --proxy it may be the same table.")
     ] = None,
-    target_metric: TargetMetrics = None,
+    target_metric: options.TargetMetrics = None,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
             help="Compare these, separated by commas; METRIC:lower or METRIC:higher if unknown. Default: all."
         ),
     ] = None,
-    benchmark: Benchmarks = None,
+    benchmark: options.Benchmarks = None,
     at: Annotated[
         str | None,
         typer.Option(metavar="PARAMS:TOKENS", help="Candidates: their size. Default: the largest of a benchmark."),
@@ -48,7 +37,7 @@ def compare(
     target_model: Annotated[
         str | None, typer.Option(help="Checkpoints: the large model's size, name or run, e.g. 13b.")
     ] = None,
-    average_last: AverageLast = None,
+    average_last: options.AverageLast = None,
     by: Annotated[
         str | None,
         typer.Option(
@@ -62,20 +51,20 @@ def compare(
             help="Folds: blocked, forward or shuffled. Default: blocked for checkpoints, shuffled for candidates."
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Folds of blocked and shuffled.")] = 5,
-    min_train: Annotated[int, typer.Option(min=3, help="Points before the first prediction of forward.")] = 4,
+    folds: options.Folds = 5,
+    min_train: options.MinTrain = 4,
     fits: Annotated[
         bool, typer.Option("--fits/--no-fits", help="Fit accuracies, which takes most of the time.")
     ] = True,
-    unit: Unit = "auto",
-    resamples: Resamples = 2000,
-    level: Level = 0.9,
-    seed: Seed = 0,
-    allow_incomparable: AllowIncomparable = False,
+    unit: options.Unit = "auto",
+    resamples: options.Resamples = 2000,
+    level: options.Level = 0.9,
+    seed: options.Seed = 0,
+    allow_incomparable: options.AllowIncomparable = False,
     everything: Annotated[bool, typer.Option("--all", help="Show every metric, not only the best.")] = False,
-    output: TableOutput = None,
-    plot: Plot = None,
-    as_json: AsJson = False,
+    output: options.TableOutput = None,
+    plot: options.Plot = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compare metrics by how well they predict and order a target, with intervals, baselines and tests of differences.
 
@@ -84,9 +73,8 @@ def compare(
     Example: rbridge compare runs.csv --proxy 1b --target-model 13b --target-metric acc --cv forward
     """
     from rbridge_tasks.cli.compare_output import show_comparison
-    from rbridge_tasks.cli.output import check_outputs, print_json
+    from rbridge_tasks.cli.output import check_outputs, deliver
     from rbridge_tasks.decisions.compare import compare as compare_metrics
-    from rbridge_tasks.tables.score_table import write_table
 
     check_outputs("a comparison", table=output, plot=plot)
     comparison = compare_metrics(
@@ -111,11 +99,5 @@ def compare(
         seed=seed,
         allow_incomparable=allow_incomparable,
     )
-    if output:
-        write_table(comparison.to_frame(), output, "a comparison")
-    if plot:
-        comparison.plot(plot)
-    if as_json:
-        print_json(comparison.to_dict())
-    else:
-        show_comparison(comparison, everything=everything)
+    show = partial(show_comparison, everything=everything)
+    deliver(comparison, show, as_json=as_json, table=output, plot=plot)

@@ -15,7 +15,7 @@ _MANY = 15
 
 
 def show_comparison(comparison: Comparison, *, everything: bool) -> None:
-    """Print a table and a verdict for each benchmark, then the notes.
+    """Print a table and a verdict for each benchmark.
 
     Args:
         comparison: what to print.
@@ -42,8 +42,6 @@ def show_comparison(comparison: Comparison, *, everything: bool) -> None:
         typer.echo(comparison.verdict(part))
         if hidden := len(part.rows) - len(shown):
             note(f"{part.benchmark}: {counted(hidden, 'metric')} not shown; --all prints them")
-    for text in comparison.notes:
-        note(text)
 
 
 def _mark(row: ComparedMetric) -> str:

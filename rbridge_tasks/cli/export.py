@@ -6,12 +6,12 @@ from typing import Annotated, cast
 
 import typer
 
-from rbridge_tasks.cli.options import AsJson, IncludeSample
+from rbridge_tasks.cli import options
 from rbridge_tasks.cli.trace_options import pairs
 
 
 def export(
-    results: Annotated[list[str], typer.Argument(help="Results files of lm-eval, and folders to search for them.")],
+    results: options.Results,
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="every-eval-ever or eval-results.")],
     output: Annotated[str, typer.Option("--output", "-o", help="Folder to write to.", metavar="DIR")],
     metric: Annotated[list[str] | None, typer.Option("--metric", "-m", help="Only this metric. Repeatable.")] = None,
@@ -38,8 +38,8 @@ def export(
     source_url: Annotated[
         str | None, typer.Option(metavar="URL", help="eval-results: where the results come from.")
     ] = None,
-    include_sample: IncludeSample = False,
-    as_json: AsJson = False,
+    include_sample: options.IncludeSample = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write results for Every Eval Ever's store, or for model pages of the Hugging Face Hub.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable, AsJson, AverageLast, Level, Plot, Seed, Unit
+from rbridge_tasks.cli import options
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.fit_file import Fit, Validation
@@ -43,20 +43,20 @@ def fit(
     cv: Annotated[
         str, typer.Option(help="Folds: blocked (neighbours), forward (the next), shuffled (the paper's).")
     ] = "blocked",
-    folds: Annotated[int, typer.Option(min=2, help="Folds of blocked and shuffled.")] = 5,
-    min_train: Annotated[int, typer.Option(min=3, help="Points before the first prediction of forward.")] = 4,
-    level: Level = 0.9,
-    seed: Seed = 42,
+    folds: options.Folds = 5,
+    min_train: options.MinTrain = 4,
+    level: options.Level = 0.9,
+    seed: options.Seed = 42,
     direction: Annotated[
         str | None,
         typer.Option(help="How accuracy should change with the score: rising or falling. Default: by its name."),
     ] = None,
-    unit: Unit = "auto",
-    average_last: AverageLast = None,
-    allow_incomparable: AllowIncomparable = False,
+    unit: options.Unit = "auto",
+    average_last: options.AverageLast = None,
+    allow_incomparable: options.AllowIncomparable = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write the fits here: fit.json.")] = None,
-    plot: Plot = None,
-    as_json: AsJson = False,
+    plot: options.Plot = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Fit the accuracy of a target model to the score of a proxy, and cross-validate it beside baselines.
 
@@ -64,32 +64,25 @@ def fit(
 
     Example: rbridge fit scores.csv --proxy-metric rbridge_nll --target-metric acc --proxy 1b --target 13b -o fit.json
     """
-    from rbridge_tasks.charts.style import check_plot_path
-    from rbridge_tasks.cli.output import print_json
+    from rbridge_tasks.cli.output import check_outputs, deliver
     from rbridge_tasks.decisions.fit import fit as fit_table
     from rbridge_traces.files import check_suffix
 
     if output:
         check_suffix(output, (".json",), "a fit")
-    if plot:
-        check_plot_path(plot)
+    check_outputs(plot=plot)
     result = fit_table(
         table, x=x, y=y, group=group, order=order, proxy_metric=proxy_metric, target_metric=target_metric or "acc",
         proxy=proxy, target=target, recipe=recipe, cv=cv, folds=folds, min_train=min_train, level=level, seed=seed,
         direction=direction, unit=unit, average_last=average_last, allow_incomparable=allow_incomparable,
     )  # fmt: skip
-    if plot:
-        result.plot(plot)
     if output:
         result.save(output)
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        _show(result)
+    deliver(result, _show, as_json=as_json, plot=plot)
 
 
 def _show(result: Fit) -> None:
-    """Print a table of all groups and their means, the verdicts, and on stderr the notes."""
+    """Print a table of all groups and their means, the verdicts, and on stderr the notes of groups."""
     from rbridge_tasks.cli.output import note, print_table
     from rbridge_tasks.decisions.pairing import group_name
 
@@ -121,8 +114,6 @@ def _show(result: Fit) -> None:
             note(f"{group.name}: {text}")
     for skipped in result.skipped:
         note(f"{group_name(skipped.group)} skipped: {skipped.reason}")
-    for text in result.notes:
-        note(text)
 
 
 def _figures(validations: Sequence[Validation], baselines: Sequence[str]) -> list[str]:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable, AsJson, Benchmarks, Level, Plot
+from rbridge_tasks.cli import options
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.forecast import Forecasts
 
 
 def forecast(
-    scores: Annotated[str, typer.Argument(help="Score table of rbridge collect: .csv, .tsv or .parquet.")],
+    scores: options.ScoreTable,
     metric: Annotated[str, typer.Option("--metric", "-m", help="Metric to forecast.")] = "rbridge_nll",
     run: Annotated[list[str] | None, typer.Option("--run", "-r", help="Only this run. Repeatable.")] = None,
-    benchmark: Benchmarks = None,
+    benchmark: options.Benchmarks = None,
     params: Annotated[str | None, typer.Option(metavar="PARAMS", help="Only this size, e.g. 98M.")] = None,
     at: Annotated[
         list[str] | None, typer.Option("--at", metavar="TOKENS", help="Forecast at these tokens, e.g. 4T. Repeatable.")
@@ -38,37 +38,30 @@ def forecast(
     backtest: Annotated[
         bool, typer.Option("--backtest", help="Forecast the checkpoints left out and compare with them and baselines.")
     ] = False,
-    level: Level = 0.9,
-    allow_incomparable: AllowIncomparable = False,
-    plot: Plot = None,
-    as_json: AsJson = False,
+    level: options.Level = 0.9,
+    allow_incomparable: options.AllowIncomparable = False,
+    plot: options.Plot = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Forecast a metric later in training by a - b t^(-c), with intervals; nothing in it is random.
 
     Example: rbridge forecast scores.csv --metric rbridge_nll --run dclm --use-first 0.5 --at 4T --backtest
     """
-    from rbridge_tasks.charts.style import check_plot_path
-    from rbridge_tasks.cli.output import print_json
+    from rbridge_tasks.cli.output import check_outputs, deliver
     from rbridge_tasks.decisions.forecast import forecast as forecast_table
 
-    if plot:
-        check_plot_path(plot)
+    check_outputs(plot=plot)
     forecasts = forecast_table(
         scores, metric, at=at or [], runs=run or [], benchmarks=benchmark or [], params=params, until=until,
         use_first=use_first, start=start or 0.0, robust=robust, fit=fit, backtest=backtest, level=level,
         allow_incomparable=allow_incomparable,
     )  # fmt: skip
-    if plot:
-        forecasts.plot(plot)
-    if as_json:
-        print_json(forecasts.to_dict())
-    else:
-        _show(forecasts)
+    deliver(forecasts, _show, as_json=as_json, plot=plot)
 
 
 def _show(forecasts: Forecasts) -> None:
-    """Print forecasts, accuracies and backtests as tables, and on stderr the notes."""
-    from rbridge_tasks.cli.output import note, print_table
+    """Print forecasts, accuracies and backtests as tables."""
+    from rbridge_tasks.cli.output import print_table
     from rbridge_tasks.tables.sizes import count_text
 
     interval = f"{100 * forecasts.level:g} %"
@@ -99,5 +92,3 @@ def _show(forecasts: Forecasts) -> None:
         columns = ["benchmark", "run", "params", "shown", "hidden", *methods, f"in {interval} interval"]
         print_table("Mean absolute error on the checkpoints left out", columns, rows)
         typer.echo(summary.verdict)
-    for text in forecasts.notes:
-        note(text)

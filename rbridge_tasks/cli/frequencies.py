@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AsJson
+from rbridge_tasks.cli import options
 
 
 def frequencies(
@@ -17,7 +17,7 @@ def frequencies(
     output: Annotated[str, typer.Option("--output", "-o", help="File to write: .parquet.")],
     field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
     processes: Annotated[int | None, typer.Option(min=1, help="Processes that tokenise. Default: one a core.")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Count the tokens of a corpus, for what rbridge proxies and the tasks rbridge_proxies weight by token frequency.
 

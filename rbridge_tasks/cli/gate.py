@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable, AsJson, AverageLast, Benchmarks, Level, Resamples, Seed
+from rbridge_tasks.cli import options
 
 
 def gate(
@@ -30,7 +30,7 @@ def gate(
     metric: Annotated[str, typer.Option(help="What to compare; METRIC:lower or :higher gives its direction.")] = (
         "rbridge_nll"
     ),
-    benchmark: Benchmarks = None,
+    benchmark: options.Benchmarks = None,
     run: Annotated[str | None, typer.Option("--run", "-r", help="With --forecast: the checkpoint's run.")] = None,
     params: Annotated[
         str | None, typer.Option(metavar="PARAMS", help="With --forecast: the checkpoint's size, e.g. 98M.")
@@ -46,22 +46,22 @@ def gate(
         float, typer.Option(min=1e-6, max=0.5, help="Probability of a false alarm, over all benchmarks.")
     ] = 0.05,
     power: Annotated[float, typer.Option(min=0.5, max=0.999, help="Power of the detectable change.")] = 0.8,
-    level: Level = 0.9,
-    resamples: Resamples = 10_000,
-    seed: Seed = 0,
-    average_last: AverageLast = None,
+    level: options.Level = 0.9,
+    resamples: options.Resamples = 10_000,
+    seed: options.Seed = 0,
+    average_last: options.AverageLast = None,
     noise: Annotated[
         str | None,
         typer.Option(
             metavar="SCORES", help="With BASELINE: checkpoints of the run, whose noise joins the error over items."
         ),
     ] = None,
-    allow_incomparable: AllowIncomparable = False,
+    allow_incomparable: options.AllowIncomparable = False,
     summary: Annotated[
         str | None, typer.Option(help="Append a Markdown summary to this file. Default: $GITHUB_STEP_SUMMARY.")
     ] = None,
     junit: Annotated[str | None, typer.Option(help="Write JUnit XML here.")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compare a checkpoint with a baseline, trace by trace, or with a forecast of its own run.
 
@@ -70,7 +70,7 @@ def gate(
     Example: rbridge gate out/step2000 out/step1000 --max-regression 0.5% --junit gate.xml
     """
     from rbridge_tasks.cli.gate_output import append_summary, junit_xml, print_gate
-    from rbridge_tasks.cli.output import print_json
+    from rbridge_tasks.cli.output import deliver
     from rbridge_tasks.decisions.gate import gate as test_checkpoint
     from rbridge_traces.files import write_file
 
@@ -83,9 +83,6 @@ def gate(
         write_file(junit, junit_xml(result))
     if path := summary or os.environ.get("GITHUB_STEP_SUMMARY"):
         append_summary(result, path)
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        print_gate(result)
+    deliver(result, print_gate, as_json=as_json)
     if not result.passed:
         raise typer.Exit(1)

@@ -8,18 +8,16 @@ from pathlib import Path
 
 import typer
 
-from rbridge_tasks.cli.output import note, print_table
+from rbridge_tasks.cli.output import print_table
 from rbridge_tasks.decisions.gate_result import BenchmarkChange, GateError, GateResult
 from rbridge_tasks.visible_text import visible
 
 
 def print_gate(result: GateResult) -> None:
-    """Print a row per benchmark and the verdict, and on stderr the notes."""
+    """Print a row per benchmark and the verdict."""
     title = f"{result.metric.name} ({result.metric.direction}) of {result.current} against {result.against}"
     print_table(title, _columns(result), [_cells(row) for row in result.benchmarks])
     typer.echo(result.verdict)
-    for text in result.notes:
-        note(text)
 
 
 def append_summary(result: GateResult, path: str) -> None:

@@ -7,30 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import (
-    AllowIncomparable,
-    AsJson,
-    AverageLast,
-    Benchmarks,
-    Level,
-    Plot,
-    Resamples,
-    Seed,
-    TableOutput,
-)
+from rbridge_tasks.cli import options
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.ladder_result import Ladder
 
 
 def ladder(
-    scores: Annotated[str, typer.Argument(help="Score table of rbridge collect: .csv, .tsv or .parquet.")],
+    scores: options.ScoreTable,
     metric: Annotated[str, typer.Option("--metric", "-m", help="Metric between size and accuracy.")] = "rbridge_nll",
     target_metric: Annotated[str, typer.Option(metavar="METRIC", help="The accuracy to forecast.")] = "acc",
     predict: Annotated[
         list[str] | None, typer.Option("--predict", metavar="PARAMS:TOKENS", help="Target, e.g. 7B:4T. Repeatable.")
     ] = None,
-    benchmark: Benchmarks = None,
+    benchmark: options.Benchmarks = None,
     up_to: Annotated[
         str | None, typer.Option(metavar="PARAMS", help="Fit sizes up to this one; default: all below the targets.")
     ] = None,
@@ -39,23 +29,21 @@ def ladder(
         list[str] | None,
         typer.Option(metavar="[BENCHMARK=]FRACTION", help="Accuracy of chance, e.g. arc_easy=0.25. Repeatable."),
     ] = None,
-    reach: Annotated[
-        list[float] | None, typer.Option("--reach", help="Cheapest size and tokens for this accuracy, e.g. 0.6.")
-    ] = None,
-    average_last: AverageLast = None,
-    level: Level = 0.9,
-    resamples: Resamples = 1000,
-    seed: Seed = 0,
-    allow_incomparable: AllowIncomparable = False,
-    plot: Plot = None,
-    output: TableOutput = None,
-    as_json: AsJson = False,
+    reach: options.Reach = None,
+    average_last: options.AverageLast = None,
+    level: options.Level = 0.9,
+    resamples: options.Resamples = 1000,
+    seed: options.Seed = 0,
+    allow_incomparable: options.AllowIncomparable = False,
+    plot: options.Plot = None,
+    output: options.TableOutput = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Forecast the accuracy of a larger model from a ladder of small ones, after a backtest on the ladder itself.
 
     Example: rbridge ladder scores.csv --metric bits_per_byte --target-metric acc_norm --predict 7B:4T --reach 0.6
     """
-    from rbridge_tasks.cli.output import check_outputs, print_json
+    from rbridge_tasks.cli.output import check_outputs, deliver
     from rbridge_tasks.decisions.ladder import ladder as forecast_ladder
     from rbridge_tasks.tables.score_table import write_table
 
@@ -65,11 +53,9 @@ def ladder(
         least_ratio=least_ratio, chance=_chances(chance or []), reach=reach or [], average_last=average_last,
         level=level, resamples=resamples, seed=seed, allow_incomparable=allow_incomparable,
     )  # fmt: skip
-    if plot:
-        result.plot(plot)
     if output:
         write_table(result.to_frame() if predict else result.grid_frame(), output, "forecasts")
-    print_json(result.to_dict()) if as_json else _show(result)
+    deliver(result, _show, as_json=as_json, plot=plot)
 
 
 def _chances(texts: list[str]) -> float | dict[str, float] | None:
@@ -85,7 +71,7 @@ def _chances(texts: list[str]) -> float | dict[str, float] | None:
 
 
 def _show(result: Ladder) -> None:
-    """Print the backtest first, then the forecasts; notes go to stderr."""
+    """Print the backtest first, then the forecasts."""
     from rbridge_tasks.cli.output import note, print_table, shortened
     from rbridge_tasks.tables.sizes import count_text
 
@@ -126,5 +112,3 @@ def _show(result: Ladder) -> None:
     if reaches:
         columns = ["benchmark", "accuracy, %", "params", "tokens", "FLOPs"]
         print_table("Cheapest model for an accuracy", columns, reaches)
-    for text in result.notes:
-        note(text)

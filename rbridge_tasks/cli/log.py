@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AsJson, ScoreTable
+from rbridge_tasks.cli import options
 from rbridge_tasks.cli.trace_options import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _FILES = ("csv", "markdown")
 
 
 def log(
-    scores: ScoreTable,
+    scores: options.ScoreTable,
     to: Annotated[
         list[str],
         typer.Option(
@@ -42,7 +42,7 @@ def log(
     replace: Annotated[
         bool, typer.Option("--replace", help="Log runs anew whose logged numbers differ from the table's.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Log metrics over training tokens, under each run's own name. Called again, only what is new is added.
 

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import (
-    AllowIncomparable,
-    AsJson,
-    Benchmarks,
-    Plot,
-    ScoreTable,
-    TableOutput,
-    TargetMetrics,
-)
+from rbridge_tasks.cli import options
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.noise import MetricNoise, Noise
 
 
 def noise(
-    scores: ScoreTable,
+    scores: options.ScoreTable,
     metric: Annotated[
         list[str] | None,
         typer.Option("--metric", "-m", help="Only this metric; METRIC:lower or METRIC:higher. Repeatable."),
     ] = None,
-    benchmark: Benchmarks = None,
+    benchmark: options.Benchmarks = None,
     last: Annotated[int, typer.Option(min=5, help="Final checkpoints of a run to estimate noise from.")] = 10,
     target: Annotated[
         str | None, typer.Option(help="Score table of the target model, for the decision accuracy observed.")
     ] = None,
-    target_metric: TargetMetrics = None,
+    target_metric: options.TargetMetrics = None,
     target_at: Annotated[
         str | None, typer.Option(metavar="PARAMS:TOKENS", help="The target's size, if --target holds several.")
     ] = None,
@@ -40,29 +33,24 @@ def noise(
         float, typer.Option(help="Drop a metric if noise alone spreads candidates as far with a higher probability.")
     ] = 0.1,
     everything: Annotated[bool, typer.Option("--all", help="Show every size.")] = False,
-    allow_incomparable: AllowIncomparable = False,
-    output: TableOutput = None,
-    plot: Plot = None,
-    as_json: AsJson = False,
+    allow_incomparable: options.AllowIncomparable = False,
+    output: options.TableOutput = None,
+    plot: options.Plot = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Noise of a metric over the last checkpoints, signal over candidates, and what they mean for decisions.
 
     Example: rbridge noise scores.csv --target targets.csv -o noise.csv
     """
-    from rbridge_tasks.cli.output import check_outputs, print_json
+    from rbridge_tasks.cli.output import check_outputs, deliver
     from rbridge_tasks.decisions.noise import noise as measure_noise
-    from rbridge_tasks.tables.score_table import write_table
 
     check_outputs("training noise", table=output, plot=plot)
     result = measure_noise(
         scores, metrics=metric or (), benchmarks=benchmark or (), last=last, target=target,
         target_metric=target_metric or "acc", target_at=target_at, alpha=alpha, allow_incomparable=allow_incomparable,
     )  # fmt: skip
-    if output:
-        write_table(result.to_frame(), output, "training noise")
-    if plot:
-        result.plot(plot)
-    print_json(result.to_dict()) if as_json else _show(result, everything=everything)
+    deliver(result, partial(_show, everything=everything), as_json=as_json, table=output, plot=plot)
 
 
 def _show(result: Noise, *, everything: bool) -> None:
@@ -84,8 +72,6 @@ def _show(result: Noise, *, everything: bool) -> None:
         typer.echo(text)
     if hidden := len(result.rows) - len(rows):
         note(f"{hidden} smaller sizes not shown; --all prints them")
-    for text in result.notes:
-        note(text)
 
 
 _OPTIONAL = (

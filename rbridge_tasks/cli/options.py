@@ -38,6 +38,12 @@ TargetMetrics = Annotated[
     ),
 ]
 Unit = Annotated[str, typer.Option("--unit", help="Unit of the accuracies: percent, fraction, or auto.")]
+Folds = Annotated[int, typer.Option("--folds", min=2, help="Folds of blocked and shuffled.")]
+MinTrain = Annotated[int, typer.Option("--min-train", min=3, help="Points before the first prediction of forward.")]
+Reach = Annotated[
+    list[float] | None, typer.Option("--reach", help="Cheapest size and tokens for this accuracy, e.g. 0.6.")
+]
+Results = Annotated[list[str], typer.Argument(help="Results files of lm-eval, and folders to search for them.")]
 IncludeSample = Annotated[
     bool, typer.Option("--include-sample", help="Keep scores on the sample traces that ship with rbridge-tasks.")
 ]

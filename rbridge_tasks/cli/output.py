@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from rbridge_tasks.visible_text import encodable, visible
 from rbridge_traces.files import plain
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rbridge_tasks.decisions.decision import Decision
+
 _EMPTY = ("", "-", "?", "...")
 #: A table with more rows is printed as its first and last ones.
 LONG, HEAD, TAIL = 30, 20, 5
 
 
-def check_outputs(what: str, *, table: str | None = None, plot: str | None = None) -> None:
+def check_outputs(what: str = "", *, table: str | None = None, plot: str | None = None) -> None:
     """Refuse output files of the wrong suffix, before any work; ``what`` is the content of the table, for the error.
 
     Raises:
@@ -32,9 +38,41 @@ def check_outputs(what: str, *, table: str | None = None, plot: str | None = Non
         check_plot_path(plot)
 
 
+def deliver(
+    result: Decision,
+    show: Callable[[Any], None],
+    *,
+    as_json: bool,
+    table: str | None = None,
+    plot: str | None = None,
+) -> None:
+    """Write the table and the figure of a result, then print it: as JSON, or by ``show`` and its notes on stderr.
+
+    ``check_outputs`` has accepted the files.
+    """
+    if table:
+        from rbridge_tasks.tables.score_table import write_table
+
+        write_table(result.to_frame(), table, "a table")
+    if plot:
+        result.plot(plot)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    show(result)
+    for text in getattr(result, "notes", ()):  # a plan has none
+        note(text)
+
+
+def console() -> Console:
+    """A console as wide as the terminal; 200 columns where the output is not a terminal."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; columns of numbers are aligned to the right. Control characters in it are spelled out."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -46,6 +84,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_row(*(Text(visible(encodable(cell))) for cell in row))
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
+    console().print(table)
 
 
 def shortened(rows: Sequence[Sequence[str]], *, whole: bool) -> tuple[list[Sequence[str]], int]:

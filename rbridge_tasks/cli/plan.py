@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AsJson, Seed
+from rbridge_tasks.cli import options
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.plan import SearchPlan
@@ -36,20 +36,20 @@ def plan(
     trials: Annotated[
         int, typer.Option(min=1, help="Simulations, if each stage has its own decision accuracy.")
     ] = 100_000,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     ladder: Annotated[
         str | None, typer.Option(metavar="FILE", help="rbridge ladder --predict TARGET --json: cost and intervals.")
     ] = None,
     spread: Annotated[
         float | None, typer.Option(help="With --ladder: standard deviation of the candidates at the target, in points.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Plan a search in stages: FLOPs and GPU-hours against training every candidate at the target's size.
 
     Example: rbridge plan -n 25 -k 3 --stage 16M:1.6B --stage 98M:9.8B --target 1.2B:98B --decision-accuracy 0.8
     """
-    from rbridge_tasks.cli.output import print_json
+    from rbridge_tasks.cli.output import deliver
     from rbridge_tasks.decisions.plan import plan as plan_search
 
     search = plan_search(
@@ -65,7 +65,7 @@ def plan(
         ladder=ladder,
         spread=math.nan if spread is None else spread,
     )
-    print_json(search.to_dict()) if as_json else _show(search)
+    deliver(search, _show, as_json=as_json)
 
 
 def _show(search: SearchPlan) -> None:

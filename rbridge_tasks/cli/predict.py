@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable, AsJson, Plot, TableOutput, Unit
+from rbridge_tasks.cli import options
 
 if TYPE_CHECKING:
     from rbridge_tasks.decisions.prediction import Predictions
@@ -30,39 +30,24 @@ def predict(
     level: Annotated[
         float | None, typer.Option(min=0.01, max=0.999, help="Probability of the intervals. Default: as fitted.")
     ] = None,
-    unit: Unit = "auto",
-    allow_incomparable: AllowIncomparable = False,
-    output: TableOutput = None,
-    plot: Plot = None,
-    as_json: AsJson = False,
+    unit: options.Unit = "auto",
+    allow_incomparable: options.AllowIncomparable = False,
+    output: options.TableOutput = None,
+    plot: options.Plot = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Predict the target's accuracy for every row of scores, of the runs that were fitted or of new ones.
 
     Example: rbridge predict fit.json new_scores.csv -o predicted.csv --plot predicted.svg
     """
-    from rbridge_tasks.charts.style import check_plot_path
-    from rbridge_tasks.cli.output import note, print_json
+    from rbridge_tasks.cli.output import check_outputs, deliver
     from rbridge_tasks.decisions.fit_file import load_fit
-    from rbridge_tasks.tables.score_table import WRITTEN, write_table
-    from rbridge_traces.files import check_suffix
 
-    if output:
-        check_suffix(output, WRITTEN, "a table of predictions")
-    if plot:
-        check_plot_path(plot)
+    check_outputs("a table of predictions", table=output, plot=plot)
     predictions = load_fit(fit).predict(
         table, x=x, y=y, use=use, level=level, unit=unit, allow_incomparable=allow_incomparable
     )
-    if output:
-        write_table(predictions.to_frame(), output, "a table of predictions")
-    if plot:
-        predictions.plot(plot)
-    if as_json:
-        print_json(predictions.to_dict())
-        return
-    _show(predictions)
-    for text in predictions.notes:
-        note(text)
+    deliver(predictions, _show, as_json=as_json, table=output, plot=plot)
 
 
 def _show(predictions: Predictions) -> None:

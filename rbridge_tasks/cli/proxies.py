@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AsJson, IncludeSample, Runs, ScoresOutput
+from rbridge_tasks.cli import options
 
 _SHOWN = 30  # lines of the summary
 
@@ -15,21 +15,21 @@ def proxies(
     samples: Annotated[
         list[str], typer.Argument(help="Files of lm_eval --log_samples of our tasks, and folders to search for them.")
     ],
-    output: ScoresOutput,
+    output: options.ScoresOutput,
     frequencies: Annotated[
         str | None,
         typer.Option(
             help="Token frequencies of a corpus, from rbridge frequencies. Default: counted over the traces scored."
         ),
     ] = None,
-    runs: Runs = None,
+    runs: options.Runs = None,
     last_tokens: Annotated[int, typer.Option(min=1, help="Tokens to score, from the end of each trace.")] = 1000,
     gaussian_width: Annotated[float, typer.Option(help="Width of the Gaussian weighting, in nats.")] = 1.0,
     entropy_floor: Annotated[
         float, typer.Option(help="Added to an entropy, which is 0 to 1, before it is inverted.")
     ] = 0.01,
-    include_sample: IncludeSample = False,
-    as_json: AsJson = False,
+    include_sample: options.IncludeSample = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compute all 80 proxy metrics from samples files into a score table, one row a checkpoint, benchmark and proxy.
 

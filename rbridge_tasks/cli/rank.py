@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import (
-    AllowIncomparable,
-    AsJson,
-    AverageLast,
-    Benchmarks,
-    Level,
-    Plot,
-    Seed,
-    TableOutput,
-    TargetMetrics,
-)
+from rbridge_tasks.cli import options
 
 
 def rank(
-    scores: Annotated[str, typer.Argument(help="Score table of rbridge collect: .csv, .tsv or .parquet.")],
+    scores: options.ScoreTable,
     metric: Annotated[
         str, typer.Option("--metric", "-m", help="Proxy metric to rank by: METRIC, METRIC:lower or METRIC:higher.")
     ] = "rbridge_nll",
@@ -28,12 +19,12 @@ def rank(
         bool | None,
         typer.Option("--lower-is-better/--higher-is-better", help="Direction of --metric. Default: known by name."),
     ] = None,
-    benchmark: Benchmarks = None,
+    benchmark: options.Benchmarks = None,
     at: Annotated[
         str | None, typer.Option("--at", metavar="PARAMS:TOKENS", help="Only this size, e.g. 98M:10B.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Score table of the target model.")] = None,
-    target_metric: TargetMetrics = None,
+    target_metric: options.TargetMetrics = None,
     target_at: Annotated[
         str | None, typer.Option(metavar="PARAMS:TOKENS", help="The target's size, if --target holds several.")
     ] = None,
@@ -49,31 +40,30 @@ def rank(
             "RUN@PARAMS:TOKENS=PATH if a run has several sizes. Repeatable.",
         ),
     ] = None,
-    average_last: AverageLast = None,
+    average_last: options.AverageLast = None,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 10_000,
-    level: Level = 0.9,
-    seed: Seed = 0,
+    level: options.Level = 0.9,
+    seed: options.Seed = 0,
     everything: Annotated[bool, typer.Option("--all", help="Show every size, not only the largest.")] = False,
     all_candidates: Annotated[
         bool, typer.Option("--all-candidates", help="Print every candidate of a list of more than 30.")
     ] = False,
-    allow_incomparable: AllowIncomparable = False,
-    output: TableOutput = None,
-    plot: Plot = None,
+    allow_incomparable: options.AllowIncomparable = False,
+    output: options.TableOutput = None,
+    plot: options.Plot = None,
     frontier_plot: Annotated[
         str | None, typer.Option(help="Draw decision accuracy against compute: .svg or .png.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Order candidate data sets by a proxy metric; with a target, measure how often that order is right, and its cost.
 
     Example: rbridge rank scores.csv --target targets.csv --against acc --frontier-plot frontier.svg
     """
-    from rbridge_tasks.cli.output import check_outputs, print_json
+    from rbridge_tasks.cli.output import check_outputs, deliver
     from rbridge_tasks.cli.rank_output import show_ranking
     from rbridge_tasks.decisions.rank import RankError
     from rbridge_tasks.decisions.rank import rank as rank_candidates
-    from rbridge_tasks.tables.score_table import write_table
 
     for path in (plot, frontier_plot):
         check_outputs("a ranking", table=output, plot=path)
@@ -96,13 +86,7 @@ def rank(
         seed=seed,
         allow_incomparable=allow_incomparable,
     )
-    if as_json:
-        print_json(ranking.to_dict())
-    else:
-        show_ranking(ranking, everything=everything, all_candidates=all_candidates)
-    if output:
-        write_table(ranking.to_frame(), output, "a ranking")
-    if plot:
-        ranking.plot(plot)
     if frontier_plot:
         ranking.plot_frontier(frontier_plot)
+    show = partial(show_ranking, everything=everything, all_candidates=all_candidates)
+    deliver(ranking, show, as_json=as_json, table=output, plot=plot)

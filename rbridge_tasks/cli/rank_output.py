@@ -16,7 +16,7 @@ _MANY = 24  # agreement at more sizes than this is shown only on the frontier
 
 
 def show_ranking(ranking: Ranking, *, everything: bool, all_candidates: bool) -> None:
-    """Print all tables, then the notes.
+    """Print all tables.
 
     Args:
         ranking: what to print.
@@ -34,8 +34,6 @@ def show_ranking(ranking: Ranking, *, everything: bool, all_candidates: bool) ->
         _show_agreement(ranking.agreement, percent, everything=everything)
     if ranking.savings:
         _show_savings(ranking)
-    for text in ranking.notes:
-        note(text)
 
 
 def _show_size(size: SizeRanking, percent: str, *, whole: bool) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable, AverageLast
+from rbridge_tasks.cli import options
 
 
 def report(
@@ -23,9 +23,7 @@ def report(
             "--metric", "-m", help="What the page leads with; METRIC:lower or :higher. Default: rbridge_nll if there."
         ),
     ] = None,
-    benchmark: Annotated[
-        list[str] | None, typer.Option("--benchmark", "-b", help="Only this benchmark. Repeatable.")
-    ] = None,
+    benchmark: options.Benchmarks = None,
     samples: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,18 +43,16 @@ def report(
     target_at: Annotated[
         str | None, typer.Option(metavar="PARAMS:TOKENS", help="The target's size, where --target holds several.")
     ] = None,
-    average_last: AverageLast = None,
+    average_last: options.AverageLast = None,
     predict: Annotated[
         list[str] | None,
         typer.Option(
             "--predict", metavar="PARAMS:TOKENS", help="Forecast this size from runs of several sizes. Repeatable."
         ),
     ] = None,
-    reach: Annotated[
-        list[float] | None, typer.Option("--reach", help="Cheapest size and tokens for this accuracy, e.g. 0.6.")
-    ] = None,
+    reach: options.Reach = None,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Probability that intervals are made for.")] = 0.9,
-    allow_incomparable: AllowIncomparable = False,
+    allow_incomparable: options.AllowIncomparable = False,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     date: Annotated[
         str | None, typer.Option(help="A date for the head; none by default, so pages can be compared.")

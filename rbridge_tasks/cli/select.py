@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rbridge_tasks.cli.options import AllowIncomparable, AsJson, Benchmarks, Plot, Seed, TableOutput, TargetMetrics
+from rbridge_tasks.cli import options
 
 
 def select(
@@ -14,12 +14,12 @@ def select(
     target: Annotated[
         str | None, typer.Option(help="Score table with accuracies of the same models. Default: the same table.")
     ] = None,
-    target_metric: TargetMetrics = None,
+    target_metric: options.TargetMetrics = None,
     metrics: Annotated[
         list[str] | None,
         typer.Option(help="Proxies to combine, separated by commas. Default: those of rbridge proxies, else all."),
     ] = None,
-    benchmark: Benchmarks = None,
+    benchmark: options.Benchmarks = None,
     scorer: Annotated[
         str | None, typer.Option(metavar="FILE", help="Rank by this scorer of --save; no accuracies are needed.")
     ] = None,
@@ -34,14 +34,14 @@ def select(
     alpha: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="Probability of a false alarm, over all scorers.")
     ] = 0.05,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     save: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the scorer that the models are ranked by: .json.")
     ] = None,
-    allow_incomparable: AllowIncomparable = False,
-    output: TableOutput = None,
-    plot: Plot = None,
-    as_json: AsJson = False,
+    allow_incomparable: options.AllowIncomparable = False,
+    output: options.TableOutput = None,
+    plot: options.Plot = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Learn which proxies order models on benchmarks left out of training, and rank a population of models by them.
 
@@ -49,11 +49,10 @@ def select(
 
     Example: rbridge select new_models.csv --scorer scorer.json
     """
-    from rbridge_tasks.cli.output import check_outputs, print_json
+    from rbridge_tasks.cli.output import check_outputs, deliver
     from rbridge_tasks.cli.select_output import noted_files, show_selection
     from rbridge_tasks.decisions.select import SelectError
     from rbridge_tasks.decisions.select import select as select_models
-    from rbridge_tasks.tables.score_table import write_table
     from rbridge_traces.files import check_suffix
 
     check_outputs("a ranking", table=output, plot=plot)
@@ -77,11 +76,4 @@ def select(
     selection = noted_files(selection, {"--save": save, "-o": output})
     if save and selection.ranked_by:
         selection.save(save)
-    if output and selection.ranked_by:
-        write_table(selection.to_frame(), output, "a ranking")
-    if plot:
-        selection.plot(plot)
-    if as_json:
-        print_json(selection.to_dict())
-    else:
-        show_selection(selection)
+    deliver(selection, show_selection, as_json=as_json, table=output if selection.ranked_by else None, plot=plot)

@@ -19,14 +19,12 @@ _MOST_WEIGHTS = 3
 
 
 def show_selection(selection: Selection) -> None:
-    """Print the scorers that were tried, the ranking, and the notes."""
+    """Print the scorers that were tried, and the ranking."""
     if selection.trials is not None:
         _show_trials(selection, selection.trials)
     if selection.ranked_by is not None:
         of_file = "" if selection.scorer is None else f" of {selection.scorer}"
         _show_ranking(selection, f"ranked by {selection.ranked_by}{of_file}")
-    for text in selection.notes:
-        note(text)
 
 
 def noted_files(selection: Selection, files: Mapping[str, str | None]) -> Selection:

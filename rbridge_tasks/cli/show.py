@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbridge_tasks.cli.trace_options import Cache, OnlyCorrect, UsageError, console, traces
+from rbridge_tasks.cli.output import console
+from rbridge_tasks.cli.trace_options import Cache, OnlyCorrect, UsageError, traces
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rbridge_tasks.cli.options import AsJson
+from rbridge_tasks.cli import options
 from rbridge_tasks.cli.trace_options import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def sweep(
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Checkpoints at once on this machine, on a GPU each.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is there and what would be scored.")] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
     watch: Annotated[
         list[str] | None, typer.Option(metavar="DIR", help="Follow a live run: score checkpoints as they appear.")
     ] = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
@@ -15,8 +14,6 @@ from rbridge_metrics.errors import RBridgeError
 from rbridge_tasks.cli.output import note
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from rbridge_traces import Trace, TraceCache
     from rbridge_traces.answer_form import AnswerForm
     from rbridge_traces.control_characters import SuspiciousText
@@ -83,13 +80,6 @@ def slug(file: str) -> str:
     """A source name made from a file name."""
     stem = re.sub(r"(\.(gz|json|jsonl|csv|tsv|parquet))+$", "", Path(file).name.lower())
     return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("-._") or "imported"
-
-
-def console() -> Console:
-    """A console as wide as the terminal; 200 columns where the output is not a terminal."""
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def warn_about_traces(name: str, traces: Sequence[Trace]) -> None:

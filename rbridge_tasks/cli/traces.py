@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rbridge_tasks.cli.output import console
 from rbridge_tasks.cli.trace_options import (
     Benchmark,
     Cache,
@@ -14,7 +15,6 @@ from rbridge_tasks.cli.trace_options import (
     TracePart,
     UsageError,
     answer_form,
-    console,
     pairs,
     slug,
     traces,

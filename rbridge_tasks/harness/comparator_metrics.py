@@ -8,14 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import lm_eval.api.metrics  # noqa: F401  # registers "mean"
-from lm_eval.api.registry import register_metric
-
-from rbridge_tasks.harness.requests import OUTPUT_TYPE
+from rbridge_tasks.harness.metrics import registered
 from rbridge_tasks.tables.catalogue import METRICS as CATALOGUE
-from rbridge_tasks.tables.catalogue import MetricInfo
-
-_OUTPUT_TYPES = {"cloze": "multiple_choice", "answer": OUTPUT_TYPE, "generation": "generate_until"}
 
 
 def metric_list(names: Iterable[str]) -> list[dict[str, Any]]:
@@ -24,29 +18,15 @@ def metric_list(names: Iterable[str]) -> list[dict[str, Any]]:
     >>> metric_list(["ted"])
     [{'metric': 'ted', 'aggregation': 'mean', 'higher_is_better': False}]
     """
-    known = {name: CATALOGUE[name] for name in names}
+    metrics = [CATALOGUE[name] for name in names]
     return [
-        {"metric": name, "aggregation": metric.aggregation, "higher_is_better": not metric.lower_is_better}
-        for name, metric in known.items()
+        {"metric": metric.name, "aggregation": metric.aggregation, "higher_is_better": not metric.lower_is_better}
+        for metric in metrics
     ]
 
 
-def _registered(metric: MetricInfo) -> Any:
-    @register_metric(
-        metric=metric.name,
-        higher_is_better=not metric.lower_is_better,
-        output_type=_OUTPUT_TYPES[metric.kind],
-        aggregation=metric.aggregation,
-    )
-    def value(items: Any) -> Any:
-        """The task computes it; lm-eval wants a function under the name."""
-        return items
-
-    value.__name__ = value.__qualname__ = metric.name
-    return value
-
-
-METRICS = {name: _registered(metric) for name, metric in CATALOGUE.items() if metric.kind in _OUTPUT_TYPES}
+_KINDS = ("cloze", "answer", "generation")
+METRICS = {name: registered(name) for name, metric in CATALOGUE.items() if metric.kind in _KINDS}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -62,11 +61,6 @@ def building_index_once(original: Callable[..., dict[str, Any]]) -> Callable[...
         return dict(built[key])
 
     return build_once
-
-
-def asking_once(original: Callable[[], str]) -> Callable[[], str]:
-    """A function without arguments, called once."""
-    return functools.cache(original)
 
 
 def _is_ours(task: str) -> bool:

@@ -1,4 +1,4 @@
-"""Our metrics, their aggregations and standard errors, under names that lm-eval finds.
+"""The metrics of traces, their aggregations and standard errors, under names that lm-eval finds.
 
 They are registered when this module is imported, which is also what lm-eval's entry points ask for.
 """
@@ -14,57 +14,9 @@ from lm_eval.api.registry import register_aggregation, register_metric
 
 from rbridge_tasks.harness.requests import OUTPUT_TYPE
 from rbridge_tasks.scoring.aggregation import AGGREGATIONS
-
-
-def _registered(name: str) -> Callable[..., float]:
-    """Register an aggregation under its name, and its standard error."""
-    aggregation = AGGREGATIONS[name]
-    _STDERRS[aggregation.value] = aggregation.stderr
-    function: Callable[..., float] = register_aggregation(name)(aggregation.value)
-    return function
-
+from rbridge_tasks.tables.catalogue import METRICS
 
 _STDERRS: dict[Callable[..., float], Callable[..., float]] = {}
-corpus_bits_per_byte = _registered("corpus_bits_per_byte")
-test_set_rbridge_nll = _registered("test_set_rbridge_nll")
-test_set_rbridge_bits_per_byte = _registered("test_set_rbridge_bits_per_byte")
-
-
-@register_metric(metric="rbridge_nll", higher_is_better=False, output_type=OUTPUT_TYPE, aggregation="mean")
-def rbridge_nll(items: Any) -> Any:
-    """Weighted NLL of a trace. ``TraceTask`` computes it; lm-eval wants a function under the name."""
-    return items
-
-
-@register_metric(metric="trace_nll", higher_is_better=False, output_type=OUTPUT_TYPE, aggregation="mean")
-def trace_nll(items: Any) -> Any:
-    """Plain NLL of a trace, in nats per token; computed by ``TraceTask``."""
-    return items
-
-
-@register_metric(metric="rbridge_span_nll", higher_is_better=False, output_type=OUTPUT_TYPE, aggregation="mean")
-def rbridge_span_nll(items: Any) -> Any:
-    """NLL of the tokens in marked spans, over all tokens of the trace; computed by ``TraceTask``."""
-    return items
-
-
-@register_metric(
-    metric="rbridge_bits_per_byte",
-    higher_is_better=False,
-    output_type=OUTPUT_TYPE,
-    aggregation="corpus_bits_per_byte",
-)
-def rbridge_bits_per_byte(items: Any) -> Any:
-    """(weighted nats, bytes) of a trace; computed by ``TraceTask``."""
-    return items
-
-
-@register_metric(
-    metric="trace_bits_per_byte", higher_is_better=False, output_type=OUTPUT_TYPE, aggregation="corpus_bits_per_byte"
-)
-def trace_bits_per_byte(items: Any) -> Any:
-    """(nats, bytes) of a trace; computed by ``TraceTask``."""
-    return items
 
 
 def with_stderr(stderr: Callable[..., float]) -> Callable[[Callable[..., float]], Callable[..., float]]:
@@ -75,6 +27,42 @@ def with_stderr(stderr: Callable[..., float]) -> Callable[[Callable[..., float]]
         return aggregation
 
     return register
+
+
+def _aggregation(name: str) -> Callable[..., float]:
+    """Register an aggregation under its name, with its standard error."""
+    known = AGGREGATIONS[name]
+    function: Callable[..., float] = register_aggregation(name)(with_stderr(known.stderr)(known.value))
+    return function
+
+
+corpus_bits_per_byte = _aggregation("corpus_bits_per_byte")
+test_set_rbridge_nll = _aggregation("test_set_rbridge_nll")
+test_set_rbridge_bits_per_byte = _aggregation("test_set_rbridge_bits_per_byte")
+
+
+def registered(name: str) -> Callable[[Any], Any]:
+    """Register a metric of the catalogue. The task computes it; lm-eval wants a function under the name."""
+    known = METRICS[name]
+
+    def metric(items: Any) -> Any:
+        return items
+
+    metric.__name__ = metric.__qualname__ = name
+    metric.__doc__ = f"The metric {name} of an item; computed by the task."
+    function: Callable[[Any], Any] = register_metric(
+        metric=name,
+        higher_is_better=not known.lower_is_better,
+        output_type=_OUTPUT_TYPES.get(known.kind, OUTPUT_TYPE),
+        aggregation=known.aggregation,
+    )(metric)
+    return function
+
+
+_OUTPUT_TYPES = {"cloze": "multiple_choice", "generation": "generate_until"}
+rbridge_nll, trace_nll, rbridge_span_nll, rbridge_bits_per_byte, trace_bits_per_byte = map(
+    registered, ("rbridge_nll", "trace_nll", "rbridge_span_nll", "rbridge_bits_per_byte", "trace_bits_per_byte")
+)
 
 
 def with_closed_form_stderrs(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -60,12 +60,9 @@ PATCHES = (
         "rbridge_* would select the task that runs code which the model writes",
     ),
     Patch(
-        "evaluator", "lm_eval.evaluator", "simple_evaluate", f"{_HARNESS}.task_folder:checking_options",
-        "a wrong option in --metadata would be found only after the model is loaded",
-    ),
-    Patch(
         "evaluator", "lm_eval.evaluator", "simple_evaluate", f"{_HARNESS}.token_scores_output:writing_token_scores",
-        "lm-eval writes token scores only into samples files, at 21 KB per trace",
+        "a wrong option in --metadata would be found only after the model is loaded, and lm-eval writes token scores "
+        "only into samples files, at 21 KB per trace",
     ),
     Patch(
         "task", "lm_eval.api.model", "LM.rbridge_token_scores", f"{_HARNESS}.requests:answering_token_scores",
@@ -98,8 +95,8 @@ PATCHES = (
         "lm-eval reads 14,000 task files for each checkpoint",
     ),
     Patch(
-        "worker", "torch.utils.collect_env", "get_pretty_env_info",
-        f"{_HARNESS}.lm_eval_command:asking_once", "lm-eval asks pip for all packages for each checkpoint",
+        "worker", "torch.utils.collect_env", "get_pretty_env_info", "functools:cache",
+        "lm-eval asks pip for all packages for each checkpoint",
     ),
 )  # fmt: skip
 

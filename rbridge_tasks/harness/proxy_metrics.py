@@ -7,19 +7,16 @@ lm-eval aggregates them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import lm_eval.api.metrics  # noqa: F401  # registers "mean"
 import numpy as np
 import numpy.typing as npt
-from lm_eval.api.registry import register_aggregation, register_metric
+from lm_eval.api.registry import register_aggregation
 
-from rbridge_metrics import PROXIES, ScoreError
+from rbridge_metrics import ScoreError
 from rbridge_metrics.proxies import frequency_weights, weighted_means
-from rbridge_tasks.harness.metrics import with_stderr
-from rbridge_tasks.harness.requests import OUTPUT_TYPE
+from rbridge_tasks.harness.metrics import registered, with_stderr
 from rbridge_tasks.tables.catalogue import REPORTED_PROXIES
 
 
@@ -82,22 +79,6 @@ BY_TRACE_TOKENS = {
 }
 
 
-def _registered(name: str) -> Callable[[Any], Any]:
-    """Register a proxy as a metric. ``ProxyTask`` computes it; lm-eval wants a function under the name."""
-
-    def metric(items: Any) -> Any:
-        return items
-
-    metric.__name__, metric.__doc__ = name, f"The proxy {name} of a trace; computed by ``ProxyTask``."
-    function: Callable[[Any], Any] = register_metric(
-        metric=name,
-        higher_is_better=not PROXIES[name].lower_is_better,
-        output_type=OUTPUT_TYPE,
-        aggregation="mean",
-    )(metric)
-    return function
-
-
 top5_accuracy_by_frequency, top1_accuracy_by_inverse_frequency, entropy, reciprocal_rank, cross_entropy = map(
-    _registered, REPORTED_PROXIES
+    registered, REPORTED_PROXIES
 )

@@ -83,21 +83,15 @@ def answering_token_scores(_original: None) -> Any:
 
 def _backend(lm: Any, *, slow: bool) -> Backend:
     """The back end that serves a model."""
-    if slow:
-        return _load(SLOW_BACKEND)
     classes = [f"{cls.__module__}.{cls.__qualname__}" for cls in type(lm).__mro__]
-    backend = next((BACKENDS[name] for name in classes if name in BACKENDS), None)
-    if backend is None:
+    module = SLOW_BACKEND if slow else next((BACKENDS[name] for name in classes if name in BACKENDS), None)
+    if module is None:
         raise UnservedModelError(
             f"rBridge tasks cannot read token scores from {type(lm).__name__}; use --model hf, vllm, local-completions "
             "or openai-completions, or score it one token at a time, which is exact and very slow, with --metadata "
             """'{"rbridge_slow": true}'"""
         )
-    return _load(backend)
-
-
-def _load(name: str) -> Backend:
-    backend: Backend = importlib.import_module(name).BACKEND
+    backend: Backend = importlib.import_module(module).BACKEND
     return backend
 
 

@@ -83,14 +83,3 @@ def without_code_execution(original: Callable[..., list[str]]) -> Callable[..., 
         return matching_names(task_list, original(self, task_list))
 
     return match_tasks
-
-
-def checking_options(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``simple_evaluate`` that checks the ``rbridge_*`` keys of ``metadata`` before it loads a model."""
-
-    @functools.wraps(original)
-    def simple_evaluate(*args: Any, **kwargs: Any) -> Any:
-        task_options(inspect.signature(original).bind(*args, **kwargs).arguments.get("metadata"))
-        return original(*args, **kwargs)
-
-    return simple_evaluate

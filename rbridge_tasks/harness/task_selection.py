@@ -7,6 +7,7 @@ import fnmatch
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rbridge_metrics import RBridgeError
@@ -36,7 +37,8 @@ def refuse_unknown(names: Any, known: Collection[str]) -> None:
     """Raise an error for names and patterns in ``--tasks`` that begin with ``rbridge`` and match no task.
 
     Args:
-        names: a name or a list, as lm-eval takes it; task objects, configurations and paths are ignored.
+        names: a name or a list, as lm-eval takes it; task objects, configurations, paths and the names of folders,
+            which lm-eval reads as folders of task files, are ignored.
         known: names of all tasks and groups.
 
     Raises:
@@ -44,7 +46,7 @@ def refuse_unknown(names: Any, known: Collection[str]) -> None:
     """
     for name in [names] if isinstance(names, str) else names if isinstance(names, (list, tuple)) else ():
         ours = isinstance(name, str) and name.startswith("rbridge") and not name.endswith(".yaml")
-        if ours and "/" not in name and not fnmatch.filter(known, name):
+        if ours and "/" not in name and not fnmatch.filter(known, name) and not Path(name).is_dir():
             candidates = [task for task in known if task.startswith("rbridge")]
             raise UnknownTaskError(
                 f"{name} is no task{did_you_mean(name, candidates)}; lm_eval ls tasks lists all, and those of a cache "

@@ -16,7 +16,10 @@ from rbridge_tasks.tables.trace_samples import is_trace_task
 
 
 def writing_token_scores(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``simple_evaluate`` that writes the token scores of our tasks into the folder that ``metadata`` names."""
+    """``simple_evaluate`` that checks ``metadata`` and writes token scores of our tasks into the folder that it names.
+
+    It checks the ``rbridge_*`` keys and creates the folder before a model is loaded.
+    """
     signature = inspect.signature(original)
 
     @functools.wraps(original)
@@ -26,7 +29,12 @@ def writing_token_scores(original: Callable[..., Any]) -> Callable[..., Any]:
         folder = task_options(given.arguments["metadata"])["rbridge_token_scores"]
         if folder is None:
             return original(*args, **kwargs)
-        _create(folder)
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TaskOptionError(
+                f"rbridge_token_scores: cannot create the folder {folder!r} ({error.strerror or error}); name another"
+            ) from error
         wanted = given.arguments["log_samples"] or given.arguments["predict_only"]
         given.arguments["log_samples"] = True
         results = original(*given.args, **given.kwargs)
@@ -36,16 +44,6 @@ def writing_token_scores(original: Callable[..., Any]) -> Callable[..., Any]:
         return results
 
     return simple_evaluate
-
-
-def _create(folder: str) -> None:
-    """Create the folder before the model is loaded."""
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TaskOptionError(
-            f"rbridge_token_scores: cannot create the folder {folder!r} ({error.strerror or error}); name another"
-        ) from error
 
 
 def _write(folder: Path, samples: dict[str, Any], results: dict[str, Any], tracker: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from rbridge_metrics import TokenScores
 from rbridge_tasks.harness.lm_eval_versions import new_request
 
-from ..error_bounds import assert_within, model_bound, model_sum_bound
+from ..error_bounds import UNIT_ROUNDOFF, assert_within, model_bound, model_sum_bound
 
 pytestmark = pytest.mark.slow
 
@@ -82,11 +83,39 @@ def test_metrics_are_those_of_one_rank(ranked_runs: tuple[dict[str, Any], dict[s
 
 
 def test_frequencies_are_counted_over_both_ranks(ranked_runs: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Token frequencies are counted over the tokens of all ranks, and no pair is scored twice."""
+    """Token frequencies are counted over the tokens of all ranks: the proxies follow from the ranks of all tokens in
+    the samples.
+
+    The bound: a weighted mean divides two sums of at most T positive terms, (2 T + 2) u relative; a mean or a standard
+    error over n such values up to 1 adds (n + 4) u. Both sides are rounded, in float64.
+    """
+    for run in ranked_runs:
+        rows = run["samples"]["rbridge_proxies_gsm8k"]
+        traces = [TokenScores.from_json(row["resps"][0][0]) for row in rows]
+        counts = Counter(token for trace in traces for token in trace.token_id.tolist())
+        longest = max(trace.token_id.size for trace in traces)
+        bound = 2 * (2 * longest + 2 + len(traces) + 4) * UNIT_ROUNDOFF["float64"]
+        ranks = [np.asarray(trace.rank) for trace in traces]
+        for name, power, statistics in (
+            ("top5_accuracy_by_frequency", 1, [rank <= 5 for rank in ranks]),
+            ("top1_accuracy_by_inverse_frequency", -1, [rank == 1 for rank in ranks]),
+            ("reciprocal_rank", 0, [1 / rank for rank in ranks]),
+        ):
+            weights = [[counts[token] ** power for token in trace.token_id.tolist()] for trace in traces]
+            values = [np.average(s, weights=w) for s, w in zip(statistics, weights, strict=True)]
+            results = [run["results"]["rbridge_proxies_gsm8k"][f"{name}{part},none"] for part in ("", "_stderr")]
+            assert_within(results, [np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values))], bound, name)
+
+
+def test_proxies_are_those_of_one_rank(ranked_runs: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Cross-entropy and entropy are equal up to rounding, and so are their standard errors.
+
+    An error e of every log-probability changes the entropy by at most e (H + 1), and H / ln V is at most 1.
+    """
     single_rank, double_rank = (run["results"]["rbridge_proxies_gsm8k"] for run in ranked_runs)
-    numbers = {name: value for name, value in single_rank.items() if isinstance(value, float)}
-    assert {"top5_accuracy_by_frequency,none", "top1_accuracy_by_inverse_frequency_stderr,none"} <= set(numbers)
-    assert {name: double_rank[name] for name in numbers} == pytest.approx(numbers, rel=1e-5)
+    for name, bound in (("cross_entropy", model_bound()), ("entropy", model_bound() * (1 + 1 / np.log(700)))):
+        for key in (f"{name},none", f"{name}_stderr,none"):
+            assert_within(double_rank[key], single_rank[key], bound, key)
 
 
 def test_samples_are_those_of_one_rank(ranked_runs: tuple[dict[str, Any], dict[str, Any]]) -> None:

@@ -63,6 +63,14 @@ def test_a_misspelt_task_is_one_line(name: str, meant: str | None) -> None:
     assert manager().match_tasks(["hellaswagg"]) == []
 
 
+def test_a_folder_of_task_files_may_begin_with_our_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lm-eval 0.4.13 asks ``match_tasks`` for a task of a folder's name before it reads the folder."""
+    (tmp_path / "rbridge_mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert "rbridge_mine" not in manager().all_tasks
+    manager().match_tasks(["rbridge_mine"])
+
+
 def test_a_pattern_never_selects_the_task_that_runs_code(caplog: pytest.LogCaptureFixture) -> None:
     """A log line says how to include the task; its name, or a pattern that matches only it, selects it."""
     assert matching_names(["rbridge_*_gen"], ["rbridge_csqa_gen", UNSAFE]) == ["rbridge_csqa_gen"]
