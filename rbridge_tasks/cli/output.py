@@ -82,8 +82,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(visible(encodable(cell))) for cell in row))
-    console = Console() if sys.stdout.isatty() else Console(width=200)
-    console.print(table)
     console().print(table)
 
 
