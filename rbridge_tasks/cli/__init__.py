@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -87,6 +88,8 @@ def doctor() -> None:
 
 def main() -> None:
     """Entry point: errors meant for the user are one line on stderr and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a character that its encoding lacks is spelled out, as on stderr
+        sys.stdout.reconfigure(errors="backslashreplace")
     if len(sys.argv) == 1 or sys.argv[1:] == ["traces"]:
         sys.argv.append("--help")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its warnings only come before our one line of error

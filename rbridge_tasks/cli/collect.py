@@ -59,11 +59,12 @@ def collect(
         note(line.text)
 
 
-def _renames(pairs: list[str]) -> dict[str, str]:
+def _renames(given: list[str]) -> dict[str, str]:
     names: dict[str, str] = {}
-    for pair in pairs:
+    for pair in given:
         task, equals, benchmark = (part.strip() for part in pair.partition("="))
         if not (task and equals and benchmark):
             raise UsageError(f"--rename {pair!r} is not TASK=BENCHMARK; write for example --rename commonsense_qa=csqa")
-        names[task] = benchmark
+        if names.setdefault(task, benchmark) != benchmark:
+            raise UsageError(f"--rename gives {task!r} two values, {names[task]!r} and {benchmark!r}; leave one out")
     return names

@@ -68,7 +68,7 @@ def fit(
     from rbridge_tasks.decisions.fit import fit as fit_table
     from rbridge_traces.files import check_suffix
 
-    if output:
+    if output is not None:
         check_suffix(output, (".json",), "a fit")
     check_outputs(plot=plot)
     result = fit_table(

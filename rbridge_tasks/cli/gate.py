@@ -79,7 +79,7 @@ def gate(
         tokens=tokens, max_regression=max_regression, alpha=alpha, power=power, level=level, resamples=resamples,
         seed=seed, average_last=average_last, noise=noise, allow_incomparable=allow_incomparable,
     )  # fmt: skip
-    if junit:
+    if junit is not None:
         write_file(junit, junit_xml(result))
     if path := summary or os.environ.get("GITHUB_STEP_SUMMARY"):
         append_summary(result, path)

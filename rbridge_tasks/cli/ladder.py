@@ -63,11 +63,13 @@ def _chances(texts: list[str]) -> float | dict[str, float] | None:
     chances: dict[str, float] = {}
     for text in texts:
         name, _, number = text.rpartition("=")
+        if name in chances or (chances and "" in (name, *chances)):
+            raise typer.BadParameter(f"--chance {text}: give one fraction for all benchmarks, or one for each by name")
         try:
             chances[name] = float(number)
         except ValueError as error:
             raise typer.BadParameter(f"--chance {text}: write a fraction, or BENCHMARK=FRACTION") from error
-    return chances[""] if [*chances] == [""] else chances or None
+    return chances.get("", chances or None)
 
 
 def _show(result: Ladder) -> None:

@@ -32,9 +32,9 @@ def check_outputs(what: str = "", *, table: str | None = None, plot: str | None 
     from rbridge_tasks.tables.score_table import WRITTEN
     from rbridge_traces.files import check_suffix
 
-    if table:
+    if table is not None:
         check_suffix(table, WRITTEN, what)
-    if plot:
+    if plot is not None:
         check_plot_path(plot)
 
 

@@ -65,8 +65,8 @@ def rank(
     from rbridge_tasks.decisions.rank import RankError
     from rbridge_tasks.decisions.rank import rank as rank_candidates
 
-    for path in (plot, frontier_plot):
-        check_outputs("a ranking", table=output, plot=path)
+    check_outputs("a ranking", table=output, plot=plot)
+    check_outputs(plot=frontier_plot)
     if frontier_plot and target is None:
         raise RankError("--frontier-plot draws agreement with a target; give --target TABLE")
     ranking = rank_candidates(

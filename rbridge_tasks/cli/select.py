@@ -56,7 +56,7 @@ def select(
     from rbridge_traces.files import check_suffix
 
     check_outputs("a ranking", table=output, plot=plot)
-    if save:
+    if save is not None:
         check_suffix(save, (".json",), "a scorer")
     if save and scorer:
         raise SelectError("--save writes a new scorer, --scorer ranks by one trained before; give one of them")

@@ -20,9 +20,18 @@ if TYPE_CHECKING:
 
 traces = typer.Typer(help="Reasoning traces of frontier models: get, list, show, score, publish.", no_args_is_help=True)
 
+
+def _given(location: str | None) -> str | None:  # the signature of a typer callback
+    if location is not None and not location.strip():
+        raise typer.BadParameter("it is empty; name a folder or URL, or leave it out")
+    return location
+
+
 Cache = Annotated[
     str | None,
-    typer.Option("--cache", help="Folder or URL of the cache. Default: $RBRIDGE_CACHE, else your user cache."),
+    typer.Option(
+        "--cache", callback=_given, help="Folder or URL of the cache. Default: $RBRIDGE_CACHE, else your user cache."
+    ),
 ]
 Benchmark = Annotated[str, typer.Option("--benchmark", "-b", help="gsm8k, math500, ..., or any name of your own.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Write over what the cache holds under that name.")]
@@ -58,7 +67,8 @@ def pairs(option: str, given: Sequence[str] | None, form: str = "NAME=VALUE") ->
         name, equals, value = pair.partition("=")
         if not (name and equals and value):
             raise UsageError(f"{option} {pair!r} is not {form}; see the examples of this command under --help")
-        by_name[name] = value
+        if by_name.setdefault(name, value) != value:
+            raise UsageError(f"{option} gives {name!r} two values, {by_name[name]!r} and {value!r}; leave one out")
     return by_name
 
 

@@ -78,6 +78,7 @@ def test_runs_rename_and_sample_are_options(run: Run, out: Path, tmp_path: Path)
         (["out", "-o", "out"], "has no suffix"),
         (["out"], "Missing option"),
         (["out", "-o", "s.csv", "--rename", "gsm8k"], "--rename 'gsm8k' is not TASK=BENCHMARK"),
+        (["out", "-o", "s.csv", "--rename", "gsm8k=a", "--rename", "gsm8k=b"], "--rename gives 'gsm8k' two values"),
         (["out", "-o", "s.csv", "--runs", "none.csv"], "there is no file 'none.csv'"),
         (["out", "-o", "s.csv", "--metric", "acc"], "no score of the metric acc"),
         (["out/cut.json", "-o", "s.csv"], "was cut off"),

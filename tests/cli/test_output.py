@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from rbridge_tasks.cli import main
 from rbridge_tasks.cli.output import note, print_json, print_table
 from rbridge_tasks.tables.sizes import count_text
+
+from ..tables.made_scores import row, table
+from .conftest import Refused
 
 
 def test_json_is_strict(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +64,28 @@ def test_a_note_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> Non
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "left out: a\\x1b[31m\n"
+
+
+def test_output_in_an_encoding_without_its_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file or terminal with another encoding than UTF-8 gets the missing characters spelled out, as on Windows."""
+    table(tmp_path / "scores.csv", [row("모델", 0.5, metric="acc")])
+    output = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr(sys, "argv", ["rbridge", "log", str(tmp_path / "scores.csv"), "--to", "markdown"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    output.seek(0)
+    text = output.read()
+    assert end.value.code in (0, None)
+    assert "### acc \\u2191" in text
+    assert "\\ubaa8\\ub378" in text
+
+
+@pytest.mark.parametrize("option", ["--output", "--plot"])
+def test_an_empty_output_file_is_refused(refused: Refused, tmp_path: Path, option: str) -> None:
+    """The value is often an unset shell variable: without the check the command would write nothing."""
+    scores = table(tmp_path / "scores.csv", [row(name, value) for name, value in (("a", 1.0), ("b", 1.1))])
+    assert "'' has no suffix" in refused("rank", scores, option, "")
 
 
 @pytest.mark.parametrize(
