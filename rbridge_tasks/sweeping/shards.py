@@ -108,9 +108,10 @@ class OutputFolder:
         try:
             for folder in (self.shards, self.logs, self.work, self.failures):
                 folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise SweepError(
-                f"cannot write to {self.root} ({error.strerror or error}); give another --output"
+                f"cannot write to {self.root} ({reason}); give another --output"
             ) from error
 
     def has(self, name: str) -> bool:

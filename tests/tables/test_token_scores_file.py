@@ -225,11 +225,11 @@ def test_tokens_beyond_the_trace_are_refused(tmp_path: Path) -> None:
     """Offsets of another trace would show and count the wrong characters."""
     samples(tmp_path, model="m", scores=[token_scores("So it is. " * 50, 1)])
     (evaluation,) = evaluations([tmp_path])
-    with pytest.raises(SamplesError, match="item-0 .* to 500 of a trace of"):
+    with pytest.raises(SamplesError, match=r"item-0 .* to 500 of a trace of"):
         next(evaluation.traces())
     keep_token_scores_only(tmp_path)
     (evaluation,) = evaluations([tmp_path])
-    with pytest.raises(SamplesError, match="item-0 .* to 500 of a trace of"):
+    with pytest.raises(SamplesError, match=r"item-0 .* to 500 of a trace of"):
         next(evaluation.traces())
 
 
