@@ -123,10 +123,11 @@ def _arguments(
     """The benchmarks among the arguments, and the data set where it is not the authors' own."""
     from rbridge_traces import check_benchmark
     from rbridge_traces.benchmark import benchmark_called
+    from rbridge_traces.files import is_folder
 
     repos = [*([repo] if repo else []), *(name for name in what if "/" in name)]
     for name in repos[1 if repo else 0 :]:
-        if Path(name).is_dir():
+        if is_folder(name):
             raise UsageError(f"{name} is a folder; read it with --from {name}")
     if len(repos) > 1:
         raise UsageError(f"{' and '.join(repos)} are two data sets; pull one at a time")
@@ -165,8 +166,9 @@ def _downloaded(repo: str, revision: str | None, benchmarks: Sequence[str]) -> t
 def _is_export(folder: str) -> bool:
     """Whether a folder is a cache that was exported; what is no local folder can be nothing else."""
     from rbridge_traces.benchmark import is_benchmark_name
+    from rbridge_traces.files import is_folder
 
-    manifests = Path(folder).glob("*/*/manifest.json")
+    manifests = Path(folder).glob("*/*/manifest.json") if is_folder(folder) else ()
     return "://" in folder or any(is_benchmark_name(manifest.parts[-3]) for manifest in manifests)
 
 

@@ -13,7 +13,7 @@ from rbridge_tasks.dashboards.histories import DashboardError, stderr_name
 from rbridge_tasks.dashboards.log import Logged
 from rbridge_tasks.tables.score_table import read_table
 from rbridge_tasks.tables.sizes import count_text
-from rbridge_traces.files import check_suffix, write_file
+from rbridge_traces.files import check_suffix, exists, write_file
 
 _KEY = ("run", "model", "params", "tokens")
 _Key = tuple[str, str, float | None, float | None]
@@ -73,7 +73,7 @@ def _values(table: pd.DataFrame) -> Iterator[tuple[_Key, str, float]]:
 
 def _read(path: Path) -> tuple[dict[_Key, dict[str, float]], dict[str, None]]:
     """Cells of the file by row, and its columns in their order."""
-    if not path.exists():
+    if not exists(path):
         return {}, {}
     frame = read_table(path, text=("run", "model"))
     columns = [name for name in frame.columns if name not in _KEY]

@@ -40,11 +40,11 @@ def corpus_files(sources: Sequence[str]) -> list[str]:
     paths: dict[str | Path, str] = {}
     for source in sources:
         place = Path(source)
-        if place.is_dir():
+        if files.is_folder(place):
             inside = sorted(str(path) for path in place.rglob("*") if path.is_file() and _plain(str(path)) in _KNOWN)
             if not inside:
                 raise CorpusError(f"no corpus in {source}: no file in it ends in {', '.join(_KNOWN)} (or .gz, .zst)")
-        elif "://" in source or place.exists():
+        elif "://" in source or files.exists(place):
             inside = [source]
         else:
             raise CorpusError(f"there is no file or folder {source!r}; give text, JSON Lines or Parquet files")

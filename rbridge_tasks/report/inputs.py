@@ -12,12 +12,13 @@ import pandas as pd
 
 from rbridge_metrics.errors import RBridgeError
 from rbridge_metrics.noise import TrainingNoise
+from rbridge_tasks.decisions.decision import check_draws
 from rbridge_tasks.decisions.fit_file import Fit, load_fit
 from rbridge_tasks.decisions.ladder_rungs import check_reach
 from rbridge_tasks.tables.averaging import NoiseKey, noise_by_size
 from rbridge_tasks.tables.averaging import average_last as mean_of_last
 from rbridge_tasks.tables.comparable import Measured, check_comparable
-from rbridge_tasks.tables.directions import DirectionError, Metric, metric_called
+from rbridge_tasks.tables.directions import DirectionError, Metric, metric_called, split_direction
 from rbridge_tasks.tables.lm_eval_results import Score
 from rbridge_tasks.tables.names import check_metrics, listed
 from rbridge_tasks.tables.score_table import as_scores
@@ -137,6 +138,7 @@ def read_inputs(
         RBridgeError: a file cannot be read, or a direction is not known.
     """
     check_reach(reach)
+    check_draws(level=level)
     name = "a score table" if isinstance(scores, pd.DataFrame) else str(scores)
     table = as_scores(scores)
     known = [*dict.fromkeys(table["benchmark"])]
@@ -203,9 +205,8 @@ def _doubts(
 
 def _headline(table: pd.DataFrame, wanted: str | None, name: str) -> Metric:
     if wanted is not None:
-        metric = metric_called(wanted)
-        check_metrics(table, [metric.name], where=name)
-        return metric
+        check_metrics(table, [split_direction(wanted)[0]], where=name)
+        return metric_called(wanted)
     names = [*dict.fromkeys(table["metric"])]
     for choice in (*HEADLINES, *names):
         if choice in names and (known := known_metric(choice)) is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rbridge_tasks.resume.weights import UnidentifiedModelError
+from rbridge_traces.files import exists
 
 _READ_BYTES = 8 << 20
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".tensors")
@@ -48,7 +49,7 @@ def files_of(name: str, revision: str | None) -> dict[str, str]:
         UnidentifiedModelError: see ``served_by_vllm``.
     """
     path = Path(name)
-    if not path.exists():
+    if not exists(path):
         return {"hub": name, "commit": _commit_of(name, revision or "main")}
     files = [path] if path.is_file() else model_files(path)
     started = _process_start()

@@ -13,6 +13,7 @@ from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError, in_order, 
 from rbridge_tasks.sweeping.completeness import has_tokenizer
 from rbridge_tasks.sweeping.hub import is_hub_name, revisions_of
 from rbridge_tasks.sweeping.settings import check_json
+from rbridge_traces.files import is_folder
 
 _DEPTH = 3  # folders below the one that is named: data set / size / checkpoint
 _TEMPORARY = re.compile(r"^\.|^tmp[-_]|[-_.]tmp$|\.part(ial)?$|\.incomplete$", re.I)
@@ -70,7 +71,7 @@ def folders_of(source: str | Path, *, include_final: bool = False) -> list[Path]
         SweepError: the folder does not exist.
     """
     root = Path(os.path.abspath(source))  # noqa: PTH100  # Path.resolve would follow links, and with them lose names
-    if not root.is_dir():
+    if not is_folder(root):
         raise SweepError(
             f"there is no folder {str(source)!r}; give a checkpoint, a run's folder, or ORG/NAME of the Hub"
         )

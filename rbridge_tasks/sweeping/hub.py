@@ -11,6 +11,7 @@ from typing import Any
 
 from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError
 from rbridge_tasks.tables.names import listed
+from rbridge_traces.files import exists
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(?:@[^\s]+)?")
 
@@ -21,7 +22,7 @@ def is_hub_name(source: str) -> bool:
     >>> is_hub_name("EleutherAI/pythia-160m@step1000"), is_hub_name("./runs/web"), is_hub_name("/ckpts/web")
     (True, False, False)
     """
-    return not source.startswith((".", "/", "~")) and bool(_NAME.fullmatch(source)) and not Path(source).exists()
+    return not source.startswith((".", "/", "~")) and bool(_NAME.fullmatch(source)) and not exists(source)
 
 
 def revisions_of(source: str, globs: Sequence[str], model_args: Mapping[str, Any]) -> list[Checkpoint]:

@@ -21,9 +21,10 @@ from rbridge_traces.files import sync, write_json
 RECORD = "shard.json"
 
 
-def cannot_write(folder: Path, error: OSError) -> SweepError:
+def cannot_write(folder: Path, error: OSError | ValueError) -> SweepError:
     """The error of a folder that takes no files."""
-    return SweepError(f"cannot write to {folder} ({error.strerror or error}); give another --output")
+    reason = getattr(error, "strerror", None) or error
+    return SweepError(f"cannot write to {folder} ({reason}); give another --output")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class OutputFolder:
         try:
             for folder in (self.shards, self.logs, self.work, self.failures):
                 folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a NUL character is a ValueError
             raise cannot_write(self.root, error) from error
 
     def has(self, name: str) -> bool:

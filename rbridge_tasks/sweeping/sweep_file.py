@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 
 from rbridge_tasks.sweeping.checkpoint import SweepError
 from rbridge_tasks.sweeping.hub import is_hub_name
+from rbridge_traces.files import exists
 
 #: What a value should be, by the name of its key, for errors.
 _EXPECTED = {
@@ -108,7 +109,7 @@ def read_sweep_file(path: str | Path) -> SweepFile:
 
     entries = tuple(
         entry
-        if is_hub_name(entry.name) and not Path(place(entry.name)).exists()
+        if is_hub_name(entry.name) and not exists(place(entry.name))
         else entry.model_copy(update={"name": place(entry.name)})
         for entry in file.checkpoints
     )

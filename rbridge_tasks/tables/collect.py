@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +32,7 @@ from rbridge_tasks.tables.settings import settings_of
 from rbridge_tasks.tables.settings_columns import SETTINGS
 from rbridge_tasks.tables.table_settings import settings_text
 from rbridge_tasks.visible_text import encodable
-from rbridge_traces.files import plain
+from rbridge_traces.files import exists, is_folder, plain
 
 #: What was left out or doubtful in the files: kind of the note, noun to count, text around an example.
 _NOTES = {
@@ -178,7 +177,7 @@ def files_of(sources: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
     """Files to read, each once, and whether the user named them rather than their folder."""
     files: dict[Path, tuple[Path, bool]] = {}
     for source in map(Path, sources):
-        if source.is_dir():
+        if is_folder(source):
             inside = [*result_files(source)]
             if not inside:
                 raise CollectError(
@@ -187,7 +186,7 @@ def files_of(sources: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
                 )
             for path in inside:
                 files.setdefault(path.resolve(), (path, False))
-        elif source.exists():
+        elif exists(source):
             files[source.resolve()] = (source, True)
         else:
             raise CollectError(f"there is no file or folder {str(source)!r}; give results of lm_eval --output_path")
@@ -202,7 +201,7 @@ def rows_of_scores(
     named = read_name(model.name, model.revision)
     given = known.known(model, results.path, named.run) if known else Known()
     folder = Path(model.name)
-    local = os.path.isdir(folder) and model.revision is None  # noqa: PTH112  # takes any text; Path.is_dir does not
+    local = is_folder(folder) and model.revision is None
     step_tokens = named.step * given.tokens_per_step if given.tokens_per_step and named.step is not None else None
     tokens = _first(given.tokens, step_tokens, named.tokens, lambda: tokens_of_checkpoint(folder) if local else None)
     params = _first(given.params, model.params, lambda: params_of_checkpoint(folder) if local else None)

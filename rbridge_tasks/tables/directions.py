@@ -54,9 +54,7 @@ def metric_called(text: str, *, lower_is_better: bool | None = None, remedy: str
     >>> metric_called("surprise:lower").lower_is_better
     True
     """
-    name, colon, way = text.rpartition(":")
-    if not colon or way not in ("lower", "higher"):
-        name, way = text, ""
+    name, way = split_direction(text)
     if way and lower_is_better is not None and lower_is_better != (way == "lower"):
         raise DirectionError(f"{text} contradicts the option for the direction; give the direction once")
     if way or lower_is_better is not None:
@@ -68,6 +66,16 @@ def metric_called(text: str, *, lower_is_better: bool | None = None, remedy: str
             f"{name}:higher{remedy}"
         )
     return Metric(name, known.lower_is_better, told=False)
+
+
+def split_direction(text: str) -> tuple[str, str]:
+    """The name of a metric, and the direction appended to it: ``lower``, ``higher`` or nothing.
+
+    >>> split_direction("surprise:lower"), split_direction("acc")
+    (('surprise', 'lower'), ('acc', ''))
+    """
+    name, _, way = text.rpartition(":")
+    return (name, way) if way in ("lower", "higher") and way != text else (text, "")
 
 
 def bounds_of(metric: str, values: Sequence[float]) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from rbridge_tasks.tables.rows import counted
 from rbridge_tasks.tables.run_names import read_name
 from rbridge_tasks.tables.score_table import is_score_table
 from rbridge_tasks.tables.settings import settings_of
+from rbridge_traces.files import exists
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -132,7 +133,7 @@ def model_id_of(results: ResultsFile, developer: str | None) -> str | None:
     A path becomes the name of its last folder, with the one above it where the last names a checkpoint.
     """
     name = results.model.label.partition("@")[0]
-    if _HUB_NAME.fullmatch(name) and not Path(name).exists():
+    if _HUB_NAME.fullmatch(name) and not exists(name):
         return name
     parts = [re.sub(r"[^\w.+-]+", "_", part) for part in PurePath(name).parts if part.strip("./\\")]
     if developer is None or not parts:

@@ -26,6 +26,7 @@ _STEP = re.compile(
 _STAGE = re.compile(rf"{_START}stage[-_]?(\d+){_END}", re.I)
 _EPOCH = re.compile(rf"{_START}epoch[-_=]?{_NUMBER}{_END}", re.I)
 _SIZE = re.compile(rf"{_START}({_NUMBER})([mb]){_END}", re.I)
+_SEED = re.compile(r"seed[-_=]?\d+", re.I)
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _HUB_FOLDER = re.compile(r"models--(.+)")  # of the Hub's cache: models--EleutherAI--pythia-160m
 
@@ -92,6 +93,8 @@ def read_name(model: str, revision: str | None = None) -> Named:
     Named(run='pythia-deduped', params=160000000.0, tokens=2097152000.0, step=1000.0, doubt=None)
     >>> read_name("ckpts/dclm/97.9M/checkpoint-500")
     Named(run='dclm', params=97900000.0, tokens=None, step=500.0, doubt=None)
+    >>> read_name("ckpts/dclm-1b/seed1/step10")
+    Named(run='dclm@seed1', params=1000000000.0, tokens=None, step=10.0, doubt=None)
     """
     named, checkpoint = _read_path(model)
     for part in (checkpoint, _part(revision) if revision else None):
@@ -123,6 +126,7 @@ def _read_path(model: str) -> tuple[Named, _Part | None]:
     """The run and size in a path, and the part that names the checkpoint, if any."""
     checkpoint: _Part | None = None
     run: _Part | None = None
+    above: _Part | None = None
     size: float | None = None
     parts = [*_parts(model)]
     for index, part in enumerate(parts):
@@ -133,6 +137,11 @@ def _read_path(model: str) -> tuple[Named, _Part | None]:
             size = size if size is not None else part.sizes[0]
         elif run is None and part.words:
             run = part
+        elif above is None and part.words:
+            above = part
+    seed = ""
+    if run and above and size is None and len(above.sizes) == 1 and _SEED.fullmatch(run.rest):
+        seed, checkpoint, run = f"@{run.rest}", checkpoint or replace(run, rest=""), above
     if run is None:
         return Named(parts[0].text if parts else model, params=size), checkpoint and replace(checkpoint, rest="")
     if checkpoint is None and (run.step is not None or run.tokens is not None):
@@ -140,7 +149,8 @@ def _read_path(model: str) -> tuple[Named, _Part | None]:
         named = replace(named, tokens=run.tokens, step=run.step)
     else:
         named = Named(_tidy(_SIZE.sub("\0", run.text)) if len(run.sizes) == 1 else run.text)
-    return replace(named, params=run.sizes[0] if size is None and len(run.sizes) == 1 else size), checkpoint
+    params = run.sizes[0] if size is None and len(run.sizes) == 1 else size
+    return replace(named, run=named.run + seed, params=params), checkpoint
 
 
 def _parts(model: str) -> Iterator[_Part]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rbridge_metrics import RBridgeError, TraceMoments, weighted_nats_over_test_set
 from rbridge_tasks.tables.lm_eval_results import benchmark_of, with_filter
 from rbridge_tasks.tables.token_scores_file import SUFFIX, token_score_rows
+from rbridge_traces.files import exists
 
 #: Metrics that are bits per byte of a corpus, and the sign of the log-likelihood in their pairs.
 _RATIOS = {"rbridge_bits_per_byte": 1.0, "trace_bits_per_byte": 1.0, "bits_per_byte": -1.0}
@@ -164,7 +165,7 @@ def samples_in(place: Path) -> list[Path]:
     Raises:
         SamplesError: no such path.
     """
-    if not place.exists():
+    if not exists(place):
         raise SamplesError(f"there is no file or folder {str(place)!r}; give what lm_eval --log_samples wrote")
     if not place.is_dir():
         return [place]

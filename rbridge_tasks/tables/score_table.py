@@ -24,6 +24,7 @@ import math
 import os
 import zlib
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def is_score_table(path: str | Path) -> bool:
 
 
 _NOTHING = frozenset(("", "NA", "N/A", "n/a", "nan", "NaN", "null", "None", "-"))  # in columns of numbers
+_NO_NUMBERS = (bool, np.bool_, complex, np.complexfloating, date, timedelta, pd.Period)  # pandas casts them to numbers
 
 
 class ScoreTableError(RBridgeError, ValueError):
@@ -122,10 +124,14 @@ def numbers(column: pd.Series, *, name: str) -> pd.Series:
     Raises:
         ScoreTableError: a cell is neither a number nor empty; names the column, the row and the cell.
     """
-    if pd.api.types.is_bool_dtype(column):
+    if pd.api.types.is_bool_dtype(column) or pd.api.types.infer_dtype(column, skipna=True) == "boolean":
         raise ScoreTableError(f"{name} has true and false in the column {column.name}; it should hold numbers")
     blank = column.isna() | column.astype(str).str.strip().isin(_NOTHING)
-    result = pd.to_numeric(column.where(~blank), errors="coerce").astype("float64")
+    usable = ~blank
+    if not pd.api.types.is_any_real_numeric_dtype(column):
+        column = column.astype(object)
+        usable &= ~column.map(lambda cell: isinstance(cell, _NO_NUMBERS)).astype(bool)
+    result = pd.to_numeric(column.where(usable), errors="coerce").astype("float64")
     wrong = np.flatnonzero((result.isna() & ~blank).to_numpy())
     if wrong.size:
         raise ScoreTableError(

@@ -103,7 +103,9 @@ def write_token_scores(
     encodings = {f"{_column(name)}.list.element": "BYTE_STREAM_SPLIT" for name in _TOKENS}
     encodings |= dict.fromkeys(("token_start.list.element", "token_end.list.element"), "DELTA_BINARY_PACKED")
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", use_dictionary=False, column_encoding=encodings)
+    pq.write_table(
+        table, buffer, compression="zstd", use_dictionary=False, column_encoding=encodings, write_page_checksum=True
+    )
     write_file(path, buffer.getvalue())
 
 
@@ -128,10 +130,10 @@ def token_score_rows(path: Path, *, tokens: bool = True) -> Iterator[dict[str, A
                 items = batch.select(of_items).to_pylist()
                 scores = _token_scores(batch) if tokens else [None] * len(items)
                 for item, score in zip(items, scores, strict=True):
-                    doc = {"item_id": item.pop("item_id"), "trace": item.pop("trace")} | json.loads(item.pop("doc"))
+                    doc = {"item_id": item.pop("item_id"), "trace": item.pop("trace")} | _json_object(item.pop("doc"))
                     responses = [] if score is None else [[score]]
                     yield {"doc": doc, **item, "filter": "none", "metrics": metrics, "resps": responses}
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise _damaged(path, error) from error
 
 
@@ -143,8 +145,7 @@ def stored_results(path: Path) -> dict[str, Any]:
     """
     with _opened(path) as file:
         _about(file, path)
-        results: dict[str, Any] = json.loads(file.schema_arrow.metadata[_RESULTS])
-        return results
+        return _metadata(file, _RESULTS, path)
 
 
 def _opened(path: Path) -> Any:
@@ -152,22 +153,49 @@ def _opened(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+        file = pq.ParquetFile(path, page_checksum_verification=True)  # of pages that have a checksum
+        file.schema_arrow  # noqa: B018  # fails where names of columns are damaged
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from error
+    return file
 
 
 def _about(file: Any, path: Path) -> dict[str, Any]:
     metadata = file.schema_arrow.metadata or {}
     if _ABOUT not in metadata or _RESULTS not in metadata:
         raise TokenScoresFileError(f"{path} holds no token scores; give a file that lm_eval, a sweep or rb.score wrote")
-    about: dict[str, Any] = json.loads(metadata[_ABOUT])
+    about = _metadata(file, _ABOUT, path)
     if about.get("schema") != _SCHEMA_VERSION:
         raise TokenScoresFileError(
             f"{path} has version {about.get('schema')!r} of the layout, and {_SCHEMA_VERSION} is read here; update "
             "rbridge-tasks"
         )
+    metrics = about.get("metrics")
+    if not isinstance(metrics, list) or not all(isinstance(name, str) for name in metrics):
+        raise _damaged(path, TypeError(f"its metrics are {metrics!r:.60}"))
     return about
+
+
+def _metadata(file: Any, key: bytes, path: Path) -> dict[str, Any]:
+    try:
+        return _json_object(file.schema_arrow.metadata[key])
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _json_object(text: str | bytes) -> dict[str, Any]:
+    """The JSON object in a cell or in the metadata.
+
+    Raises:
+        TypeError, ValueError: there is none.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r:.60} where a JSON object is needed")
+    return value
 
 
 def _damaged(path: Path, error: BaseException) -> TokenScoresFileError:

@@ -168,8 +168,15 @@ def _scored_trace(row: dict[str, Any], item: str, where: str) -> ScoredTrace:
         if not isinstance(response, (str, TokenScores)):
             raise TypeError(f"{response!r:.60} is no text")  # noqa: TRY301  # as any malformed line
         scores = response if isinstance(response, TokenScores) else TokenScores.from_json(response)
-        return ScoredTrace(item, row["doc"]["trace"], scores, where, row["doc"])
     except (KeyError, IndexError, TypeError) as error:
         raise SamplesError(f"{where} has no token scores under resps ({error}); expected {_OURS}") from error
     except ScoreError as error:
         raise SamplesError(f"{where}: {error}") from error
+    text = row["doc"]["trace"]
+    offsets = [*scores.token_start.tolist(), *scores.token_end.tolist()]
+    if offsets and not 0 <= min(offsets) <= max(offsets) <= len(text):
+        raise SamplesError(
+            f"{where} has tokens from character {min(offsets)} to {max(offsets)} of a trace of {len(text)} characters; "
+            "score the trace again"
+        )
+    return ScoredTrace(item, text, scores, where, row["doc"])

@@ -147,6 +147,7 @@ USAGE = [
     (["a/b", "--from", "x"], "--from DIR reads files on disk"),
     (["--from", "x", "--revision", "v1"], "--from DIR reads files on disk"),
     (["--from", "x"], "there is no folder x"),
+    (["--from", "x" * 300], "there is no folder x"),
     (["--field", "tokens.logprob"], "--field 'tokens.logprob' is not NAME=VALUE"),
     (["--field", "token.logprob=lp"], "no target 'token.logprob' (did you mean tokens.logprob?)"),
     (["--questions", "q.jsonl"], "--questions FILE is the test set of one benchmark"),

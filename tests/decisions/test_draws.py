@@ -58,6 +58,17 @@ def test_a_level_is_a_probability(decide: Callable[..., object], level: float) -
         decide(level=level)
 
 
+def reported(**settings: Any) -> object:
+    return rb.make_report(candidates(), **settings)
+
+
+@pytest.mark.parametrize("decide", [compared, fitted, ladder, reported])
+def test_a_level_whose_interval_is_infinite_is_refused(decide: Callable[..., object]) -> None:
+    """Half of it above one half rounds to 1."""
+    with pytest.raises(DrawError, match="a level between 0 and 1"):
+        decide(level=0.9999999999999999)
+
+
 def test_a_ladder_needs_resamples() -> None:
     """Without any it has no interval."""
     with pytest.raises(DrawError, match="0 resamples"):

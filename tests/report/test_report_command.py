@@ -157,6 +157,7 @@ def test_a_fit_of_other_benchmarks_gives_a_reason(tmp_path: Path) -> None:
         (["nan.csv"], "NaN"),
         (["scores.csv", "-o", "report.pdf"], ".html"),
         (["scores.csv", "--metric", "acc"], "has no metric acc; it has rbridge_nll"),
+        (["scores.csv", "--metric", "surprize"], "has no metric surprize; it has rbridge_nll"),
         (["scores.csv", "--metric", "surprise"], "Write surprise:lower or surprise:higher"),
         (["scores.csv", "-b", "gsm9k"], "has no benchmark gsm9k; it has gsm8k, csqa"),
         (["unknown.csv"], "--metric surprise:lower"),

@@ -117,6 +117,8 @@ def test_other_folders_are_refused_with_a_remedy(tmp_path: Path) -> None:
     """A missing folder, an empty folder, and revisions of a folder give one line each."""
     with pytest.raises(SweepError, match=r"there is no folder .*; give a checkpoint"):
         find([str(tmp_path / "nowhere")], revisions=[], include_final=False, model_args={})
+    with pytest.raises(SweepError, match=r"there is no folder .*; give a checkpoint"):
+        find([str(tmp_path / ("x" * 300))], revisions=[], include_final=False, model_args={})
     with pytest.raises(SweepError, match=r"neither it nor a folder in it has a config\.json"):
         find([str(tmp_path)], revisions=[], include_final=False, model_args={})
     checkpoint(tmp_path, "step1")

@@ -193,3 +193,10 @@ def test_the_error_of_a_damaged_record_has_the_remedy(step10: Checkpoint, folder
     (folder.shards / Shard(step10, TASKS).name / "shard.json").write_text("{")
     with pytest.raises(SweepError, match=r"shard\.json is damaged .*remove .*it is scored again"):
         plan([step10], TASKS, folder)
+
+
+def test_an_impossible_output_folder_is_one_line() -> None:
+    """A name that no disk can hold."""
+    for name in ("a\0b", "x" * 300):
+        with pytest.raises(SweepError, match="give another --output"):
+            OutputFolder(name).make()

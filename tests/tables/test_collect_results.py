@@ -207,6 +207,8 @@ class TestBadInput:
             collect([tmp_path])
         with pytest.raises(CollectError, match="there is no file or folder"):
             collect([tmp_path / "nowhere"])
+        with pytest.raises(CollectError, match="there is no file or folder"):
+            collect([tmp_path / ("x" * 300)])
         write_json(tmp_path / DATED, modern("m-1b", {"t": {"acc,none": 1}}))
         with pytest.raises(UnknownNameError, match=r"acc_norm.*acc"):
             collect([tmp_path], metrics=["acc_norm"])

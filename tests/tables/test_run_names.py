@@ -35,6 +35,12 @@ B = 1e9
         ("/ckpts/dclm_350BT", None, ("dclm", None, 350e9, None)),
         ("/hub/models--org--dclm-1b/snapshots/" + "a1" * 20, None, ("dclm", B, None, None)),
         ("gpt2", None, ("gpt2", None, None, None)),
+        ("/ckpts/dclm-1b/seed1/step10", None, ("dclm@seed1", B, None, 10)),
+        ("/ckpts/dclm-1b/checkpoints/seed_2/0002000", None, ("dclm@seed_2", B, None, 2000)),
+        ("/ckpts/dclm-1b/seed1-step10", None, ("dclm@seed1", B, None, 10)),
+        ("/ckpts/dclm-1b/seed1", None, ("dclm@seed1", B, None, None)),
+        ("/ckpts/dclm/1b/seed1/step10", None, ("seed1", B, None, 10)),
+        ("/ckpts/seed1/step10", None, ("seed1", None, None, 10)),
     ],
 )
 def test_parts_of_a_name_are_read(

@@ -142,6 +142,8 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """A file or folder that does not exist."""
     with pytest.raises(SamplesError, match="there is no file or folder"):
         find_samples(tmp_path / "none", "gsm8k")
+    with pytest.raises(SamplesError, match="there is no file or folder"):
+        find_samples(tmp_path / ("x" * 300), "gsm8k")
     with pytest.raises(SamplesError, match="cannot read"):
         read_items(tmp_path / "none.jsonl", "acc")
 

@@ -18,7 +18,7 @@ import rbridge_tasks as rb
 from rbridge_metrics import TokenScores, TraceMoments
 from rbridge_tasks.tables.lm_eval_results import ResultsError, ResultsFile
 from rbridge_tasks.tables.sample_settings import settings_beside
-from rbridge_tasks.tables.samples import find_samples, read_items, sample_rows
+from rbridge_tasks.tables.samples import SamplesError, find_samples, read_items, sample_rows
 from rbridge_tasks.tables.token_scores_file import (
     TokenScoresFileError,
     stored_results,
@@ -179,6 +179,77 @@ def test_a_file_without_token_scores_is_one_line(tmp_path: Path, content: str) -
     assert "\n" not in str(error.value)
     with pytest.raises(ResultsError, match=path.name):
         ResultsFile(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (b"rbridge_token_scores", b"{"),
+        (b"rbridge_token_scores", b"[1]"),
+        (b"rbridge_token_scores", b"\xff"),
+        (b"rbridge_token_scores", b'{"schema": 1}'),
+        (b"rbridge_token_scores", b'{"schema": 1, "metrics": [3]}'),
+        (b"lm_eval_results", b'{"results": '),
+        (b"lm_eval_results", b"null"),
+        (b"lm_eval_results", b"[" * 100_000),
+    ],
+)
+def test_damaged_metadata_are_one_line(tmp_path: Path, name: bytes, content: bytes) -> None:
+    """What the file says of itself and the stored results: the message names the file."""
+    path = tmp_path / "samples_rbridge_gsm8k_x.parquet"
+    write_token_scores(path, TASK, [row(1, token_scores("So it is.", 1), rbridge_nll=1.0)], {"results": {}})
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata(table.schema.metadata | {name: content}), path)
+    with pytest.raises(TokenScoresFileError, match=path.name) as error:
+        stored_results(path)
+    assert "\n" not in str(error.value)
+    if name == b"rbridge_token_scores":
+        with pytest.raises(TokenScoresFileError, match=path.name):
+            next(token_score_rows(path))
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "7", None, "[" * 100_000])
+def test_a_damaged_item_is_one_line(tmp_path: Path, content: str | None) -> None:
+    """A cell of ``doc`` that holds no JSON object: the message names the file."""
+    path = tmp_path / "samples_rbridge_gsm8k_x.parquet"
+    write_token_scores(path, TASK, [row(1, token_scores("So it is.", 1), rbridge_nll=1.0)], {"results": {}})
+    table = pq.read_table(path)
+    docs = pa.array([content], pa.string())
+    pq.write_table(table.set_column(table.schema.get_field_index("doc"), "doc", docs), path)
+    with pytest.raises(TokenScoresFileError, match=path.name) as error:
+        next(token_score_rows(path))
+    assert "\n" not in str(error.value)
+
+
+def test_tokens_beyond_the_trace_are_refused(tmp_path: Path) -> None:
+    """Offsets of another trace would show and count the wrong characters."""
+    samples(tmp_path, model="m", scores=[token_scores("So it is. " * 50, 1)])
+    (evaluation,) = evaluations([tmp_path])
+    with pytest.raises(SamplesError, match=r"item-0 .* to 500 of a trace of"):
+        next(evaluation.traces())
+    keep_token_scores_only(tmp_path)
+    (evaluation,) = evaluations([tmp_path])
+    with pytest.raises(SamplesError, match=r"item-0 .* to 500 of a trace of"):
+        next(evaluation.traces())
+
+
+def test_a_flipped_bit_in_the_scores_is_noticed(tmp_path: Path) -> None:
+    """Pages carry checksums, which reading verifies; files written without them are still read."""
+    path = tmp_path / "samples_rbridge_gsm8k_x.parquet"
+    scores = token_scores("So it is. " * 200, 1)
+    write_token_scores(path, TASK, [row(1, scores, rbridge_nll=1.0)], {"results": {}})
+    whole = path.read_bytes()
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(at) for at in range(group.num_columns)]
+    logprob = next(column for column in columns if column.path_in_schema.startswith("token_logprob"))
+    at = logprob.data_page_offset + logprob.total_compressed_size - 8
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(TokenScoresFileError, match="CRC"):
+        next(token_score_rows(path))
+    path.write_bytes(whole)
+    pq.write_table(pq.read_table(path), path, compression="zstd")
+    (sample,) = token_score_rows(path)
+    assert bits(sample["resps"][0][0]) == bits(scores)
 
 
 def test_rows_without_token_scores_are_refused(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ from rbridge_traces import (
     SampleCache,
     TraceCache,
     TraceError,
+    import_traces,
     resolve_cache,
     user_cache_dir,
 )
+from rbridge_traces.files import write_file
 
 from .support import complaint, version, words, write
 
@@ -40,6 +42,12 @@ def test_a_cache_that_is_a_file_holds_nothing(tmp_path: Path) -> None:
 def test_a_location_that_is_none_is_refused(root: str) -> None:
     """An empty location or an unknown protocol is refused when the cache is created, before reading."""
     assert "fsspec knows" in complaint(TraceCache, root)
+
+
+def test_a_nul_character_is_refused() -> None:
+    """No path holds one: caches, files of traces and files that are written are refused in one line."""
+    for use in (TraceCache, lambda path: import_traces(path, benchmark="x"), lambda path: write_file(path, b"")):
+        assert "no path holds a NUL character" in complaint(use, "a\0b")
 
 
 def test_a_relative_or_home_path_is_shown_in_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

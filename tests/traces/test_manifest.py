@@ -36,6 +36,11 @@ def test_a_manifest_comes_back_from_its_file(values: dict[str, Any]) -> None:
     assert Manifest.from_json(manifest.to_json().encode(), where=WHERE) == manifest
 
 
+def test_a_byte_order_mark_is_no_content() -> None:
+    """Editors on Windows add one."""
+    assert Manifest.from_json(b"\xef\xbb\xbf" + MANIFEST.to_json().encode(), where=WHERE) == MANIFEST
+
+
 def test_keys_of_a_later_version_are_ignored() -> None:
     """An unknown key is not an error."""
     values = {**json.loads(MANIFEST.to_json()), "reviewed_by": "somebody"}
@@ -115,5 +120,5 @@ def test_a_file_that_is_no_manifest_is_named(document: bytes, expected: str) -> 
 
 def test_a_long_value_is_shortened() -> None:
     """The message of a document that is no manifest does not repeat all of it."""
-    document = b"\xef\xbb\xbf" + MANIFEST.to_json().encode()
+    document = f"[{MANIFEST.to_json()}]".encode()
     assert len(complaint(Manifest.from_json, document, where=WHERE, error=CacheCorruptError)) < 300

@@ -63,6 +63,18 @@ def test_other_traces_under_the_same_name_are_not_overwritten(cache: TraceCache,
     assert_equal(cache, target)
 
 
+def test_two_sources_of_one_configuration_name_are_refused(target: TraceCache, tmp_path: Path) -> None:
+    """``load_dataset`` could read only one of them; nothing is written."""
+    cache = TraceCache(str(tmp_path / "alike"))
+    traces = [dataclasses.replace(trace, benchmark=name) for name in ("a-b", "a") for trace in version("x", 1)]
+    for trace, source in zip(traces, ("c", "b-c"), strict=True):
+        cache.write([trace], benchmark=trace.benchmark, source=source)
+    assert "a-b-c" in complaint(export, publication(cache).sources, target)
+    assert target.manifests() == []
+    export(publication(cache, ["a"]).sources, target)
+    assert "publish them in two places" in complaint(export, publication(cache, ["a-b"]).sources, target)
+
+
 def test_somebody_elses_readme_is_not_overwritten(cache: TraceCache, target: TraceCache) -> None:
     """A README.md of another author stops the export, unless ``replace`` is set."""
     target._fs.makedirs(target._path, exist_ok=True)

@@ -70,9 +70,9 @@ def hub_licence(licence: str | None) -> str:
     return name if _LICENCES.fullmatch(name) else "other"
 
 
-def config_name(manifest: Manifest) -> str:
+def config_name(benchmark: str, source: str) -> str:
     """The name of a source for ``datasets.load_dataset`` and the Hub's viewer."""
-    return f"{manifest.benchmark}-{manifest.source}"
+    return f"{benchmark}-{source}"
 
 
 def _front_matter(manifests: Sequence[Manifest]) -> str:
@@ -91,7 +91,7 @@ def _front_matter(manifests: Sequence[Manifest]) -> str:
     for manifest in manifests:
         paths = ", ".join(f'"{manifest.benchmark}/{manifest.source}/{name}"' for name in manifest.files)
         lines += [
-            f'- config_name: "{config_name(manifest)}"',
+            f'- config_name: "{config_name(manifest.benchmark, manifest.source)}"',
             "  data_files:",
             f'  - split: "test"\n    path: [{paths}]',
         ]
@@ -109,7 +109,7 @@ def _counts(sources: Sequence[TraceSet]) -> str:
         manifest = trace_set.manifest
         correct = UNKNOWN if manifest.rows_correct is None else f"{manifest.rows_correct:,}"
         rows.append(
-            f"| `{config_name(manifest)}` | {manifest.rows:,} | {manifest.rows_with_confidence:,} "
+            f"| `{config_name(manifest.benchmark, manifest.source)}` | {manifest.rows:,} | {manifest.rows_with_confidence:,} "
             f"| {tokens_of(trace_set):,} | {manifest.rows_with_spans:,} | {correct} |"
         )
     return "\n".join(rows)
@@ -133,7 +133,7 @@ def _use(first: Manifest, place: str, repo: str | None) -> str:
     if repo is None:
         lines += ["or read in place:", f"```sh\nRBRIDGE_CACHE={place} lm_eval ... --tasks {task}\n```"]
     else:
-        load = f'load_dataset("{repo}", "{config_name(first)}", split="test")'
+        load = f'load_dataset("{repo}", "{config_name(first.benchmark, first.source)}", split="test")'
         lines += ["or as a table:", f"```python\nfrom datasets import load_dataset\n\ntraces = {load}\n```"]
     return "\n\n".join(lines)
 

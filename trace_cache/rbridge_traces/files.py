@@ -60,6 +60,16 @@ def check_suffix(path: str | Path, suffixes: tuple[str, ...], what: str) -> str:
     return suffix
 
 
+def exists(path: str | Path) -> bool:
+    """Whether there is a file or folder. None has a name that is too long, where ``Path.exists`` raises an error."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder, for names as in ``exists``."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def client_errors() -> tuple[Any, ...]:
     """Errors of the loaded HTTP clients, raised when a server cannot be reached."""
     return tuple(getattr(sys.modules[module], name) for module, name in _CLIENT_ERRORS.items() if module in sys.modules)
@@ -90,10 +100,12 @@ def open_root(url: str) -> tuple[AbstractFileSystem, str]:
     """The file system of a local path or fsspec URL, and the path on it.
 
     Raises:
-        TraceError: the protocol is unknown, or its package is not installed.
+        TraceError: the protocol is unknown, its package is not installed, or no path has such characters.
     """
     from fsspec.core import url_to_fs
 
+    if "\0" in url:
+        raise TraceError(f"cannot open {url!r}: no path holds a NUL character; give another one")
     try:
         fs, path = url_to_fs(url)
     except (ValueError, ImportError, OSError) as error:

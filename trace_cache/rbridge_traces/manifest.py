@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 import re
@@ -94,6 +95,8 @@ class Manifest:
         """
         from pydantic import ValidationError
 
+        document = document.encode(errors="surrogatepass") if isinstance(document, str) else document
+        document = document.removeprefix(codecs.BOM_UTF8)
         try:
             values = json.loads(document)
         except (ValueError, RecursionError) as error:

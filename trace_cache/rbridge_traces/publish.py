@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rbridge_traces import files
 from rbridge_traces.benchmark import check_benchmark
-from rbridge_traces.data_card import CARD, WRITTEN, data_card
+from rbridge_traces.data_card import CARD, WRITTEN, config_name, data_card
 from rbridge_traces.definition import is_default
 from rbridge_traces.errors import CacheCorruptError, CacheNotFoundError, TraceError, did_you_mean
 from rbridge_traces.manifest import Manifest
@@ -82,7 +82,8 @@ def export(
         Whether anything was written; False if the target held all of it.
 
     Raises:
-        TraceError: the target holds other traces under the same name, or cannot be written.
+        TraceError: the target holds other traces under the same name, two sources would have the same configuration
+            name, or the target cannot be written.
         CacheCorruptError: what was written reads back changed, or another source in the target is damaged.
     """
     new = [source for source in sources if not _holds(target, source.manifest)]
@@ -94,6 +95,7 @@ def export(
         raise TraceError(
             f"{target.root} has a {CARD} of its own; export to an empty place, or write over it with --replace"
         )
+    _refuse_equal_configurations([source.manifest for source in new], target)
     _define(sources, target, replace=replace)
     for source in new:
         target.put(source.manifest, source.files, replace=replace)
@@ -190,6 +192,19 @@ def _refuse_to_replace(manifests: Sequence[Manifest], target: TraceCache, *, rep
             f"{target.root} already holds other traces of {_listed(taken)}; name another place, or write over them "
             "with --replace"
         )
+
+
+def _refuse_equal_configurations(manifests: Sequence[Manifest], target: TraceCache) -> None:
+    """Refuse sources that the card would name alike: ``a-b`` from ``c`` and ``a`` from ``b-c``."""
+    held = [(benchmark, source) for benchmark in target.benchmarks() for source in target.sources(benchmark)]
+    named: dict[str, tuple[str, str]] = {}
+    for place in (*held, *((each.benchmark, each.source) for each in manifests)):
+        first = named.setdefault(config_name(*place), place)
+        if first != place:
+            raise TraceError(
+                f"{first[0]} from {first[1]} and {place[0]} from {place[1]} would both be the configuration "
+                f"{config_name(*place)} of a data set; publish them in two places, or name a source in another way"
+            )
 
 
 def _define(sources: Sequence[StoredSource], target: TraceCache, *, replace: bool) -> None:

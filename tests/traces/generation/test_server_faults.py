@@ -88,8 +88,9 @@ def test_a_server_that_gives_up_ends_the_build_and_the_rest_is_asked_next_time(
         (page(404), "--base-url"),
         (page(200), "web page"),
         (Reply(body={"object": "no completion"}), "no Chat Completions response"),
+        (Reply(body=b"[" * 100_000), "no Chat Completions response"),
     ],
-    ids=["401", "403", "quota", "402", "model", "400", "logprobs", "404 page", "page", "other JSON"],
+    ids=["401", "403", "quota", "402", "model", "400", "logprobs", "404 page", "page", "other JSON", "nested JSON"],
 )
 def test_what_no_retry_can_mend_stops_at_once(tmp_path: Path, server: ChatServer, fault: Reply, advice: str) -> None:
     """The message names the setting to change, and no second request is made."""

@@ -153,7 +153,7 @@ class Client:
                 raise wrong_address(self.connection, connection_trouble(error)) from error
         except openai.APIConnectionError as error:
             raise wrong_address(self.connection, connection_trouble(error)) from error
-        except (openai.APIError, ValueError, KeyError, TypeError):
+        except (openai.APIError, ValueError, KeyError, TypeError, RecursionError):
             return
 
     async def ask(self, messages: Sequence[dict[str, str]]) -> ServerAnswer:
@@ -200,7 +200,7 @@ class Client:
             choice = response["choices"][0]
             message = choice["message"]
             kept = {key: message[key] for key in _KEPT if message.get(key) is not None}
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             if not self.answered:
                 raise wrong_address(self.connection, f"answers with {what_it_is(content, kind)}") from None
             raise ItemRefusedError("no answer", f"the server answers with {what_it_is(content, kind)}") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rbridge_traces.benchmark import benchmark_called
 from rbridge_traces.errors import TraceImportError
+from rbridge_traces.files import is_folder
 from rbridge_traces.release.fields import map_fields
 from rbridge_traces.release.token_rows import first_rows, layout_of
 from rbridge_traces.rows import unpacked_name
@@ -36,7 +37,7 @@ def release_folders(root: Path) -> dict[str, Path]:
     Raises:
         TraceImportError: there is no such folder, or it holds no benchmark; says what it holds.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise TraceImportError(f"there is no folder {root}")
     folder_of: dict[str, Path] = {}
     for folders in ([*_folders(root / "traces"), *_folders(root)], [root]):

@@ -13,6 +13,7 @@ from typing import Any
 from rbridge_traces.benchmark import SHIPPED, benchmark_called, check_benchmark, is_benchmark_name, plain
 from rbridge_traces.errors import NoTraceError, TraceError, TraceImportError, did_you_mean
 from rbridge_traces.field_values import as_choices, as_text
+from rbridge_traces.files import is_folder
 from rbridge_traces.gold import gold_label_if_known
 from rbridge_traces.questions import STEM
 from rbridge_traces.release.fields import map_fields
@@ -34,7 +35,7 @@ def mask_subsets(root: Path) -> dict[str, list[str]]:
     Raises:
         TraceImportError: there is no such folder, or no file of rows in it.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise TraceImportError(f"there is no folder {root}")
     subsets: dict[str, list[str]] = {}
     for path in table_files(root):
