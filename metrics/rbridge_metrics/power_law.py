@@ -20,12 +20,7 @@ import numpy.typing as npt
 from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.bootstrap import Interval
 from rbridge_metrics.errors import ForecastError
-from rbridge_metrics.predictive import (
-    EXPONENTS,
-    predictive_probability_below,
-    predictive_quantiles,
-    training_basis,
-)
+from rbridge_metrics.predictive import EXPONENTS, Predictive, predictive, training_basis
 
 Loss = Literal["squared", "huber"]
 
@@ -83,12 +78,11 @@ class PowerLaw:
         if not 0 < level < 1:
             raise ForecastError(f"an interval of level {level:g}; a level between 0 and 1 is needed, such as 0.9")
         times = _times(tokens)
-        tails = ((1 - level) / 2, (1 + level) / 2)
-        quantiles = predictive_quantiles(
-            self.tokens, self.values, times.ravel(), tails, weights=self.weights, fitted=self.c
+        scores, centre = self._predictive(times.ravel()), self.predict(times)
+        low, high = (
+            np.clip(scores.quantile(tail), *self.bounds).reshape(times.shape)
+            for tail in ((1 - level) / 2, (1 + level) / 2)
         )
-        low, high = np.clip(quantiles, *self.bounds).reshape(2, *times.shape)
-        centre = self.predict(times)
         return Interval(np.minimum(low, centre), np.maximum(high, centre))
 
     def quantiles(self, tokens: float, probabilities: Sequence[float]) -> FloatArray:
@@ -104,9 +98,8 @@ class PowerLaw:
         Raises:
             ForecastError: a time at or below 0.
         """
-        return predictive_quantiles(
-            self.tokens, self.values, _times([tokens]), probabilities, weights=self.weights, fitted=self.c
-        )[:, 0]
+        scores = self._predictive(_times([tokens]))
+        return np.array([scores.quantile(probability)[0] for probability in probabilities])
 
     def probability_below(self, tokens: float, score: float) -> float:
         """Probability that a checkpoint at this time scores at most ``score``; see ``predictive``.
@@ -114,10 +107,10 @@ class PowerLaw:
         Raises:
             ForecastError: a time at or below 0.
         """
-        below = predictive_probability_below(
-            self.tokens, self.values, _times([tokens]), np.array([score]), weights=self.weights, fitted=self.c
-        )
-        return float(below[0])
+        return float(self._predictive(_times([tokens])).probability_below(np.array([score]))[0])
+
+    def _predictive(self, times: FloatArray) -> Predictive:
+        return predictive(self.tokens, self.values, times, weights=self.weights, fitted=self.c)
 
 
 def fit_power_law(
