@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics.alignment import FloatArray
-from rbridge_metrics.bootstrap import Interval
+from rbridge_metrics.bootstrap import Interval, tails
 from rbridge_metrics.errors import ForecastError
 from rbridge_metrics.predictive import EXPONENTS, Predictive, predictive, training_basis
 
@@ -75,14 +75,9 @@ class PowerLaw:
         Raises:
             ForecastError: a time at or below 0, or a level outside (0, 1).
         """
-        if not 0 < level < 1:
-            raise ForecastError(f"an interval of level {level:g}; a level between 0 and 1 is needed, such as 0.9")
-        times = _times(tokens)
+        ends, times = tails(level, ForecastError), _times(tokens)
         scores, centre = self._predictive(times.ravel()), self.predict(times)
-        low, high = (
-            np.clip(scores.quantile(tail), *self.bounds).reshape(times.shape)
-            for tail in ((1 - level) / 2, (1 + level) / 2)
-        )
+        low, high = (np.clip(scores.quantile(end), *self.bounds).reshape(times.shape) for end in ends)
         return Interval(np.minimum(low, centre), np.maximum(high, centre))
 
     def quantiles(self, tokens: float, probabilities: Sequence[float]) -> FloatArray:
@@ -137,7 +132,18 @@ def fit_power_law(
     >>> round(law.a, 4), round(law.b, 2), round(law.c, 4)
     (1.8, -90.0, 0.25)
     """
-    times, metric = _checked(tokens, values, bounds)
+    times, metric = ordered_run(tokens, values)
+    if times.size < FEWEST_POINTS:
+        raise ForecastError(
+            f"{times.size} checkpoints; a - b * t^(-c) has three parameters and needs at least {FEWEST_POINTS}"
+        )
+    if np.ptp(metric) <= 1e-12 * np.abs(metric).max():
+        raise ForecastError(
+            f"the metric is {metric[0]:g} at all {metric.size} checkpoints; there is no trend to forecast"
+        )
+    if metric.min() < bounds[0] or metric.max() > bounds[1]:
+        outside = metric.min() if metric.min() < bounds[0] else metric.max()
+        raise ForecastError(f"value {outside:g} outside [{bounds[0]:g}, {bounds[1]:g}], which the metric cannot leave")
     u = times / np.exp(np.log(times).mean())
     weights = np.ones(times.size)
     for _ in range(1 if loss == "squared" else 50):
@@ -176,29 +182,21 @@ def _huber_weights(residual: FloatArray) -> FloatArray:
     return weights
 
 
-def _checked(
-    tokens: npt.ArrayLike, values: npt.ArrayLike, bounds: tuple[float, float]
-) -> tuple[FloatArray, FloatArray]:
+def ordered_run(tokens: npt.ArrayLike, values: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Times and values of the checkpoints of a run, checked, in order of time; shape (checkpoints,) each.
+
+    Raises:
+        ForecastError: different lengths, a number that is not finite, or a time at or below 0 or given twice.
+    """
     times, metric = _times(tokens), np.asarray(values, dtype=np.float64)
     if times.ndim != 1 or times.shape != metric.shape:
         raise ForecastError(f"{times.size} times but {metric.size} values; one value a checkpoint is needed")
-    if times.size < FEWEST_POINTS:
-        raise ForecastError(
-            f"{times.size} checkpoints; a - b * t^(-c) has three parameters and needs at least {FEWEST_POINTS}"
-        )
     if not np.isfinite(metric).all():
         raise ForecastError(f"value {metric[~np.isfinite(metric)][0]} among the checkpoints; leave those without out")
     order = np.argsort(times, kind="stable")
     times, metric = times[order], metric[order]
     if (twice := np.flatnonzero(np.diff(times) == 0)).size:
         raise ForecastError(f"two checkpoints at {times[twice[0]]:g} tokens; keep one value a checkpoint")
-    if np.ptp(metric) <= 1e-12 * np.abs(metric).max():
-        raise ForecastError(
-            f"the metric is {metric[0]:g} at all {metric.size} checkpoints; there is no trend to forecast"
-        )
-    if metric.min() < bounds[0] or metric.max() > bounds[1]:
-        outside = metric.min() if metric.min() < bounds[0] else metric.max()
-        raise ForecastError(f"value {outside:g} outside [{bounds[0]:g}, {bounds[1]:g}], which the metric cannot leave")
     return times, metric
 
 
