@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics.alignment import FloatArray
-from rbridge_metrics.errors import BootstrapError
+from rbridge_metrics.errors import BootstrapError, RBridgeError
 from rbridge_metrics.ranking import ranks
 
 #: One number, or several: the benchmark beside the user's seed, for draws that are independent of each other.
@@ -131,14 +131,15 @@ def percentile_interval(resampled: npt.ArrayLike, *, level: float = 0.9) -> Inte
     NaN where any resample is NaN.
 
     Raises:
-        BootstrapError: a level outside (0, 1).
+        BootstrapError: no resamples, or a level outside (0, 1).
 
     >>> low, high = percentile_interval(np.arange(101.0), level=0.5)
     >>> float(low), float(high)
     (25.0, 75.0)
     """
-    low, high = np.quantile(np.asarray(resampled, dtype=np.float64), _tails(level), axis=0)
-    return Interval(low, high)
+    table = np.asarray(resampled, dtype=np.float64)
+    _check_resamples(len(table))
+    return Interval(*np.quantile(table, tails(level), axis=0))
 
 
 def rank_summary(
@@ -173,7 +174,7 @@ def rank_summary(
         order=order,
         rank=observed[order],
         # A rank that occurs, not a point between two ranks.
-        rank_interval=Interval(*np.quantile(resampled_ranks, _tails(level), axis=0, method="inverted_cdf")),
+        rank_interval=Interval(*np.quantile(resampled_ranks, tails(level), axis=0, method="inverted_cdf")),
         ordered_right=(better + 0.5 * tied).mean(axis=0),
     )
 
@@ -198,9 +199,14 @@ def _resampled_sums(table: FloatArray, resamples: int, seed: Seed) -> FloatArray
     return sums[:, row_of.ravel()]
 
 
-def _tails(level: float) -> tuple[float, float]:
+def tails(level: float, error: type[RBridgeError] = BootstrapError) -> tuple[float, float]:
+    """Probabilities below and up to the end of the central interval of a level; ``error`` if it is not in (0, 1).
+
+    >>> tails(0.5)
+    (0.25, 0.75)
+    """
     if not 0 < level < 1:
-        raise BootstrapError(f"an interval of level {level:g}; a level between 0 and 1 is needed, such as 0.9")
+        raise error(f"an interval of level {level:g}; a level between 0 and 1 is needed, such as 0.9")
     return (1 - level) / 2, (1 + level) / 2
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics.alignment import FloatArray
-from rbridge_metrics.bootstrap import Interval
+from rbridge_metrics.bootstrap import Interval, tails
 from rbridge_metrics.errors import ForecastError
-from rbridge_metrics.power_law import Loss, PowerLaw, fit_power_law
+from rbridge_metrics.power_law import Loss, PowerLaw, fit_power_law, ordered_run
 
 #: What a forecast has to beat: nothing more happens; the straight line in log tokens goes on.
 BASELINES = ("last_value", "linear_in_log_tokens")
@@ -76,14 +76,11 @@ def backtest(
     >>> report.shown, report.tokens.size, report.beats_baselines
     (6, 6, True)
     """
-    times, metric = np.asarray(tokens, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    if times.ndim != 1 or times.shape != metric.shape:
-        raise ForecastError(f"{times.size} times but {metric.size} values; one value a checkpoint is needed")
-    order = np.argsort(times, kind="stable")
-    times, metric = times[order], metric[order]
+    times, metric = ordered_run(tokens, values)
     shown = times <= until
     if shown.all():
-        raise ForecastError(f"no checkpoint after {until:g} tokens to test a forecast on; the last is at {times[-1]:g}")
+        last = f"; the last is at {times[-1]:g}" if times.size else ""
+        raise ForecastError(f"no checkpoint after {until:g} tokens to test a forecast on{last}")
     law = fit_power_law(times[shown], metric[shown], loss=loss, bounds=bounds)
     hidden = times[~shown]
     forecasts = {
@@ -120,7 +117,11 @@ def accuracy_through_proxy(
 
     Returns:
         Accuracies in percent, shape (times,), and their interval.
+
+    Raises:
+        ForecastError: a time at or below 0, or a level outside (0, 1).
     """
+    tails(level, ForecastError)  # refuses a level whose half would be accepted below
     times = np.atleast_1d(np.asarray(tokens, dtype=np.float64))
     each = 1 - (1 - level) / 2
     low, high = law.interval(times, level=each)

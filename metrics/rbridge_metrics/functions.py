@@ -15,9 +15,6 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-#: Magnitudes that least squares can fit: squares and their sums stay within float64.
-SQUARABLE = (1e-100, 1e100)
-
 
 def _linear(u: Floats, shape: Floats) -> Floats:
     return np.broadcast_to(u, np.broadcast_shapes(u.shape, (*shape.shape[:-1], 1)))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -106,21 +105,30 @@ def training_noise(
         last: number of final checkpoints to use.
 
     Raises:
-        NoiseError: ``last`` is below ``MIN_CHECKPOINTS``, or no run has that many checkpoints.
+        NoiseError: ``last`` is below ``MIN_CHECKPOINTS``, no run has that many checkpoints, or scores or tokens used
+            are not finite, or tokens not as described.
 
     >>> round(training_noise([[0.0, 1.0, 0.0, 1.0, 0.0]]).noise, 4)
     0.6761
     """
     if last < MIN_CHECKPOINTS:
         raise NoiseError(f"noise over the last {last} checkpoints; at least {MIN_CHECKPOINTS} are needed")
-    tails = [np.asarray(run, dtype=np.float64)[-last:] for run in runs]
-    places = [np.asarray(of_run, dtype=np.float64)[-last:] for of_run in tokens or map(_equally_spaced, tails)]
-    long_enough = [len(tail) >= MIN_CHECKPOINTS for tail in tails]
-    tails, places = list(compress(tails, long_enough)), list(compress(places, long_enough))
+    tails: list[FloatArray] = []
+    places: list[FloatArray] = []
+    longest = 0
+    for at, run in enumerate(runs):
+        scores = np.asarray(run, dtype=np.float64)
+        of_run = np.arange(1.0, len(scores) + 1) if tokens is None else np.asarray(tokens[at], dtype=np.float64)
+        longest = max(longest, len(scores))
+        if len(scores) < MIN_CHECKPOINTS:
+            continue
+        tails.append(scores[-last:])
+        places.append(of_run[-last:])
+        if of_run.shape != scores.shape or not (np.isfinite(tails[-1]).all() and _ascending(places[-1])):
+            raise NoiseError(f"run {at} needs finite scores and as many tokens, above 0, finite and ascending")
     if not tails:
-        most = max((len(np.asarray(run)) for run in runs), default=0)
         raise NoiseError(
-            f"no run has {MIN_CHECKPOINTS} checkpoints, the longest has {most}; score more checkpoints of a run"
+            f"no run has {MIN_CHECKPOINTS} checkpoints, the longest has {longest}; score more checkpoints of a run"
         )
     bases = _parabolas(tails, places)
     fitted = [basis @ (basis.T @ tail) for basis, tail in zip(bases, tails, strict=True)]
@@ -197,8 +205,8 @@ def probability_of_chance(spread: float, noise: float, candidates: int, freedom:
     return float(f.sf((spread / noise) ** 2, candidates - 1, freedom))
 
 
-def _equally_spaced(run: FloatArray) -> FloatArray:
-    return np.arange(1.0, len(run) + 1)
+def _ascending(places: FloatArray) -> bool:
+    return bool(places[0] > 0 and (np.diff(places) > 0).all() and places[-1] < np.inf)
 
 
 def _parabolas(runs: Sequence[FloatArray], tokens: Sequence[FloatArray]) -> list[FloatArray]:

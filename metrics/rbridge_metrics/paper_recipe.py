@@ -111,11 +111,11 @@ def least_squares(name: str, x: Floats, y: Floats, start: Floats | None = None) 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", OptimizeWarning)  # it says that no covariance came out, and none is used
         warnings.simplefilter("ignore", np.exceptions.RankWarning)
-        if name in ("linear", "quadratic"):
-            return np.polyfit(x, y, len(NAMES[name]) - 1)
         if start is None:
             start = np.array([y.max() - y.min(), 0.01, y.min()] if name == "exponential" else [1.0, 1.0])
         try:
+            if name in ("linear", "quadratic"):
+                return np.polyfit(x, y, len(NAMES[name]) - 1)
             params, _ = curve_fit(
                 lambda x, *params: evaluate(name, np.array(params), x), x, y, p0=start, maxfev=MAX_EVALUATIONS
             )

@@ -18,15 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics.alignment import FloatArray
-from rbridge_metrics.bootstrap import Interval
+from rbridge_metrics.bootstrap import Interval, tails
 from rbridge_metrics.errors import ForecastError
-from rbridge_metrics.functions import SQUARABLE
-from rbridge_metrics.predictive import (
-    EXPONENTS,
-    predictive_probability_below,
-    predictive_quantiles,
-    training_basis,
-)
+from rbridge_metrics.predictive import EXPONENTS, Predictive, predictive, training_basis
 
 Loss = Literal["squared", "huber"]
 
@@ -81,15 +75,9 @@ class PowerLaw:
         Raises:
             ForecastError: a time at or below 0, or a level outside (0, 1).
         """
-        if not 0 < level < 1:
-            raise ForecastError(f"an interval of level {level:g}; a level between 0 and 1 is needed, such as 0.9")
-        times = _times(tokens)
-        tails = ((1 - level) / 2, (1 + level) / 2)
-        quantiles = predictive_quantiles(
-            self.tokens, self.values, times.ravel(), tails, weights=self.weights, fitted=self.c
-        )
-        low, high = np.clip(quantiles, *self.bounds).reshape(2, *times.shape)
-        centre = self.predict(times)
+        ends, times = tails(level, ForecastError), _times(tokens)
+        scores, centre = self._predictive(times.ravel()), self.predict(times)
+        low, high = (np.clip(scores.quantile(end), *self.bounds).reshape(times.shape) for end in ends)
         return Interval(np.minimum(low, centre), np.maximum(high, centre))
 
     def quantiles(self, tokens: float, probabilities: Sequence[float]) -> FloatArray:
@@ -105,9 +93,8 @@ class PowerLaw:
         Raises:
             ForecastError: a time at or below 0.
         """
-        return predictive_quantiles(
-            self.tokens, self.values, _times([tokens]), probabilities, weights=self.weights, fitted=self.c
-        )[:, 0]
+        scores = self._predictive(_times([tokens]))
+        return np.array([scores.quantile(probability)[0] for probability in probabilities])
 
     def probability_below(self, tokens: float, score: float) -> float:
         """Probability that a checkpoint at this time scores at most ``score``; see ``predictive``.
@@ -115,10 +102,10 @@ class PowerLaw:
         Raises:
             ForecastError: a time at or below 0.
         """
-        below = predictive_probability_below(
-            self.tokens, self.values, _times([tokens]), np.array([score]), weights=self.weights, fitted=self.c
-        )
-        return float(below[0])
+        return float(self._predictive(_times([tokens])).probability_below(np.array([score]))[0])
+
+    def _predictive(self, times: FloatArray) -> Predictive:
+        return predictive(self.tokens, self.values, times, weights=self.weights, fitted=self.c)
 
 
 def fit_power_law(
@@ -145,7 +132,23 @@ def fit_power_law(
     >>> round(law.a, 4), round(law.b, 2), round(law.c, 4)
     (1.8, -90.0, 0.25)
     """
-    times, metric = _checked(tokens, values, bounds)
+    times, metric = ordered_run(tokens, values)
+    if times.size < FEWEST_POINTS:
+        raise ForecastError(
+            f"{times.size} checkpoints; a - b * t^(-c) has three parameters and needs at least {FEWEST_POINTS}"
+        )
+    if np.ptp(metric) <= 1e-12 * np.abs(metric).max():
+        raise ForecastError(
+            f"the metric is {metric[0]:g} at all {metric.size} checkpoints; there is no trend to forecast"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = metric.std()
+    if not 0 < spread < np.inf:
+        ends = f"{metric.min():g} to {metric.max():g}"
+        raise ForecastError(f"values of the metric from {ends}; expected a spread whose square a float can hold")
+    if metric.min() < bounds[0] or metric.max() > bounds[1]:
+        outside = metric.min() if metric.min() < bounds[0] else metric.max()
+        raise ForecastError(f"value {outside:g} outside [{bounds[0]:g}, {bounds[1]:g}], which the metric cannot leave")
     u = times / np.exp(np.log(times).mean())
     weights = np.ones(times.size)
     for _ in range(1 if loss == "squared" else 50):
@@ -184,31 +187,21 @@ def _huber_weights(residual: FloatArray) -> FloatArray:
     return weights
 
 
-def _checked(
-    tokens: npt.ArrayLike, values: npt.ArrayLike, bounds: tuple[float, float]
-) -> tuple[FloatArray, FloatArray]:
+def ordered_run(tokens: npt.ArrayLike, values: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Times and values of the checkpoints of a run, checked, in order of time; shape (checkpoints,) each.
+
+    Raises:
+        ForecastError: different lengths, a number that is not finite, or a time at or below 0 or given twice.
+    """
     times, metric = _times(tokens), np.asarray(values, dtype=np.float64)
     if times.ndim != 1 or times.shape != metric.shape:
         raise ForecastError(f"{times.size} times but {metric.size} values; one value a checkpoint is needed")
-    if times.size < FEWEST_POINTS:
-        raise ForecastError(
-            f"{times.size} checkpoints; a - b * t^(-c) has three parameters and needs at least {FEWEST_POINTS}"
-        )
     if not np.isfinite(metric).all():
         raise ForecastError(f"value {metric[~np.isfinite(metric)][0]} among the checkpoints; leave those without out")
     order = np.argsort(times, kind="stable")
     times, metric = times[order], metric[order]
     if (twice := np.flatnonzero(np.diff(times) == 0)).size:
         raise ForecastError(f"two checkpoints at {times[twice[0]]:g} tokens; keep one value a checkpoint")
-    if (largest := np.abs(metric).max()) and not SQUARABLE[0] < largest < SQUARABLE[1]:
-        raise ForecastError(f"values of up to {largest:g}, whose squares leave float64; forecast their logarithms")
-    if np.ptp(metric) <= 1e-12 * np.abs(metric).max():
-        raise ForecastError(
-            f"the metric is {metric[0]:g} at all {metric.size} checkpoints; there is no trend to forecast"
-        )
-    if metric.min() < bounds[0] or metric.max() > bounds[1]:
-        outside = metric.min() if metric.min() < bounds[0] else metric.max()
-        raise ForecastError(f"value {outside:g} outside [{bounds[0]:g}, {bounds[1]:g}], which the metric cannot leave")
     return times, metric
 
 

@@ -11,7 +11,6 @@ It assumes that the run continues unchanged, without learning-rate decay, new da
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,17 +24,47 @@ _GRID = np.geomspace(*EXPONENTS, 61)
 _CORRELATIONS = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 0.9])
 
 
-class _Mixture(NamedTuple):
-    """Student's t of each component at each time, shapes (components,) and (components, times)."""
+class Predictive(NamedTuple):
+    """Distributions of the scores at some times: mixtures of Student's t with ``dof`` degrees of freedom.
+
+    Attributes:
+        weight: of each component, shape (components,).
+        centre, scale: of each component at each time, shape (components, times).
+    """
 
     weight: FloatArray
     centre: FloatArray
     scale: FloatArray
     dof: int
 
+    def quantile(self, probability: float) -> FloatArray:
+        """Score that each time stays below with this probability in (0, 1): shape (times,).
+
+        By bisection between the lowest and highest quantile of the components.
+        """
+        from scipy.special import stdtrit
+
+        quantiles = self.centre + stdtrit(self.dof, probability) * self.scale
+        low, high = quantiles.min(axis=0), quantiles.max(axis=0)
+        for _ in range(60):
+            middle = (low + high) / 2
+            below = self.probability_below(middle) < probability
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        quantile: FloatArray = (low + high) / 2
+        return quantile
+
+    def probability_below(self, scores: FloatArray) -> FloatArray:
+        """Probability that each time scores at most the score given for it, shape (times,) as ``scores``."""
+        from scipy.special import stdtr
+
+        scale = np.maximum(self.scale, np.finfo(float).tiny)
+        with np.errstate(over="ignore"):  # far outside the spread of a run without noise
+            probability: FloatArray = self.weight @ stdtr(self.dof, (scores - self.centre) / scale)
+        return probability
+
 
 class _Run(NamedTuple):
-    """The checkpoints, shapes (checkpoints,): a weight of 1/4 stands for twice the noise."""
+    """The checkpoints, shapes (checkpoints,)."""
 
     tokens: FloatArray
     values: FloatArray
@@ -57,67 +86,21 @@ def training_basis(u: FloatArray, exponents: FloatArray) -> FloatArray:
     return basis
 
 
-def predictive_quantiles(
-    tokens: FloatArray,
-    values: FloatArray,
-    times: FloatArray,
-    probabilities: Sequence[float],
-    *,
-    weights: FloatArray,
-    fitted: float,
-) -> FloatArray:
-    """Quantiles of what a checkpoint at each of ``times`` will score; see this module.
+def predictive(
+    tokens: FloatArray, values: FloatArray, times: FloatArray, *, weights: FloatArray, fitted: float
+) -> Predictive:
+    """What a checkpoint at each of ``times`` will score; see this module.
+
+    Generalised least squares for every exponent and correlation, weighted by its marginal likelihood. The slope's prior
+    is flat for a basis of unit variance over the checkpoints, so that exponents compare fairly.
 
     Args:
         tokens, values: shape (checkpoints,), the run so far, in order of tokens, at least 4 checkpoints.
         times: shape (times,).
-        probabilities: in (0, 1).
-        weights: shape (checkpoints,), of each checkpoint in the fit.
+        weights: shape (checkpoints,), of each checkpoint in the fit: 1/4 stands for twice the noise.
         fitted: the exponent that fits best; added to the grid, so that a run without noise is met exactly.
-
-    Returns:
-        Shape (probabilities, times).
     """
-    mixture = _predictive(_Run(tokens, values, weights), times, fitted)
-    return np.stack([_quantile(mixture, probability) for probability in probabilities])
-
-
-def predictive_probability_below(
-    tokens: FloatArray,
-    values: FloatArray,
-    times: FloatArray,
-    scores: FloatArray,
-    *,
-    weights: FloatArray,
-    fitted: float,
-) -> FloatArray:
-    """Probability that a checkpoint at each of ``times`` scores at most the score given for it.
-
-    Args:
-        tokens, values, weights, fitted: as in ``predictive_quantiles``, whose inverse this is.
-        times, scores: shape (times,).
-
-    Returns:
-        Shape (times,).
-    """
-    mixture = _predictive(_Run(tokens, values, weights), times, fitted)
-    return _below(mixture, scores)
-
-
-def _below(mixture: _Mixture, scores: FloatArray) -> FloatArray:
-    from scipy.special import stdtr
-
-    scale = np.maximum(mixture.scale, np.finfo(float).tiny)
-    with np.errstate(over="ignore"):  # far outside the spread of a run without noise
-        probability: FloatArray = mixture.weight @ stdtr(mixture.dof, (scores - mixture.centre) / scale)
-    return probability
-
-
-def _predictive(run: _Run, times: FloatArray, fitted: float) -> _Mixture:
-    """Generalised least squares for every exponent and correlation, weighted by its marginal likelihood.
-
-    The slope's prior is flat for a basis of unit variance over the checkpoints, so that exponents compare fairly.
-    """
+    run = _Run(tokens, values, weights)
     reference = np.exp(np.log(run.tokens).mean())
     exponents = np.unique(np.append(_GRID, fitted))
     basis = training_basis(run.tokens / reference, exponents)
@@ -129,7 +112,7 @@ def _predictive(run: _Run, times: FloatArray, fitted: float) -> _Mixture:
     weight = np.exp(log_weight - log_weight.max())
     keep = weight > 1e-7 * weight.sum()
     centre, scale = (np.concatenate([part[at] for part in parts])[keep] for at in (1, 2))
-    return _Mixture(weight[keep] / weight[keep].sum(), centre, scale, run.tokens.size - 2)
+    return Predictive(weight[keep] / weight[keep].sum(), centre, scale, run.tokens.size - 2)
 
 
 def _given_correlation(
@@ -170,17 +153,3 @@ def _place(tokens: FloatArray, times: FloatArray) -> FloatArray:
     before, after = np.maximum(tokens[0] - times, 0) / gaps[0], np.maximum(times - tokens[-1], 0) / gaps[-1]
     result: FloatArray = place - before + after
     return result
-
-
-def _quantile(mixture: _Mixture, probability: float) -> FloatArray:
-    """Quantile of the mixture at each time, by bisection between the lowest and highest of its components."""
-    from scipy.special import stdtrit
-
-    quantiles = mixture.centre + stdtrit(mixture.dof, probability) * mixture.scale
-    low, high = quantiles.min(axis=0), quantiles.max(axis=0)
-    for _ in range(60):
-        middle = (low + high) / 2
-        below = _below(mixture, middle) < probability
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    quantile: FloatArray = (low + high) / 2
-    return quantile

@@ -123,7 +123,7 @@ def frequency_weights(token_id: npt.ArrayLike, counts: npt.ArrayLike) -> FloatAr
         Shape (tokens,), above 0.
 
     Raises:
-        ScoreError: nothing was counted, a count is below 0, or an id is beyond the table.
+        ScoreError: nothing was counted, a count is below 0, or an id is not whole or beyond the table.
 
     >>> frequency_weights([0, 2, 1], [6, 2, 0])
     array([0.75 , 0.125, 0.25 ])
@@ -131,6 +131,8 @@ def frequency_weights(token_id: npt.ArrayLike, counts: npt.ArrayLike) -> FloatAr
     ids, table = np.asarray(token_id), np.asarray(counts)
     if table.ndim != 1 or table.dtype.kind not in "iuf":
         raise ScoreError(f"token counts of shape {table.shape} and type {table.dtype}; one number for each token id")
+    if ids.size and ids.dtype.kind not in "iu":
+        raise ScoreError(f"token ids of type {ids.dtype}; whole numbers are needed")
     total = table.sum()
     if not 0 < total < np.inf or table.min() < 0:
         raise ScoreError("token counts that are all 0, or below 0; count at least one token")
@@ -140,7 +142,7 @@ def frequency_weights(token_id: npt.ArrayLike, counts: npt.ArrayLike) -> FloatAr
             f"token id {wrong} with counts of a vocabulary of {table.size} tokens; count with the tokenizer of the "
             "model that was scored"
         )
-    weights: FloatArray = np.maximum(table[ids], 1) / float(total)
+    weights: FloatArray = np.maximum(table[ids.astype(np.intp)], 1) / float(total)
     return weights
 
 

@@ -15,7 +15,7 @@ from rbridge_metrics.curve_fitting import fit_function
 from rbridge_metrics.curves import Curve, PaperCurve, RobustCurve
 from rbridge_metrics.errors import FitError
 from rbridge_metrics.folds import Indices
-from rbridge_metrics.functions import DEFAULT, SQUARABLE, Floats, functions_for
+from rbridge_metrics.functions import DEFAULT, Floats, functions_for
 from rbridge_metrics.intervals import block_jackknife, jackknife_plus
 from rbridge_metrics.paper_recipe import ConvergenceError, fit_paper, least_squares
 from rbridge_metrics.saved_fit import restore, to_dict
@@ -126,22 +126,23 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         if accuracies is None:
             raise FitError("y is None: requires y to be passed, but the target y is None")
         x = self._scores(scores)
-        y = np.asarray(
-            check_array(column_or_1d(accuracies, warn=True), ensure_2d=False, dtype=np.float64, input_name="y")
-        )
+        y = _numbers(accuracies, "y")
         if len(x) != len(y):
             raise FitError(f"{len(x)} scores and {len(y)} accuracies; expected equal numbers")
         if len(x) < 3:
             raise FitError(f"{len(x)} points (n_samples = {len(x)}); a function and its error need at least 3")
-        if (largest := np.abs(x).max()) and not SQUARABLE[0] < largest < SQUARABLE[1]:
-            raise FitError(f"scores of up to {largest:g}, whose squares leave float64; fit their logarithms")
         for name, values in (("score", x), ("accuracy", y)):
             if np.ptp(values) <= 1e-12 * np.abs(values).max():
                 raise FitError(f"every {name} is {values[0]:g}; expected some that differ, there is nothing to fit")
+            with np.errstate(over="ignore", invalid="ignore"):
+                spread = values.std()
+            if not 0 < spread < np.inf:
+                ends = f"{values.min():g} to {values.max():g}"
+                raise FitError(f"values of the {name} from {ends}; expected a spread whose square a float can hold")
         return x, y
 
     def _scores(self, scores: npt.ArrayLike) -> Floats:
-        x = np.asarray(check_array(scores, ensure_2d=False, dtype=np.float64, input_name="X"))
+        x = _numbers(scores, "X")
         if x.ndim == 2 and x.shape[1] == 1:
             return x[:, 0]
         if x.ndim != 1:
@@ -254,6 +255,15 @@ class ProxyRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         fit = cls()
         restore(saved, fit, RECIPES)
         return fit
+
+
+def _numbers(values: npt.ArrayLike, name: str) -> Floats:
+    """Finite numbers as scikit-learn checks them; ``y`` has one dimension."""
+    try:
+        array = column_or_1d(values, warn=True) if name == "y" else values
+        return np.asarray(check_array(array, ensure_2d=False, dtype=np.float64, input_name=name))
+    except ValueError as error:
+        raise FitError(" ".join(str(error).split())) from error
 
 
 def _choices(errors: Floats, weights: Floats) -> npt.NDArray[np.int_]:

@@ -55,10 +55,11 @@ def restore(saved: Mapping[str, Any], fit: ProxyRegressor, recipes: Sequence[str
     Raises:
         FitError: a later version, another format, a field that is missing or not what it should be.
     """
-    if saved.get("format") != "rbridge-proxy-regressor" or saved.get("version") != VERSION:
+    kind, version = (saved.get(key) if isinstance(saved, Mapping) else None for key in ("format", "version"))
+    if kind != "rbridge-proxy-regressor" or version != VERSION:
         raise FitError(
-            f"format {saved.get('format')!r} version {saved.get('version')!r}; expected 'rbridge-proxy-regressor' "
-            f"version {VERSION}, as ProxyRegressor.to_dict gives it"
+            f"format {kind!r} version {version!r}; expected 'rbridge-proxy-regressor' version {VERSION}, as "
+            "ProxyRegressor.to_dict gives it"
         )
     try:
         fit.recipe, fit.lowest_x = saved["recipe"], saved["lowest_x"]
@@ -70,19 +71,21 @@ def restore(saved: Mapping[str, Any], fit: ProxyRegressor, recipes: Sequence[str
         fit.direction_ = str(saved["direction"])
         fit.train_r2_ = float(saved["train_r2"])
         fit.left_out_mae_ = {name: float(error) for name, error in saved["left_out_mae"].items()}
-        fit.unconverged_ = tuple(map(str, saved.get("unconverged", ())))
-        fit.left_out_unconverged_ = int(saved.get("left_out_unconverged", 0))
+        fit.unconverged_ = tuple(map(str, saved["unconverged"]))
+        fit.left_out_unconverged_ = int(saved["left_out_unconverged"])
         fit.residual_scale_ = float(saved.get("residual_scale", np.nan))
         fit.blocks_ = None if saved.get("blocks") is None else np.array([int(block) for block in saved["blocks"]])
         fit.left_out_ = [_read(curve, saved) for curve in saved["left_out"]]
         fit.left_out_residuals_ = np.array([float(curve["residual"]) for curve in saved["left_out"]])
+        if fit.blocks_ is not None and not 0 <= fit.residual_scale_ < np.inf:
+            raise FitError(f"a saved fit is damaged: a residual scale of {fit.residual_scale_:g}; write it again")
         if fit.blocks_ is not None and len(fit.blocks_) != len(fit.left_out_):
             raise FitError(
                 f"a saved fit is damaged: {len(fit.blocks_)} blocks for {len(fit.left_out_)} points; write it again"
             )
     except KeyError as error:
         raise FitError(f"a saved fit lacks {error}; expected what ProxyRegressor.to_dict gives") from error
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
         if isinstance(error, FitError):
             raise
         raise FitError(f"a saved fit is damaged: {error}; expected what ProxyRegressor.to_dict gives") from error

@@ -172,7 +172,7 @@ def cross_validate(
     places = np.arange(1.0, len(scores) + 1) if order is None else np.asarray(order, dtype=np.float64)
     runs = np.zeros(len(scores), int) if run is None else np.unique(np.asarray(run), return_inverse=True)[1]
     _check(scores, accuracies, places, runs)
-    by_order = log_baseline and order is not None and places.min() > 0
+    by_order = log_baseline and order is not None and bool((places > 0).all())
     folds: list[Fold] = []
     skipped: list[str] = []
     for train, test in splits(places, scheme, n_folds=n_folds, min_train=min_train, seed=seed):

@@ -123,6 +123,7 @@ def test_a_seed_gives_one_result() -> None:
         (lambda: drawn_scores([1.0, 2.0], [0.1]), "2 values but 1 standard errors"),
         (lambda: drawn_scores([1.0], [math.nan]), "missing or below 0"),
         (lambda: percentile_interval([1.0], level=90), "level 90"),
+        (lambda: percentile_interval([]), "0 resamples"),
         (lambda: rank_summary([1.0, 2.0], [[1.0]], lower_is_better=True), "a column a candidate"),
     ],
 )

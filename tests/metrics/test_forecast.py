@@ -51,6 +51,23 @@ def test_a_backtest_needs_something_hidden() -> None:
     """A backtest that ends at the last checkpoint has nothing to test on."""
     with pytest.raises(ForecastError, match="no checkpoint after 20 tokens"):
         backtest(T, 3 - T**-0.8, until=20)
+    with pytest.raises(ForecastError, match="to test a forecast on"):
+        backtest([], [], until=20)
+
+
+def test_a_hidden_checkpoint_without_a_value_is_refused() -> None:
+    """It would make every error of the backtest NaN."""
+    values = 3 - T**-0.8
+    values[-1] = np.nan
+    with pytest.raises(ForecastError, match="value nan"):
+        backtest(T, values, until=float(T[-3]))
+
+
+@pytest.mark.parametrize("level", [-0.5, 0.0, 1.0])
+def test_an_impossible_level_through_the_proxy_is_refused(level: float) -> None:
+    """Half of the error goes to each step; half of an error of 1.5 is 0.75, which is a level of its own."""
+    with pytest.raises(ForecastError, match=f"level {level:g}"):
+        accuracy_through_proxy(fit_power_law(T, 3 - T**-0.8), Logistic(), [30.0], level=level)
 
 
 class Logistic:

@@ -111,6 +111,30 @@ def test_chance_is_that_of_drawn_noise() -> None:
 
 
 @pytest.mark.parametrize(
+    ("score", "tokens"),
+    [
+        (np.nan, [1.0, 2.0, 3.0, 4.0, 5.0]),
+        (np.inf, [1.0, 2.0, 3.0, 4.0, 5.0]),
+        (0.0, [1.0, 2.0, 2.0, 4.0, 5.0]),
+        (0.0, [0.0, 2.0, 3.0, 4.0, 5.0]),
+        (0.0, [5.0, 4.0, 3.0, 2.0, 1.0]),
+        (0.0, [1.0, 2.0, 3.0, 4.0, np.inf]),
+        (0.0, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+    ],
+)
+def test_scores_and_tokens_that_give_no_trend_are_refused(score: float, tokens: list[float]) -> None:
+    """A missing score, and tokens that are not one ascending number above 0 for each score."""
+    with pytest.raises(NoiseError, match="run 1 needs finite scores"):
+        training_noise([[0.0, 1.0, 0.0, 1.0, 0.0], [1.0, score, 1.0, 0.0, 1.0]], [[1.0, 2.0, 3.0, 4.0, 5.0], tokens])
+
+
+def test_arrays_of_runs_are_taken() -> None:
+    """Two-dimensional arrays give what lists give."""
+    values, tokens = np.array([[0.0, 1.0, 0.0, 1.0, 0.0]]), np.array([[1.0, 2.0, 4.0, 8.0, 16.0]])
+    assert training_noise(values, tokens) == training_noise(values.tolist(), tokens.tolist())
+
+
+@pytest.mark.parametrize(
     ("values", "last", "message"), [([[1.0, 2.0, 3.0]], 10, "longest has 3"), ([[1.0] * 9], 4, "at least 5")]
 )
 def test_too_few_checkpoints_are_refused(values: list[list[float]], last: int, message: str) -> None:

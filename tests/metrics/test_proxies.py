@@ -248,6 +248,13 @@ def test_very_unlikely_traces_keep_their_weights() -> None:
 def test_unseen_tokens_are_counted_once() -> None:
     """A token that the corpus lacks counts as if it occurred once; other tokens keep their counts."""
     assert frequency_weights([0, 1, 2], [4, 1, 0]).tolist() == [4 / 5, 1 / 5, 1 / 5]
+    assert frequency_weights([], [4, 1, 0]).tolist() == []
+
+
+def test_token_ids_that_are_not_whole_are_refused() -> None:
+    """Ids read as floats because some are missing, for example."""
+    with pytest.raises(ScoreError, match="token ids of type float64"):
+        frequency_weights([0.0, np.nan], [4, 1, 0])
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,8 @@ def test_json_gives_the_same_predictions_back(recipe: str, seed: int) -> None:
         ({"range": [1.0]}, "damaged"),
         ({"left_out": 3}, "damaged"),
         ({"scale": 0.0}, "scale 0"),
-        ({"left_out_unconverged": float("inf")}, "damaged"),
+        ({"train_r2": 10**400}, "damaged"),
+        ({"blocks": [0] * 6 + [1] * 6, "residual_scale": float("nan")}, "residual scale of nan"),
     ],
 )
 def test_a_damaged_fit_is_refused(change: dict[str, Any], message: str) -> None:
@@ -163,6 +164,13 @@ def test_a_damaged_fit_is_refused(change: dict[str, Any], message: str) -> None:
     saved = ProxyRegressor().fit(*checkpoints()).to_dict()
     with pytest.raises(FitError, match=message):
         ProxyRegressor.from_dict({**saved, **change})
+
+
+def test_a_saved_fit_that_is_no_mapping_is_refused() -> None:
+    """A list or null where a fit is expected, as in a damaged file, is one line."""
+    for damaged in ([], None):
+        with pytest.raises(FitError, match="format None version None"):
+            ProxyRegressor.from_dict(damaged)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("scale", [1e-6, 3.7, 1e6])
@@ -235,14 +243,16 @@ def test_paper_recipe_is_not_bounded_and_robust_is() -> None:
         ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [1.0, 2.0, 3.0], "one score a point"),
         ([1.0, float("nan"), 3.0], [10.0, 20.0, 30.0], "NaN"),
         ([1.0, 2.0, 3.0], [10.0, float("nan"), 30.0], "NaN"),
-        ([0.0, 1e300, 2e300], [10.0, 20.0, 30.0], "up to 2e.300"),
-        ([0.0, 1e-300, 2e-300], [10.0, 20.0, 30.0], "up to 2e-300"),
+        ([], [], "0 sample"),
+        ([1e300, -1e300, 0.0], [10.0, 20.0, 30.0], "score from -1e.300 to 1e.300"),
+        ([1e-300, -1e-300, 0.0], [10.0, 20.0, 30.0], "score from -1e-300 to 1e-300"),
     ],
 )
 def test_bad_points_are_refused(x: list[Any], y: list[float], message: str) -> None:
     """Too few, constant, missing or misshapen points are an error that names them."""
-    with pytest.raises(ValueError, match=message):
-        ProxyRegressor().fit(x, y)
+    for recipe in ("robust", "paper"):
+        with pytest.raises(FitError, match=message):
+            ProxyRegressor(recipe=recipe).fit(x, y)
 
 
 def test_accuracies_outside_percent_are_warned_of() -> None:

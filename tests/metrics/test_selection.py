@@ -248,9 +248,12 @@ def test_damaged_scorers_are_refused() -> None:
     good = {"name": "univariate", "weights": [1.0], "support": None, "width": None}
     for wrong in (
         {"name": "other"}, {"weights": []}, {"weights": [None]}, {"weights": "x"}, {"name": RBF},
-        {"support": [[1.0]], "width": 1.0}, {"support": []},
+        {"support": [[1.0]], "width": 1.0}, {"support": [[1.0, 2.0], [3.0, 4.0]], "width": 1.0}, {"support": []},
+        {"weights": [10**400]},
     ):  # fmt: skip
         with pytest.raises(SelectionError, match="damaged"):
             Scorer.from_dict({**good, **wrong})
+    with pytest.raises(SelectionError, match="damaged"):
+        Scorer.from_dict({"name": RBF, "weights": 1.0, "support": [[1.0], [2.0]], "width": 1.0})
     with pytest.raises(SelectionError, match="damaged"):
         Scorer.from_dict({"name": "univariate"})

@@ -169,6 +169,13 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> N
         cross_validate(*run(), **arguments)
 
 
+def test_no_checkpoints_are_refused() -> None:
+    """Empty arrays are too few points, with an order or without."""
+    for order in (None, []):
+        with pytest.raises(FitError, match="0 checkpoints in 5 folds"):
+            cross_validate([], [], order=order)
+
+
 @pytest.mark.parametrize(
     ("value", "message"), [(float("nan"), "1 of 12 accuracies are missing"), (140.0, "expected percent")]
 )

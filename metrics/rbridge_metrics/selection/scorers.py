@@ -66,14 +66,13 @@ class Scorer:
             name, weights = str(saved["name"]), np.array(saved["weights"], dtype=np.float64)
             support = None if saved["support"] is None else np.array(saved["support"], dtype=np.float64)
             width = None if saved["width"] is None else float(saved["width"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise SelectionError(f"a saved scorer is damaged: {error!r}; save it again") from error
-        rbf = name == RBF and support is not None and width is not None and width > 0
-        fits = support.ndim == 2 and len(support) == len(weights) if rbf and support is not None else support is None
         numbers = weights if support is None else np.append(weights, support)
         if name not in SCORERS or weights.ndim != 1 or not len(weights) or not np.isfinite(numbers).all():
             raise SelectionError(f"a saved scorer is damaged: {name!r} with {weights.size} weights; save it again")
-        if rbf != (name == RBF) or not fits:
+        rbf = support is not None and support.ndim == 2 and len(support) == len(weights) and (width or 0.0) > 0
+        if not (rbf if name == RBF else support is None):
             raise SelectionError(f"a saved scorer is damaged: {name} and its support do not fit; save it again")
         count = len(weights) if support is None else support.shape[1]
         return cls(name, tuple(range(count)), weights, support, width)
