@@ -125,7 +125,7 @@ def import_file(
 
     Example: rbridge traces import cot.jsonl.gz -b gsm8k --map trace=response --map question=question
     """
-    from rbridge_traces import check_benchmark, import_traces
+    from rbridge_traces import check_benchmark, examples_of, import_traces
     from rbridge_traces.definition import redefined
     from rbridge_traces.extraction import counted_repairs
 
@@ -152,6 +152,8 @@ def import_file(
         logprobs=not no_logprobs,
         form=answer_form(trace, answer_format, benchmark),
     )
+    if fewshot is not None:
+        examples_of(definition or target.definition(benchmark), report.traces)  # refuses more than there can be
     frontier_model = frontier_model or report.model
     scored = any(found.has_confidence for found in report.traces)
     thinking = "traces are the model's thinking" if trace == "thinking" else ""

@@ -83,6 +83,7 @@ def test_import_takes_any_format_and_show_prints_it(rbridge: Rbridge, tmp_path: 
         (["traces", "score", "-b", "gsm8k", "--from", "sample", "--model", "x", "--dtype", "int3"], "int3"),
         (["traces", "score", "-b", "gsm8k", "--model", "x", "--cache", "sample"], "cannot be written"),
         (["traces", "import", "{file}", "-b", "gsm8k", *MAPS, "--cache", "sample"], "cannot be written"),
+        (["traces", "import", "{file}", "-b", "tides", *MAPS, "--fewshot", "99"], "99 beside the scored one"),
         (["trace", "ls"], "traces"),
         (["traces", "score", "-b", "gsm8k"], "--model"),
         (["traces", "score", "-b", "gsm8k", "--model", "x", "--num-fewshot", "many"], "--num-fewshot"),

@@ -131,6 +131,7 @@ def test_examples_from_traces_leave_out_the_scored_item_and_wrong_ones(tmp_path:
     assert (examples.default_shots, examples.available) == (3, 4)
     assert [each.question for each in examples.before(traces[0], 3)] == ["q2", "q3", "q4"]
     assert [each.question for each in examples.before(traces[1], 3)] == ["q0", "q2", "q3"]
+    assert examples_of(Benchmark(name="x", fewshot=0), []).available == 0
     assert "has 5 traces that can be worked examples" in complaint(examples_of, Benchmark(name="x", fewshot=5), traces)
 
 

@@ -73,7 +73,7 @@ def examples_of(benchmark: Benchmark, traces: Sequence[Trace], given: str | None
     if given == FROM_TRACES or isinstance(benchmark.fewshot, int):
         shots = DEFAULT_SHOTS if given else benchmark.default_shots
         pool = tuple(trace for trace in traces if trace.answer and trace.correct is not False)
-        if len(pool) <= shots:
+        if shots and len(pool) <= shots:
             raise TraceError(
                 f"{benchmark.name} has {len(pool)} traces that can be worked examples (with an answer, not known to be "
                 f"wrong), and {shots} beside the scored one are to be taken from them; give examples in a file"

@@ -163,7 +163,7 @@ class CompletionsClient:
     def _read(self, content: bytes) -> dict[str, Any]:
         try:
             answer = json.loads(content)
-        except (ValueError, RecursionError):
+        except ValueError:
             answer = None
         choices = answer.get("choices") if isinstance(answer, dict) else None
         if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
