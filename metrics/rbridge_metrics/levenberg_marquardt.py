@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 
 from rbridge_metrics.alignment import FloatArray
+
+_BATCH = 128  # fits: their arrays stay in the cache of a core
 
 
 class Family(Protocol):
@@ -82,6 +86,13 @@ def descend(
         if settled.all():
             break
     return params
+
+
+def in_batches(fit: Callable[[slice], FloatArray], fits: int) -> FloatArray:
+    """Parameters of many fits, shape (fits, n_params), by ``fit`` of some rows at a time in several threads."""
+    parts = [slice(first, first + _BATCH) for first in range(0, fits, _BATCH)]
+    with ThreadPoolExecutor() as pool:  # NumPy computes outside the interpreter's lock
+        return np.concatenate([*pool.map(fit, parts)])
 
 
 def robust_loss(residual: FloatArray, weights: FloatArray, noise: float | FloatArray) -> FloatArray:

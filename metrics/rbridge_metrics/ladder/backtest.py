@@ -117,16 +117,14 @@ def fold_weights(squared_errors: Sequence[FloatArray]) -> list[FloatArray]:
     """Weights for the stack on each fold, from the other folds: (methods, folds) for each benchmark."""
     most = max(errors.shape[1] for errors in squared_errors)
     without = [
-        stack_weights([np.delete(errors, min(fold, errors.shape[1]), axis=1) if fold < errors.shape[1] else errors
-                       for errors in squared_errors])
+        stack_weights([np.delete(errors, slice(fold, fold + 1), axis=1) for errors in squared_errors])
         for fold in range(most)
-    ]  # fmt: skip
-    return [
-        np.stack([without[fold][place] for fold in range(errors.shape[1])], axis=1)
-        if errors.shape[1]
-        else np.zeros_like(errors)
-        for place, errors in enumerate(squared_errors)
     ]
+    weights = [np.zeros_like(errors) for errors in squared_errors]
+    for place, of_folds in enumerate(weights):
+        for fold in range(of_folds.shape[1]):
+            of_folds[:, fold] = without[fold][place]
+    return weights
 
 
 def baseline(

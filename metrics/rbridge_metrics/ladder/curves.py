@@ -7,14 +7,13 @@ chance, where the longest or the most frequent choice is wrong more often than n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from rbridge_metrics.alignment import FloatArray, IntArray
-from rbridge_metrics.levenberg_marquardt import descend
+from rbridge_metrics.levenberg_marquardt import descend, in_batches
 
 CurveName = Literal["loss", "log loss"]
 CURVES: tuple[CurveName, ...] = ("loss", "log loss")
@@ -56,15 +55,12 @@ class Curve:
         Returns:
             Shape (fits, points).
         """
-        floor = params[..., 2:3]
-        return floor + (100.0 - floor) * _logistic(params[..., :1] + params[..., 1:2] * u)
+        return above_floor(params[..., 2:3], params[..., :1] + params[..., 1:2] * u)
 
     def slopes(self, u: FloatArray, params: FloatArray, fitted: FloatArray) -> FloatArray:
         """Derivatives by the parameters, shape (fits, 3, points)."""
-        floor = params[:, 2:3]
-        share = (fitted - floor) / (100.0 - floor)
-        steep = (fitted - floor) * (1.0 - share)
-        return np.stack([steep, steep * u, 1.0 - share], axis=1)
+        steep, by_floor = above_floor_slopes(params[:, 2:3], fitted)
+        return np.stack([steep, steep * u, by_floor], axis=1)
 
     def predict(self, loss: FloatArray) -> FloatArray:
         """Accuracy above chance in per cent, (fits or 1, points) to (fits, points)."""
@@ -72,16 +68,16 @@ class Curve:
 
     def refitted(self, loss: FloatArray, above_chance_pct: FloatArray, weights: FloatArray, start: IntArray) -> Curve:
         """The curve fitted to other weights, shape (fits, points), each from the row ``start`` of its parameters."""
+        u = self.scaled(loss)[None]
         precision = np.array([0.0, 0.0, (_NOISE_PCT / FLOOR_SPREAD) ** 2])
-        params = descend(
-            self, self.scaled(loss)[None], above_chance_pct, weights, self.params[start],
-            noise=_NOISE_PCT, precision=precision, steps=_STEPS,
-        )  # fmt: skip
-        return replace(self, params=params)
 
-    def joined(self, others: Sequence[Curve]) -> Curve:
-        """The fits of this one and of others, one after another."""
-        return replace(self, params=np.concatenate([curve.params for curve in (self, *others)]))
+        def fit(rows: slice) -> FloatArray:
+            return descend(
+                self, u, above_chance_pct, weights[rows], self.params[start[rows]],
+                noise=_NOISE_PCT, precision=precision, steps=_STEPS,
+            )  # fmt: skip
+
+        return replace(self, params=in_batches(fit, len(start)))
 
     def of_rows(self, rows: slice) -> Curve:
         """The curve with some of its fits."""
@@ -114,5 +110,12 @@ def fit_curve(name: CurveName, loss: FloatArray, above_chance_pct: FloatArray, w
     return Curve(name, centre, scale, start).refitted(loss, above_chance_pct, weights, np.arange(len(weights)))
 
 
-def _logistic(z: FloatArray) -> FloatArray:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
+def above_floor(floor: FloatArray, z: FloatArray) -> FloatArray:
+    """``f + (100 - f) / (1 + exp(-z))`` for floors f, shape (fits, 1), and z, shape (fits, points)."""
+    return np.asarray(floor + (100.0 - floor) * (0.5 * (1.0 + np.tanh(0.5 * z))))
+
+
+def above_floor_slopes(floor: FloatArray, fitted: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Derivatives of ``above_floor`` by z and by f, given its values, shape (fits, points) each."""
+    share = (fitted - floor) / (100.0 - floor)
+    return (fitted - floor) * (1.0 - share), 1.0 - share

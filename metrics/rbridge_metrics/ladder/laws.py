@@ -7,15 +7,14 @@ against each other, and the prior then keeps them where those of other ladders a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
 from rbridge_metrics.alignment import FloatArray, IntArray
-from rbridge_metrics.ladder.curves import FLOOR_LIMITS, FLOOR_SPREAD
-from rbridge_metrics.levenberg_marquardt import descend, robust_loss
+from rbridge_metrics.ladder.curves import FLOOR_LIMITS, FLOOR_SPREAD, above_floor, above_floor_slopes
+from rbridge_metrics.levenberg_marquardt import descend, in_batches, robust_loss
 
 #: Centre of the prior of an exponent of N or of D (of N D it is half), and its standard deviation in logarithms.
 EXPONENT, EXPONENT_SPREAD = 0.3, 0.5
@@ -73,8 +72,7 @@ class Law:
         """Values at u, shape (2, points), for parameters (fits, n_params): shape (fits, points)."""
         terms = self._terms(u, params).sum(-2)
         if self.of_accuracy:
-            floor = params[..., -1:]
-            return np.asarray(floor + (100.0 - floor) * 0.5 * (1.0 + np.tanh(0.5 * (params[..., :1] - terms))))
+            return above_floor(params[..., -1:], params[..., :1] - terms)
         return np.asarray(100.0 * np.log(np.exp(params[..., :1]) + terms))
 
     def slopes(self, u: FloatArray, params: FloatArray, fitted: FloatArray) -> FloatArray:
@@ -87,11 +85,10 @@ class Law:
             slopes[:, 1 + k] = terms[:, k]
             slopes[:, 1 + count + exponent] -= terms[:, k] * rates[:, exponent, None] * (np.asarray(direction) @ u)
         if self.of_accuracy:
-            floor = params[:, -1:]
-            share = (fitted - floor) / (100.0 - floor)
+            steep, by_floor = above_floor_slopes(params[:, -1:], fitted)
             slopes[:, 1:] *= -1.0
-            slopes *= ((fitted - floor) * (1.0 - share))[:, None]
-            slopes[:, -1] = 1.0 - share
+            slopes *= steep[:, None]
+            slopes[:, -1] = by_floor
             return slopes
         return np.asarray(slopes * (100.0 * np.exp(-0.01 * fitted))[:, None])
 
@@ -104,18 +101,13 @@ class Law:
         self, params: FloatArray, tokens: FloatArray, values: FloatArray, weights: FloatArray, start: IntArray
     ) -> Law:
         """The law fitted to other weights, shape (fits, runs), each from the row ``start`` of its own parameters."""
-        law = replace(self, noise=self.noise[start])
-        return replace(law, params=law._descended(params, tokens, values, weights, self.params[start], _REFIT_STEPS))
 
-    def joined(self, others: Sequence[Law]) -> Law:
-        """The fits of this one and of others, one after another."""
-        return replace(
-            self,
-            noise=np.concatenate([law.noise for law in (self, *others)]),
-            params=np.concatenate([law.params for law in (self, *others)]),
-        )
+        def fit(rows: slice) -> FloatArray:
+            return self.of_rows(start[rows])._descended(params, tokens, values, weights[rows], _REFIT_STEPS)
 
-    def of_rows(self, rows: slice) -> Law:
+        return replace(self.of_rows(start), params=in_batches(fit, len(start)))
+
+    def of_rows(self, rows: slice | IntArray) -> Law:
         """The law with some of its fits."""
         return replace(self, noise=self.noise[rows], params=self.params[rows])
 
@@ -138,23 +130,18 @@ class Law:
         return np.stack([np.log(params), np.log(tokens)]) - self.centre[:, None]
 
     def _descended(
-        self,
-        params: FloatArray,
-        tokens: FloatArray,
-        values: FloatArray,
-        weights: FloatArray,
-        start: FloatArray,
-        steps: int,
+        self, params: FloatArray, tokens: FloatArray, values: FloatArray, weights: FloatArray, steps: int
     ) -> FloatArray:
+        """Parameters fitted under each row of weights, from those of the law."""
         y = values if self.of_accuracy else 100.0 * np.log(values)
-        precision = np.zeros(start.shape)
+        precision = np.zeros(self.params.shape)
         self._rates(precision)[...] = (self.noise / EXPONENT_SPREAD) ** 2
-        centre = np.zeros(start.shape[1])
+        centre = np.zeros(self.params.shape[1])
         self._rates(centre)[...] = np.log(self.form.prior)
         if self.of_accuracy:
             precision[:, -1:] = (self.noise / FLOOR_SPREAD) ** 2
         return descend(
-            self, self._place(params, tokens), y, weights, start,
+            self, self._place(params, tokens), y, weights, self.params,
             noise=self.noise, precision=precision, centre=centre, steps=steps,
         )  # fmt: skip
 
@@ -187,7 +174,7 @@ def fit_law(
     rows = np.arange(fits)
     for keep, steps in ((3, _STEPS), (1, 2 * _STEPS)):  # the second time with the noise that the first left
         repeated = np.repeat(weights, count, axis=0)
-        fitted = law._descended(params, tokens, values, repeated, law.params, steps)
+        fitted = law._descended(params, tokens, values, repeated, steps)
         residual = y - law(place, fitted)
         losses = robust_loss(residual, repeated, law.noise).reshape(fits, count)
         chosen = (losses.argsort(axis=1)[:, :keep] + count * rows[:, None]).ravel()

@@ -6,7 +6,6 @@ law of the logit of the accuracy.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,7 +16,6 @@ from rbridge_metrics.ladder.curves import CURVES, Curve, CurveName, fit_curve
 from rbridge_metrics.ladder.laws import FORMS, Form, Law, fit_law
 from rbridge_metrics.ladder.rungs import Rungs
 
-_REFITS = 128  # in a batch: its arrays stay in the cache of a core
 _EDGE = 1e-6  # accuracies stay this far from chance and from 1, in per cent
 
 
@@ -74,37 +72,21 @@ class Fitted:
 
     def refitted(self, weights: FloatArray, start: IntArray) -> Fitted:
         """The same fitted to other run weights, shape (fits, runs), each from row ``start``, shape (fits,)."""
-        parts = [slice(first, first + _REFITS) for first in range(0, len(weights), _REFITS)]
-        with ThreadPoolExecutor() as pool:  # NumPy computes outside the interpreter's lock
-            fits = [*pool.map(lambda part: self._refitted(weights[part], start[part]), parts)]
-
-        first, rest = fits[0], fits[1:]
-        return Fitted(
-            self.rungs,
-            {name: law.joined([fit.losses[name] for fit in rest]) for name, law in first.losses.items()},
-            {name: law.joined([fit.logits[name] for fit in rest]) for name, law in first.logits.items()},
-            {name: curve.joined([fit.curves[name] for fit in rest]) for name, curve in first.curves.items()},
-        )
-
-    def _refitted(self, weights: FloatArray, start: IntArray) -> Fitted:
-        rungs = self.rungs
-        place, above = (rungs.params, rungs.tokens), rungs.above_chance_pct(rungs.accuracy)
-        points = rungs.above_chance_pct(rungs.point_accuracy)
+        rungs, place = self.rungs, (self.rungs.params, self.rungs.tokens)
+        above, points = map(rungs.above_chance_pct, (rungs.accuracy, rungs.point_accuracy))
+        point_weights = rungs.point_weights(weights)
         return Fitted(
             rungs,
             {name: law.refitted(*place, rungs.loss, weights, start) for name, law in self.losses.items()},
             {name: law.refitted(*place, above, weights, start) for name, law in self.logits.items()},
-            {
-                name: curve.refitted(rungs.point_loss, points, rungs.point_weights(weights), start)
-                for name, curve in self.curves.items()
-            },
+            {name: fit.refitted(rungs.point_loss, points, point_weights, start) for name, fit in self.curves.items()},
         )
 
 
 def fit_all(rungs: Rungs, weights: FloatArray) -> Fitted:
     """Fit every law and curve under each row of run weights, shape (fits, runs)."""
-    place, above = (rungs.params, rungs.tokens), rungs.above_chance_pct(rungs.accuracy)
-    points = rungs.above_chance_pct(rungs.point_accuracy)
+    place = rungs.params, rungs.tokens
+    above, points = map(rungs.above_chance_pct, (rungs.accuracy, rungs.point_accuracy))
     return Fitted(
         rungs,
         {form.name: fit_law(form, *place, rungs.loss, weights, of_accuracy=False) for form in FORMS},
