@@ -109,7 +109,8 @@ def _counts(sources: Sequence[TraceSet]) -> str:
         manifest = trace_set.manifest
         correct = UNKNOWN if manifest.rows_correct is None else f"{manifest.rows_correct:,}"
         rows.append(
-            f"| `{config_name(manifest.benchmark, manifest.source)}` | {manifest.rows:,} | {manifest.rows_with_confidence:,} "
+            f"| `{config_name(manifest.benchmark, manifest.source)}` "
+            f"| {manifest.rows:,} | {manifest.rows_with_confidence:,} "
             f"| {tokens_of(trace_set):,} | {manifest.rows_with_spans:,} | {correct} |"
         )
     return "\n".join(rows)
