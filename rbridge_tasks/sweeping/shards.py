@@ -110,9 +110,7 @@ class OutputFolder:
                 folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise SweepError(
-                f"cannot write to {self.root} ({reason}); give another --output"
-            ) from error
+            raise SweepError(f"cannot write to {self.root} ({reason}); give another --output") from error
 
     def has(self, name: str) -> bool:
         """Whether a shard is finished."""
