@@ -109,8 +109,9 @@ def _counts(sources: Sequence[TraceSet]) -> str:
         manifest = trace_set.manifest
         correct = UNKNOWN if manifest.rows_correct is None else f"{manifest.rows_correct:,}"
         rows.append(
-            f"| `{config_name(manifest.benchmark, manifest.source)}` | {manifest.rows:,} "
-            f"| {manifest.rows_with_confidence:,} | {tokens_of(trace_set):,} | {manifest.rows_with_spans:,} | {correct} |"
+            f"| `{config_name(manifest.benchmark, manifest.source)}` "
+            f"| {manifest.rows:,} | {manifest.rows_with_confidence:,} "
+            f"| {tokens_of(trace_set):,} | {manifest.rows_with_spans:,} | {correct} |"
         )
     return "\n".join(rows)
 

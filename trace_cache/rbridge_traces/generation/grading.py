@@ -23,7 +23,13 @@ _TYPESET = re.compile(r"\\(?:boxed|fbox|text|textbf|mathrm|mathbf)\s*\{([^{}]*)\
 _MARKS = re.compile(r"[*_`$]|\\[()\[\],!;]|\\(?=%)")
 _SCIENTIFIC = r"-?(?:\d+(?:\.\d+)?|\.\d+)[eE][-+]?\d{1,2}(?!\w)"
 _NUMBER = re.compile(rf"{_SCIENTIFIC}|-?\d+(?:\s+\d+\s*/\s*\d+|\s*/\s*\d+|\.\d+)?|-?\.\d+")
-_POWER_OF_TEN = re.compile(r"(?<=\d)\s*(?:\\times|\\cdot|\u00d7|\u00b7)\s*10\s*\^\s*\{?\s*(-?\d{1,2})\s*\}?(?!\w)")
+_TEN_TO = r"10\s*\^\s*\{?\s*(-?\d{1,2})\s*\}?(?!\w)"
+_TIMES_POWER = re.compile(rf"(?<=\d)\s*(?:\\times|\\cdot|[\u00d7\u00b7x])\s*{_TEN_TO}")
+_POWER = re.compile(rf"(?<![\w.)}}^])(?<!\d\s){_TEN_TO}(?!\.\d|\s*/)")
+_STAR = re.compile(r"(?<=\d)\s*\*\s*(?=10\s*\^)")  # a product, and no Markdown
+_SPACED_MINUS = re.compile(  # elsewhere it may be a dash or a bullet
+    rf"(?<==)\s*-\s+(?=\.?\d)|^\s*-\s+(?=(?:{_NUMBER.pattern})[\s.%]*$)"
+)
 _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}| )(?=\d{3}(?!\d))")
 _FRACTION = re.compile(r"((?<![\d)}])-|)\\[dt]?frac\s*(?:\{(-?\d+)\}\s*\{(\d+)\}|(\d)\s*(\d)(?!\d))")
 _ANCHORS = ("$", "\\boxed", "\\(", "\\[")
@@ -88,8 +94,10 @@ def number_in(text: str) -> Fraction | None:
     >>> number_in("so \\\\boxed{1{,}250.50} dollars"), number_in("2 1/2 %"), number_in("1.5e3"), number_in("none")
     (Fraction(2501, 2), Fraction(5, 2), Fraction(1500, 1), None)
     """
-    plain = _THOUSANDS.sub("", _plain(_last_box(text)).replace("\u2212", "-").replace("\u202f", " "))
-    match = _NUMBER.findall(_POWER_OF_TEN.sub(r"e\1", _FRACTION.sub(r" \1\2\4/\3\5 ", plain)))
+    plain = _plain(_STAR.sub("\u00d7", _last_box(text))).replace("\u2212", "-").replace("\u202f", " ")
+    plain = _FRACTION.sub(r" \1\2\4/\3\5 ", _THOUSANDS.sub("", plain))
+    plain = _POWER.sub(r"1e\1", _TIMES_POWER.sub(r"e\1", plain))
+    match = _NUMBER.findall(_SPACED_MINUS.sub("-", plain))
     try:
         return sum((Fraction(part) for part in _parts(match[-1])), Fraction(0)) if match else None
     except (ValueError, ZeroDivisionError):  # Python reads no number of more than 4,300 digits
