@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.errors import ScoreError
 
 #: Suffixes of the measures, by the length that the log-probability is divided by.
@@ -62,11 +61,20 @@ def cloze_scores(logprob: npt.ArrayLike, gold: int, length: npt.ArrayLike | None
     >>> [round(value, 4) for value in cloze_scores(np.log([0.5, 0.125, 0.0625]), 1, [1, 3, 2])]
     [0.5, 0.4, 1.25, 0.0, 0.0]
     """
-    values = _logprobs(logprob)
+    values = np.asarray(logprob, dtype=np.float64)
+    if values.ndim != 1 or values.size < 2:
+        raise ScoreError(f"log-probabilities of shape {values.shape}; one for each of at least two choices is needed")
+    wrong = ~np.isfinite(values) | (values > 0.001)  # further than the rounding of any back end puts a certain choice
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise ScoreError(f"log-probability {values[at]} of choice {at}; a finite number of at most 0 is needed")
     if not 0 <= gold < values.size:
         raise ScoreError(f"the right choice is number {gold} of {values.size}; count from 0")
     if length is not None:
-        values = values / _lengths(length, values.size)
+        lengths = np.asarray(length, dtype=np.float64)
+        if lengths.shape != values.shape or not (np.isfinite(lengths) & (lengths > 0)).all():
+            raise ScoreError(f"lengths {lengths.tolist()} of {values.size} choices; a positive one for each is needed")
+        values = values / lengths
     p = np.exp(values)
     top = values.max()
     return ClozeScores(
@@ -86,21 +94,3 @@ def cloze_metrics(logprob: npt.ArrayLike, gold: int, chars: npt.ArrayLike, n_byt
     lengths = (None, chars, n_bytes)
     scores = [value for length in lengths for value in cloze_scores(logprob, gold, length)]
     return dict(zip(CLOZE_METRICS, scores, strict=True))
-
-
-def _logprobs(logprob: npt.ArrayLike) -> FloatArray:
-    values = np.asarray(logprob, dtype=np.float64)
-    if values.ndim != 1 or values.size < 2:
-        raise ScoreError(f"log-probabilities of shape {values.shape}; one for each of at least two choices is needed")
-    wrong = ~np.isfinite(values) | (values > 0.001)  # further than the rounding of any back end puts a certain choice
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise ScoreError(f"log-probability {values[at]} of choice {at}; a finite number of at most 0 is needed")
-    return values
-
-
-def _lengths(length: npt.ArrayLike, choices: int) -> FloatArray:
-    values = np.asarray(length, dtype=np.float64)
-    if values.shape != (choices,) or not (np.isfinite(values) & (values > 0)).all():
-        raise ScoreError(f"lengths {values.tolist()} of {choices} choices; a positive one for each is needed")
-    return values

@@ -59,7 +59,7 @@ def splits(
             or more, with all that came before it to train on.
 
     Raises:
-        FitError: unknown scheme, or too few points for it.
+        FitError: unknown scheme, too few points for it, or for ``shuffled`` a seed that is not in 0..2^32 - 1.
 
     >>> places = np.array([1.0, 3.0, 2.0, 5.0, 4.0])
     >>> [(train.tolist(), test.tolist()) for train, test in splits(places, "forward", min_train=3)]
@@ -72,6 +72,8 @@ def splits(
     if scheme != "forward" and not 2 <= n_folds <= count:
         raise FitError(f"{count} checkpoints in {n_folds} folds; expected at least 2 folds and a checkpoint for each")
     if scheme == "shuffled":
+        if not 0 <= seed < 2**32:
+            raise FitError(f"seed is {seed}; shuffled folds take one from 0 to {2**32 - 1}")
         from sklearn.model_selection import KFold
 
         along = np.argsort(places, kind="stable")

@@ -280,6 +280,7 @@ def _choices(errors: Floats, weights: Floats) -> npt.NDArray[np.int_]:
     best = (weights @ errors.T / count).argmin(axis=1)
     gain = errors[0] - errors[best]  # (choices, points)
     mean = (weights * gain).sum(axis=1, keepdims=True) / count
-    variance = (weights * (gain - mean) ** 2).sum(axis=1) / (count[:, 0] - 1.0)
+    freedom = np.where(count[:, 0] > 1, count[:, 0] - 1.0, np.nan)  # nothing is clear on a single block
+    variance = (weights * (gain - mean) ** 2).sum(axis=1) / freedom
     clear = mean[:, 0] > SWITCH_AT_STANDARD_ERRORS * np.sqrt(variance / count[:, 0])
     return np.where(clear, best, 0)

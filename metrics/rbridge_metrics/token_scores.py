@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from rbridge_metrics.errors import ScoreError
 
-_INTEGERS = ("token_id", "token_start", "token_end")
-_OPTIONAL_INTEGERS = ("rank",)
-_OPTIONAL_FLOATS = ("entropy", "max_logprob", "confidence")
-_FLOATS = ("logprob", *_OPTIONAL_FLOATS)
+_DTYPES: dict[str, type[np.int32] | type[np.float32]] = {
+    "token_id": np.int32, "token_start": np.int32, "token_end": np.int32, "logprob": np.float32, "rank": np.int32,
+    "entropy": np.float32, "max_logprob": np.float32, "confidence": np.float32,
+}  # fmt: skip
+_OPTIONAL = ("rank", "entropy", "max_logprob", "confidence")
 _COUNTS = ("vocab_size", "context_tokens_cut", "windows")
 
 
@@ -67,7 +68,7 @@ class TokenScores:
                 continue
             if isinstance(value, np.ndarray):
                 # str() of a NumPy float32 is its shortest exact form; json would print the float64 it widens to.
-                text = value.astype(np.float32).astype(str) if field.name in _FLOATS else value.astype(str)
+                text = value.astype(np.float32).astype(str) if _DTYPES[field.name] is np.float32 else value.astype(str)
                 joined = ",".join(text.tolist()).replace("inf", "Infinity").replace("nan", "NaN")
                 parts[field.name] = f"[{joined}]"
             else:
@@ -83,11 +84,10 @@ class TokenScores:
         """
         try:
             raw: dict[str, Any] = json.loads(text)
-            values: dict[str, Any] = {name: _column(raw[name], np.int32) for name in _INTEGERS}
-            values["logprob"] = _column(raw["logprob"], np.float32)
-            for name in (*_OPTIONAL_INTEGERS, *_OPTIONAL_FLOATS):
-                dtype = np.int32 if name in _OPTIONAL_INTEGERS else np.float32
-                values[name] = None if raw.get(name) is None else _column(raw[name], dtype)
+            values: dict[str, Any] = {}
+            for name, dtype in _DTYPES.items():
+                lacking = name in _OPTIONAL and raw.get(name) is None
+                values[name] = None if lacking else _column(raw[name], dtype)
             sizes = {name: column.size for name, column in values.items() if column is not None}
             if len(set(sizes.values())) > 1:
                 raise ValueError(f"lengths {sizes}, not one number per token")  # noqa: TRY301  # as any malformed line

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -186,8 +186,7 @@ def cross_validate(
                 predicted = fit.predict(np.log(places[test]))
                 errors = {name: np.abs(predicted - accuracies[test]), **errors}
                 unconverged = tuple(f"{name}: {function}" for function in fit.unconverged_)
-            fold = _fold(scores, accuracies, blocks, (train, test), recipe, level, errors)
-            folds.append(replace(fold, unconverged=(*fold.unconverged, *unconverged)))
+            folds.append(_fold(scores, accuracies, blocks, (train, test), recipe, level, errors, unconverged))
         except FitError as error:
             skipped.append(f"fold {len(folds) + len(skipped) + 1}, {len(train)} points to fit: {error}")
     if not folds:
@@ -228,7 +227,9 @@ def _fold(
     recipe: str,
     level: float,
     errors: dict[str, Floats],
+    unconverged: tuple[str, ...],
 ) -> Fold:
+    """The fit of the proxy and its errors beside those of the baselines, and the functions not converged of both."""
     train, test = split
     fit = ProxyRegressor(recipe=recipe, lowest_x=float(x[test].min())).fit(x[train], y[train], blocks)
     prediction = fit.predict(x[test])
@@ -243,5 +244,5 @@ def _fold(
         high=high,
         covered=(low <= y[test]) & (y[test] <= high),
         errors={"proxy": np.abs(prediction - y[test]), **errors},
-        unconverged=fit.unconverged_,
+        unconverged=(*fit.unconverged_, *unconverged),
     )

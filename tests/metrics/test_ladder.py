@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbridge_metrics.ladder.backtest import fit_folds, fold_weights, folds_of, stack_weights
+from rbridge_metrics.ladder.backtest import baseline, fit_folds, fold_weights, folds_of, stack_weights
 from rbridge_metrics.ladder.curves import fit_curve
 from rbridge_metrics.ladder.intervals import predictive_interval, run_weights
 from rbridge_metrics.ladder.laws import FORMS, fit_law
@@ -117,6 +117,14 @@ def test_weights_are_shares_and_prefer_small_errors():
     np.testing.assert_allclose(stack_weights([errors])[0], [0.75, 0.25])
     np.testing.assert_allclose(fold_weights([errors])[0].sum(axis=0), 1.0)
     np.testing.assert_allclose(stack_weights([np.zeros((2, 0))])[0], [0.5, 0.5])
+
+
+def test_a_ladder_of_equal_compute_has_a_level_baseline():
+    """Runs of one compute, up to rounding, give no slope in log compute: their mean goes on."""
+    sizes = np.geomspace(1e8, 1e9, 6)
+    ladder = replace(rungs(), params=sizes, tokens=1e18 / sizes, accuracy=np.linspace(0.3, 0.4, 6))
+    forecast = baseline("log compute", ladder, np.ones(6, dtype=bool), np.array([1e10]), np.array([1e12]))
+    assert forecast == pytest.approx([0.35])
 
 
 def test_random_weights_keep_the_sum_and_the_zeros():

@@ -261,6 +261,13 @@ def test_accuracies_outside_percent_are_warned_of() -> None:
         ProxyRegressor().fit([1.0, 2.0, 3.0, 4.0], [-5.0, 20.0, 30.0, 140.0])
 
 
+def test_two_blocks_are_enough() -> None:
+    """Without one of two blocks no function is clearly better on the other alone: the default is kept, unwarned."""
+    x, y = checkpoints()
+    fit = ProxyRegressor().fit(x, y, np.arange(len(x)) < len(x) // 2)
+    assert {curve.name for curve in fit.left_out_} == {DEFAULT}
+
+
 def test_an_unknown_recipe_is_refused() -> None:
     """The message names the known recipes."""
     with pytest.raises(FitError, match="expected one of robust, paper"):

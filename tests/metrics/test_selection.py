@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from rbridge_metrics import SelectionError
 from rbridge_metrics.selection.labels import labels_of, splits
-from rbridge_metrics.selection.linear import best_triples, normal_equations, single_left_out, univariate_by_split
+from rbridge_metrics.selection.linear import best_triples, normal_equations, single_left_out, univariate
 from rbridge_metrics.selection.population import make_population, new_features, unit_ranks
 from rbridge_metrics.selection.scorers import RBF, SCORERS, SPARSE, UNIVARIATE, Scorer, fit_scorer
 from rbridge_metrics.selection.select import select
@@ -134,7 +134,7 @@ def test_univariate_choice_equals_a_loop_over_splits() -> None:
     values = features(rng, models=10, tasks=4, proxies=5).transpose(1, 0, 2)
     accuracies = rng.normal(size=(4, 10))
     rho = np.array([[spearmanr(values[t, :, p], accuracies[t])[0] for p in range(5)] for t in range(4)])
-    chosen = univariate_by_split(values, labels_of(accuracies))
+    chosen = univariate(values, labels_of(accuracies), splits(4))
     single = single_left_out(values, labels_of(accuracies))[0]
     for at, out in enumerate(splits(4)):
         train = np.delete(rho, out, axis=0).mean(axis=0)

@@ -13,6 +13,7 @@ from rbridge_metrics.selection.population import standardised
 from rbridge_metrics.selection.preferences import PairLoss, Preferences
 from rbridge_metrics.selection.rank_svm import (
     COSTS,
+    Trainer,
     chosen_costs,
     fit_rank_svm,
     left_out_scores,
@@ -119,7 +120,7 @@ def test_training_on_some_tasks_equals_a_fit_of_these_alone() -> None:
     cells = values.reshape(-1, values.shape[2])
     kernel = rbf_kernel(cells, cells, rbf_width(values))
     scores = left_out_scores(kernel, labels)
-    cost = chosen_costs(kernel, labels)
+    cost = chosen_costs(Trainer(kernel, labels))
     trained, models = [2, 3], values.shape[1]
     rows = np.concatenate([np.arange(task * models, (task + 1) * models) for task in trained])
     for draw, choice in enumerate(cost[:, 0]):  # the first split leaves out tasks 0 and 1
@@ -136,7 +137,7 @@ def test_the_cost_is_chosen_inside_the_training_tasks() -> None:
     observed = labels.draws(np.array([0]))
     cells = values.reshape(-1, values.shape[2])
     kernel = linear_kernel(cells, cells)
-    chosen = chosen_costs(kernel, observed)[0]
+    chosen = chosen_costs(Trainer(kernel, observed))[0]
     scaled = values / np.sqrt(values.shape[2])
     for at, out in enumerate(splits(4)):
         train = [task for task in range(4) if task not in out]

@@ -161,6 +161,7 @@ def test_the_same_seed_gives_the_same_folds() -> None:
         ({"scheme": "blocked", "n_folds": 13}, "12 checkpoints in 13 folds"),
         ({"recipe": "best"}, "expected one of robust, paper"),
         ({"level": 90.0}, "between 0 and 1"),
+        ({"scheme": "shuffled", "seed": 2**32}, "seed is 4294967296"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:

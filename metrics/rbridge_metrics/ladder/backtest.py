@@ -133,8 +133,8 @@ def baseline(
     """Accuracy, a fraction, without a law: shape (points,).
 
     Args:
-        name: of ``BASELINES``: the accuracy of the run of most compute; a straight line of the accuracy in log compute;
-            the mean over the largest size.
+        name: of ``BASELINES``: the accuracy of the run of most compute; a straight line of the accuracy in log compute,
+            level for runs of one compute; the mean over the largest size.
         rungs: the ladder.
         fitted: the runs it may use, shape (runs,).
         params, tokens: where, shape (points,).
@@ -143,6 +143,8 @@ def baseline(
     if name == "largest run":
         return np.full(len(params), accuracy[flops.argmax()])
     if name == "log compute":
+        if np.ptp(np.log(flops)) < 1e-9:  # runs of one compute have no slope
+            return np.full(len(params), accuracy.mean())
         slope, level = np.polyfit(np.log(flops), accuracy, 1)
         return np.asarray(np.clip(level + slope * np.log(6.0 * params * tokens), 0.0, 1.0))
     largest = rungs.params[fitted] == rungs.params[fitted].max()

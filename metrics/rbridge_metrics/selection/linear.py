@@ -41,51 +41,38 @@ def proxy_correlations(features: FloatArray, labels: Labels) -> FloatArray:
 
 def single_left_out(features: FloatArray, labels: Labels) -> FloatArray:
     """Rho of every single proxy on tasks left out, its sign learnt on the others: (draws, splits, 2, proxies)."""
-    rho = proxy_correlations(features, labels)
     pairs = splits(features.shape[0])
-    train = rho.sum(axis=1)[:, None] - rho[:, pairs].sum(axis=2)
+    rho, train = _left_out_and_trained(features, labels, pairs)
     return np.asarray(np.where(train < 0, -1.0, 1.0)[:, :, None] * rho[:, pairs])
 
 
-def univariate_by_split(features: FloatArray, labels: Labels) -> Weights:
-    """The proxy with the largest absolute mean rho on the training tasks, with weight 1 or -1."""
-    rho = proxy_correlations(features, labels)
-    pairs = splits(features.shape[0])
-    train = rho.sum(axis=1)[:, None] - rho[:, pairs].sum(axis=2)
-    best = _largest(train)[..., None]
+def univariate(features: FloatArray, labels: Labels, left_out: Indices) -> Weights:
+    """The proxy with the largest absolute mean rho on the training tasks, with weight 1 or -1.
+
+    Of proxies that are equal up to rounding, the first.
+
+    Args:
+        features: shape (tasks, models, proxies).
+        labels: for any number of draws.
+        left_out: tasks that each split does not train on, shape (splits, n).
+    """
+    _, train = _left_out_and_trained(features, labels, left_out)
+    best = np.abs(train).round(9).argmax(axis=-1, keepdims=True)
     return Weights(best, np.where(np.take_along_axis(train, best, -1) < 0, -1.0, 1.0))
 
 
-def univariate_weights(features: FloatArray, labels: Labels) -> FloatArray:
-    """Weight 1 or -1 for the proxy with the largest absolute mean rho over all tasks, else 0: (proxies,)."""
-    rho = proxy_correlations(features, labels)[0].mean(axis=0)
-    weights = np.zeros(len(rho))
-    best = int(_largest(rho))
-    weights[best] = -1.0 if rho[best] < 0 else 1.0
-    return weights
+def _left_out_and_trained(features: FloatArray, labels: Labels, left_out: Indices) -> tuple[FloatArray, FloatArray]:
+    """Rho of every proxy on each task, (draws, tasks, proxies), and its sum over training tasks, for each split."""
+    rho = proxy_correlations(features, labels)
+    return rho, rho.sum(axis=1)[:, None] - rho[:, left_out].sum(axis=2)
 
 
-def _largest(rho: FloatArray) -> Indices:
-    """Position of the largest absolute value along the last axis; of values equal up to rounding, the first."""
-    return np.asarray(np.abs(rho).round(9).argmax(axis=-1))
-
-
-def sparse_by_split(features: FloatArray, labels: Labels) -> Weights:
-    """The three proxies that fit the training tasks best by least squares."""
+def sparse(features: FloatArray, labels: Labels, left_out: Indices) -> Weights:
+    """The three proxies that fit the training tasks best by least squares; arguments as for ``univariate``."""
     gram, moment = normal_equations(features, labels)
-    tasks = features.shape[0]
-    trained = (others(tasks, out) for out in splits(tasks))
+    trained = (others(len(features), out) for out in left_out)
     fits = [best_triples(gram[train].sum(axis=0), moment[:, train].sum(axis=1)) for train in trained]
     return Weights(*(np.stack(part, axis=1) for part in zip(*fits, strict=True)))
-
-
-def sparse_weights(features: FloatArray, labels: Labels) -> FloatArray:
-    """Weights of the three proxies that fit all tasks best, 0 for the others: (proxies,)."""
-    gram, moment = normal_equations(features, labels)
-    triples, values = best_triples(gram.sum(axis=0), moment[:1].sum(axis=1))
-    weights = np.zeros(features.shape[2])
-    weights[triples[0]] = values[0]
-    return weights
 
 
 def normal_equations(features: FloatArray, labels: Labels) -> tuple[FloatArray, FloatArray]:

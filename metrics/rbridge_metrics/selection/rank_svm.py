@@ -111,7 +111,7 @@ def _descend(gram: Float32, system: Float32, loss: PairLoss, weight: np.float32,
     return at
 
 
-class _Trainer:
+class Trainer:
     """Trains on some tasks and scores on the others; what fits have in common is computed once."""
 
     def __init__(self, kernel: FloatArray, labels: Labels) -> None:
@@ -121,15 +121,10 @@ class _Trainer:
         self._preferences = Preferences.of(labels)
         self._systems = [_inverse_system(kernel, self.models, cost / self.models) for cost in COSTS]
 
-    def scores(self, test: Indices, choice: int, draws: Indices | slice = slice(None)) -> FloatArray:
-        """Utilities of the models on the test tasks, trained on the others at a cost: (draws, test, models)."""
-        return next(self._scores(test, [choice], draws))
-
-    def scores_by_cost(self, test: Indices) -> Iterator[FloatArray]:
-        """The same for each of ``COSTS``, with all draws."""
-        return self._scores(test, range(len(COSTS)), slice(None))
-
-    def _scores(self, test: Indices, choices: Sequence[int], draws: Indices | slice) -> Iterator[FloatArray]:
+    def scores(
+        self, test: Indices, choices: Sequence[int] = range(len(COSTS)), draws: Indices | slice = slice(None)
+    ) -> Iterator[FloatArray]:
+        """Utilities of the models on the test tasks, trained on the others at each cost: (draws, test, models)."""
         train = others(self.tasks, test)
         losses = _losses(self._preferences.of_tasks(train).draws(draws))
         gram, tested = self._block(self._kernel, train, train), self._block(self._kernel, train, test)
@@ -165,26 +160,22 @@ def left_out_scores(kernel: FloatArray, labels: Labels) -> FloatArray:
         Shape (draws, splits, 2, models).
     """
     draws, tasks, models = labels.ranked.shape
-    trainer = _Trainer(kernel, labels)
-    cost = _chosen_costs(trainer)
+    trainer = Trainer(kernel, labels)
+    cost = chosen_costs(trainer)
     scores = np.empty((draws, *splits(tasks).shape, models))
     for at, out in enumerate(splits(tasks)):
         for choice in np.unique(cost[:, at]):
             some = np.flatnonzero(cost[:, at] == choice)
-            scores[some, at] = trainer.scores(out, int(choice), some)
+            scores[some, at] = next(trainer.scores(out, [int(choice)], some))
     return scores
 
 
-def chosen_costs(kernel: FloatArray, labels: Labels) -> Indices:
+def chosen_costs(trainer: Trainer) -> Indices:
     """Position in ``COSTS`` of the best cost on the training tasks of every split: (draws, splits).
 
     With more than 6 tasks only every nth set of three tasks is left out, which leaves each split 1 to 5 training tasks
     to choose by. Models that are left out have ranked labels of 0, and do not count.
     """
-    return _chosen_costs(_Trainer(kernel, labels))
-
-
-def _chosen_costs(trainer: _Trainer) -> Indices:
     draws, tasks, _ = trainer.labels.ranked.shape
     pairs = splits(tasks)
     if tasks == 3:
@@ -195,7 +186,7 @@ def _chosen_costs(trainer: _Trainer) -> Indices:
     total_rho = np.zeros((len(COSTS), draws, len(pairs)))
     # A fit without three tasks serves three splits: each of the three is the left-out training task of one split.
     for trio in np.array([trio for trio in trios if sum(trio) % step == 0]):
-        for choice, scores in enumerate(trainer.scores_by_cost(trio)):
+        for choice, scores in enumerate(trainer.scores(trio)):
             rho = spearman_of(scores, trainer.labels.ranked[:, trio])
             for at, task in enumerate(trio):
                 split = place[tuple(int(out) for out in trio if out != task)]
@@ -207,10 +198,10 @@ def rank_svm_coefficients(kernel: FloatArray, labels: Labels) -> tuple[FloatArra
     """Coefficients of all cells for the first draw, and the cost, chosen by leaving out one task at a time."""
     observed = labels.draws(np.array([0]))
     _, tasks, models = observed.ranked.shape
-    trainer = _Trainer(kernel, observed)
+    trainer = Trainer(kernel, observed)
     rho = np.zeros(len(COSTS))
     for out in range(tasks):
-        scores = np.stack(list(trainer.scores_by_cost(np.array([out]))))[:, 0, 0]
+        scores = np.stack(list(trainer.scores(np.array([out]))))[:, 0, 0]
         rho += spearman_of(scores, observed.ranked[0, out])
     cost = COSTS[int(rho.argmax())] / models
     return fit_rank_svm(kernel, Preferences.of(observed), cost, tolerance=1e-5)[0], cost

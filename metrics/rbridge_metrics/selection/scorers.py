@@ -11,17 +11,12 @@ import numpy as np
 from rbridge_metrics.alignment import FloatArray
 from rbridge_metrics.errors import SelectionError
 from rbridge_metrics.selection import rank_svm
-from rbridge_metrics.selection.labels import Labels
-from rbridge_metrics.selection.linear import (
-    Weights,
-    sparse_by_split,
-    sparse_weights,
-    univariate_by_split,
-    univariate_weights,
-)
+from rbridge_metrics.selection.labels import Labels, splits
+from rbridge_metrics.selection.linear import Weights, sparse, univariate
 
 UNIVARIATE, SPARSE, LINEAR, RBF = "univariate", "sparse_linear", "linear_ranksvm", "rbf_ranksvm"
 SCORERS = (UNIVARIATE, SPARSE, LINEAR, RBF)
+_FEW = {UNIVARIATE: univariate, SPARSE: sparse}  # sums of few proxies
 
 
 @dataclass(frozen=True)
@@ -89,21 +84,21 @@ def left_out_scores(name: str, features: FloatArray, labels: Labels) -> tuple[Fl
     Returns:
         Shape (draws, splits, 2, models); and the proxies chosen, for a sum of few proxies.
     """
-    if name in (UNIVARIATE, SPARSE):
-        chosen = (univariate_by_split if name == UNIVARIATE else sparse_by_split)(features, labels)
+    if name in _FEW:
+        chosen = _FEW[name](features, labels, splits(len(features)))
         return chosen.left_out_scores(features), chosen
     return rank_svm.left_out_scores(_kernel(name, features), labels), None
 
 
 def new_model_scores(name: str, features: FloatArray, labels: Labels, folds: list[np.ndarray]) -> FloatArray:
     """The same with models left out too, each scored by training on the other folds: (splits, 2, models)."""
-    if name in (UNIVARIATE, SPARSE):
-        by_split = univariate_by_split if name == UNIVARIATE else sparse_by_split
+    if name in _FEW:
         parts = []
         for fold in folds:
             seen = np.setdiff1d(np.arange(features.shape[1]), fold)
             trained = Labels(labels.ranked[:1, :, seen], labels.normal[:1, :, seen], labels.known[:1, seen])
-            parts.append(by_split(features[:, seen], trained).left_out_scores(features)[0])
+            chosen = _FEW[name](features[:, seen], trained, splits(len(features)))
+            parts.append(chosen.left_out_scores(features)[0])
         by_fold = np.stack(parts)
     else:
         by_fold = rank_svm.left_out_scores(_kernel(name, features), labels.without(folds))
@@ -116,10 +111,11 @@ def new_model_scores(name: str, features: FloatArray, labels: Labels, folds: lis
 def fit_scorer(name: str, features: FloatArray, labels: Labels) -> Scorer:
     """The scorer trained on all tasks with the first draw of the labels."""
     all_proxies = tuple(range(features.shape[2]))
-    if name in (UNIVARIATE, SPARSE):
-        weights = (univariate_weights if name == UNIVARIATE else sparse_weights)(features, labels)
-        taken = np.flatnonzero(weights)
-        return Scorer(name, tuple(taken.tolist()), weights[taken])
+    if name in _FEW:
+        nothing = np.empty((1, 0), dtype=np.intp)
+        proxy, weights = (part[0, 0] for part in _FEW[name](features, labels.draws(np.array([0])), nothing))
+        used = weights != 0
+        return Scorer(name, tuple(proxy[used].tolist()), weights[used])
     coefficients, _ = rank_svm.rank_svm_coefficients(_kernel(name, features), labels)
     cells = features.reshape(-1, features.shape[2])
     if name == LINEAR:
