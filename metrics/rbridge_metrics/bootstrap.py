@@ -120,7 +120,7 @@ def drawn_scores(value: npt.ArrayLike, stderr: npt.ArrayLike, *, resamples: int 
         raise BootstrapError(f"{centre.size} values but {spread.size} standard errors; one of each is needed")
     if not (np.isfinite(centre).all() and np.isfinite(spread).all()) or spread.min() < 0:
         raise BootstrapError("a value or standard error that is missing or below 0; leave that candidate out")
-    _check_resamples(resamples)
+    check_resamples(resamples)
     noise: FloatArray = np.random.default_rng(seed).standard_normal((resamples, centre.size))
     return centre + spread * noise
 
@@ -138,7 +138,7 @@ def percentile_interval(resampled: npt.ArrayLike, *, level: float = 0.9) -> Inte
     (25.0, 75.0)
     """
     table = np.asarray(resampled, dtype=np.float64)
-    _check_resamples(len(table))
+    check_resamples(len(table))
     return Interval(*np.quantile(table, tails(level), axis=0))
 
 
@@ -184,7 +184,7 @@ def _resampled_sums(table: FloatArray, resamples: int, seed: Seed) -> FloatArray
 
     Equal rows are summed once, so that they stay equal to the last bit and count as tied.
     """
-    _check_resamples(resamples)
+    check_resamples(resamples)
     rows, row_of = np.unique(table, axis=0, return_inverse=True)
     items = table.shape[1]
     rng = np.random.default_rng(seed)
@@ -210,7 +210,12 @@ def tails(level: float, error: type[RBridgeError] = BootstrapError) -> tuple[flo
     return (1 - level) / 2, (1 + level) / 2
 
 
-def _check_resamples(resamples: int) -> None:
+def check_resamples(resamples: int) -> None:
+    """Refuse a number of resamples below 1.
+
+    Raises:
+        BootstrapError: no resamples.
+    """
     if resamples < 1:
         raise BootstrapError(f"{resamples} resamples; at least 1 is needed, and 10,000 for intervals of two digits")
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rbridge_metrics import BootstrapError
 from rbridge_metrics.ladder.backtest import baseline, fit_folds, fold_weights, folds_of, stack_weights
 from rbridge_metrics.ladder.curves import fit_curve
 from rbridge_metrics.ladder.intervals import predictive_interval, run_weights
@@ -141,6 +142,19 @@ def test_an_interval_grows_with_distance_and_stays_in_bounds():
         distances=np.array([1.0, 400.0]), evaluation_pct=np.zeros(2), freedom=5.0, level=0.9,
     )  # fmt: skip
     assert 0.0 <= low[1] < low[0] < 0.5 < high[0] < high[1] <= 1.0
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 2.0, np.nan])
+def test_impossible_levels_and_no_resamples_are_refused(level):
+    """They would give intervals of NaN, or of no width."""
+    samples = np.full((len(METHODS), 10, 1), 0.5)
+    with pytest.raises(BootstrapError, match="level"):
+        predictive_interval(
+            np.array([0.5]), samples, np.full(len(METHODS), 1 / len(METHODS)), drift_squared=4.0,
+            distances=np.array([1.0]), evaluation_pct=np.zeros(1), freedom=5.0, level=level,
+        )  # fmt: skip
+    with pytest.raises(BootstrapError, match="0 resamples"):
+        run_weights(np.ones((1, 4)), 0, 0)
 
 
 def test_the_end_of_a_run_is_its_trend():

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from rbridge_metrics.alignment import FloatArray
-from rbridge_metrics.bootstrap import Interval
+from rbridge_metrics.bootstrap import Interval, check_resamples, tails
 
 _NEAREST = 0.5  # distances in log compute below this count as this
 _PRIOR_FOLDS = 2.0  # folds that the drift over all benchmarks is worth beside a benchmark's own
@@ -22,7 +22,11 @@ def run_weights(mask_rows: FloatArray, resamples: int, seed: int) -> FloatArray:
     """Random weights of the runs in each row: (rows, runs) of 0 and 1 to (rows * resamples, runs).
 
     Exponential numbers, which sum to the number of runs kept: a Dirichlet distribution.
+
+    Raises:
+        BootstrapError: no resamples.
     """
+    check_resamples(resamples)
     random = np.random.default_rng(seed)
     weights = random.standard_exponential((len(mask_rows), resamples, mask_rows.shape[1])) * mask_rows[:, None]
     weights *= mask_rows.sum(-1)[:, None, None] / weights.sum(-1, keepdims=True)
@@ -70,9 +74,12 @@ def predictive_interval(
         evaluation_pct: standard deviation of the target's own evaluation in points, shape (points,).
         freedom: degrees of freedom of the drift, for the tails.
         level: in (0, 1).
+
+    Raises:
+        BootstrapError: a level outside (0, 1).
     """
     deviation = 100.0 * (samples - centre)
     mixture = np.einsum("m,mbp->p", method_weights, deviation**2) / samples.shape[1]
     spread = np.sqrt(np.maximum(mixture, drift_squared * distances ** (2 * _GROWTH)) + evaluation_pct**2)
-    half = 0.01 * spread * stats.t.ppf((1 + level) / 2, freedom)
+    half = 0.01 * spread * stats.t.ppf(tails(level)[1], freedom)
     return Interval(np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0))

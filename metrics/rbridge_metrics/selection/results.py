@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbridge_metrics.alignment import FloatArray
+from rbridge_metrics.bootstrap import tails
 from rbridge_metrics.errors import SelectionError
 from rbridge_metrics.selection.scorers import Scorer
 
@@ -78,7 +79,7 @@ class Trial:
 
     def chance_interval(self, level: float = 0.9) -> tuple[float, float]:
         """The middle of the distribution under chance."""
-        low, high = np.quantile(self.chance, [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.quantile(self.chance, tails(level))
         return float(low), float(high)
 
 
