@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-import typer
-
-from rbridge_tasks.cli.output import note, print_table
+from rbridge_tasks.cli.output import note, print_table, say
 from rbridge_tasks.decisions.compare import MEASURE_NAMES, Comparison
 from rbridge_tasks.decisions.metric_comparison import MEASURES, ComparedMetric
 from rbridge_tasks.tables.rows import counted
@@ -39,7 +37,7 @@ def show_comparison(comparison: Comparison, *, everything: bool) -> None:
         flops = "?" if math.isnan(part.flops) else f"{part.flops:.3g}"
         title = f"{part.benchmark}: {counted(part.points, 'point')}, {flops} training FLOPs of what is scored"
         print_table(f"{title}; {percent} intervals over points; MAE in percentage points", columns, rows)
-        typer.echo(comparison.verdict(part))
+        say(comparison.verdict(part))
         if hidden := len(part.rows) - len(shown):
             note(f"{part.benchmark}: {counted(hidden, 'metric')} not shown; --all prints them")
 

@@ -48,10 +48,8 @@ def _versions() -> list[Finding]:
     findings = [Finding("python", platform.python_version())]
     for name in _PACKAGES:
         version = _version(name)
-        if version is None:
-            findings.append(Finding(name, "not installed", ok=False, remedy=f"pip install {name}"))
-        else:
-            findings.append(Finding(name, version))
+        missing = Finding(name, "not installed", ok=False, remedy=f"pip install {name}")
+        findings.append(missing if version is None else Finding(name, version))
     return findings
 
 
@@ -141,25 +139,14 @@ def _caches() -> list[Finding]:
             state = f"{manifest.rows} traces, {manifest.rows_with_confidence} with confidences of {model}"
             if result.unknown:
                 state += f"; {result.unknown.tokens} tokens without a known log-probability"
+            remedy = f"rbridge traces score -b {manifest.benchmark} --source {manifest.source} --model CKPT"
             lacking = manifest.rows_with_confidence < manifest.rows
-            remedy = (
-                f"rbridge traces score -b {manifest.benchmark} --source {manifest.source} --model CKPT"
-                if lacking
-                else ""
-            )
             findings.append(Finding(name, state, remedy=remedy if lacking else ""))
     resolved = resolve_cache(None)
-    if resolved.origin == "sample" or named == "sample":
-        findings.append(
-            Finding(
-                "cache in use",
-                "the shipped sample, which is not a benchmark",
-                remedy="import your traces with: rbridge traces import FILE --benchmark NAME",
-            )
-        )
-    else:
-        findings.append(Finding("cache in use", resolved.origin))
-    return findings
+    if resolved.origin != "sample" and named != "sample":
+        return [*findings, Finding("cache in use", resolved.origin)]
+    remedy = "import your traces with: rbridge traces import FILE --benchmark NAME"
+    return [*findings, Finding("cache in use", "the shipped sample, which is not a benchmark", remedy=remedy)]
 
 
 def _device() -> Finding:

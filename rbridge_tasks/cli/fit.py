@@ -83,7 +83,7 @@ def fit(
 
 def _show(result: Fit) -> None:
     """Print a table of all groups and their means, the verdicts, and on stderr the notes of groups."""
-    from rbridge_tasks.cli.output import note, print_table
+    from rbridge_tasks.cli.output import note, print_table, say
     from rbridge_tasks.decisions.pairing import group_name
 
     baselines = result.baselines
@@ -109,7 +109,7 @@ def _show(result: Fit) -> None:
     print_table(title, heads, rows)
     for group in result.groups:
         if group.cross_validation:
-            typer.echo(f"{group.name}: {group.cross_validation.verdict}")
+            say(f"{group.name}: {group.cross_validation.verdict}")
         for text in group.notes:
             note(f"{group.name}: {text}")
     for skipped in result.skipped:

@@ -61,7 +61,7 @@ def forecast(
 
 def _show(forecasts: Forecasts) -> None:
     """Print forecasts, accuracies and backtests as tables."""
-    from rbridge_tasks.cli.output import print_table
+    from rbridge_tasks.cli.output import print_table, say
     from rbridge_tasks.tables.sizes import count_text
 
     interval = f"{100 * forecasts.level:g} %"
@@ -91,4 +91,4 @@ def _show(forecasts: Forecasts) -> None:
         methods = [name.replace("_", " ") for name in summary.mean_absolute_error]
         columns = ["benchmark", "run", "params", "shown", "hidden", *methods, f"in {interval} interval"]
         print_table("Mean absolute error on the checkpoints left out", columns, rows)
-        typer.echo(summary.verdict)
+        say(summary.verdict)

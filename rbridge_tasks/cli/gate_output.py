@@ -6,9 +6,7 @@ import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import typer
-
-from rbridge_tasks.cli.output import print_table
+from rbridge_tasks.cli.output import print_table, say
 from rbridge_tasks.decisions.gate_result import BenchmarkChange, GateError, GateResult
 from rbridge_tasks.visible_text import visible
 
@@ -17,7 +15,7 @@ def print_gate(result: GateResult) -> None:
     """Print a row per benchmark and the verdict."""
     title = f"{result.metric.name} ({result.metric.direction}) of {result.current} against {result.against}"
     print_table(title, _columns(result), [_cells(row) for row in result.benchmarks])
-    typer.echo(result.verdict)
+    say(result.verdict)
 
 
 def append_summary(result: GateResult, path: str) -> None:
@@ -28,7 +26,7 @@ def append_summary(result: GateResult, path: str) -> None:
     """
     try:
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(markdown(result))
+            file.write(visible(markdown(result)))
     except OSError as error:
         reason = error.strerror or error
         raise GateError(f"cannot write the summary {path}: {reason}; give another file") from error
@@ -61,7 +59,7 @@ def junit_xml(result: GateResult) -> bytes:
     )  # fmt: skip
     heads = _columns(result)
     for row in result.benchmarks:
-        case = ET.SubElement(suite, "testcase", classname=f"rbridge.{result.metric.name}", name=row.benchmark)
+        case = ET.SubElement(suite, "testcase", classname=f"rbridge.{result.metric.name}", name=visible(row.benchmark))
         cells = _cells(row)
         text = ", ".join(f"{head}: {cell}" for head, cell in zip(heads[1:-1], cells[1:-1], strict=True))
         if row.regressed:

@@ -74,7 +74,7 @@ def _chances(texts: list[str]) -> float | dict[str, float] | None:
 
 def _show(result: Ladder) -> None:
     """Print the backtest first, then the forecasts."""
-    from rbridge_tasks.cli.output import note, print_table, shortened
+    from rbridge_tasks.cli.output import note, print_table, say, shortened
     from rbridge_tasks.tables.sizes import count_text
 
     interval, tests, forecasts, reaches = f"{100 * result.level:g} %", [], [], []
@@ -102,7 +102,7 @@ def _show(result: Ladder) -> None:
         columns = ["benchmark", "fitted", "runs", "held out", *names, f"in {interval} interval"]
         print_table("Backtest: mean absolute error on larger runs, in points of accuracy", columns, tests)
     for part in result.benchmarks:
-        typer.echo(part.verdict)
+        say(part.verdict)
     if forecasts:
         columns = ["benchmark", "params", "tokens", f"{result.target_metric}, %", interval, "times the compute"]
         columns += ["measured", "narrower by one more size"]

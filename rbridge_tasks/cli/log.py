@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rbridge_tasks.dashboards.log import Dashboard, Logged
 
 _KINDS = ("tensorboard", "mlflow", "wandb", "trackio", "csv", "markdown")
-_FILES = ("csv", "markdown")
+_FILES = {"csv": "a wide table", "markdown": "Markdown"}
 
 
 def log(
@@ -83,11 +83,15 @@ def log(
 
 
 def _target(text: str) -> tuple[str, str | None]:
+    from rbridge_traces.files import check_suffix
+
     kind, equals, place = text.partition("=")
     if kind not in _KINDS:
         raise UsageError(f"--to {kind!r} is no dashboard; expected one of {', '.join(_KINDS)}")
     if equals and not place:
         raise UsageError(f"--to {text!r} names no place; leave the = out for the usual one")
+    if kind in _FILES and place:  # before anything is written
+        check_suffix(place, (".csv",) if kind == "csv" else (".md", ".markdown"), _FILES[kind])
     return kind, place or None
 
 
@@ -112,12 +116,11 @@ def _dashboard(kind: str, place: str | None, project: str) -> Dashboard:
 def _write_markdown(table: pd.DataFrame, place: str | None, *, quiet: bool) -> None:
     from rbridge_tasks.dashboards.markdown import as_markdown
     from rbridge_tasks.visible_text import visible
-    from rbridge_traces.files import check_suffix, write_file
+    from rbridge_traces.files import write_file
 
     if place is None:
         typer.echo(visible(as_markdown(table)), nl=False)
         return
-    check_suffix(place, (".md", ".markdown"), "Markdown")
     write_file(place, as_markdown(table).encode())
     if not quiet:
         typer.echo(f"Markdown tables in {place}")

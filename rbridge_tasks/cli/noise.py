@@ -54,7 +54,7 @@ def noise(
 
 
 def _show(result: Noise, *, everything: bool) -> None:
-    from rbridge_tasks.cli.output import note, print_table
+    from rbridge_tasks.cli.output import note, print_table, say
     from rbridge_tasks.decisions.noise import summary
 
     rows = result.rows if everything else result.shown
@@ -69,7 +69,7 @@ def _show(result: Noise, *, everything: bool) -> None:
     title = f"Noise of the last {result.last} checkpoints about their trend; implied, observed: decision accuracy"
     print_table(title, [columns[at] for at in kept], [[cells[at] for at in kept] for cells in table])
     for text in summary(result):
-        typer.echo(text)
+        say(text)
     if hidden := len(result.rows) - len(rows):
         note(f"{hidden} smaller sizes not shown; --all prints them")
 

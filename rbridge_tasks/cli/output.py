@@ -102,6 +102,11 @@ def print_json(payload: object) -> None:
     typer.echo(json.dumps(plain(payload), indent=2, allow_nan=False))
 
 
+def say(text: str) -> None:
+    """Print a text; control characters in names that it quotes are spelled out."""
+    typer.echo(visible(text))
+
+
 def note(text: str) -> None:
     """Print one line on stderr: what was left out, assumed or in doubt."""
     typer.echo(visible(" ".join(text.split())), err=True)

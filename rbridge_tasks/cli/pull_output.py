@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,8 +15,16 @@ if TYPE_CHECKING:
     from rbridge_traces.release.report import Readers, ReleaseReport
 
 
-def store(readers: Readers, target: TraceCache, source: str, about: Mapping[str, str | None], *, replace: bool) -> None:
-    """Read each benchmark into the cache. An error keeps the benchmarks before it, and names them."""
+def store(readers: Readers, target: TraceCache, source: str, about: dict[str, Any], *, replace: bool) -> None:
+    """Read each benchmark into the cache. An error keeps the benchmarks before it, and names them.
+
+    Args:
+        readers: of the traces, by benchmark.
+        target: the cache.
+        source: name in the cache.
+        about: what the manifest says of all of them, as ``TraceCache.write`` takes it.
+        replace: write over a source of that name.
+    """
     written: list[str] = []
     for benchmark, read in readers.items():
         typer.echo(f"reading {benchmark} ...", err=True)
@@ -28,14 +35,9 @@ def store(readers: Readers, target: TraceCache, source: str, about: Mapping[str,
                 report.traces,
                 benchmark=benchmark,
                 source=source,
-                frontier_model=about.get("frontier_model"),
                 confidence_model=about.get("frontier_model") if scored else None,
-                prompt=about.get("prompt"),
-                decoding=about.get("decoding"),
-                licence=about.get("licence"),
-                note="; ".join(filter(None, [about.get("note"), report.repairs])) or None,
-                origin=about.get("origin"),
                 replace=replace,
+                **about | {"note": "; ".join(filter(None, [about.get("note"), report.repairs])) or None},
             )
         except RBridgeError as error:
             if not written:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import typer
 
 from rbridge_metrics.selection.results import ScorerTrials, Trial
 from rbridge_metrics.selection.scorers import RBF
-from rbridge_tasks.cli.output import note, print_table
+from rbridge_tasks.cli.output import note, print_table, say
 from rbridge_tasks.decisions.select import Selection
 from rbridge_tasks.tables.sizes import count_text
 
@@ -52,17 +51,17 @@ def _show_trials(selection: Selection, trials: ScorerTrials) -> None:
     title = f"Spearman's rho with accuracy on two benchmarks left out: {benchmarks} benchmarks, {splits} splits"
     print_table(f"{title}, {selection.judged_models} models with accuracies", columns, rows)
     for trial in trials.trials:
-        typer.echo(f"{trial.name}: {selection.verdict(trial)}; {_formula(selection, trial)}")
+        say(f"{trial.name}: {selection.verdict(trial)}; {_formula(selection, trial)}")
     for name, reason in trials.skipped.items():
-        typer.echo(f"{name}: not tried, {reason}")
+        say(f"{name}: not tried, {reason}")
     single = trials.single
     rho = float(single.by_task[single.best].mean())
-    typer.echo(
+    say(
         f"best single proxy, with hindsight: {selection.metrics[single.best]}, {rho:.3f} (p {single.p_corrected:.3f}, "
         f"corrected for {len(selection.metrics)} proxies)"
     )
     if trials.trusted is None:
-        typer.echo("no scorer is better than chance: the models are not ranked")
+        say("no scorer is better than chance: the models are not ranked")
     note(
         "the stderr is over benchmarks: splits overlap and share their models, so it says nothing of other models; "
         '"new models" leaves models out as well'

@@ -103,14 +103,15 @@ def sweep(
     from rbridge_tasks.sweeping.slurm import SlurmOptions
     from rbridge_tasks.sweeping.sweep import plan_sweep
     from rbridge_tasks.sweeping.sweep import sweep as run_sweep
+    from rbridge_tasks.tables.sizes import parse_count
 
     words = [*(sources or [])]
     at = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
     places, extra = words[:at], words[at:]
     file = _file(places, watch or [])
     settings = _settings(
-        file, tasks=tasks, model=model, model_args=model_args, num_fewshot=num_fewshot, batch_size=batch_size,
-        limit=limit, metadata=metadata, device=device, keep_samples=keep_samples, extra=extra,
+        file, extra, tasks=tasks, model=model, model_args=model_args, num_fewshot=num_fewshot, batch_size=batch_size,
+        limit=limit, metadata=metadata, device=device, keep_samples=keep_samples,
     )  # fmt: skip
     _check_choices(executor=executor, on_interrupt=on_interrupt, watch=watch, until=until, idle_timeout=idle_timeout)
     jobs_of_slurm = SlurmOptions(
@@ -119,8 +120,9 @@ def sweep(
     )  # fmt: skip
     if executor == "local" and (partition or time or gpus_per_job or cpus or mem or slurm):
         raise UsageError("--partition, --time, --gpus-per-job, --cpus, --mem and --slurm need --executor slurm")
-    idle_seconds = seconds_of(idle_timeout) if idle_timeout else None
-    followed = Watch(watch or (), _step(until), idle_seconds, max(seconds_of(poll), 0.1), seconds_of(settle))
+    idle_seconds = None if idle_timeout is None else seconds_of(idle_timeout)
+    last_step = None if until is None else parse_count(until)
+    followed = Watch(watch or (), last_step, idle_seconds, max(seconds_of(poll), 0.1), seconds_of(settle))
     request = SweepRequest(
         source=followed if watch else _find(file, places, revisions or [], include_final=include_final),
         output=output or (file and file.output) or "sweep",
@@ -193,24 +195,12 @@ def _find(file: SweepFile | None, places: list[str], revisions: list[str], *, in
     return in_order({(checkpoint.pretrained, checkpoint.revision): checkpoint for checkpoint in checkpoints}.values())
 
 
-def _settings(file: SweepFile | None, **typed: Any) -> EvaluationSettings:
+def _settings(file: SweepFile | None, extra: list[str], **typed: Any) -> EvaluationSettings:
     """Settings from the command line, else from the file."""
     from rbridge_tasks.sweeping.settings import EvaluationSettings, arguments_of_text, task_names
 
-    chosen: dict[str, Any] = {}
-    for name in (
-        "tasks",
-        "model",
-        "model_args",
-        "num_fewshot",
-        "batch_size",
-        "limit",
-        "metadata",
-        "device",
-        "keep_samples",
-    ):
-        written = getattr(file, name) if file else None
-        chosen[name] = written if typed[name] is None else typed[name]
+    written: dict[str, Any] = {name: getattr(file, name) if file else None for name in typed}
+    chosen = {name: written[name] if value is None else value for name, value in typed.items()}
     for name in ("model_args", "metadata"):
         if isinstance(chosen[name], str):
             chosen[name] = arguments_of_text(chosen[name], "--" + name.replace("_", "-"))
@@ -218,8 +208,8 @@ def _settings(file: SweepFile | None, **typed: Any) -> EvaluationSettings:
         chosen["tasks"] = task_names(chosen["tasks"])
     if chosen["limit"] is not None and not chosen["limit"] > 0:
         raise UsageError(f"--limit {chosen['limit']:g}; give a number of items above 0, or leave it out")
-    extra = tuple(typed["extra"]) or (file.lm_eval_args if file else ())
-    return EvaluationSettings(**{name: value for name, value in chosen.items() if value is not None}, extra=extra)
+    chosen["extra"] = tuple(extra) or (file.lm_eval_args if file else ())
+    return EvaluationSettings(**{name: value for name, value in chosen.items() if value is not None})
 
 
 def _check_choices(
@@ -233,12 +223,6 @@ def _check_choices(
             raise UsageError(f"{name} {value!r}; choose {' or '.join(known)}")
     if not watch and (until or idle_timeout):
         raise UsageError(f"{'--until' if until else '--idle-timeout'} ends a --watch, and there is none")
-
-
-def _step(text: str | None) -> float | None:
-    from rbridge_tasks.tables.sizes import parse_count
-
-    return None if text is None else parse_count(text)
 
 
 def _minutes(text: str | None) -> int:

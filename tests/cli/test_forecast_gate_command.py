@@ -86,6 +86,20 @@ def test_a_regression_fails_by_name_and_is_reported_to_ci(tmp_path: Path) -> Non
     assert gate(scores, "--forecast", scores, "--max-regression", "5%")[0] == 0
 
 
+def test_control_characters_in_names_are_spelled_out(tmp_path: Path) -> None:
+    """The verdict and the summary send nothing to the terminal, and the JUnit file is valid XML."""
+    entries = [{**entry, "benchmark": entry["benchmark"] + "\x01\x1b[31m"} for entry in rows(worse={"csqa": 0.02})]
+    scores = table(tmp_path / "scores.csv", entries)
+    reports = ("--junit", tmp_path / "gate.xml", "--summary", tmp_path / "summary.md")
+    arguments = ["gate", *map(str, (scores, "--forecast", scores, *reports))]
+    printed = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    for text in (printed, (tmp_path / "summary.md").read_text()):
+        assert r"worse than the forecast: csqa\x01\x1b[31m" in text
+        assert not {"\x01", "\x1b"} & {*text}
+    suite = ET.parse(tmp_path / "gate.xml").getroot()  # noqa: S314  # the command wrote it
+    assert r"csqa\x01\x1b[31m" in [case.get("name") for case in suite]
+
+
 def test_folders_of_results_give_the_same_verdict_as_a_table(tmp_path: Path) -> None:
     """lm_eval's results of the new checkpoint are tested against its results of the run, and against their table."""
     entries = rows(worse={"gsm8k": 0.03})

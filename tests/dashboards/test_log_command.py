@@ -91,6 +91,7 @@ def test_one_call_writes_to_several_dashboards(tmp_path: Path) -> None:
         (["--to", "csv="], "--to 'csv=' names no place"),
         (["--to", "csv=wide.txt"], "has the suffix '.txt'"),
         (["--to", "markdown=wide.txt"], "has the suffix '.txt'"),
+        (["--to", "csv=FOLDER/new.csv", "--to", "markdown=wide.txt"], "has the suffix '.txt'"),
         (["--to", "markdown", "--json"], "give the latter a file"),
         (["--to", "csv=FOLDER/a.csv"], "is no wide table of rbridge log"),
         (["--to", "markdown", "--only", "nll"], "--only 'nll' fits none of the table's scores"),
@@ -103,6 +104,7 @@ def test_wrong_options_are_refused(options: list[str], message: str, tmp_path: P
         invoke("log", path, *(text.replace("FOLDER", str(tmp_path)) for text in options))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "new.csv").exists()
 
 
 @pytest.mark.parametrize("library", ["tensorboard", "mlflow", "wandb", "trackio"])
