@@ -71,8 +71,8 @@ def restore(saved: Mapping[str, Any], fit: ProxyRegressor, recipes: Sequence[str
         fit.direction_ = str(saved["direction"])
         fit.train_r2_ = float(saved["train_r2"])
         fit.left_out_mae_ = {name: float(error) for name, error in saved["left_out_mae"].items()}
-        fit.unconverged_ = tuple(map(str, saved["unconverged"]))
-        fit.left_out_unconverged_ = int(saved["left_out_unconverged"])
+        fit.unconverged_ = tuple(map(str, saved.get("unconverged", ())))
+        fit.left_out_unconverged_ = int(saved.get("left_out_unconverged", 0))
         fit.residual_scale_ = float(saved.get("residual_scale", np.nan))
         fit.blocks_ = None if saved.get("blocks") is None else np.array([int(block) for block in saved["blocks"]])
         fit.left_out_ = [_read(curve, saved) for curve in saved["left_out"]]

@@ -173,6 +173,16 @@ def test_a_saved_fit_that_is_no_mapping_is_refused() -> None:
             ProxyRegressor.from_dict(damaged)  # type: ignore[arg-type]
 
 
+def test_a_fit_saved_by_an_earlier_version_is_read() -> None:
+    """Fields that were added later may be missing."""
+    saved = ProxyRegressor().fit(*checkpoints()).to_dict()
+    later = ("unconverged", "left_out_unconverged", "residual_scale", "blocks")
+    old = {key: value for key, value in saved.items() if key not in later}
+    np.testing.assert_array_equal(
+        ProxyRegressor.from_dict(old).predict([0.9, 1.1]), ProxyRegressor.from_dict(saved).predict([0.9, 1.1])
+    )
+
+
 @pytest.mark.parametrize("scale", [1e-6, 3.7, 1e6])
 @pytest.mark.parametrize("shift", [0.0, -5.0])
 def test_units_of_the_score_do_not_matter(scale: float, shift: float) -> None:
