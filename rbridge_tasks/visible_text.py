@@ -8,7 +8,7 @@ _TURNS_TEXT = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 
 
 def visible(text: str) -> str:
-    r"""A text in which control characters are spelled out, so that printing it does nothing but print.
+    r"""Spell out the control characters of a text, so that printing it cannot change the terminal.
 
     Line ends and tabs stay. What turns the direction of writing is spelled out too.
 

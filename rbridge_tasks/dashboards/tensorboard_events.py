@@ -44,7 +44,7 @@ class TensorBoardFolder(Dashboard):
         self.place = f"TensorBoard folder {folder}"
 
     def stored(self, name: str, value: float) -> float | None:
-        """The value in single precision; none for the tokens, which are the step already."""
+        """The value as float32; None for the token count, which TensorBoard already has as the step."""
         with np.errstate(over="ignore"):  # infinite, as TensorBoard shows it
             return None if name == TOKENS else float(np.float32(value))
 
