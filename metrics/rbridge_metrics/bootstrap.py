@@ -200,7 +200,10 @@ def _resampled_sums(table: FloatArray, resamples: int, seed: Seed) -> FloatArray
 
 
 def tails(level: float, error: type[RBridgeError] = BootstrapError) -> tuple[float, float]:
-    """Probabilities below and up to the end of the central interval of a level; ``error`` if it is not in (0, 1).
+    """Probabilities of the two ends of the central interval of a level, such as 0.05 and 0.95 for 0.9.
+
+    Raises:
+        RBridgeError: of the class ``error``: the level is not between 0 and 1.
 
     >>> tails(0.5)
     (0.25, 0.75)

@@ -188,7 +188,7 @@ def _huber_weights(residual: FloatArray) -> FloatArray:
 
 
 def ordered_run(tokens: npt.ArrayLike, values: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Times and values of the checkpoints of a run, checked, in order of time; shape (checkpoints,) each.
+    """Check the checkpoints of a run and sort them by time: tokens and values, shape (checkpoints,) each.
 
     Raises:
         ForecastError: different lengths, a number that is not finite, or a time at or below 0 or given twice.

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbridge_metrics.bootstrap import tails
 from rbridge_metrics.errors import RBridgeError
 from rbridge_traces.files import plain
 
@@ -27,7 +28,7 @@ def check_draws(*, seed: int = 0, level: float = 0.5, resamples: int = 1) -> Non
     """
     if seed < 0:
         raise DrawError(f"a seed of {seed}; expected a whole number from 0")
-    if not 0 < level < 1 or 0.5 + level / 2 == 1:  # the quantile of 1 is infinite
+    if tails(level, DrawError)[1] == 1:  # rounded: the quantile of 1 is infinite
         raise DrawError(f"an interval of level {level:g}; a level between 0 and 1 is needed, such as 0.9")
     if resamples < 1:
         raise DrawError(f"{resamples} resamples; at least 1 is needed")

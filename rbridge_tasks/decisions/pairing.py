@@ -211,7 +211,7 @@ def expected_direction(metric: str) -> str | None:
 
 
 def check_once(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Refuse a table that has several columns of one of these names.
+    """Refuse a table in which one of these column names occurs more than once.
 
     Raises:
         PairError: names the columns.

@@ -13,7 +13,7 @@ from rbridge_tasks.sweeping.checkpoint import Checkpoint, SweepError, in_order, 
 from rbridge_tasks.sweeping.completeness import has_tokenizer
 from rbridge_tasks.sweeping.hub import is_hub_name, revisions_of
 from rbridge_tasks.sweeping.settings import check_json
-from rbridge_traces.files import is_folder
+from rbridge_traces.files import exists, is_folder
 
 _DEPTH = 3  # folders below the one that is named: data set / size / checkpoint
 _TEMPORARY = re.compile(r"^\.|^tmp[-_]|[-_.]tmp$|\.part(ial)?$|\.incomplete$", re.I)
@@ -91,7 +91,7 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
     for path in inside:
         if _TEMPORARY.search(path.name) or not path.is_dir():
             continue
-        if os.path.exists(path / "config.json"):  # noqa: PTH110  # Path.exists raises in a folder closed to us
+        if exists(path / "config.json"):
             yield path
         elif depth > 1:
             yield from _below(path, depth - 1)

@@ -55,7 +55,7 @@ def score(shard: Shard, folder: OutputFolder, *, first: bool) -> float:
     work = folder.work / f"{name}.{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
     written = work / f"out-{uuid.uuid4().hex}"  # another job may score it too, on a node that was given up too early
     written.mkdir(parents=True)
-    # lm-eval names a folder after the whole path of the model, unless it is given a file; file names end at 255 bytes.
+    # Given a folder, lm-eval adds one named after the model's whole path, which may exceed the 255 bytes of a name.
     long = len(checkpoint.pretrained.replace("/", "__").encode(errors="replace")) > _LONGEST_NAME
     output = written / "results.json" if long else written
     kept = ["--output_path", str(output), "--log_samples", "--use_cache", str(work / "answers")]

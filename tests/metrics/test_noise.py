@@ -123,7 +123,7 @@ def test_chance_is_that_of_drawn_noise() -> None:
     ],
 )
 def test_scores_and_tokens_that_give_no_trend_are_refused(score: float, tokens: list[float]) -> None:
-    """A missing score, and tokens that are not one ascending number above 0 for each score."""
+    """Scores must be finite; tokens must be positive and ascending, one for each score."""
     with pytest.raises(NoiseError, match="run 1 needs finite scores"):
         training_noise([[0.0, 1.0, 0.0, 1.0, 0.0], [1.0, score, 1.0, 0.0, 1.0]], [[1.0, 2.0, 3.0, 4.0, 5.0], tokens])
 

@@ -174,7 +174,7 @@ def test_on_slurm_a_lost_node_costs_one_shard(cluster: Cluster, run: Path, whole
 
 
 def test_a_checkpoint_with_a_path_of_over_255_bytes_is_scored(tmp_path: Path) -> None:
-    """lm-eval names a folder after the whole path, which no file system takes."""
+    """A path of over 255 bytes is scored, although lm-eval cannot name a folder after it."""
     run = write_checkpoints(tmp_path / ("아주 긴 실험 이름 " * 6) / ("데이터셋" * 6), range(1, 2))
     done = sweep(run, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr

@@ -102,7 +102,7 @@ class TestRunsTable:
         assert sorted(rows, key=str) == [("dclm", 3e6, None), ("dclm", 3e6, None), ("web", 2e6, 5e9)]
 
     def test_a_parquet_table_with_missing_cells(self, tmp_path: Path, results: Path) -> None:
-        """pandas marks a missing cell of its nullable types by a value that compares with nothing."""
+        """A missing cell of pandas' nullable types (``pd.NA``) counts as unknown."""
         runs = pd.DataFrame({"run": ["dclm", "c4"], "params": pd.array([97_900_000, None], dtype="Int64")})
         runs.assign(tokens=["1B", "2B"]).to_parquet(tmp_path / "runs.parquet")
         table = collect([results / "c4-1b__step10"], runs=tmp_path / "runs.parquet").table

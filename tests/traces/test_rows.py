@@ -202,7 +202,7 @@ def test_rows_are_numbered_by_line_or_entry(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ONE.JSONL", "ONE.CSV", "ONE.CSV.GZ"])
 def test_suffixes_in_capitals_count(tmp_path: Path, name: str) -> None:
-    """A file of one row is read as its suffix says, in capitals as in lower case."""
+    """The suffix, in any case, decides how a file of one row is read."""
     data = b"question,trace\nq,t\n" if "CSV" in name else b'{"question": "q", "trace": "t"}\n'
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("GZ") else data)
     assert list(read_rows(str(tmp_path / name))) == [{"question": "q", "trace": "t"}]

@@ -32,11 +32,11 @@ class CompletionError(TraceError):
 
 
 class NoTraceError(TraceError):
-    """An item has no trace. The message is the reason, to be counted."""
+    """An item has no trace. Reports count such items by the message."""
 
 
 class UnusableItemError(TraceImportError):
-    """An item cannot be used; ``reason`` is the kind of fault, to be counted."""
+    """An item cannot be used. Reports count such items by ``reason``, the kind of fault."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)

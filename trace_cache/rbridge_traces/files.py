@@ -61,12 +61,12 @@ def check_suffix(path: str | Path, suffixes: tuple[str, ...], what: str) -> str:
 
 
 def exists(path: str | Path) -> bool:
-    """Whether there is a file or folder. None has a name that is too long, where ``Path.exists`` raises an error."""
+    """Whether a file or folder exists; False, not an error, for names that are too long and in closed folders."""
     return os.path.exists(path)  # noqa: PTH110
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether there is a folder, for names as in ``exists``."""
+    """Whether a folder exists; False, not an error, where ``exists`` returns False."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
